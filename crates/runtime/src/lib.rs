@@ -1,0 +1,31 @@
+//! What Skyward does, on no cloud in particular: the words, the actors, and the links to machines.
+//!
+//! The floors, from the ground up (each module uses only those below it; `tests/floors.rs` checks it):
+//!
+//! ```text
+//! supervisor                        the root actor: providers, pools
+//! pool                              one pool, from specs to the last undo
+//! node                              one rank: launching → … → ready → gone
+//! tasks                             queue, slots, retries, broadcast
+//! bootstrap                         what a bare machine must become
+//! ssh | link | control              reaching machines, calls to a worker, membership
+//! program                           the running program as the worker
+//! provider | registry | lease | backoff | timing
+//! model                             the words
+//! ```
+
+pub mod backoff;
+pub mod bootstrap;
+pub mod control;
+pub mod lease;
+pub mod link;
+pub mod model;
+pub mod node;
+pub mod pool;
+pub mod program;
+pub mod provider;
+pub mod registry;
+pub mod ssh;
+pub mod supervisor;
+pub mod tasks;
+pub mod timing;

@@ -1,0 +1,18 @@
+//! What a provider can and cannot do, as data: nobody decides by a provider's name.
+
+use serde::{Deserialize, Serialize};
+
+/// What to expect from a provider's machines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// Commands run as root, or may become root, on a machine that is ours alone. Where this is
+    /// false an image that asks for system packages is refused before anything is rented.
+    pub root: bool,
+    /// The machine can end itself in the way that stops the bill (see [`super::End`]).
+    pub ends_itself: bool,
+    /// UDP packets reach the machine, so that QUIC can be used.
+    pub udp: bool,
+    /// Machines run on the client's own computer: bytes cost nothing to move, so what is uploaded is
+    /// not worth compressing.
+    pub same_computer: bool,
+}

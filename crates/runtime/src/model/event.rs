@@ -1,0 +1,201 @@
+//! What happened, as plain facts. `compute.events()` streams them; the console prints one line each.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Attempt, InstanceId, Offer, PoolId, Rank, TaskId};
+
+/// One fact about one pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// The pool that it happened in.
+    pub pool: PoolId,
+    /// How long after the pool's start.
+    pub after: Duration,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What can happen. The fields say what their names say.
+#[expect(missing_docs, reason = "the fields of a fact are named for what they hold")]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// The pool entered a phase.
+    Pool(PoolPhase),
+    /// A provider and one of its offers were chosen.
+    Chosen { provider: String, offer: Offer, nodes: u32 },
+    /// A provider gave machines.
+    Provisioned { instances: Vec<InstanceId>, wanted: u32 },
+    /// A request for machines failed.
+    ProvisionFailed { reason: String, attempt: Attempt },
+    /// A node entered a phase.
+    Node { rank: Rank, attempt: Attempt, phase: NodePhase },
+    /// A host key could not be verified by anybody and was pinned.
+    HostKeyPinned { rank: Rank, fingerprint: String },
+    /// A bootstrap step began.
+    StepStarted { rank: Rank, step: String },
+    /// A bootstrap step was found done.
+    StepSkipped { rank: Rank, step: String },
+    /// A bootstrap step printed a line.
+    StepOutput { rank: Rank, step: String, line: String },
+    /// A bootstrap step ended well.
+    StepFinished { rank: Rank, step: String, took: Duration },
+    /// The program is on the machine.
+    Deployed { rank: Rank, bytes: u64, sent: bool },
+    /// A link broke and is dialled again.
+    LinkLost { rank: Rank, reason: String },
+    /// A link is back.
+    LinkRestored { rank: Rank },
+    /// A node will not come back.
+    NodeLost { rank: Rank, attempt: Attempt, reason: String },
+    /// A task was handed to a node.
+    TaskStarted { task: TaskId, attempt: Attempt, rank: Rank, function: String },
+    /// A task ended on a node, well or not.
+    TaskFinished { task: TaskId, attempt: Attempt, rank: Rank, ok: bool },
+    /// A task will be tried again because of the infrastructure under it.
+    TaskRetried { task: TaskId, attempt: Attempt, reason: String },
+    /// A machine was given back.
+    Terminated { instance: InstanceId },
+    /// Everything was given back, but for what is named.
+    Stopped { left: Vec<Leftover>, took: Duration },
+}
+
+/// A pool's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum PoolPhase {
+    /// Asking providers for offers.
+    Choosing,
+    /// Setting up what the machines need: keys, networks.
+    Preparing,
+    /// Renting.
+    Provisioning,
+    /// Waiting for the nodes to become ready.
+    Starting,
+    /// All nodes are ready.
+    Ready,
+    /// Giving everything back.
+    Stopping,
+}
+
+/// A node's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum NodePhase {
+    /// Waiting for the machine to have an address.
+    Launching,
+    /// Dialling its SSH server.
+    Reaching,
+    /// Making it what the image asks for.
+    Bootstrapping,
+    /// Starting the worker and linking to it.
+    Joining,
+    /// Taking tasks.
+    Ready,
+    /// Finishing what runs, taking nothing new.
+    Draining,
+    /// Over.
+    Gone,
+}
+
+/// Something that could not be given back, named so that a person can.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leftover {
+    /// What it is, with the provider's own id.
+    pub what: String,
+    /// Why it is still there.
+    pub reason: String,
+}
+
+impl fmt::Display for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.what, self.reason)
+    }
+}
+
+impl fmt::Display for PoolPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Choosing => "asking for offers",
+            Self::Preparing => "preparing",
+            Self::Provisioning => "renting machines",
+            Self::Starting => "starting nodes",
+            Self::Ready => "ready",
+            Self::Stopping => "giving everything back",
+        })
+    }
+}
+
+impl fmt::Display for NodePhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Launching => "launching",
+            Self::Reaching => "reaching over ssh",
+            Self::Bootstrapping => "bootstrapping",
+            Self::Joining => "joining",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+            Self::Gone => "gone",
+        })
+    }
+}
+
+/// The line that the console prints.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} {:>6.2}s] {}", self.pool, self.after.as_secs_f64(), self.kind)
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pool(phase) => phase.fmt(f),
+            Self::Chosen { provider, offer, nodes } => {
+                write!(f, "chose {provider}: {nodes} x {}", offer.instance_type)
+            }
+            Self::Provisioned { instances, wanted } => {
+                write!(f, "{} of {wanted} machines rented", instances.len())
+            }
+            Self::ProvisionFailed { reason, attempt } => {
+                write!(f, "renting failed (attempt {attempt}): {reason}")
+            }
+            Self::Node { rank, phase, .. } => write!(f, "node {rank}: {phase}"),
+            Self::HostKeyPinned { rank, fingerprint } => {
+                write!(f, "node {rank}: host key pinned on first use: {fingerprint}")
+            }
+            Self::StepStarted { rank, step } => write!(f, "node {rank}: {step}"),
+            Self::StepSkipped { rank, step } => write!(f, "node {rank}: {step}: already done"),
+            Self::StepOutput { rank, step, line } => write!(f, "node {rank}: {step}: {line}"),
+            Self::StepFinished { rank, step, took } => {
+                write!(f, "node {rank}: {step}: done in {:.1}s", took.as_secs_f64())
+            }
+            Self::Deployed { rank, bytes, sent: true } => {
+                write!(f, "node {rank}: program uploaded ({:.1} MB)", *bytes as f64 / 1e6)
+            }
+            Self::Deployed { rank, sent: false, .. } => write!(f, "node {rank}: program already there"),
+            Self::LinkLost { rank, reason } => write!(f, "node {rank}: link lost, redialling: {reason}"),
+            Self::LinkRestored { rank } => write!(f, "node {rank}: link restored"),
+            Self::NodeLost { rank, reason, .. } => write!(f, "node {rank}: lost: {reason}"),
+            Self::TaskStarted { task, rank, function, .. } => {
+                write!(f, "task {task}: {function} on node {rank}")
+            }
+            Self::TaskFinished { task, rank, ok, .. } => {
+                write!(f, "task {task}: {} on node {rank}", if *ok { "done" } else { "failed" })
+            }
+            Self::TaskRetried { task, reason, .. } => write!(f, "task {task}: tried again: {reason}"),
+            Self::Terminated { instance } => write!(f, "machine {instance} given back"),
+            Self::Stopped { left, took } if left.is_empty() => {
+                write!(f, "everything given back in {:.2}s", took.as_secs_f64())
+            }
+            Self::Stopped { left, .. } => {
+                write!(f, "could not give back:")?;
+                left.iter().try_for_each(|it| write!(f, " {it};"))?;
+                f.write_str(" remove it by hand")
+            }
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The words of Skyward: plain data that every floor shares. `std` and `serde` only.
+//!
+//! A new word is defined here before it is used anywhere else.
+
+mod capabilities;
+mod end;
+mod event;
+mod ids;
+mod image;
+mod machine;
+mod nodes;
+mod panic;
+mod secret;
+
+pub use capabilities::Capabilities;
+pub use end::End;
+pub use event::{Event, EventKind, Leftover, NodePhase, PoolPhase};
+pub use ids::{Attempt, Epoch, FunctionId, Incarnation, InstanceId, PoolId, Rank, TaskId};
+pub use image::{Image, PipIndex};
+pub use machine::{HostKey, Instance, InstanceState, Offer, SshEndpoint};
+pub use nodes::{InvalidNodes, Nodes};
+pub use panic::Panic;
+pub use secret::Secret;

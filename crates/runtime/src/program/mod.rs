@@ -1,0 +1,8 @@
+//! The running program as a file that is uploaded, and as a process with a role: the client's, a
+//! worker's, or that of a machine of the `Local` provider.
+
+mod role;
+mod start;
+
+pub use role::{ROLE_VARIABLE, Role, declare_entry, entry_arguments, executable};
+pub use start::{WorkerStart, WorkerUp};

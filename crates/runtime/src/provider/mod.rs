@@ -1,0 +1,84 @@
+//! The contract between the pool and a cloud. A provider knows how to rent and give back; it knows no
+//! pool, spawns nothing of its own, and never decides to retry. The `ProviderActor` in `actor.rs`
+//! serialises its writes.
+
+mod error;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Capabilities, Instance, InstanceId, Leftover, Offer, PoolId};
+
+pub use error::{ProviderError, ProviderErrorKind, Retry};
+
+/// A cloud, or anything else that has machines.
+///
+/// Every write may be repeated: the pool calls `teardown` twice if the first answer got lost, and
+/// `terminate` of something that is gone is a success.
+#[async_trait]
+pub trait Provider: Send + Sync + 'static {
+    /// The provider's name, in lower case, for people and tags.
+    fn name(&self) -> &str;
+
+    /// What its machines can and cannot do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// What it has for rent, as it is found out.
+    fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>>;
+
+    /// Sets up what all machines of a pool share: keys, networks, folders. Called once before the
+    /// first machine; must leave nothing behind when it fails.
+    ///
+    /// # Errors
+    /// What the cloud said, classified.
+    async fn prepare(&self, request: &Request) -> Result<(), ProviderError>;
+
+    /// Rents `count` machines. Fewer is not an error: the answer says why the rest is missing.
+    ///
+    /// # Errors
+    /// When there is none at all.
+    async fn provision(&self, request: &Request, count: u32) -> Result<Provisioned, ProviderError>;
+
+    /// Looks at one machine.
+    ///
+    /// # Errors
+    /// When the cloud could not be asked. A machine that it does not know is `Gone`, not an error.
+    async fn describe(&self, request: &Request, id: &InstanceId) -> Result<Instance, ProviderError>;
+
+    /// Gives machines back and returns when they are certainly gone.
+    ///
+    /// # Errors
+    /// When any of them may still exist.
+    async fn terminate(&self, request: &Request, ids: &[InstanceId]) -> Result<(), ProviderError>;
+
+    /// Removes what `prepare` set up and every machine of the pool that still exists.
+    ///
+    /// # Errors
+    /// When the provider could not be asked at all; what it could not remove is in the answer.
+    async fn teardown(&self, request: &Request) -> Result<Vec<Leftover>, ProviderError>;
+}
+
+/// What a provider is told about the pool it rents for: the same in every call of one pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The pool, also the tag of everything that is created for it.
+    pub pool: PoolId,
+    /// What to rent.
+    pub offer: Offer,
+    /// The client's SSH key to let in: an OpenSSH public key line.
+    pub ssh_key: String,
+    /// How long a machine may live without a renewal of its lease. Part of the create call.
+    pub lease: Duration,
+}
+
+/// What came of a request for machines.
+#[derive(Debug)]
+pub struct Provisioned {
+    /// The machines, in any state.
+    pub instances: Vec<Instance>,
+    /// Why there are fewer than asked for.
+    pub shortfall: Option<ProviderError>,
+}

@@ -1,0 +1,135 @@
+//! Every time-out and interval of the program, in one place.
+
+use std::time::Duration;
+
+use crate::backoff::Backoff;
+
+/// How long things may take. Plain data with defaults; tests use short ones.
+///
+/// ```
+/// use skyward_runtime::timing::Timing;
+/// use std::time::Duration;
+/// let timing = Timing { lease: Duration::from_secs(3), ..Timing::default() };
+/// assert_eq!(timing.detect, Duration::from_secs(12));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How long a machine may outlive the last renewal of its lease. Default 60 s. Shorter ends
+    /// machines sooner after the client is killed, but a client that sleeps for longer loses them.
+    pub lease: Duration,
+    /// How long a peer may be silent before its link counts as broken. Default 12 s: QUIC's idle time
+    /// of five sixths of it, plus one keep-alive of one sixth. Too short breaks links under load.
+    pub detect: Duration,
+    /// How long a broken link is dialled again before the node counts as lost. Default 30 s.
+    pub grace: Duration,
+    /// The waits between those dials. Default 50 ms doubling to 2 s.
+    pub redial: Backoff,
+    /// How long a provider may take to answer one request. Default 120 s.
+    pub provision: Duration,
+    /// How often renting is tried before it has failed. Default 3.
+    pub provision_attempts: u32,
+    /// The waits between those tries. Default 5 s, constant.
+    pub provision_retry: Backoff,
+    /// How long a machine may take from rented to running. Default 300 s.
+    pub boot: Duration,
+    /// The waits between looks at a machine that boots. Default 20 ms doubling to 2 s.
+    pub boot_poll: Backoff,
+    /// How long an SSH server may take to let us in, all tries together. Default 90 s.
+    pub ssh: Duration,
+    /// The waits between those tries. Default 50 ms doubling to 2 s.
+    pub ssh_retry: Backoff,
+    /// How long one SSH dial may take. Default 15 s.
+    pub ssh_dial: Duration,
+    /// The SSH keep-alive interval; three without an answer end the session. Default 15 s.
+    pub ssh_keepalive: Duration,
+    /// How long all bootstrap steps together may take. Default 300 s.
+    pub bootstrap: Duration,
+    /// How long the upload of the program and the included files may take. Default 600 s.
+    pub upload: Duration,
+    /// How long a started worker may take to be linked and a member. Default 30 s.
+    pub join: Duration,
+    /// How long one dial of a link may take, hello included. Default 5 s.
+    pub dial: Duration,
+    /// How long one control call to a worker may take. Default 5 s.
+    pub control: Duration,
+    /// How long a call may run when it does not say so itself. Default 300 s, counted from the moment
+    /// a node has it; `.timeout(d)` counts the queue as well.
+    pub call: Duration,
+    /// How long a draining node may finish its tasks. Default 5 s.
+    pub drain: Duration,
+    /// How long giving everything back may take. Default 120 s.
+    pub shutdown: Duration,
+}
+
+impl Timing {
+    /// How often a lease is renewed: three times in its life, so that two may be lost.
+    pub fn renew(&self) -> Duration {
+        self.lease / 3
+    }
+
+    /// QUIC's idle time-out.
+    pub fn idle(&self) -> Duration {
+        self.detect * 5 / 6
+    }
+
+    /// QUIC's keep-alive interval.
+    pub fn keep_alive(&self) -> Duration {
+        self.detect / 6
+    }
+
+    /// Short times for tests on one machine: a peer is given up after 1 s, a lease lapses after 3 s.
+    pub fn short() -> Self {
+        Self {
+            lease: Duration::from_secs(3),
+            detect: Duration::from_secs(1),
+            grace: Duration::from_secs(2),
+            provision: Duration::from_secs(10),
+            provision_retry: Backoff {
+                first: Duration::from_millis(50),
+                factor: 1,
+                most: Duration::from_millis(50),
+            },
+            boot: Duration::from_secs(20),
+            ssh: Duration::from_secs(10),
+            ssh_dial: Duration::from_secs(5),
+            bootstrap: Duration::from_secs(120),
+            join: Duration::from_secs(20),
+            drain: Duration::from_millis(500),
+            shutdown: Duration::from_secs(20),
+            ..Self::default()
+        }
+    }
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        let quick = Backoff { first: Duration::from_millis(50), factor: 2, most: Duration::from_secs(2) };
+        Self {
+            lease: Duration::from_secs(60),
+            detect: Duration::from_secs(12),
+            grace: Duration::from_secs(30),
+            redial: quick,
+            provision: Duration::from_secs(120),
+            provision_attempts: 3,
+            provision_retry: Backoff {
+                first: Duration::from_secs(5),
+                factor: 1,
+                most: Duration::from_secs(5),
+            },
+            boot: Duration::from_secs(300),
+            boot_poll: Backoff { first: Duration::from_millis(20), factor: 2, most: Duration::from_secs(2) },
+            ssh: Duration::from_secs(90),
+            ssh_retry: quick,
+            ssh_dial: Duration::from_secs(15),
+            ssh_keepalive: Duration::from_secs(15),
+            bootstrap: Duration::from_secs(300),
+            upload: Duration::from_secs(600),
+            join: Duration::from_secs(30),
+            dial: Duration::from_secs(5),
+            control: Duration::from_secs(5),
+            call: Duration::from_secs(300),
+            drain: Duration::from_secs(5),
+            shutdown: Duration::from_secs(120),
+        }
+    }
+}
