@@ -17,6 +17,7 @@
 pub mod backoff;
 pub mod bootstrap;
 pub mod control;
+pub mod events;
 pub mod lease;
 pub mod link;
 pub mod model;
@@ -24,6 +25,7 @@ pub mod node;
 pub mod pool;
 pub mod program;
 pub mod provider;
+pub mod random;
 pub mod registry;
 pub mod ssh;
 pub mod supervisor;

@@ -57,6 +57,8 @@ pub enum EventKind {
     TaskFinished { task: TaskId, attempt: Attempt, rank: Rank, ok: bool },
     /// A task will be tried again because of the infrastructure under it.
     TaskRetried { task: TaskId, attempt: Attempt, reason: String },
+    /// Machines could not be given back; the teardown tries again.
+    TerminateFailed { reason: String },
     /// A machine was given back.
     Terminated { instance: InstanceId },
     /// Everything was given back, but for what is named.
@@ -187,6 +189,7 @@ impl fmt::Display for EventKind {
                 write!(f, "task {task}: {} on node {rank}", if *ok { "done" } else { "failed" })
             }
             Self::TaskRetried { task, reason, .. } => write!(f, "task {task}: tried again: {reason}"),
+            Self::TerminateFailed { reason } => write!(f, "giving machines back failed: {reason}"),
             Self::Terminated { instance } => write!(f, "machine {instance} given back"),
             Self::Stopped { left, took } if left.is_empty() => {
                 write!(f, "everything given back in {:.2}s", took.as_secs_f64())

@@ -1,1 +1,19 @@
-//! node
+//! One life of one rank: from a rented machine to a worker that takes tasks, and to its end.
+//!
+//! ```text
+//! launching → reaching → bootstrapping → joining → ready ⇄ redialling
+//!     └───────────┴────────────┴────────────┴────────┴──→ draining → gone
+//! ```
+//!
+//! The NodeActor owns the SSH session, the link and the lease of its rank. It tells the pool what
+//! became of it through the recipient it was given at birth.
+
+mod actor;
+mod kit;
+mod messages;
+mod state;
+mod steps;
+
+pub use actor::NodeRef;
+pub use kit::{NodeKit, ProgramCell};
+pub use messages::{NodeReport, Recipient, Reported};

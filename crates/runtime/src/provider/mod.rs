@@ -1,8 +1,11 @@
 //! The contract between the pool and a cloud. A provider knows how to rent and give back; it knows no
 //! pool, spawns nothing of its own, and never decides to retry. The `ProviderActor` in `actor.rs`
-//! serialises its writes.
+//! serialises its writes; the pool reaches it through [`ProviderRef`].
 
+mod actor;
 mod error;
+mod messages;
+mod state;
 
 use std::time::Duration;
 
@@ -12,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Capabilities, Instance, InstanceId, Leftover, Offer, PoolId};
 
+pub use actor::ProviderRef;
 pub use error::{ProviderError, ProviderErrorKind, Retry};
 
 /// A cloud, or anything else that has machines.

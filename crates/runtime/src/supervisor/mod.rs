@@ -1,1 +1,9 @@
-//! supervisor
+//! The root actor: one per process. It starts an actor for every distinct provider and one for every
+//! pool, and knows when all pools have ended.
+
+mod actor;
+mod messages;
+mod state;
+
+pub use actor::Supervisor;
+pub use messages::SupervisorMessage;

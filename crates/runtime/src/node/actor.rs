@@ -1,0 +1,311 @@
+//! The NodeActor does what its state decides. It waits for nothing in its mailbox: every step runs
+//! beside it and ends in a message.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::task::AbortHandle;
+
+use super::kit::NodeKit;
+use super::messages::{NodeMessage, NodeReport, Recipient, Reported};
+use super::state::{Effect, Heard, State, Timer, Trouble};
+use super::steps::Steps;
+use crate::control::Member;
+use crate::link::Link;
+use crate::model::{Attempt, End, Incarnation, InstanceId, InstanceState, Rank};
+use crate::ssh::{Session, SshError};
+
+/// A node behind its actor.
+#[derive(Clone, Debug)]
+pub struct NodeRef {
+    actor: ActorRef<NodeMessage>,
+}
+
+impl NodeRef {
+    /// Begins a node's life on a rented machine.
+    ///
+    /// # Errors
+    /// When the actor cannot be started.
+    pub async fn start(
+        kit: Arc<NodeKit>,
+        rank: Rank,
+        attempt: Attempt,
+        instance: InstanceId,
+        reports: Recipient<NodeReport>,
+    ) -> Result<Self, ractor::SpawnErr> {
+        let life = crate::random::text(8).map_err(|error| ractor::SpawnErr::StartupFailed(error.into()))?;
+        let incarnation = Incarnation::new(format!("{}-{rank}-{attempt}-{life}", kit.request.pool));
+        let steps = Steps { kit, rank, incarnation };
+        let birth = Birth { steps, attempt, instance, reports };
+        let (actor, _) = Actor::spawn(None, NodeActor, birth).await?;
+        Ok(Self { actor })
+    }
+
+    /// Finish what runs, then end. The report follows.
+    pub fn drain(&self) {
+        let _ = self.actor.cast(NodeMessage::Drain);
+    }
+
+    /// End now. The report follows.
+    pub fn stop(&self) {
+        let _ = self.actor.cast(NodeMessage::Stop);
+    }
+}
+
+struct NodeActor;
+
+struct Birth {
+    steps: Steps,
+    attempt: Attempt,
+    instance: InstanceId,
+    reports: Recipient<NodeReport>,
+}
+
+struct Doing {
+    steps: Steps,
+    attempt: Attempt,
+    instance: InstanceId,
+    reports: Recipient<NodeReport>,
+    state: State,
+    timers: BTreeMap<Timer, AbortHandle>,
+    running: Vec<AbortHandle>,
+    renewals: u64,
+    session: Option<Session>,
+    address: Option<(IpAddr, End)>,
+    link: Option<(Link, Member)>,
+}
+
+impl Actor for NodeActor {
+    type Msg = NodeMessage;
+    type State = Doing;
+    type Arguments = Birth;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        birth: Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        let Birth { steps, attempt, instance, reports } = birth;
+        myself.cast(NodeMessage::Heard(Heard::Born))?;
+        Ok(Doing {
+            steps,
+            attempt,
+            instance,
+            reports,
+            state: State::Unborn,
+            timers: BTreeMap::new(),
+            running: Vec::new(),
+            renewals: 0,
+            session: None,
+            address: None,
+            link: None,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        doing: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        let heard = doing.take_in(message, &myself);
+        let timing = doing.steps.kit.timing.clone();
+        for effect in doing.state.hear(heard, Instant::now(), &timing) {
+            doing.act(effect, &myself);
+        }
+        Ok(())
+    }
+}
+
+impl Doing {
+    /// Keeps what only the shell may hold (session, link) and passes on the rest.
+    fn take_in(&mut self, message: NodeMessage, myself: &ActorRef<NodeMessage>) -> Heard {
+        match message {
+            NodeMessage::Heard(heard) => {
+                if let Heard::Described(Ok(InstanceState::Running { address, end, .. })) = &heard {
+                    self.address = Some((*address, end.clone()));
+                }
+                heard
+            }
+            NodeMessage::Reached(session) => {
+                self.session = Some(session);
+                Heard::Reached(Ok(()))
+            }
+            NodeMessage::Linked(link, member) => {
+                self.watch(link.clone(), member.clone(), myself);
+                self.link = Some((link, member));
+                Heard::Linked(Ok(()))
+            }
+            NodeMessage::Woke(timer) => Heard::Woke(timer),
+            NodeMessage::Drain => Heard::Drain,
+            NodeMessage::Stop => Heard::Stop,
+        }
+    }
+
+    fn act(&mut self, effect: Effect, myself: &ActorRef<NodeMessage>) {
+        match effect {
+            Effect::Describe => self.describe(myself),
+            Effect::Reach(endpoint) => {
+                let steps = self.steps.clone();
+                self.begin(myself, async move {
+                    let kit = &steps.kit;
+                    match Session::connect(&endpoint, &kit.ssh_key, &kit.timing).await {
+                        Ok(session) => NodeMessage::Reached(session),
+                        Err(error) => NodeMessage::Heard(Heard::Reached(Err(trouble(&error)))),
+                    }
+                });
+            }
+            Effect::Bootstrap => self.with_session(myself, Heard::Bootstrapped, |steps, session| async move {
+                steps.bootstrap(&session).await
+            }),
+            Effect::StartWorker => {
+                let address = self.address.clone();
+                self.with_session(myself, Heard::Started, |steps, session| async move {
+                    let (listen, end) = address.ok_or("the machine has no address")?;
+                    steps.start_worker(&session, listen, end).await
+                });
+            }
+            Effect::Link { port } => self.dial(port, myself),
+            Effect::Renew => {
+                self.renewals += 1;
+                let (steps, number) = (self.steps.clone(), self.renewals);
+                let member = self.link.as_ref().map(|(_, member)| member.clone());
+                let session = self.session.clone();
+                self.keep(tokio::spawn(async move { steps.renew(member, session, number).await }).abort_handle());
+            }
+            Effect::Drain => {
+                let (member, deadline) = (self.link.as_ref().map(|it| it.1.clone()), self.steps.kit.timing.drain);
+                self.begin(myself, async move {
+                    if let Some(member) = member
+                        && let Err(error) = member.drain(deadline).await
+                    {
+                        tracing::debug!(%error, "worker did not drain");
+                    }
+                    NodeMessage::Heard(Heard::Drained)
+                });
+            }
+            Effect::Wake(timer, after) => self.wake(timer, after, myself),
+            Effect::Quiet(timer) => self.quiet(timer),
+            Effect::Announce(said) => {
+                self.steps.kit.events.emit(said.event(self.steps.rank, self.attempt));
+            }
+            Effect::ReportReady => {
+                if let Some((link, _)) = &self.link {
+                    self.report(Reported::Ready(link.clone()));
+                }
+            }
+            Effect::ReportPaused => {
+                self.link = None;
+                self.report(Reported::Paused);
+            }
+            Effect::End { reason } => {
+                self.let_go();
+                self.report(Reported::Gone { reason });
+                myself.stop(None);
+            }
+        }
+    }
+
+    fn describe(&mut self, myself: &ActorRef<NodeMessage>) {
+        let (kit, id) = (Arc::clone(&self.steps.kit), self.instance.clone());
+        self.begin(myself, async move {
+            let described = kit.provider.describe(Arc::clone(&kit.request), id, kit.timing.provision).await;
+            let described = described.map(|it| it.state).map_err(|error| error.to_string());
+            NodeMessage::Heard(Heard::Described(described))
+        });
+    }
+
+    fn dial(&mut self, port: u16, myself: &ActorRef<NodeMessage>) {
+        let (steps, address) = (self.steps.clone(), self.address.as_ref().map(|it| it.0));
+        self.begin(myself, async move {
+            let linked = match address {
+                Some(address) => steps.link(SocketAddr::new(address, port)).await,
+                None => Err(Trouble { reason: "the machine has no address".to_owned(), retry: false }),
+            };
+            match linked {
+                Ok((link, member)) => NodeMessage::Linked(link, member),
+                Err(trouble) => NodeMessage::Heard(Heard::Linked(Err(trouble))),
+            }
+        });
+    }
+
+    /// Tells the actor once when the link or the membership ends.
+    fn watch(&mut self, link: Link, member: Member, myself: &ActorRef<NodeMessage>) {
+        self.begin(myself, async move {
+            let reason = tokio::select! {
+                error = link.closed() => error.to_string(),
+                () = member.down() => {
+                    link.close("the worker left the cluster");
+                    "the worker left the cluster".to_owned()
+                }
+            };
+            NodeMessage::Heard(Heard::LinkClosed { reason })
+        });
+    }
+
+    /// Runs a step that needs the SSH session.
+    fn with_session<T, F>(
+        &mut self,
+        myself: &ActorRef<NodeMessage>,
+        heard: impl FnOnce(Result<T, String>) -> Heard + Send + 'static,
+        step: impl FnOnce(Steps, Session) -> F,
+    ) where
+        T: Send,
+        F: Future<Output = Result<T, String>> + Send + 'static,
+    {
+        let Some(session) = self.session.clone() else { return };
+        let step = step(self.steps.clone(), session);
+        self.begin(myself, async move { NodeMessage::Heard(heard(step.await)) });
+    }
+
+    fn begin(
+        &mut self,
+        myself: &ActorRef<NodeMessage>,
+        step: impl Future<Output = NodeMessage> + Send + 'static,
+    ) {
+        let myself = myself.clone();
+        let handle = tokio::spawn(async move {
+            // Fails only when the node has ended meanwhile; what the step brought is dropped with it.
+            let _ = myself.cast(step.await);
+        });
+        self.keep(handle.abort_handle());
+    }
+
+    fn keep(&mut self, handle: AbortHandle) {
+        self.running.retain(|it| !it.is_finished());
+        self.running.push(handle);
+    }
+
+    fn wake(&mut self, timer: Timer, after: Duration, myself: &ActorRef<NodeMessage>) {
+        self.quiet(timer);
+        let handle = myself.send_after(after, move || NodeMessage::Woke(timer));
+        self.timers.insert(timer, handle.abort_handle());
+    }
+
+    fn quiet(&mut self, timer: Timer) {
+        if let Some(handle) = self.timers.remove(&timer) {
+            handle.abort();
+        }
+    }
+
+    fn let_go(&mut self) {
+        for handle in std::mem::take(&mut self.timers).into_values().chain(self.running.drain(..)) {
+            handle.abort();
+        }
+        if let Some((link, _)) = self.link.take() {
+            link.close("the node has ended");
+        }
+        self.session = None;
+    }
+
+    fn report(&self, what: Reported) {
+        (self.reports)(NodeReport { rank: self.steps.rank, attempt: self.attempt, what });
+    }
+}
+
+fn trouble(error: &SshError) -> Trouble {
+    Trouble { retry: error.retry(), reason: error.to_string() }
+}

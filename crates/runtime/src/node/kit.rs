@@ -1,0 +1,83 @@
+//! What every node of a pool is given: the pool's keys, plan and ways to reach things.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+
+use crate::bootstrap::{Includes, Plan, Program};
+use crate::control::Cluster;
+use crate::events::Events;
+use crate::link::{Authority, Dialer};
+use crate::model::{Epoch, Secret};
+use crate::provider::{ProviderRef, Request};
+use crate::ssh::ClientKey;
+use crate::timing::Timing;
+
+/// What the nodes of one pool share.
+#[derive(Debug)]
+pub struct NodeKit {
+    /// The provider that rented the machines.
+    pub provider: ProviderRef,
+    /// What the provider is told about the pool.
+    pub request: Arc<Request>,
+    /// What a machine must become.
+    pub plan: Plan,
+    /// The files that are copied to it.
+    pub includes: Includes,
+    /// The program that becomes the worker.
+    pub program: ProgramCell,
+    /// The client's SSH key.
+    pub ssh_key: ClientKey,
+    /// Who signs the nodes' certificates.
+    pub authority: Authority,
+    /// The client's end of every link.
+    pub dialer: Dialer,
+    /// The client's end of the control plane.
+    pub cluster: Cluster,
+    /// The shared secret of the cluster's handshake.
+    pub cookie: Secret<String>,
+    /// This ownership of the pool.
+    pub epoch: Epoch,
+    /// How many tasks a node runs at once.
+    pub slots: u32,
+    /// Every time-out.
+    pub timing: Timing,
+    /// Where facts go.
+    pub events: Events,
+}
+
+/// The running program, read and packed once for all nodes of the process, while machines boot.
+#[derive(Clone)]
+pub struct ProgramCell {
+    packed: Shared<BoxFuture<'static, Result<Arc<Program>, String>>>,
+}
+
+impl ProgramCell {
+    /// Begins to pack the running program, compressed when `compress` is set.
+    pub fn start(compress: bool) -> Self {
+        let packing = tokio::task::spawn_blocking(move || Program::of_running(compress));
+        let packed = async move {
+            match packing.await {
+                Ok(Ok(program)) => Ok(Arc::new(program)),
+                Ok(Err(error)) => Err(format!("failed to read the running program: {error}")),
+                Err(error) => Err(format!("failed to pack the running program: {error}")),
+            }
+        };
+        Self { packed: packed.boxed().shared() }
+    }
+
+    /// The packed program.
+    ///
+    /// # Errors
+    /// Why it could not be read, in words.
+    pub async fn get(&self) -> Result<Arc<Program>, String> {
+        self.packed.clone().await
+    }
+}
+
+impl std::fmt::Debug for ProgramCell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProgramCell").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,233 @@
+//! A node's life as tables: what it hears, what it wants done.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use super::*;
+use crate::model::{End, HostKey};
+
+const PORT: u16 = 4433;
+
+fn ssh() -> SshEndpoint {
+    SshEndpoint {
+        host: "127.0.0.1".into(),
+        port: 22,
+        user: "me".into(),
+        host_key: HostKey::Known("ssh-ed25519 AAAA".into()),
+    }
+}
+
+fn running() -> Heard {
+    let end = End::Process { pid: 7, directory: PathBuf::from("/m") };
+    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    Heard::Described(Ok(InstanceState::Running { ssh: ssh(), address, end }))
+}
+
+fn gone(reason: &str) -> Heard {
+    Heard::Described(Ok(InstanceState::Gone { reason: reason.into() }))
+}
+
+fn again(reason: &str) -> Trouble {
+    Trouble { reason: reason.into(), retry: true }
+}
+
+fn never(reason: &str) -> Trouble {
+    Trouble { reason: reason.into(), retry: false }
+}
+
+fn ended(reason: &str) -> Vec<Effect> {
+    vec![
+        Effect::Announce(Said::Lost(reason.into())),
+        enter(NodePhase::Gone),
+        Effect::End { reason: reason.into() },
+    ]
+}
+
+/// Runs a table of steps on a node and checks the effects of each, all of them. A number is how many
+/// seconds pass before the step.
+fn check(state: &mut State, steps: Vec<(u64, Heard, Vec<Effect>)>) {
+    let timing = Timing::default();
+    let mut now = Instant::now();
+    for (at, (seconds, heard, expected)) in steps.into_iter().enumerate() {
+        now += Duration::from_secs(seconds);
+        let told = format!("step {at}: {heard:?}");
+        assert_eq!(state.hear(heard, now, &timing), expected, "{told}");
+    }
+}
+
+fn ready() -> State {
+    State::Ready { port: PORT }
+}
+
+fn reaching() -> State {
+    let mut state = State::Unborn;
+    let timing = Timing::default();
+    state.hear(Heard::Born, Instant::now(), &timing);
+    state.hear(running(), Instant::now(), &timing);
+    state
+}
+
+#[test]
+fn a_node_goes_from_a_rented_machine_to_ready() {
+    let timing = Timing::default();
+    let renew = timing.renew();
+    check(&mut State::Unborn, vec![
+        (0, Heard::Born, vec![
+            enter(NodePhase::Launching),
+            wake(Timer::Deadline, timing.boot),
+            Effect::Describe,
+        ]),
+        (0, Heard::Described(Ok(InstanceState::Pending)), vec![wake(
+            Timer::Retry,
+            Duration::from_millis(20),
+        )]),
+        (0, Heard::Woke(Timer::Retry), vec![Effect::Describe]),
+        (1, running(), vec![
+            enter(NodePhase::Reaching),
+            wake(Timer::Deadline, timing.ssh),
+            Effect::Reach(ssh()),
+        ]),
+        (1, Heard::Reached(Ok(())), vec![
+            Effect::Quiet(Timer::Deadline),
+            Effect::Renew,
+            wake(Timer::Renew, renew),
+            enter(NodePhase::Bootstrapping),
+            Effect::Bootstrap,
+        ]),
+        (20, Heard::Woke(Timer::Renew), vec![Effect::Renew, wake(Timer::Renew, renew)]),
+        (1, Heard::Bootstrapped(Ok(())), vec![enter(NodePhase::Joining), Effect::StartWorker]),
+        (1, Heard::Started(Ok(PORT)), vec![
+            wake(Timer::Deadline, timing.join),
+            Effect::Link { port: PORT },
+        ]),
+        (1, Heard::Linked(Ok(())), vec![
+            Effect::Quiet(Timer::Deadline),
+            enter(NodePhase::Ready),
+            Effect::ReportReady,
+        ]),
+        (20, Heard::Woke(Timer::Renew), vec![Effect::Renew, wake(Timer::Renew, renew)]),
+    ]);
+}
+
+#[test]
+fn a_machine_that_boots_for_too_long_or_dies_ends_the_node_with_the_reason() {
+    let timing = Timing::default();
+    let mut late = State::Unborn;
+    late.hear(Heard::Born, Instant::now(), &timing);
+    let effects = late.hear(Heard::Woke(Timer::Deadline), Instant::now() + timing.boot, &timing);
+    assert!(
+        matches!(effects.as_slice(), [Effect::Announce(Said::Lost(why)), ..] if why.contains("no address after 300s")),
+        "{effects:?}"
+    );
+
+    let mut dead = State::Unborn;
+    dead.hear(Heard::Born, Instant::now(), &timing);
+    check(&mut dead, vec![(
+        0,
+        gone("killed"),
+        ended("the machine ended while it booted: killed"),
+    )]);
+}
+
+#[test]
+fn a_refused_dial_is_tried_again_after_asking_whether_the_machine_lives() {
+    check(&mut reaching(), vec![
+        (0, Heard::Reached(Err(again("refused"))), vec![Effect::Describe]),
+        (0, running(), vec![wake(Timer::Retry, Duration::from_millis(50))]),
+        (0, Heard::Woke(Timer::Retry), vec![Effect::Reach(ssh())]),
+        (0, Heard::Reached(Err(again("refused"))), vec![Effect::Describe]),
+        (0, Heard::Described(Err("cloud is down".into())), vec![wake(
+            Timer::Retry,
+            Duration::from_millis(100),
+        )]),
+        (0, Heard::Woke(Timer::Retry), vec![Effect::Reach(ssh())]),
+        (0, Heard::Reached(Err(again("refused"))), vec![Effect::Describe]),
+        (0, gone("killed"), ended("the machine ended before it could be reached: killed")),
+    ]);
+}
+
+#[test]
+fn a_wrong_host_key_is_not_tried_again() {
+    check(&mut reaching(), vec![(
+        0,
+        Heard::Reached(Err(never("wrong host key"))),
+        ended("wrong host key"),
+    )]);
+}
+
+#[test]
+fn a_step_that_fails_ends_the_node() {
+    let reason = "shell 1: exit code 2";
+    check(&mut State::Bootstrapping, vec![(0, Heard::Bootstrapped(Err(reason.into())), ended(reason))]);
+    let joining = || State::Joining { port: None, since: Instant::now(), tries: 0 };
+    check(&mut joining(), vec![(0, Heard::Started(Err(reason.into())), ended(reason))]);
+}
+
+#[test]
+fn a_broken_link_is_dialled_again_within_the_grace_and_the_node_is_ready_again() {
+    let timing = Timing::default();
+    check(&mut ready(), vec![
+        (0, Heard::LinkClosed { reason: "timed out".into() }, vec![
+            Effect::Announce(Said::LinkLost("timed out".into())),
+            Effect::ReportPaused,
+            wake(Timer::Deadline, timing.grace),
+            Effect::Describe,
+            Effect::Link { port: PORT },
+        ]),
+        (0, running(), vec![]),
+        (1, Heard::Linked(Err(again("refused"))), vec![wake(Timer::Retry, Duration::from_millis(50))]),
+        (0, Heard::Woke(Timer::Retry), vec![Effect::Describe, Effect::Link { port: PORT }]),
+        (5, Heard::Woke(Timer::Renew), vec![Effect::Renew, wake(Timer::Renew, timing.renew())]),
+        (0, Heard::Linked(Ok(())), vec![
+            Effect::Quiet(Timer::Deadline),
+            Effect::Announce(Said::LinkRestored),
+            Effect::ReportReady,
+        ]),
+    ]);
+}
+
+#[test]
+fn a_link_that_stays_broken_or_whose_machine_is_gone_ends_the_node() {
+    let broken = || State::Redialling { port: PORT, tries: 3, reason: "timed out".into() };
+    check(&mut broken(), vec![(
+        30,
+        Heard::Woke(Timer::Deadline),
+        ended("no link within 30s after it broke: timed out"),
+    )]);
+    check(&mut broken(), vec![(0, gone("killed"), ended("the machine has ended: killed"))]);
+    let refused = "the worker runs another build";
+    check(&mut broken(), vec![(0, Heard::Linked(Err(never(refused))), ended(refused))]);
+}
+
+#[test]
+fn a_ready_node_drains_before_it_ends_and_any_other_ends_at_once() {
+    let over = |reason: &str| vec![enter(NodePhase::Gone), Effect::End { reason: reason.into() }];
+    let drain = || vec![
+        enter(NodePhase::Draining),
+        Effect::Drain,
+        wake(Timer::Deadline, Timing::default().drain),
+    ];
+    for last in [Heard::Drained, Heard::Woke(Timer::Deadline), Heard::LinkClosed { reason: String::new() }] {
+        check(&mut ready(), vec![
+            (0, Heard::Drain, drain()),
+            (0, Heard::Drain, vec![]),
+            (1, last, over("drained")),
+            (0, Heard::Stop, vec![]),
+        ]);
+    }
+    check(&mut reaching(), vec![(0, Heard::Drain, over("stopped"))]);
+    check(&mut State::Bootstrapping, vec![(0, Heard::Stop, over("stopped"))]);
+    check(&mut ready(), vec![(0, Heard::Stop, over("stopped"))]);
+}
+
+#[test]
+fn late_answers_of_steps_that_no_longer_matter_are_dropped() {
+    check(&mut ready(), vec![
+        (0, Heard::Reached(Ok(())), vec![]),
+        (0, Heard::Bootstrapped(Err("late".into())), vec![]),
+        (0, Heard::Started(Ok(1)), vec![]),
+        (0, gone("late"), vec![]),
+        (0, Heard::Drained, vec![]),
+        (0, Heard::Woke(Timer::Retry), vec![]),
+    ]);
+}

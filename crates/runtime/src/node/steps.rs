@@ -1,0 +1,129 @@
+//! The steps of a node's life, each a future that ends in a message to its actor.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::kit::NodeKit;
+use super::state::Trouble;
+use crate::bootstrap::{self, Progress};
+use crate::control::Member;
+use crate::lease::LEASE_FILE;
+use crate::link::{Hello, Link, PROTOCOL};
+use crate::model::{End, EventKind, Incarnation, Rank};
+use crate::program::WorkerStart;
+use crate::registry::Registry;
+use crate::ssh::Session;
+
+/// One node's view of what it needs.
+#[derive(Clone)]
+pub(super) struct Steps {
+    pub(super) kit: Arc<NodeKit>,
+    pub(super) rank: Rank,
+    pub(super) incarnation: Incarnation,
+}
+
+impl Steps {
+    /// Makes the machine what the image asks for.
+    pub(super) async fn bootstrap(&self, session: &Session) -> Result<(), String> {
+        let tell = |progress: Progress| self.kit.events.emit(progress.event(self.rank));
+        let kit = &self.kit;
+        bootstrap::run(session, &kit.plan, &kit.includes, kit.timing.bootstrap, &tell)
+            .await
+            .map_err(|error| format!("failed to bootstrap: {error}"))
+    }
+
+    /// Uploads the program and starts it as a worker. Returns the port on which it listens.
+    pub(super) async fn start_worker(
+        &self,
+        session: &Session,
+        listen: IpAddr,
+        end: End,
+    ) -> Result<u16, String> {
+        let kit = &self.kit;
+        let program = kit.program.get().await?;
+        let deployed = bootstrap::deploy(session, &program, kit.timing.upload)
+            .await
+            .map_err(|error| format!("failed to upload the program: {error}"))?;
+        let (bytes, sent) = (deployed.bytes, deployed.sent);
+        kit.events.emit(EventKind::Deployed { rank: self.rank, bytes, sent });
+        let identity = kit
+            .authority
+            .issue(self.incarnation.as_str())
+            .map_err(|error| format!("failed to issue the node's certificate: {error}"))?;
+        let start = WorkerStart {
+            pool: kit.request.pool.clone(),
+            rank: self.rank,
+            incarnation: self.incarnation.clone(),
+            epoch: kit.epoch,
+            listen,
+            identity,
+            cookie: kit.cookie.clone(),
+            lease: kit.timing.lease,
+            end,
+            slots: kit.slots,
+            detect: kit.timing.detect,
+            drain: kit.timing.drain,
+        };
+        let up = bootstrap::start_worker(session, &deployed.path, &start, kit.timing.join)
+            .await
+            .map_err(|error| format!("failed to start the worker: {error}"))?;
+        Ok(up.port)
+    }
+
+    /// Dials the worker and joins it to the cluster.
+    pub(super) async fn link(&self, address: SocketAddr) -> Result<(Link, Member), Trouble> {
+        let kit = &self.kit;
+        let program = kit.program.get().await.map_err(|reason| Trouble { reason, retry: false })?;
+        let registry = Registry::global()
+            .map_err(|error| Trouble { reason: error.to_string(), retry: false })?
+            .hash();
+        let hello = Hello {
+            protocol: PROTOCOL,
+            registry,
+            program: Some(program.hash.clone()),
+            pool: kit.request.pool.clone(),
+            incarnation: self.incarnation.clone(),
+            epoch: kit.epoch,
+        };
+        let link = kit
+            .dialer
+            .dial(address, hello, kit.timing.dial)
+            .await
+            .map_err(|error| Trouble { retry: error.retry(), reason: error.to_string() })?;
+        let member = kit
+            .cluster
+            .join(&link, &self.incarnation, kit.timing.join)
+            .await
+            .map_err(|error| Trouble { reason: error.to_string(), retry: true })?;
+        Ok((link, member))
+    }
+
+    /// Renews the lease the best way there is.
+    pub(super) async fn renew(&self, member: Option<Member>, session: Option<Session>, number: u64) {
+        let timing = &self.kit.timing;
+        let result = match (member, session) {
+            (Some(member), _) => {
+                member.renew(number, timing.control).await.map_err(|error| error.to_string())
+            }
+            (None, Some(session)) => {
+                // A rename is atomic: the guard never sees half a number.
+                let command = format!(
+                    "mkdir -p \"$HOME/.skyward\" && echo {number} > \"$HOME/{LEASE_FILE}.new\" \
+                     && mv -f \"$HOME/{LEASE_FILE}.new\" \"$HOME/{LEASE_FILE}\""
+                );
+                match session.run(&command, Bytes::new(), timing.control).await {
+                    Ok(output) if output.code == Some(0) => Ok(()),
+                    Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+                    Err(error) => Err(error.to_string()),
+                }
+            }
+            (None, None) => Err("there is no connection to the node".to_owned()),
+        };
+        if let Err(reason) = result {
+            // Two renewals of three may be lost; a link that is broken is noticed by itself.
+            tracing::warn!(pool = %self.kit.request.pool, rank = %self.rank, reason, "lease not renewed");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The PoolActor does what its state decides. Steps run beside it and end in a message.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
+use tokio::sync::watch;
+
+use super::error::StartError;
+use super::handle::{Progress, Stopped};
+use super::messages::PoolMessage;
+use super::request::PoolRequest;
+use super::state::{Effect, Heard, State};
+use super::steps;
+use crate::link::Link;
+use crate::model::{Nodes, Rank};
+use crate::node::{NodeKit, NodeRef, NodeReport, Reported};
+use crate::provider::ProviderRef;
+use crate::tasks::{Tasks, TasksMessage};
+
+/// What a PoolActor is born with.
+pub(super) struct Birth {
+    pub(super) request: Arc<PoolRequest>,
+    /// The specs' providers, in order.
+    pub(super) providers: Vec<ProviderRef>,
+    pub(super) tasks: Tasks,
+    pub(super) progress: watch::Sender<Progress>,
+    /// Called once, when all is over.
+    pub(super) ended: Box<dyn FnOnce() + Send>,
+}
+
+pub(super) async fn spawn(birth: Birth, supervisor: ActorCell) -> Result<ActorRef<PoolMessage>, ractor::SpawnErr> {
+    let (actor, _) = Actor::spawn_linked(None, PoolActor, birth, supervisor).await?;
+    Ok(actor)
+}
+
+struct PoolActor;
+
+struct Doing {
+    request: Arc<PoolRequest>,
+    providers: Vec<ProviderRef>,
+    names: Vec<String>,
+    tasks: Tasks,
+    progress: watch::Sender<Progress>,
+    ended: Option<Box<dyn FnOnce() + Send>>,
+    state: State,
+    kit: Option<Arc<NodeKit>>,
+    nodes: BTreeMap<Rank, NodeRef>,
+    links: BTreeMap<Rank, Link>,
+}
+
+impl Actor for PoolActor {
+    type Msg = PoolMessage;
+    type State = Doing;
+    type Arguments = Birth;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        birth: Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        let Birth { request, providers, tasks, progress, ended } = birth;
+        let names = providers.iter().map(|it| it.provider().name().to_owned()).collect();
+        let specs: Vec<Nodes> = request.specs.iter().map(|it| it.nodes.unwrap_or(request.nodes)).collect();
+        myself.cast(PoolMessage::heard(Heard::Born { specs }))?;
+        Ok(Doing {
+            request,
+            providers,
+            names,
+            tasks,
+            progress,
+            ended: Some(ended),
+            state: State::new(),
+            kit: None,
+            nodes: BTreeMap::new(),
+            links: BTreeMap::new(),
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        doing: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        let heard = doing.take_in(message);
+        let timing = doing.request.timing.clone();
+        for effect in doing.state.hear(heard, Instant::now(), &timing, &doing.names) {
+            doing.act(effect, &myself).await;
+        }
+        Ok(())
+    }
+}
+
+impl Doing {
+    /// Keeps what only the shell may hold (the kit, links) and passes on the rest.
+    fn take_in(&mut self, message: PoolMessage) -> Heard {
+        match message {
+            PoolMessage::Heard(heard) => heard.0,
+            PoolMessage::Prepared(kit) => {
+                self.kit = Some(kit);
+                Heard::Prepared(Ok(()))
+            }
+            PoolMessage::Node(NodeReport { rank, attempt, what }) => match what {
+                Reported::Ready(link) => {
+                    self.links.insert(rank, link);
+                    Heard::NodeReady { rank, attempt }
+                }
+                Reported::Paused => Heard::NodePaused { rank, attempt },
+                Reported::Gone { reason } => {
+                    self.nodes.remove(&rank);
+                    Heard::NodeGone { rank, attempt, reason }
+                }
+            },
+            PoolMessage::Stop => Heard::Stop,
+        }
+    }
+
+    async fn act(&mut self, effect: Effect, myself: &ActorRef<PoolMessage>) {
+        match effect {
+            Effect::AskOffers => {
+                begin(myself, steps::ask_offers(Arc::clone(&self.request), self.providers.clone()));
+            }
+            Effect::Prepare { spec, offer } => {
+                if let Some(provider) = self.providers.get(spec).cloned() {
+                    begin(myself, steps::prepare(Arc::clone(&self.request), provider, spec, offer));
+                }
+            }
+            Effect::Provision { count } => {
+                if let Some(kit) = self.kit.clone() {
+                    begin(myself, steps::provision(kit, count));
+                }
+            }
+            Effect::Spawn { rank, attempt, instance } => {
+                let Some(kit) = self.kit.clone() else { return };
+                let to = myself.clone();
+                let reports = Arc::new(move |report| {
+                    // Fails only when the pool is over, and then nobody needs to know.
+                    let _ = to.cast(PoolMessage::Node(report));
+                });
+                match NodeRef::start(kit, rank, attempt, instance, reports).await {
+                    Ok(node) => {
+                        self.nodes.insert(rank, node);
+                    }
+                    Err(error) => {
+                        let reason = format!("failed to start its actor: {error}");
+                        let _ = myself.cast(PoolMessage::heard(Heard::NodeGone { rank, attempt, reason }));
+                    }
+                }
+            }
+            Effect::DrainNode { rank } => {
+                if let Some(node) = self.nodes.get(&rank) {
+                    node.drain();
+                }
+            }
+            Effect::QueueSized { nodes } => self.tasks.tell(TasksMessage::Sized { nodes }),
+            Effect::QueueReady { rank } => {
+                if let (Some(link), Some(kit)) = (self.links.remove(&rank), &self.kit) {
+                    self.tasks.tell(TasksMessage::NodeReady { rank, slots: kit.slots, link });
+                }
+            }
+            Effect::QueuePaused { rank } => self.tasks.tell(TasksMessage::NodePaused { rank }),
+            Effect::QueueLost { rank } => self.tasks.tell(TasksMessage::NodeLost { rank }),
+            Effect::QueueStop => self.tasks.tell(TasksMessage::Stop),
+            Effect::Release { instances } => {
+                if let Some(kit) = self.kit.clone() {
+                    tokio::spawn(async move {
+                        if let Err(reason) = steps::terminate(kit, instances).await {
+                            tracing::warn!(reason, "a lost node's machine was not given back; teardown tries again");
+                        }
+                    });
+                }
+            }
+            Effect::Terminate { instances } => {
+                let kit = self.kit.clone();
+                begin(myself, async move {
+                    let result = match kit {
+                        Some(kit) => steps::terminate(kit, instances).await,
+                        None => Ok(()),
+                    };
+                    PoolMessage::heard(Heard::Terminated(result))
+                });
+            }
+            Effect::Teardown => {
+                let kit = self.kit.clone();
+                begin(myself, async move {
+                    match kit {
+                        Some(kit) => steps::teardown(kit).await,
+                        // Nothing was set up: `prepare` leaves nothing when it fails.
+                        None => PoolMessage::heard(Heard::TornDown(Ok(Vec::new()))),
+                    }
+                });
+            }
+            Effect::Wake(timer, after) => {
+                myself.send_after(after, move || PoolMessage::woke(timer));
+            }
+            Effect::Announce(kind) => self.request.events.emit(kind),
+            Effect::Started => {
+                let nodes = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+                self.progress.send_replace(Progress::Ready { nodes });
+            }
+            Effect::Ended { failure, left } => self.end(failure, left, myself),
+        }
+    }
+
+    fn end(
+        &mut self,
+        failure: Option<StartError>,
+        left: Vec<crate::model::Leftover>,
+        myself: &ActorRef<PoolMessage>,
+    ) {
+        if let Some(kit) = &self.kit {
+            kit.cluster.stop();
+            kit.dialer.close();
+        }
+        for node in self.nodes.values() {
+            node.stop();
+        }
+        self.tasks.end();
+        self.progress.send_replace(Progress::Ended(Stopped { failure, left }));
+        if let Some(ended) = self.ended.take() {
+            ended();
+        }
+        myself.stop(None);
+    }
+}
+
+fn begin(myself: &ActorRef<PoolMessage>, step: impl Future<Output = PoolMessage> + Send + 'static) {
+    let myself = myself.clone();
+    tokio::spawn(async move {
+        // Fails only when the pool is over.
+        let _ = myself.cast(step.await);
+    });
+}

@@ -1,0 +1,60 @@
+//! Why a pool did not start.
+
+use crate::model::{Attempt, InvalidNodes, Rank};
+
+/// Why a pool did not start. By the time that a caller sees it, everything has been given back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The request has no spec.
+    #[error("the pool has no spec: say where its machines come from with `.spec(Spec::on(…))`")]
+    NoSpec,
+    /// The number of nodes is out of bounds.
+    #[error("{0}")]
+    Nodes(InvalidNodes),
+    /// The image cannot be made on these machines.
+    #[error("the image cannot be used: {0}")]
+    Image(String),
+    /// No provider has anything that fits.
+    #[error("no provider offers a machine that fits: {}", tried.join("; "))]
+    NoOffers {
+        /// What each spec's provider said.
+        tried: Vec<String>,
+    },
+    /// The provider could not be set up.
+    #[error("failed to prepare {provider}: {reason}")]
+    Prepare {
+        /// Which.
+        provider: String,
+        /// Why.
+        reason: String,
+    },
+    /// There were not enough machines.
+    #[error("{provider} gave {got} of {wanted} machines in {attempts} attempts: {reason}")]
+    Provision {
+        /// Which.
+        provider: String,
+        /// How many there were.
+        got: u32,
+        /// How many were wanted.
+        wanted: u32,
+        /// How often they were asked for.
+        attempts: Attempt,
+        /// What was missing at last.
+        reason: String,
+    },
+    /// A node did not become ready.
+    #[error("node {rank} did not become ready: {reason}")]
+    Node {
+        /// Its rank.
+        rank: Rank,
+        /// Why.
+        reason: String,
+    },
+    /// It was stopped before it was ready.
+    #[error("the pool was stopped while it was starting")]
+    Stopped,
+    /// Something on this computer failed.
+    #[error("{0}")]
+    Internal(String),
+}

@@ -1,0 +1,122 @@
+//! A pool as its owner sees it.
+
+use std::sync::Arc;
+
+use ractor::{ActorCell, ActorRef, SpawnErr};
+use tokio::sync::{broadcast, watch};
+
+use super::actor::{self, Birth};
+use super::error::StartError;
+use super::messages::PoolMessage;
+use super::request::PoolRequest;
+use crate::events::Events;
+use crate::model::{Event, Leftover, PoolId};
+use crate::provider::ProviderRef;
+use crate::tasks::Tasks;
+
+/// One pool. Clones share it. Dropping the last one does not stop it: its owner says `stop`.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    actor: ActorRef<PoolMessage>,
+    tasks: Tasks,
+    events: Events,
+    progress: watch::Receiver<Progress>,
+}
+
+/// How far a pool has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Starting,
+    Ready { nodes: u32 },
+    Ended(Stopped),
+}
+
+/// How a pool ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Why it never became ready, if it did not.
+    pub failure: Option<StartError>,
+    /// What could not be given back, to be removed by hand.
+    pub left: Vec<Leftover>,
+}
+
+impl Pool {
+    /// Starts the actors of a pool. `ended` is called once, when all is over.
+    pub(crate) async fn open(
+        request: PoolRequest,
+        providers: Vec<ProviderRef>,
+        ended: Box<dyn FnOnce() + Send>,
+        supervisor: ActorCell,
+    ) -> Result<Self, SpawnErr> {
+        let events = request.events.clone();
+        let tasks =
+            Tasks::start(request.retries, request.queue, request.timing.call, events.clone()).await?;
+        let (sender, progress) = watch::channel(Progress::Starting);
+        let birth =
+            Birth { request: Arc::new(request), providers, tasks: tasks.clone(), progress: sender, ended };
+        let actor = actor::spawn(birth, supervisor).await?;
+        Ok(Self { inner: Arc::new(Inner { actor, tasks, events, progress }) })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &PoolId {
+        self.inner.events.pool()
+    }
+
+    /// Its queue.
+    pub fn tasks(&self) -> &Tasks {
+        &self.inner.tasks
+    }
+
+    /// What happens in it, from now on.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.inner.events.subscribe()
+    }
+
+    /// Waits until it is ready and tells the number of its nodes. May be called again and again.
+    ///
+    /// # Errors
+    /// Why it could not start. Everything has been given back by then.
+    pub async fn started(&self) -> Result<u32, StartError> {
+        let mut progress = self.inner.progress.clone();
+        let reached = progress.wait_for(|it| *it != Progress::Starting).await.map(|it| it.clone());
+        match reached {
+            Ok(Progress::Ready { nodes }) => Ok(nodes),
+            Ok(Progress::Ended(stopped)) => Err(stopped.failure.unwrap_or(StartError::Stopped)),
+            Ok(Progress::Starting) | Err(_) => Err(gone()),
+        }
+    }
+
+    /// Gives everything back and tells how that went. May be called again and again; dropping the
+    /// future does not take the order back.
+    pub async fn stop(&self) -> Stopped {
+        self.begin_stop();
+        let mut progress = self.inner.progress.clone();
+        let ended = progress.wait_for(|it| matches!(it, Progress::Ended(_))).await.map(|it| it.clone());
+        match ended {
+            Ok(Progress::Ended(stopped)) => stopped,
+            Ok(_) | Err(_) => Stopped {
+                failure: Some(gone()),
+                left: vec![Leftover {
+                    what: format!("machines of pool {}", self.id()),
+                    reason: "the pool's actor failed; their leases end them".to_owned(),
+                }],
+            },
+        }
+    }
+
+    /// Orders everything to be given back, and does not wait.
+    pub fn begin_stop(&self) {
+        // Fails only when the pool is over.
+        let _ = self.inner.actor.cast(PoolMessage::Stop);
+    }
+}
+
+fn gone() -> StartError {
+    StartError::Internal("the pool's actor failed; see the log, and report this".to_owned())
+}

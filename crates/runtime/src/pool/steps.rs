@@ -1,0 +1,116 @@
+//! The steps of a pool's life, each a future that ends in a message to its actor.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use super::error::StartError;
+use super::keys::Keys;
+use super::messages::PoolMessage;
+use super::request::PoolRequest;
+use super::state::{Heard, Shortfall};
+use crate::bootstrap::{self, Includes};
+use crate::model::{Epoch, InstanceId, Offer};
+use crate::node::{NodeKit, ProgramCell};
+use crate::provider::{ProviderRef, Request, Retry};
+
+/// Asks every spec's provider at once.
+pub(super) async fn ask_offers(request: Arc<PoolRequest>, providers: Vec<ProviderRef>) -> PoolMessage {
+    let deadline = request.timing.provision;
+    let asked = providers.iter().map(|it| it.offers(deadline));
+    let offers = join_all(asked).await;
+    let offered = offers.into_iter().map(|it| it.map_err(|error| error.to_string())).collect();
+    PoolMessage::heard(Heard::Offered(offered))
+}
+
+/// Checks the image, packs its files, makes the keys and sets the provider up. Nothing is rented yet.
+pub(super) async fn prepare(
+    request: Arc<PoolRequest>,
+    provider: ProviderRef,
+    spec: usize,
+    offer: Offer,
+) -> PoolMessage {
+    match try_prepare(&request, provider, spec, offer).await {
+        Ok(kit) => PoolMessage::Prepared(Arc::new(kit)),
+        Err(error) => PoolMessage::heard(Heard::Prepared(Err(error))),
+    }
+}
+
+async fn try_prepare(
+    request: &PoolRequest,
+    provider: ProviderRef,
+    spec: usize,
+    offer: Offer,
+) -> Result<NodeKit, StartError> {
+    let capabilities = provider.provider().capabilities();
+    // Packing begins now, so that the program is ready when the first machine is.
+    let program = ProgramCell::start(!capabilities.same_computer);
+    let image = request.specs.get(spec).and_then(|it| it.image.clone()).unwrap_or_else(|| request.image.clone());
+    let plan =
+        bootstrap::plan(&image, &capabilities).map_err(|error| StartError::Image(error.to_string()))?;
+    let includes = tokio::task::spawn_blocking(move || Includes::pack(&image))
+        .await
+        .map_err(|error| StartError::Internal(format!("failed to pack the included files: {error}")))?
+        .map_err(|error| StartError::Image(error.to_string()))?;
+    let pool = request.events.pool();
+    let keys = Keys::make(pool, &request.timing).await.map_err(StartError::Internal)?;
+    let asked = Arc::new(Request {
+        pool: pool.clone(),
+        offer,
+        ssh_key: keys.ssh.public().to_owned(),
+        lease: request.timing.lease,
+    });
+    provider.prepare(Arc::clone(&asked), request.timing.provision).await.map_err(|error| {
+        StartError::Prepare { provider: provider.provider().name().to_owned(), reason: error.to_string() }
+    })?;
+    Ok(NodeKit {
+        provider,
+        request: asked,
+        plan,
+        includes,
+        program,
+        ssh_key: keys.ssh,
+        authority: keys.authority,
+        dialer: keys.dialer,
+        cluster: keys.cluster,
+        cookie: keys.cookie,
+        epoch: Epoch(1),
+        slots: request.worker.concurrency.max(1),
+        timing: request.timing.clone(),
+        events: request.events.clone(),
+    })
+}
+
+/// Rents machines.
+pub(super) async fn provision(kit: Arc<NodeKit>, count: u32) -> PoolMessage {
+    let told = kit.provider.provision(Arc::clone(&kit.request), count, kit.timing.provision).await;
+    let shortfall = |error: &crate::provider::ProviderError| Shortfall {
+        reason: error.to_string(),
+        retry: error.retry() != Retry::Never,
+    };
+    let (instances, shortfall) = match told {
+        Ok(given) => {
+            let instances: Vec<InstanceId> = given.instances.into_iter().map(|it| it.id).collect();
+            (instances, given.shortfall.as_ref().map(shortfall))
+        }
+        Err(error) => (Vec::new(), Some(shortfall(&error))),
+    };
+    PoolMessage::heard(Heard::Provisioned { instances, shortfall })
+}
+
+/// Gives machines back.
+pub(super) async fn terminate(kit: Arc<NodeKit>, instances: Vec<InstanceId>) -> Result<(), String> {
+    if instances.is_empty() {
+        return Ok(());
+    }
+    kit.provider
+        .terminate(Arc::clone(&kit.request), instances, kit.timing.provision)
+        .await
+        .map_err(|error| error.to_string())
+}
+
+/// Undoes the preparation.
+pub(super) async fn teardown(kit: Arc<NodeKit>) -> PoolMessage {
+    let left = kit.provider.teardown(Arc::clone(&kit.request), kit.timing.provision).await;
+    PoolMessage::heard(Heard::TornDown(left.map_err(|error| error.to_string())))
+}

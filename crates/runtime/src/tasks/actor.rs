@@ -1,0 +1,236 @@
+//! The TasksActor does what its state decides, and [`Tasks`] is how callers reach it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::{Semaphore, oneshot};
+
+use super::messages::{Decision, Grant, Share, TasksMessage};
+use super::order::{GroupId, Order, Undone};
+use super::running::Running;
+use super::state::{Effect, Heard, State};
+use crate::events::Events;
+use crate::link::Link;
+use crate::model::{EventKind, Nodes, Rank, TaskId};
+
+/// The queue of a pool, for callers. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Tasks {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    actor: ActorRef<TasksMessage>,
+    ids: AtomicU64,
+    groups: AtomicU64,
+    /// One permit per task that may wait for a grant.
+    room: Arc<Semaphore>,
+    call: Duration,
+}
+
+impl Tasks {
+    /// Starts the queue of a pool. At most `queue` tasks wait for a grant at once;
+    /// further callers wait to be let in. `call` is how long a call may run by default.
+    ///
+    /// # Errors
+    /// When the actor cannot be started.
+    pub async fn start(
+        retries: u32,
+        queue: usize,
+        call: Duration,
+        events: Events,
+    ) -> Result<Self, ractor::SpawnErr> {
+        let state = State::new(retries);
+        let (actor, _) = Actor::spawn(None, TasksActor, (state, events)).await?;
+        let room = Arc::new(Semaphore::new(queue.clamp(1, Semaphore::MAX_PERMITS)));
+        Ok(Self {
+            inner: Arc::new(Inner { actor, ids: AtomicU64::new(1), groups: AtomicU64::new(1), room, call }),
+        })
+    }
+
+    /// The outcome of one call. Nothing happens until the future is polled; dropping it cancels the
+    /// call wherever it is.
+    pub fn run(&self, order: Order) -> Running {
+        Running::queued(self.clone(), order)
+    }
+
+    /// One call on every node that is ready now, in rank order. The order's target is not looked at.
+    ///
+    /// # Errors
+    /// [`Undone::NoNodes`] when no node is ready, [`Undone::Stopped`] when the pool has ended.
+    pub async fn broadcast(&self, order: Order) -> Result<Vec<(Rank, Running)>, Undone> {
+        let first = TaskId(self.inner.ids.fetch_add(u64::from(Nodes::MOST), Ordering::Relaxed));
+        let group = order.group.unwrap_or_else(|| self.group());
+        let (shares, answer) = oneshot::channel();
+        self.tell(TasksMessage::Broadcast { first, group, function: order.function.name, shares });
+        let shares = answer.await.map_err(|_| Undone::Stopped)?;
+        if shares.is_empty() {
+            return Err(Undone::NoNodes);
+        }
+        let run = |it: Share| (it.rank, Running::shared(self.clone(), order.clone(), it.id, it.decision));
+        Ok(shares.into_iter().map(run).collect())
+    }
+
+    /// A new group: calls that take their turns as one.
+    pub fn group(&self) -> GroupId {
+        GroupId(self.inner.groups.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(super) fn next_id(&self) -> TaskId {
+        TaskId(self.inner.ids.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(super) fn room(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.inner.room)
+    }
+
+    pub(super) fn default_timeout(&self) -> Duration {
+        self.inner.call
+    }
+
+    /// Sends to the actor; when it has ended the message is dropped, and with it the sender of the
+    /// decision, which tells the waiting caller.
+    pub(crate) fn tell(&self, message: TasksMessage) {
+        let _ = self.inner.actor.cast(message);
+    }
+
+    /// Ends the actor. What still waits is refused.
+    pub(crate) fn end(&self) {
+        self.inner.actor.stop(None);
+    }
+}
+
+struct TasksActor;
+
+struct Doing {
+    state: State,
+    events: Events,
+    links: BTreeMap<Rank, Link>,
+    callers: BTreeMap<TaskId, Caller>,
+    shares: BTreeMap<TaskId, (oneshot::Sender<Vec<Share>>, &'static str)>,
+}
+
+struct Caller {
+    function: &'static str,
+    decide: Option<oneshot::Sender<Decision>>,
+}
+
+impl Actor for TasksActor {
+    type Msg = TasksMessage;
+    type State = Doing;
+    type Arguments = (State, Events);
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<Self::Msg>,
+        (state, events): Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        Ok(Doing { state, events, links: BTreeMap::new(), callers: BTreeMap::new(), shares: BTreeMap::new() })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        doing: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        let heard = doing.take_in(message);
+        for effect in doing.state.hear(heard) {
+            doing.act(effect);
+        }
+        Ok(())
+    }
+}
+
+impl Doing {
+    /// Keeps what only the shell may hold (channels, links) and passes on the rest.
+    fn take_in(&mut self, message: TasksMessage) -> Heard {
+        match message {
+            TasksMessage::Submit { id, target, group, function, decide } => {
+                self.callers.insert(id, Caller { function, decide: Some(decide) });
+                Heard::Submitted { id, target, group }
+            }
+            TasksMessage::Broadcast { first, group, function, shares } => {
+                self.shares.insert(first, (shares, function));
+                Heard::Broadcast { first, group }
+            }
+            TasksMessage::Answered { id, attempt, rank, ok } => {
+                self.callers.remove(&id);
+                self.events.emit(EventKind::TaskFinished { task: id, attempt, rank, ok });
+                Heard::Answered { id, attempt }
+            }
+            TasksMessage::Lost { id, attempt, reason, decide } => {
+                if let Some(caller) = self.callers.get_mut(&id) {
+                    caller.decide = Some(decide);
+                }
+                Heard::Lost { id, attempt, reason }
+            }
+            TasksMessage::Cancelled { id } => {
+                self.callers.remove(&id);
+                Heard::Cancelled { id }
+            }
+            TasksMessage::Sized { nodes } => Heard::Sized { nodes },
+            TasksMessage::NodeReady { rank, slots, link } => {
+                self.links.insert(rank, link);
+                Heard::NodeReady { rank, slots }
+            }
+            TasksMessage::NodePaused { rank } => {
+                self.links.remove(&rank);
+                Heard::NodePaused { rank }
+            }
+            TasksMessage::NodeLost { rank } => {
+                self.links.remove(&rank);
+                Heard::NodeLost { rank }
+            }
+            TasksMessage::Stop => Heard::Stopped,
+        }
+    }
+
+    fn act(&mut self, effect: Effect) {
+        match effect {
+            Effect::Grant { id, attempt, rank } => {
+                let Some(link) = self.links.get(&rank).cloned() else { return };
+                let Some(caller) = self.callers.get_mut(&id) else { return };
+                let function = caller.function.to_owned();
+                self.events.emit(EventKind::TaskStarted { task: id, attempt, rank, function });
+                if let Some(decide) = caller.decide.take() {
+                    // A caller that has gone sends `Cancelled` by itself.
+                    let _ = decide.send(Decision::Grant(Grant { attempt, rank, link }));
+                }
+            }
+            Effect::Refuse { id, why } => {
+                if let Some(decide) = self.callers.remove(&id).and_then(|it| it.decide) {
+                    let _ = decide.send(Decision::Refuse(why));
+                }
+            }
+            Effect::Shares { first, ranks } => self.share(first, ranks),
+            Effect::Retry { id, attempt, reason } => {
+                self.events.emit(EventKind::TaskRetried { task: id, attempt, reason });
+            }
+        }
+    }
+
+    fn share(&mut self, first: TaskId, ranks: Vec<Rank>) {
+        let Some((answer, function)) = self.shares.remove(&first) else { return };
+        let mut shares = Vec::with_capacity(ranks.len());
+        let mut id = first;
+        for rank in ranks {
+            let (decide, decision) = oneshot::channel();
+            self.callers.insert(id, Caller { function, decide: Some(decide) });
+            shares.push(Share { rank, id, decision });
+            id = id.next();
+        }
+        // If the caller has gone, the dropped shares leave tasks that nobody will answer: they are
+        // cancelled here.
+        if let Err(unwanted) = answer.send(shares) {
+            for share in unwanted {
+                self.callers.remove(&share.id);
+                self.state.hear(Heard::Cancelled { id: share.id });
+            }
+        }
+    }
+}

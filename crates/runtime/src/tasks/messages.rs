@@ -1,0 +1,121 @@
+//! What the TasksActor hears.
+
+use ractor_cluster::RactorMessage;
+use tokio::sync::oneshot;
+
+use super::order::{GroupId, Target, Undone};
+use crate::link::Link;
+use crate::model::{Attempt, Rank, TaskId};
+
+/// Messages of the queue. Callers send through [`super::Tasks`]; the pool tells about nodes.
+#[derive(Debug, RactorMessage)]
+pub enum TasksMessage {
+    /// A caller waits for a grant.
+    Submit {
+        /// Chosen by the caller's handle.
+        id: TaskId,
+        /// Where it may run.
+        target: Target,
+        /// What it shares its turn with.
+        group: GroupId,
+        /// The function's name, for events.
+        function: &'static str,
+        /// Where the decision goes.
+        decide: oneshot::Sender<Decision>,
+    },
+    /// A caller wants a grant on each ready rank.
+    Broadcast {
+        /// The first of a row of ids that is long enough for every rank.
+        first: TaskId,
+        /// What its shares take turns as.
+        group: GroupId,
+        /// The function's name, for events.
+        function: &'static str,
+        /// Where the list of shares goes.
+        shares: oneshot::Sender<Vec<Share>>,
+    },
+    /// A granted task has its outcome.
+    Answered {
+        /// The task.
+        id: TaskId,
+        /// Its attempt.
+        attempt: Attempt,
+        /// Where it ran.
+        rank: Rank,
+        /// Whether it returned a value.
+        ok: bool,
+    },
+    /// A granted task lost its node.
+    Lost {
+        /// The task.
+        id: TaskId,
+        /// Its attempt.
+        attempt: Attempt,
+        /// What happened.
+        reason: String,
+        /// Where the next decision goes.
+        decide: oneshot::Sender<Decision>,
+    },
+    /// The caller is no longer interested.
+    Cancelled {
+        /// The task.
+        id: TaskId,
+    },
+    /// The pool has this many ranks.
+    Sized {
+        /// Ready or not.
+        nodes: u32,
+    },
+    /// A node takes tasks over this link.
+    NodeReady {
+        /// Its rank.
+        rank: Rank,
+        /// How many at once.
+        slots: u32,
+        /// The way to it.
+        link: Link,
+    },
+    /// A node takes nothing new until it is ready again.
+    NodePaused {
+        /// Its rank.
+        rank: Rank,
+    },
+    /// A node will not come back.
+    NodeLost {
+        /// Its rank.
+        rank: Rank,
+    },
+    /// The pool ends.
+    Stop,
+}
+
+/// What the queue decided about one try of a task.
+#[derive(Debug)]
+pub enum Decision {
+    /// It may run.
+    Grant(Grant),
+    /// It gets no (further) try.
+    Refuse(Undone),
+}
+
+/// The right to run one task once on one node.
+#[derive(Debug)]
+pub struct Grant {
+    /// Which try this is.
+    pub attempt: Attempt,
+    /// Where.
+    pub rank: Rank,
+    /// The way there.
+    pub link: Link,
+}
+
+/// One rank's part of a broadcast.
+#[derive(Debug)]
+pub struct Share {
+    /// The rank.
+    pub rank: Rank,
+    /// Its task.
+    pub id: TaskId,
+    /// Where the decision comes from.
+    pub decision: oneshot::Receiver<Decision>,
+}

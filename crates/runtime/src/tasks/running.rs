@@ -1,0 +1,194 @@
+//! One call under way: the caller's own future, which waits for a grant, carries the bytes over the
+//! granted link, and asks again when the link was lost.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::actor::Tasks;
+use super::messages::{Decision, Grant, TasksMessage};
+use super::order::{Order, Undone};
+use crate::link::{CallRequest, LinkError, Outcome};
+use crate::model::{FunctionId, TaskId};
+use crate::registry::Registry;
+
+/// The outcome of one call. Lazy: nothing happens until it is polled. Dropping it cancels the call: an
+/// async function stops at its next await, a blocking one when it returns.
+pub struct Running {
+    future: BoxFuture<'static, Result<Bytes, Undone>>,
+}
+
+impl Running {
+    /// A call that has yet to be let into the queue.
+    pub(super) fn queued(tasks: Tasks, order: Order) -> Self {
+        Self::limited(order.timeout, async move {
+            let deadline = order.timeout.map(|it| Instant::now() + it);
+            let permit = tasks.room().acquire_owned().await.map_err(|_| Undone::Stopped)?;
+            let group = order.group.unwrap_or_else(|| tasks.group());
+            let ticket = Ticket::new(tasks, order.function.name);
+            let (decide, decision) = oneshot::channel();
+            ticket.tasks.tell(TasksMessage::Submit {
+                id: ticket.id,
+                target: order.target,
+                group,
+                function: order.function.name,
+                decide,
+            });
+            follow(ticket, order, deadline, decision, Some(permit)).await
+        })
+    }
+
+    /// A rank's share of a broadcast, already in the queue as `id`.
+    pub(super) fn shared(
+        tasks: Tasks,
+        order: Order,
+        id: TaskId,
+        decision: oneshot::Receiver<Decision>,
+    ) -> Self {
+        let deadline = order.timeout.map(|it| Instant::now() + it);
+        // Made here and not in the future, so that a share that is never polled is cancelled too.
+        let ticket = Ticket { tasks, id, function: order.function.name, open: true };
+        Self::limited(order.timeout, follow(ticket, order, deadline, decision, None))
+    }
+
+    fn limited(
+        timeout: Option<Duration>,
+        inner: impl Future<Output = Result<Bytes, Undone>> + Send + 'static,
+    ) -> Self {
+        let future = async move {
+            match timeout {
+                None => inner.await,
+                Some(after) => match tokio::time::timeout(after, inner).await {
+                    Ok(result) => result,
+                    Err(_) => Err(Undone::TimedOut { after }),
+                },
+            }
+        };
+        Self { future: Box::pin(future) }
+    }
+}
+
+impl Future for Running {
+    type Output = Result<Bytes, Undone>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.future.as_mut().poll(context)
+    }
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").finish_non_exhaustive()
+    }
+}
+
+/// A task's place in the queue or on a node, given back when dropped.
+struct Ticket {
+    tasks: Tasks,
+    id: TaskId,
+    function: &'static str,
+    open: bool,
+}
+
+impl Ticket {
+    fn new(tasks: Tasks, function: &'static str) -> Self {
+        let id = tasks.next_id();
+        Self { tasks, id, function, open: true }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.open {
+            tracing::debug!(task = %self.id, function = self.function, "cancelled by its caller");
+            self.tasks.tell(TasksMessage::Cancelled { id: self.id });
+        }
+    }
+}
+
+/// Follows a task through its tries to its end.
+async fn follow(
+    mut ticket: Ticket,
+    order: Order,
+    deadline: Option<Instant>,
+    mut decision: oneshot::Receiver<Decision>,
+    mut waiting: Option<OwnedSemaphorePermit>,
+) -> Result<Bytes, Undone> {
+    loop {
+        let decided = decision.await;
+        drop(waiting.take());
+        let grant = match decided {
+            Ok(Decision::Grant(grant)) => grant,
+            Ok(Decision::Refuse(why)) => {
+                ticket.open = false;
+                return Err(why);
+            }
+            // The queue has ended and dropped its side.
+            Err(_) => {
+                ticket.open = false;
+                return Err(Undone::Stopped);
+            }
+        };
+        let reason = match call(&ticket, &order, deadline, &grant).await {
+            Ok(Outcome::Draining) => "the node is draining".to_owned(),
+            Ok(outcome) => {
+                let ok = matches!(outcome, Outcome::Returned(_));
+                let Grant { attempt, rank, .. } = grant;
+                ticket.open = false;
+                ticket.tasks.tell(TasksMessage::Answered { id: ticket.id, attempt, rank, ok });
+                return judge(outcome, order.timeout.unwrap_or_else(|| ticket.tasks.default_timeout()));
+            }
+            Err(error) => error.to_string(),
+        };
+        let (decide, next) = oneshot::channel();
+        decision = next;
+        let attempt = grant.attempt;
+        ticket.tasks.tell(TasksMessage::Lost { id: ticket.id, attempt, reason, decide });
+    }
+}
+
+async fn call(
+    ticket: &Ticket,
+    order: &Order,
+    deadline: Option<Instant>,
+    grant: &Grant,
+) -> Result<Outcome, LinkError> {
+    let remaining = match deadline {
+        Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+        None => ticket.tasks.default_timeout(),
+    };
+    let request = CallRequest {
+        task: ticket.id,
+        attempt: grant.attempt,
+        function: function_id(order),
+        remaining: Some(remaining),
+        arguments: order.arguments.clone(),
+    };
+    grant.link.call(request).await
+}
+
+/// A function of this program is always in its registry; an id that no registry has is answered by
+/// the worker with a clear outcome.
+fn function_id(order: &Order) -> FunctionId {
+    Registry::global().ok().and_then(|it| it.id(order.function)).unwrap_or(FunctionId(u32::MAX))
+}
+
+fn judge(outcome: Outcome, given: Duration) -> Result<Bytes, Undone> {
+    match outcome {
+        Outcome::Returned(value) => Ok(value),
+        Outcome::Failed(error) => Err(Undone::Failed(error)),
+        Outcome::Panicked(panic) => Err(Undone::Panicked(panic)),
+        Outcome::TimedOut => Err(Undone::TimedOut { after: given }),
+        Outcome::Cancelled | Outcome::Draining => Err(Undone::Cancelled),
+        Outcome::Unencodable(why) => Err(Undone::Unencodable(why)),
+        Outcome::Undecodable(why) => Err(Undone::Undecodable(why)),
+        Outcome::UnknownFunction => {
+            Err(Undone::Undecodable("the worker does not know this function".to_owned()))
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The queue as tables: what it hears, what it wants done.
+
+use super::Effect::{Grant, Refuse, Retry, Shares};
+use super::*;
+
+const ALONE: GroupId = GroupId(0);
+
+fn pool(nodes: u32, slots: u32) -> State {
+    let mut state = State::new(3);
+    assert_eq!(state.hear(Heard::Sized { nodes }), []);
+    for rank in 0..nodes {
+        assert_eq!(state.hear(Heard::NodeReady { rank: Rank(rank), slots }), []);
+    }
+    state
+}
+
+fn submitted(id: u64, target: Target) -> Heard {
+    Heard::Submitted { id: TaskId(id), target, group: GroupId(1000 + id) }
+}
+
+fn answered(id: u64) -> Heard {
+    Heard::Answered { id: TaskId(id), attempt: Attempt(0) }
+}
+
+fn lost(id: u64, attempt: u32) -> Heard {
+    Heard::Lost { id: TaskId(id), attempt: Attempt(attempt), reason: "gone".into() }
+}
+
+fn grant(id: u64, rank: u32) -> Effect {
+    Grant { id: TaskId(id), attempt: Attempt(0), rank: Rank(rank) }
+}
+
+/// Runs a table of steps and checks the effects of each, all of them.
+fn check(state: &mut State, steps: Vec<(Heard, Vec<Effect>)>) {
+    for (at, (heard, expected)) in steps.into_iter().enumerate() {
+        let told = format!("step {at}: {heard:?}");
+        assert_eq!(state.hear(heard), expected, "{told}");
+    }
+}
+
+#[test]
+fn untargeted_tasks_go_round_the_ranks_and_wait_when_all_slots_are_used() {
+    let any = Target::Any;
+    check(&mut pool(2, 1), vec![
+        (submitted(1, any), vec![grant(1, 0)]),
+        (submitted(2, any), vec![grant(2, 1)]),
+        (submitted(3, any), vec![]),
+        (submitted(4, any), vec![]),
+        (answered(2), vec![grant(3, 1)]),
+        (answered(1), vec![grant(4, 0)]),
+        (answered(3), vec![]),
+        (submitted(5, any), vec![grant(5, 1)]),
+    ]);
+}
+
+#[test]
+fn a_targeted_task_waits_for_its_busy_rank_and_does_not_spill_to_others() {
+    check(&mut pool(2, 1), vec![
+        (submitted(1, Target::Rank(Rank(1))), vec![grant(1, 1)]),
+        (submitted(2, Target::Rank(Rank(1))), vec![]),
+        (submitted(3, Target::Any), vec![grant(3, 0)]),
+        (answered(1), vec![grant(2, 1)]),
+    ]);
+}
+
+#[test]
+fn an_absent_rank_fails_at_once() {
+    let why = Undone::NoSuchNode { rank: Rank(7), nodes: 2 };
+    check(&mut pool(2, 1), vec![(submitted(1, Target::Rank(Rank(7))), vec![Refuse { id: TaskId(1), why }])]);
+}
+
+#[test]
+fn a_single_call_takes_its_turn_beside_a_large_group() {
+    let mut state = pool(1, 1);
+    for id in 1..=100 {
+        state.hear(Heard::Submitted { id: TaskId(id), target: Target::Any, group: ALONE });
+    }
+    check(&mut state, vec![
+        (submitted(200, Target::Any), vec![]),
+        (answered(1), vec![grant(2, 0)]),
+        (answered(2), vec![grant(200, 0)]),
+        (answered(200), vec![grant(3, 0)]),
+    ]);
+}
+
+#[test]
+fn a_lost_task_is_tried_again_as_a_new_attempt_and_old_answers_are_dropped() {
+    check(&mut pool(2, 1), vec![
+        (submitted(1, Target::Any), vec![grant(1, 0)]),
+        (Heard::NodePaused { rank: Rank(0) }, vec![]),
+        (lost(1, 0), vec![
+            Retry { id: TaskId(1), attempt: Attempt(1), reason: "gone".into() },
+            Grant { id: TaskId(1), attempt: Attempt(1), rank: Rank(1) },
+        ]),
+        (lost(1, 0), vec![]),
+        (answered(1), vec![]),
+        (submitted(2, Target::Rank(Rank(1))), vec![]),
+        (Heard::Answered { id: TaskId(1), attempt: Attempt(1) }, vec![grant(2, 1)]),
+    ]);
+}
+
+#[test]
+fn exhausted_retries_surface_what_happened_and_how_often() {
+    let mut state = pool(1, 1);
+    state.hear(submitted(1, Target::Any));
+    for attempt in 0..3 {
+        let effects = state.hear(lost(1, attempt));
+        assert_eq!(effects.len(), 2, "retried and granted again: {effects:?}");
+    }
+    let why = Undone::Lost(Lost { rank: Some(Rank(0)), reason: "gone".into(), attempts: 4 });
+    check(&mut state, vec![(lost(1, 3), vec![Refuse { id: TaskId(1), why }]), (lost(1, 3), vec![])]);
+}
+
+#[test]
+fn a_task_meant_for_a_lost_rank_is_not_tried_elsewhere() {
+    let why = Undone::Lost(Lost { rank: Some(Rank(0)), reason: "gone".into(), attempts: 1 });
+    let refused = Undone::NoSuchNode { rank: Rank(0), nodes: 2 };
+    check(&mut pool(2, 1), vec![
+        (submitted(1, Target::Rank(Rank(0))), vec![grant(1, 0)]),
+        (submitted(2, Target::Rank(Rank(0))), vec![]),
+        (Heard::NodeLost { rank: Rank(0) }, vec![Refuse { id: TaskId(2), why: refused }]),
+        (lost(1, 0), vec![Refuse { id: TaskId(1), why }]),
+    ]);
+}
+
+#[test]
+fn when_every_node_is_lost_nothing_waits_for_ever() {
+    let none = |id| Refuse { id: TaskId(id), why: Undone::NoNodes };
+    check(&mut pool(1, 1), vec![
+        (submitted(1, Target::Any), vec![grant(1, 0)]),
+        (submitted(2, Target::Any), vec![]),
+        (Heard::NodeLost { rank: Rank(0) }, vec![none(2)]),
+        (submitted(3, Target::Any), vec![none(3)]),
+    ]);
+}
+
+#[test]
+fn a_broadcast_has_one_task_per_ready_rank_each_with_its_own_id() {
+    let shares = |first, ranks: &[u32]| Shares {
+        first: TaskId(first),
+        ranks: ranks.iter().copied().map(Rank).collect(),
+    };
+    check(&mut pool(3, 2), vec![
+        (Heard::NodePaused { rank: Rank(1) }, vec![]),
+        (Heard::Broadcast { first: TaskId(10), group: ALONE }, vec![
+            shares(10, &[0, 2]),
+            grant(10, 0),
+            grant(11, 2),
+        ]),
+        // A second broadcast and a call at the same time have ids of their own: nothing can swap.
+        (Heard::Broadcast { first: TaskId(20), group: GroupId(1) }, vec![
+            shares(20, &[0, 2]),
+            grant(20, 0),
+            grant(21, 2),
+        ]),
+        (submitted(30, Target::Any), vec![]),
+        (answered(20), vec![grant(30, 0)]),
+    ]);
+}
+
+#[test]
+fn a_share_of_a_broadcast_is_lost_with_its_node_and_not_tried_again() {
+    let mut state = pool(1, 1);
+    state.hear(Heard::Broadcast { first: TaskId(1), group: ALONE });
+    let why = Undone::Lost(Lost { rank: Some(Rank(0)), reason: "gone".into(), attempts: 1 });
+    check(&mut state, vec![(lost(1, 0), vec![Refuse { id: TaskId(1), why }])]);
+}
+
+#[test]
+fn a_cancelled_task_gives_its_slot_back_wherever_it_was() {
+    let cancelled = |id| Heard::Cancelled { id: TaskId(id) };
+    check(&mut pool(1, 1), vec![
+        (submitted(1, Target::Any), vec![grant(1, 0)]),
+        (submitted(2, Target::Any), vec![]),
+        (submitted(3, Target::Rank(Rank(0))), vec![]),
+        (submitted(4, Target::Any), vec![]),
+        (cancelled(2), vec![]),
+        (cancelled(3), vec![]),
+        (cancelled(1), vec![grant(4, 0)]),
+        (cancelled(1), vec![]),
+    ]);
+}
+
+#[test]
+fn a_stopped_pool_refuses_what_waits_and_what_comes() {
+    let stopped = |id| Refuse { id: TaskId(id), why: Undone::Stopped };
+    check(&mut pool(1, 1), vec![
+        (submitted(1, Target::Any), vec![grant(1, 0)]),
+        (submitted(2, Target::Any), vec![]),
+        (Heard::Stopped, vec![stopped(2)]),
+        (submitted(3, Target::Any), vec![stopped(3)]),
+        (lost(1, 0), vec![stopped(1)]),
+        (Heard::Broadcast { first: TaskId(4), group: ALONE }, vec![Shares {
+            first: TaskId(4),
+            ranks: vec![],
+        }]),
+    ]);
+}
+
+#[test]
+fn a_rank_that_is_ready_again_counts_what_still_runs_on_it() {
+    check(&mut pool(1, 1), vec![
+        (submitted(1, Target::Any), vec![grant(1, 0)]),
+        (Heard::NodePaused { rank: Rank(0) }, vec![]),
+        (Heard::NodeReady { rank: Rank(0), slots: 1 }, vec![]),
+        (submitted(2, Target::Any), vec![]),
+        (answered(1), vec![grant(2, 0)]),
+    ]);
+}
