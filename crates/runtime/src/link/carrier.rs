@@ -1,0 +1,59 @@
+//! The seam between a link and what carries it. QUIC stands behind it now; whatever offers reliable
+//! bidirectional streams can.
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::error::{Cause, LinkError};
+
+/// An authenticated connection that carries streams.
+#[async_trait]
+pub trait Carrier: std::fmt::Debug + Send + Sync + 'static {
+    /// Opens a stream. The other side learns of it with the first byte.
+    async fn open(&self) -> Result<Stream, LinkError>;
+
+    /// The next stream that the other side opens.
+    async fn accept(&self) -> Result<Stream, LinkError>;
+
+    /// Resolves when the connection is over, with why. Both sides' streams fail then.
+    async fn closed(&self) -> LinkError;
+
+    /// Why the connection is over, when it is.
+    fn over(&self) -> Option<LinkError>;
+
+    /// Ends the connection at once and tells the other side why.
+    fn close(&self, cause: Cause, reason: &str);
+}
+
+/// One stream: what we send and what we receive.
+pub struct Stream {
+    /// Our half. `shutdown` ends it in good order.
+    pub outgoing: Box<dyn Outgoing>,
+    /// Their half.
+    pub incoming: Box<dyn Incoming>,
+}
+
+/// The half of a stream that we write.
+pub trait Outgoing: AsyncWrite + Send + Unpin {
+    /// Gives the stream up: what was not delivered yet is dropped, and the reader fails.
+    fn reset(&mut self);
+
+    /// Streams with a higher number are sent first. The default is 0.
+    fn prioritise(&mut self, priority: i32);
+
+    /// Resolves when the reader gave the stream up, or the connection is over.
+    fn unwanted(&self) -> BoxFuture<'static, ()>;
+}
+
+/// The half of a stream that we read.
+pub trait Incoming: AsyncRead + Send + Unpin {
+    /// Tells the writer that nothing more is wanted.
+    fn stop(&mut self);
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Stream")
+    }
+}

@@ -1,0 +1,164 @@
+//! The client's side: dialling a worker, and the link that comes of it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use quinn::{ConnectError, Endpoint};
+use tokio::io::AsyncWriteExt;
+
+use super::call::{self, CallRequest, Outcome};
+use super::carrier::{Carrier, Stream};
+use super::error::{Cause, LinkError};
+use super::hello::{self, Hello};
+use super::identity::{Identity, dns_name};
+use super::quic::{self, Quic};
+use super::wire::{BODY_LIMIT, Kind};
+use crate::timing::Timing;
+
+/// Dials the workers of one pool. Clones share its sockets: one per address family, opened when first
+/// needed.
+#[derive(Clone, Debug)]
+pub struct Dialer {
+    config: quinn::ClientConfig,
+    endpoints: Arc<Mutex<Endpoints>>,
+    body_limit: u64,
+}
+
+#[derive(Debug, Default)]
+struct Endpoints {
+    v4: Option<Endpoint>,
+    v6: Option<Endpoint>,
+}
+
+/// A link to one worker, which has welcomed us. Clones share it; the last one, pending calls counted,
+/// closes it.
+#[derive(Clone, Debug)]
+pub struct Link {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    carrier: Box<dyn Carrier>,
+    hello: Hello,
+    body_limit: u64,
+}
+
+impl Dialer {
+    /// A dialer for the client of one pool.
+    ///
+    /// # Errors
+    /// When the identity is not a usable certificate and key.
+    pub fn new(identity: &Identity, timing: &Timing) -> Result<Self, LinkError> {
+        let config = quic::client(identity, timing)?;
+        Ok(Self { config, endpoints: Arc::default(), body_limit: BODY_LIMIT })
+    }
+
+    /// The same with another limit for the arguments and the outcome of one call, in bytes. Default
+    /// [`BODY_LIMIT`]. Outcomes are held in memory whole, so a larger limit lets one call take more.
+    #[must_use]
+    pub fn with_body_limit(mut self, bytes: u64) -> Self {
+        self.body_limit = bytes;
+        self
+    }
+
+    /// Dials once and says hello. Must be awaited inside a tokio runtime. Dropping the future gives
+    /// the dial up.
+    ///
+    /// # Errors
+    /// When the worker cannot be reached, cannot be trusted or does not want us; [`LinkError::Late`]
+    /// when all of it together takes longer than `deadline`.
+    pub async fn dial(&self, address: SocketAddr, hello: Hello, deadline: Duration) -> Result<Link, LinkError> {
+        let dialled = tokio::time::timeout(deadline, self.connect(address, hello));
+        dialled.await.unwrap_or(Err(LinkError::Late { address, after: deadline }))
+    }
+
+    async fn connect(&self, address: SocketAddr, hello: Hello) -> Result<Link, LinkError> {
+        let name = dns_name(hello.incarnation.as_str());
+        let connecting = self
+            .endpoint(address.ip())?
+            .connect_with(self.config.clone(), address, &name)
+            .map_err(|it| unreachable(address, &it))?;
+        let connected = connecting.await.map_err(|it| match quic::link_error(it) {
+            LinkError::Silent => LinkError::Unreachable { address, reason: "nothing answers".to_owned() },
+            other => other,
+        });
+        // From here on the carrier's drop closes the connection when anything fails.
+        let shared =
+            Shared { carrier: Box::new(Quic::new(connected?)), hello, body_limit: self.body_limit };
+        hello::greet(&*shared.carrier, &shared.hello).await?;
+        Ok(Link { shared: Arc::new(shared) })
+    }
+
+    fn endpoint(&self, to: IpAddr) -> Result<Endpoint, LinkError> {
+        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let (slot, any): (_, IpAddr) = match to {
+            IpAddr::V4(_) => (&mut endpoints.v4, Ipv4Addr::UNSPECIFIED.into()),
+            IpAddr::V6(_) => (&mut endpoints.v6, Ipv6Addr::UNSPECIFIED.into()),
+        };
+        if let Some(endpoint) = slot {
+            return Ok(endpoint.clone());
+        }
+        let endpoint = quic::endpoint(SocketAddr::new(any, 0), None)?;
+        Ok(slot.insert(endpoint).clone())
+    }
+}
+
+impl Link {
+    /// Calls a function on the worker. The future is lazy; dropping it cancels the task: an async
+    /// function at its next await, a blocking one when it returns.
+    ///
+    /// # Errors
+    /// When the link breaks, at once; when arguments or outcome are over the limit.
+    pub fn call(
+        &self,
+        request: CallRequest,
+    ) -> impl Future<Output = Result<Outcome, LinkError>> + Send + 'static {
+        let shared = Arc::clone(&self.shared);
+        async move { call::call(&*shared.carrier, request, shared.body_limit).await }
+    }
+
+    /// Opens a stream of a kind. For what stands on links; calls have [`Link::call`].
+    ///
+    /// # Errors
+    /// When the link is over.
+    pub async fn open(&self, kind: Kind, priority: i32) -> Result<Stream, LinkError> {
+        let mut stream = self.shared.carrier.open().await?;
+        stream.outgoing.prioritise(priority);
+        let told = stream.outgoing.write_all(&[kind as u8]).await;
+        told.map_err(|it| self.over().unwrap_or(LinkError::Broken { reason: it.to_string() }))?;
+        Ok(stream)
+    }
+
+    /// Resolves when the link is over, with why.
+    pub async fn closed(&self) -> LinkError {
+        self.shared.carrier.closed().await
+    }
+
+    /// Closes the link at once: pending calls resolve with an error.
+    pub fn close(&self, reason: &str) {
+        self.shared.carrier.close(Cause::Done, reason);
+    }
+
+    /// Why the link is over, when it is.
+    pub fn over(&self) -> Option<LinkError> {
+        self.shared.carrier.over()
+    }
+
+    /// What this link was opened with.
+    pub fn hello(&self) -> &Hello {
+        &self.shared.hello
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // The control plane may still hold a stream, which would keep the connection.
+        self.carrier.close(Cause::Done, "the link is no longer needed");
+    }
+}
+
+fn unreachable(address: SocketAddr, error: &ConnectError) -> LinkError {
+    LinkError::Unreachable { address, reason: error.to_string() }
+}

@@ -1,0 +1,229 @@
+//! QUIC behind the seam: sockets, transport settings, and quinn's streams as ours.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::udp::{UdpSockRef, UdpSocketState};
+use quinn::{ConnectionError, Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::carrier::{Carrier, Incoming, Outgoing, Stream};
+use super::error::{Cause, LinkError, Side};
+use super::identity::{Identity, IdentityError};
+use super::tls;
+use crate::timing::Timing;
+
+/// What both sides call the protocol inside TLS.
+const ALPN: &[u8] = b"skyward/1";
+
+/// How much one stream may have under way. Larger than bandwidth times round trip of the links that we
+/// expect (10 Gbit/s at 13 ms); a limit, not an allocation.
+const STREAM_WINDOW: u32 = 16 << 20;
+
+/// How much all streams of a connection may have under way. Four times a stream's, so that one large
+/// stream cannot hold up the others: measured, with equal windows small calls waited 9 to 18 ms.
+const CONNECTION_WINDOW: u32 = 64 << 20;
+
+/// How many streams a side may have open. More calls at once wait for a stream, in order.
+const STREAMS: u32 = 4096;
+
+/// What is asked for as the UDP socket's buffers, best effort: the system may give less. With the usual
+/// 208 KiB thousands of packets are lost at full speed on loopback, with this none.
+const SOCKET_BUFFER: usize = 8 << 20;
+
+/// How many strangers may be in the middle of connecting before further ones are dropped unanswered.
+const MAX_INCOMING: usize = 256;
+
+/// The error code with which a stream is given up.
+const GIVEN_UP: VarInt = VarInt::from_u32(1);
+
+/// A QUIC connection as a carrier.
+#[derive(Clone, Debug)]
+pub(super) struct Quic(quinn::Connection);
+
+struct QuicOutgoing(quinn::SendStream);
+
+struct QuicIncoming(quinn::RecvStream);
+
+impl Quic {
+    pub(super) const fn new(connection: quinn::Connection) -> Self {
+        Self(connection)
+    }
+
+    /// Whether the other side's certificate, verified already, was issued for this name.
+    pub(super) fn is_with(&self, name: &str) -> bool {
+        let identity = self.0.peer_identity().and_then(|it| it.downcast::<Vec<CertificateDer<'static>>>().ok());
+        identity.as_deref().and_then(|it| it.first()).is_some_and(|it| tls::is_named(it, name))
+    }
+}
+
+#[async_trait]
+impl Carrier for Quic {
+    async fn open(&self) -> Result<Stream, LinkError> {
+        self.0.open_bi().await.map(stream).map_err(link_error)
+    }
+
+    async fn accept(&self) -> Result<Stream, LinkError> {
+        self.0.accept_bi().await.map(stream).map_err(link_error)
+    }
+
+    async fn closed(&self) -> LinkError {
+        link_error(self.0.closed().await)
+    }
+
+    fn over(&self) -> Option<LinkError> {
+        self.0.close_reason().map(link_error)
+    }
+
+    fn close(&self, cause: Cause, reason: &str) {
+        self.0.close(VarInt::from_u32(cause.code()), reason.as_bytes());
+    }
+}
+
+impl Outgoing for QuicOutgoing {
+    fn reset(&mut self) {
+        // It fails only when the stream is over already.
+        let _ = self.0.reset(GIVEN_UP);
+    }
+
+    fn prioritise(&mut self, priority: i32) {
+        let _ = self.0.set_priority(priority);
+    }
+
+    fn unwanted(&self) -> BoxFuture<'static, ()> {
+        let stopped = self.0.stopped();
+        Box::pin(async move {
+            let _ = stopped.await;
+        })
+    }
+}
+
+impl AsyncWrite for QuicOutgoing {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        AsyncWrite::poll_write(Pin::new(&mut self.0), cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+impl Incoming for QuicIncoming {
+    fn stop(&mut self) {
+        let _ = self.0.stop(GIVEN_UP);
+    }
+}
+
+impl AsyncRead for QuicIncoming {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        AsyncRead::poll_read(Pin::new(&mut self.0), cx, buffer)
+    }
+}
+
+/// The dialling side's settings.
+pub(super) fn client(identity: &Identity, timing: &Timing) -> Result<quinn::ClientConfig, IdentityError> {
+    let mut tls = tls::client(identity)?;
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    let crypto = QuicClientConfig::try_from(tls).map_err(|it| IdentityError::new("use", "the client", it))?;
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(transport(timing));
+    Ok(config)
+}
+
+/// The listening side's settings.
+pub(super) fn server(identity: &Identity, timing: &Timing) -> Result<quinn::ServerConfig, IdentityError> {
+    let mut tls = tls::server(identity)?;
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    let crypto = QuicServerConfig::try_from(tls).map_err(|it| IdentityError::new("use", "the worker", it))?;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    config.transport_config(transport(timing));
+    config.max_incoming(MAX_INCOMING);
+    Ok(config)
+}
+
+/// A socket with an endpoint on it. Must be called inside a tokio runtime.
+pub(super) fn endpoint(address: SocketAddr, server: Option<quinn::ServerConfig>) -> Result<Endpoint, LinkError> {
+    let failed = |it: io::Error| LinkError::Socket { reason: format!("{address}: {it}") };
+    let socket = UdpSocket::bind(address).map_err(failed)?;
+    enlarge(&socket);
+    Endpoint::new(EndpointConfig::default(), server, socket, Arc::new(quinn::TokioRuntime)).map_err(failed)
+}
+
+fn transport(timing: &Timing) -> Arc<TransportConfig> {
+    let mut transport = TransportConfig::default();
+    transport
+        // An idle time too long to be written means none.
+        .max_idle_timeout(IdleTimeout::try_from(timing.idle()).ok())
+        .keep_alive_interval(Some(timing.keep_alive()))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
+        .send_window(u64::from(CONNECTION_WINDOW))
+        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .datagram_receive_buffer_size(None);
+    Arc::new(transport)
+}
+
+fn enlarge(socket: &UdpSocket) {
+    let Ok(state) = UdpSocketState::new(UdpSockRef::from(socket)) else { return };
+    for enlarged in [
+        state.set_recv_buffer_size(UdpSockRef::from(socket), SOCKET_BUFFER),
+        state.set_send_buffer_size(UdpSockRef::from(socket), SOCKET_BUFFER),
+    ] {
+        if let Err(error) = enlarged {
+            tracing::debug!(%error, "the UDP socket's buffers stay as they are");
+        }
+    }
+}
+
+fn stream((send, receive): (quinn::SendStream, quinn::RecvStream)) -> Stream {
+    Stream { outgoing: Box::new(QuicOutgoing(send)), incoming: Box::new(QuicIncoming(receive)) }
+}
+
+/// What the end of a connection means.
+pub(super) fn link_error(error: ConnectionError) -> LinkError {
+    // The codes of QUIC that carry a TLS alert.
+    const CRYPTO: std::ops::Range<u64> = 0x100..0x200;
+    match error {
+        ConnectionError::ApplicationClosed(close) => LinkError::Closed {
+            by: Side::Peer,
+            cause: Cause::from(u32::try_from(close.error_code.into_inner()).unwrap_or(u32::MAX)),
+            reason: printable(&close.reason),
+        },
+        ConnectionError::LocallyClosed => {
+            LinkError::Closed { by: Side::Us, cause: Cause::Done, reason: "it was no longer needed".to_owned() }
+        }
+        ConnectionError::TimedOut => LinkError::Silent,
+        ConnectionError::ConnectionClosed(close) if CRYPTO.contains(&u64::from(close.error_code)) => {
+            LinkError::Untrusted { reason: format!("the worker does not accept our certificate: {close}") }
+        }
+        ConnectionError::TransportError(error) if CRYPTO.contains(&u64::from(error.code)) => {
+            LinkError::Untrusted { reason: error.to_string() }
+        }
+        other @ (ConnectionError::ConnectionClosed(_)
+        | ConnectionError::TransportError(_)
+        | ConnectionError::VersionMismatch
+        | ConnectionError::Reset
+        | ConnectionError::CidsExhausted) => LinkError::Broken { reason: other.to_string() },
+    }
+}
+
+/// Text from the other side, fit for a terminal.
+fn printable(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).chars().filter(|it| !it.is_control()).collect()
+}

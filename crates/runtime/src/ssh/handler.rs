@@ -1,0 +1,94 @@
+//! What the SSH library asks us while a session lives: whether the host key is right, and what to
+//! remember of how it ended.
+
+use std::sync::{Arc, OnceLock};
+
+use russh::client::{DisconnectReason, Handler};
+use russh::keys::{Algorithm, HashAlg, PublicKey, PublicKeyOrCertificate};
+use tokio::sync::watch;
+
+use super::key::fingerprint;
+use crate::model::{HostKey, SshEndpoint};
+use crate::ssh::SshError;
+
+/// Our side of one session. The library owns it and drops it when the session is over, which is what
+/// [`Ended`] waits for.
+pub(super) struct Client {
+    expected: Option<PublicKey>,
+    seen: Arc<OnceLock<String>>,
+    reason: watch::Sender<Option<String>>,
+}
+
+/// What a session tells about itself from outside.
+#[derive(Clone)]
+pub(super) struct Ended {
+    reason: watch::Receiver<Option<String>>,
+}
+
+impl Client {
+    /// The handler, the fingerprint that it will have seen, and the end.
+    pub(super) fn new(endpoint: &SshEndpoint) -> Result<(Self, Arc<OnceLock<String>>, Ended), SshError> {
+        let expected = match &endpoint.host_key {
+            HostKey::Known(line) => Some(PublicKey::from_openssh(line).map_err(|error| {
+                SshError::KnownKey { endpoint: endpoint.clone(), reason: error.to_string() }
+            })?),
+            HostKey::PinOnFirstUse => None,
+        };
+        let seen = Arc::new(OnceLock::new());
+        let (reason, ended) = watch::channel(None);
+        Ok((Self { expected, seen: Arc::clone(&seen), reason }, seen, Ended { reason: ended }))
+    }
+
+    /// The host key algorithms to ask for: the known key's first, for a server that has several.
+    pub(super) fn algorithms(&self) -> Vec<Algorithm> {
+        let mut all = russh::Preferred::DEFAULT.key.to_vec();
+        if let Some(expected) = &self.expected {
+            let known = expected.algorithm();
+            all.sort_by_key(|it| match (it, &known) {
+                (Algorithm::Rsa { .. }, Algorithm::Rsa { .. }) => false,
+                (it, known) => it != known,
+            });
+        }
+        all.retain(|it| *it != Algorithm::Rsa { hash: None });
+        all
+    }
+
+    /// The fingerprint that the server must have, if it is known.
+    pub(super) fn expected(&self) -> Option<String> {
+        self.expected.as_ref().map(fingerprint)
+    }
+}
+
+impl Handler for Client {
+    type Error = russh::Error;
+
+    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
+        let key = match shown {
+            PublicKeyOrCertificate::PublicKey { key, .. } => key.clone(),
+            PublicKeyOrCertificate::Certificate(certificate) => certificate.public_key().clone().into(),
+        };
+        let _ = self.seen.set(key.fingerprint(HashAlg::Sha256).to_string());
+        Ok(self.expected.as_ref().is_none_or(|expected| expected.key_data() == key.key_data()))
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<Self::Error>) -> Result<(), Self::Error> {
+        self.reason.send_replace(Some(match reason {
+            DisconnectReason::ReceivedDisconnect(info) => format!("the server ended it: {}", info.message),
+            DisconnectReason::Error(error) => error.to_string(),
+        }));
+        Ok(())
+    }
+}
+
+impl Ended {
+    /// Resolves when the session is over.
+    pub(super) async fn wait(&self) {
+        let mut reason = self.reason.clone();
+        while reason.changed().await.is_ok() {}
+    }
+
+    /// Why, as far as known.
+    pub(super) fn reason(&self) -> String {
+        self.reason.borrow().clone().unwrap_or_else(|| String::from("the connection ended"))
+    }
+}

@@ -1,0 +1,51 @@
+//! The client's SSH key: one per pool, made when the pool starts and gone with it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use russh::keys::ssh_key::private::Ed25519Keypair;
+use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
+
+use super::SshError;
+
+/// The client's SSH key of one pool. Lives in memory.
+#[derive(Clone)]
+pub struct ClientKey {
+    private: Arc<PrivateKey>,
+    public: String,
+}
+
+impl ClientKey {
+    /// A fresh Ed25519 key.
+    ///
+    /// # Errors
+    /// When the system has no randomness to give.
+    pub fn generate() -> Result<Self, SshError> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| SshError::Key { reason: error.to_string() })?;
+        let private = PrivateKey::from(Ed25519Keypair::from_seed(&seed));
+        let public =
+            private.public_key().to_openssh().map_err(|error| SshError::Key { reason: error.to_string() })?;
+        Ok(Self { private: Arc::new(private), public })
+    }
+
+    /// The OpenSSH public key line, for a machine's `authorized_keys`.
+    pub fn public(&self) -> &str {
+        &self.public
+    }
+
+    pub(super) fn signer(&self) -> PrivateKeyWithHashAlg {
+        PrivateKeyWithHashAlg::new(Arc::clone(&self.private), None)
+    }
+}
+
+impl fmt::Debug for ClientKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientKey").field("private", &"***").field("public", &self.public).finish()
+    }
+}
+
+/// The way `ssh-keygen -l` shows a key.
+pub(super) fn fingerprint(key: &PublicKey) -> String {
+    key.fingerprint(HashAlg::Sha256).to_string()
+}

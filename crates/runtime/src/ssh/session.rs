@@ -1,0 +1,253 @@
+//! One authenticated connection: dialled, verified, shared.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use russh::client::{self, AuthResult, Handle, Msg};
+use russh::{Channel, cipher};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::exec::{Output, Running};
+use super::handler::{Client, Ended};
+use super::transport::Transport;
+use super::upload::{self, Blob, Uploaded};
+use super::{ClientKey, SshError};
+use crate::model::{HostKey, SshEndpoint};
+use crate::timing::Timing;
+
+/// One authenticated SSH connection. Clones share it; it is closed when the last of them is dropped
+/// and the commands and forwards that they started are.
+#[derive(Clone)]
+pub struct Session {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    endpoint: SshEndpoint,
+    handle: Handle<Client>,
+    pinned: Option<String>,
+    ended: Ended,
+    open: Duration,
+}
+
+/// A TCP connection from the machine to somewhere that it can reach, carried by the session.
+pub trait Forward: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Forward for T {}
+
+impl Session {
+    /// Dials once, verifies the host key and logs in. It takes at most `timing.ssh_dial`, not counting
+    /// the wait for a turn when very many machines are dialled at once.
+    ///
+    /// # Errors
+    /// What went wrong; [`SshError::retry`] tells whether another try can help.
+    pub async fn connect(
+        endpoint: &SshEndpoint,
+        key: &ClientKey,
+        timing: &Timing,
+    ) -> Result<Self, SshError> {
+        let (client, seen, ended) = Client::new(endpoint)?;
+        let expected = client.expected();
+        // The semaphore is never closed; were it, an unbounded dial would still be a right one.
+        let _turn = DIALS.acquire().await.ok();
+        let dialled = timeout(timing.ssh_dial, dial(endpoint, key, timing, client)).await;
+        let handle = match dialled {
+            Ok(Ok(handle)) => handle,
+            Ok(Err(SshError::Handshake { source: russh::Error::UnknownKey, .. })) => {
+                return Err(SshError::HostKey {
+                    endpoint: endpoint.clone(),
+                    expected: expected.unwrap_or_default(),
+                    actual: seen.get().cloned().unwrap_or_default(),
+                });
+            }
+            Ok(Err(error)) => return Err(error),
+            Err(_) => {
+                return Err(SshError::DialDeadline { endpoint: endpoint.clone(), after: timing.ssh_dial });
+            }
+        };
+        let pinned = pinned(endpoint, &seen);
+        let shared =
+            Shared { endpoint: endpoint.clone(), handle, pinned, ended, open: timing.ssh_dial };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Runs a command in the login shell, feeding `stdin` and then closing it. Its output is kept in
+    /// memory; [`Self::start`] is for commands that print much or long.
+    ///
+    /// # Errors
+    /// When the command did not end within `deadline` (it goes on running there) or the session broke.
+    /// A command that fails is not an error: see [`Output::code`].
+    pub async fn run(&self, command: &str, stdin: Bytes, deadline: Duration) -> Result<Output, SshError> {
+        timeout(deadline, async { self.start(command, stdin).await?.output().await }).await.map_err(|_| {
+            SshError::CommandDeadline {
+                endpoint: self.shared.endpoint.clone(),
+                after: deadline,
+                command: command.chars().take(SHOWN_COMMAND).collect(),
+            }
+        })?
+    }
+
+    /// Starts a command and streams its output. Its standard input is given whole, while
+    /// [`Running::next`] is waited for.
+    ///
+    /// # Errors
+    /// When no channel could be opened.
+    pub async fn start(&self, command: &str, stdin: Bytes) -> Result<Running, SshError> {
+        let mut running = self.open(command).await?;
+        running.feed(stdin);
+        Ok(running)
+    }
+
+    /// Puts a file on the machine, unless it is there: its name must contain the hash. `to` is a path
+    /// below `$HOME`; its folders are made. The file appears whole or not at all.
+    ///
+    /// # Errors
+    /// When the machine could not store it, it arrived damaged, or `deadline` passed.
+    pub async fn upload(&self, blob: &Blob, to: &str, deadline: Duration) -> Result<Uploaded, SshError> {
+        timeout(deadline, upload::upload(self, blob, to)).await.map_err(|_| SshError::UploadDeadline {
+            to: to.to_owned(),
+            endpoint: self.shared.endpoint.clone(),
+            after: deadline,
+        })?
+    }
+
+    /// Connects to `host:port` as the machine sees it. Dropping the stream closes the connection.
+    ///
+    /// # Errors
+    /// When the server does not forward, or cannot connect there.
+    pub async fn forward(&self, host: &str, port: u16) -> Result<impl Forward + use<>, SshError> {
+        let what = format!("a connection to {host}:{port}");
+        let opening =
+            self.shared.handle.channel_open_direct_tcpip(host, u32::from(port), "127.0.0.1", 0);
+        Ok(self.opened(what, opening).await?.into_stream())
+    }
+
+    /// Resolves when the session is over.
+    pub async fn closed(&self) {
+        self.shared.ended.wait().await;
+    }
+
+    /// The fingerprint of the host key, if it was accepted because nobody could tell us the right one.
+    pub fn pinned(&self) -> Option<String> {
+        self.shared.pinned.clone()
+    }
+
+    /// Whose session it is.
+    pub fn endpoint(&self) -> &SshEndpoint {
+        &self.shared.endpoint
+    }
+
+    /// A command whose standard input is still to be given.
+    pub(super) async fn open(&self, command: &str) -> Result<Running, SshError> {
+        let opening = self.shared.handle.channel_open_session();
+        let channel = self.opened(String::from("a command"), opening).await?;
+        channel.exec(true, command).await.map_err(|_| self.broken())?;
+        Ok(Running::new(channel, self.clone()))
+    }
+
+    /// The error of a session that is over.
+    pub(super) fn broken(&self) -> SshError {
+        SshError::Closed {
+            endpoint: self.shared.endpoint.clone(),
+            reason: self.shared.ended.reason(),
+        }
+    }
+
+    async fn opened(
+        &self,
+        what: String,
+        opening: impl Future<Output = Result<Channel<Msg>, russh::Error>>,
+    ) -> Result<Channel<Msg>, SshError> {
+        let endpoint = self.shared.endpoint.clone();
+        match timeout(self.shared.open, opening).await {
+            Ok(Ok(channel)) => Ok(channel),
+            Ok(Err(russh::Error::ChannelOpenFailure(reason))) => {
+                Err(SshError::Channel { what, endpoint, reason: format!("{reason:?}") })
+            }
+            Ok(Err(_)) => Err(self.broken()),
+            Err(_) => {
+                let reason = format!("no answer within {:?}", self.shared.open);
+                Err(SshError::Channel { what, endpoint, reason })
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Session({})", self.shared.endpoint)
+    }
+}
+
+async fn dial(
+    endpoint: &SshEndpoint,
+    key: &ClientKey,
+    timing: &Timing,
+    client: Client,
+) -> Result<Handle<Client>, SshError> {
+    let unreachable = |source| SshError::Unreachable { endpoint: endpoint.clone(), source };
+    let handshake = |source| SshError::Handshake { endpoint: endpoint.clone(), source };
+    let stream =
+        TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(unreachable)?;
+    stream.set_nodelay(true).map_err(unreachable)?;
+    let config = Arc::new(config(timing, &client));
+    let mut handle =
+        client::connect_stream(config, Transport::new(stream), client).await.map_err(handshake)?;
+    match handle.authenticate_publickey(endpoint.user.as_str(), key.signer()).await.map_err(handshake)? {
+        AuthResult::Success => Ok(handle),
+        AuthResult::Failure { .. } => Err(SshError::Rejected { endpoint: endpoint.clone() }),
+    }
+}
+
+fn config(timing: &Timing, client: &Client) -> client::Config {
+    let mut preferred = russh::Preferred::DEFAULT;
+    preferred.key = client.algorithms().into();
+    // AES in hardware is several times as fast as ChaCha20, and every server of this decade has it.
+    let mut ciphers = vec![cipher::AES_256_GCM];
+    ciphers.extend(preferred.cipher.iter().filter(|it| **it != cipher::AES_256_GCM));
+    preferred.cipher = ciphers.into();
+    client::Config {
+        window_size: WINDOW,
+        maximum_packet_size: PACKET,
+        channel_buffer_size: BUFFERED,
+        keepalive_interval: Some(timing.ssh_keepalive),
+        keepalive_max: 3,
+        nodelay: true,
+        preferred,
+        ..client::Config::default()
+    }
+}
+
+fn pinned(endpoint: &SshEndpoint, seen: &OnceLock<String>) -> Option<String> {
+    match endpoint.host_key {
+        HostKey::Known(_) => None,
+        HostKey::PinOnFirstUse => {
+            let fingerprint = seen.get().cloned()?;
+            tracing::warn!(%endpoint, %fingerprint, "pinned the host key seen first: nobody could confirm it");
+            Some(fingerprint)
+        }
+    }
+}
+
+/// How many dials of this process run at once. Each costs a handshake's worth of processor time, so
+/// more of them only make all of them late; many fewer make a large pool slow to reach.
+static DIALS: Semaphore = Semaphore::const_new(64);
+
+/// How many bytes a server may send on one channel before we say go on. A window's worth travels per
+/// round trip: 8 MiB is 80 MB/s at 100 ms.
+const WINDOW: u32 = 8 * 1024 * 1024;
+
+/// The largest packet to be sent to us, in bytes: the largest that the library allows.
+const PACKET: u32 = 65_535;
+
+/// How many messages of one channel may wait for their reader. When they are used up the session
+/// waits, all channels of it; together with the packet size it bounds the memory at 64 MiB a channel.
+const BUFFERED: usize = 1024;
+
+/// How many characters of a command an error shows.
+const SHOWN_COMMAND: usize = 200;

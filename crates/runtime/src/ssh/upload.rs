@@ -1,0 +1,115 @@
+//! Putting a file on a machine over one channel: asked for, streamed, verified there, then moved into
+//! place in one step, so that nobody ever sees half of it.
+
+use bytes::Bytes;
+
+use super::{Piece, Session, SshError, quote};
+
+/// A file to be put on machines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blob {
+    /// SHA-256 of the file as it will be on the machine, in hexadecimal.
+    pub hash: String,
+    /// What travels.
+    pub bytes: Bytes,
+    /// What travels is compressed and is unpacked there.
+    pub gzip: bool,
+    /// The file is a program.
+    pub executable: bool,
+}
+
+/// What an upload did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uploaded {
+    /// Whether bytes travelled; `false`: the file was there.
+    pub sent: bool,
+}
+
+pub(super) async fn upload(session: &Session, blob: &Blob, to: &str) -> Result<Uploaded, SshError> {
+    let mut running = session.open(&command(blob, to)).await?;
+    let mut said = Said::default();
+    let mut sent = false;
+    while let Some(piece) = running.next().await {
+        match piece {
+            Piece::Stdout(bytes) if !sent => {
+                said.stdout.extend_from_slice(&bytes);
+                if said.wants() {
+                    sent = true;
+                    running.feed(blob.bytes.clone());
+                }
+            }
+            Piece::Stdout(_) => {}
+            Piece::Stderr(bytes) => said.stderr.extend_from_slice(&bytes),
+            Piece::Exit(code) => return said.outcome(session, to, code, sent),
+        }
+    }
+    Err(running.broken())
+}
+
+/// What the remote shell has said so far.
+#[derive(Default)]
+struct Said {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+impl Said {
+    fn line(&self, wanted: &str) -> bool {
+        // A login shell may print a greeting first.
+        self.stdout.split(|it| *it == b'\n').any(|line| line == wanted.as_bytes())
+    }
+
+    fn wants(&self) -> bool {
+        self.line(SEND)
+    }
+
+    fn outcome(
+        &self,
+        session: &Session,
+        to: &str,
+        code: Option<i32>,
+        sent: bool,
+    ) -> Result<Uploaded, SshError> {
+        let endpoint = session.endpoint().clone();
+        let to = to.to_owned();
+        let stderr = String::from_utf8_lossy(&self.stderr).trim().to_owned();
+        match code {
+            Some(0) if sent || self.line(HAVE) => Ok(Uploaded { sent }),
+            Some(WRITE) => Err(SshError::UploadWrite { to, endpoint, stderr }),
+            Some(DAMAGED) => Err(SshError::UploadDamaged { to, endpoint, stderr }),
+            code => Err(SshError::UploadShell { to, endpoint, code, stderr }),
+        }
+    }
+}
+
+/// One line without exclamation marks, so that any login shell hands it on to `sh` as it is.
+fn command(blob: &Blob, to: &str) -> String {
+    let unpack = if blob.gzip { "gzip -dc" } else { "cat" };
+    let mode = if blob.executable { "700" } else { "600" };
+    let size = if blob.gzip { String::from("-") } else { blob.bytes.len().to_string() };
+    let script = format!(
+        "umask 077; cd || exit {WRITE}; to=$1; hash=$2; mode=$3; size=$4; \
+         if test -f \"$to\"; then echo {HAVE}; exit 0; fi; \
+         mkdir -p -- \"$(dirname -- \"$to\")\" || exit {WRITE}; \
+         tmp=\"$to.$$.part\"; trap 'rm -f -- \"$tmp\"' EXIT; trap 'exit {WRITE}' HUP INT TERM; \
+         echo {SEND}; \
+         {unpack} > \"$tmp\" || {{ df -Pk . >&2; exit {WRITE}; }}; \
+         if command -v sha256sum > /dev/null 2>&1; then got=$(sha256sum < \"$tmp\"); \
+         elif command -v shasum > /dev/null 2>&1; then got=$(shasum -a 256 < \"$tmp\"); else got=; fi; \
+         got=${{got%% *}}; \
+         test -z \"$got\" || test \"$got\" = \"$hash\" || \
+         {{ echo \"its sha256 is $got and must be $hash\" >&2; exit {DAMAGED}; }}; \
+         test \"$size\" = - || test \"$(wc -c < \"$tmp\")\" -eq \"$size\" || \
+         {{ echo \"its size must be $size\" >&2; exit {DAMAGED}; }}; \
+         chmod \"$mode\" \"$tmp\" && mv -f -- \"$tmp\" \"$to\" || exit {WRITE}"
+    );
+    let [script, to, hash] = [&script, to, &blob.hash].map(quote);
+    format!("exec sh -c {script} sh {to} {hash} {mode} {size}")
+}
+
+const HAVE: &str = "skyward-upload-have";
+const SEND: &str = "skyward-upload-send";
+
+/// The script's exit codes, out of the way of the shell's own.
+const WRITE: i32 = 71;
+const DAMAGED: i32 = 72;
