@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Attempt, InstanceId, Offer, PoolId, Rank, TaskId};
 
 /// One fact about one pool.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// The pool that it happened in.
     pub pool: PoolId,
@@ -20,7 +20,7 @@ pub struct Event {
 
 /// What can happen. The fields say what their names say.
 #[expect(missing_docs, reason = "the fields of a fact are named for what they hold")]
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum EventKind {
     /// The pool entered a phase.

@@ -100,17 +100,17 @@ impl Steps {
         Ok((link, member))
     }
 
-    /// Renews the lease the best way there is.
+    /// Renews the lease the best way there is. `number` grows with each renewal.
     pub(super) async fn renew(&self, member: Option<Member>, session: Option<Session>, number: u64) {
         let timing = &self.kit.timing;
         let result = match (member, session) {
             (Some(member), _) => {
-                member.renew(number, timing.control).await.map_err(|error| error.to_string())
+                member.renew(timing.control).await.map_err(|error| error.to_string())
             }
             (None, Some(session)) => {
                 // A rename is atomic: the guard never sees half a number.
                 let command = format!(
-                    "mkdir -p \"$HOME/.skyward\" && echo {number} > \"$HOME/{LEASE_FILE}.new\" \
+                    "mkdir -p \"$HOME/.skyward\" && echo ssh {number} > \"$HOME/{LEASE_FILE}.new\" \
                      && mv -f \"$HOME/{LEASE_FILE}.new\" \"$HOME/{LEASE_FILE}\""
                 );
                 match session.run(&command, Bytes::new(), timing.control).await {

@@ -97,7 +97,7 @@ impl Doing {
     /// Keeps what only the shell may hold (the kit, links) and passes on the rest.
     fn take_in(&mut self, message: PoolMessage) -> Heard {
         match message {
-            PoolMessage::Heard(heard) => heard.0,
+            PoolMessage::Heard(heard) => heard,
             PoolMessage::Prepared(kit) => {
                 self.kit = Some(kit);
                 Heard::Prepared(Ok(()))
@@ -210,9 +210,8 @@ impl Doing {
         left: Vec<crate::model::Leftover>,
         myself: &ActorRef<PoolMessage>,
     ) {
-        if let Some(kit) = &self.kit {
-            kit.cluster.stop();
-            kit.dialer.close();
+        if let Some(kit) = self.kit.take() {
+            tokio::spawn(async move { kit.cluster.stop().await });
         }
         for node in self.nodes.values() {
             node.stop();

@@ -1,7 +1,7 @@
 //! The keys of one pool: made before the first machine is rented, held in memory, gone with the pool.
 
 use crate::control::Cluster;
-use crate::link::{Authority, Dialer};
+use crate::link::{Authority, CLIENT, Dialer};
 use crate::model::{PoolId, Secret};
 use crate::random;
 use crate::ssh::ClientKey;
@@ -25,10 +25,10 @@ impl Keys {
         let failed = |what: &str, error: &dyn std::fmt::Display| format!("failed to {what}: {error}");
         let ssh = ClientKey::generate().map_err(|it| failed("make an ssh key", &it))?;
         let authority = Authority::new(pool).map_err(|it| failed("make the pool's authority", &it))?;
-        let client = authority.issue("client").map_err(|it| failed("make the client's certificate", &it))?;
+        let client = authority.issue(CLIENT).map_err(|it| failed("make the client's certificate", &it))?;
         let cookie =
             Secret::new(random::text(COOKIE_LETTERS).map_err(|it| failed("make the cluster's secret", &it))?);
-        let dialer = Dialer::new(&client, timing).map_err(|it| failed("open a udp socket", &it))?;
+        let dialer = Dialer::new(&client, timing).map_err(|it| failed("use the client's certificate", &it))?;
         let cluster = Cluster::start(pool, &cookie, &client)
             .await
             .map_err(|it| failed("start the control plane", &it))?;

@@ -9,10 +9,9 @@ use crate::node::{NodeKit, NodeReport};
 
 /// Messages of the PoolActor: the results of its own steps, its nodes' reports, and one order.
 #[derive(Debug, RactorMessage)]
-pub enum PoolMessage {
+pub(super) enum PoolMessage {
     /// A step ended.
-    #[doc(hidden)]
-    Heard(HeardBox),
+    Heard(Heard),
     /// The provider is set up; this is what the nodes are given.
     Prepared(Arc<NodeKit>),
     /// A node says what became of it.
@@ -21,13 +20,9 @@ pub enum PoolMessage {
     Stop,
 }
 
-/// What a pool hears from its own steps and timers; opaque outside of the pool.
-#[derive(Debug)]
-pub struct HeardBox(pub(super) Heard);
-
 impl PoolMessage {
     pub(super) const fn heard(heard: Heard) -> Self {
-        Self::Heard(HeardBox(heard))
+        Self::Heard(heard)
     }
 
     pub(super) const fn woke(timer: Timer) -> Self {

@@ -19,5 +19,4 @@ mod steps;
 
 pub use error::StartError;
 pub use handle::{Pool, Stopped};
-pub use messages::PoolMessage;
 pub use request::{PoolRequest, Spec, Worker};

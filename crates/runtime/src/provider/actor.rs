@@ -63,7 +63,7 @@ impl ProviderRef {
         count: u32,
         deadline: Duration,
     ) -> Result<Provisioned, ProviderError> {
-        let provision = |it: Arc<dyn Provider>| async move { it.provision(&request, count).await }.boxed();
+        let provision = move |it: Arc<dyn Provider>| async move { it.provision(&request, count).await }.boxed();
         self.ask(Kind::Write, "rent machines", deadline, provision).await
     }
 
@@ -77,7 +77,7 @@ impl ProviderRef {
         id: InstanceId,
         deadline: Duration,
     ) -> Result<Instance, ProviderError> {
-        let describe = |it: Arc<dyn Provider>| async move { it.describe(&request, &id).await }.boxed();
+        let describe = move |it: Arc<dyn Provider>| async move { it.describe(&request, &id).await }.boxed();
         self.ask(Kind::Read, "describe a machine", deadline, describe).await
     }
 
@@ -91,7 +91,7 @@ impl ProviderRef {
         ids: Vec<InstanceId>,
         deadline: Duration,
     ) -> Result<(), ProviderError> {
-        let terminate = |it: Arc<dyn Provider>| async move { it.terminate(&request, &ids).await }.boxed();
+        let terminate = move |it: Arc<dyn Provider>| async move { it.terminate(&request, &ids).await }.boxed();
         self.ask(Kind::Write, "give machines back", deadline, terminate).await
     }
 
@@ -104,7 +104,7 @@ impl ProviderRef {
         request: Arc<Request>,
         deadline: Duration,
     ) -> Result<Vec<Leftover>, ProviderError> {
-        let teardown = |it: Arc<dyn Provider>| async move { it.teardown(&request).await }.boxed();
+        let teardown = move |it: Arc<dyn Provider>| async move { it.teardown(&request).await }.boxed();
         self.ask(Kind::Write, "tear down", deadline, teardown).await
     }
 

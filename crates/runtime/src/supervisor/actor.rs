@@ -133,7 +133,8 @@ impl Doing {
                     let provider = request.specs.iter().map(|it| it.provider()).find(|it| key(it) == wanted);
                     if let Some(provider) = provider {
                         let started = ProviderRef::start(Arc::clone(provider)).await.map_err(internal);
-                        self.providers.insert(wanted, self.or_ended(&pool, started)?);
+                        let started = self.or_ended(&pool, started)?;
+                        self.providers.insert(wanted, started);
                     }
                 }
                 Effect::OpenPool => {

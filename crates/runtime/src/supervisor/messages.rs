@@ -8,7 +8,7 @@ use crate::pool::{Pool, PoolRequest, StartError};
 
 /// Messages of the Supervisor.
 #[derive(Debug, RactorMessage)]
-pub enum SupervisorMessage {
+pub(super) enum SupervisorMessage {
     /// Open a pool.
     Open {
         /// What it shall be.

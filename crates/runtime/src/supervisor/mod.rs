@@ -6,4 +6,3 @@ mod messages;
 mod state;
 
 pub use actor::Supervisor;
-pub use messages::SupervisorMessage;

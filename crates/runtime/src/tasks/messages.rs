@@ -9,7 +9,7 @@ use crate::model::{Attempt, Rank, TaskId};
 
 /// Messages of the queue. Callers send through [`super::Tasks`]; the pool tells about nodes.
 #[derive(Debug, RactorMessage)]
-pub enum TasksMessage {
+pub(crate) enum TasksMessage {
     /// A caller waits for a grant.
     Submit {
         /// Chosen by the caller's handle.
@@ -91,7 +91,7 @@ pub enum TasksMessage {
 
 /// What the queue decided about one try of a task.
 #[derive(Debug)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// It may run.
     Grant(Grant),
     /// It gets no (further) try.
@@ -100,22 +100,22 @@ pub enum Decision {
 
 /// The right to run one task once on one node.
 #[derive(Debug)]
-pub struct Grant {
+pub(crate) struct Grant {
     /// Which try this is.
-    pub attempt: Attempt,
+    pub(crate) attempt: Attempt,
     /// Where.
-    pub rank: Rank,
+    pub(crate) rank: Rank,
     /// The way there.
-    pub link: Link,
+    pub(crate) link: Link,
 }
 
 /// One rank's part of a broadcast.
 #[derive(Debug)]
-pub struct Share {
+pub(crate) struct Share {
     /// The rank.
-    pub rank: Rank,
+    pub(crate) rank: Rank,
     /// Its task.
-    pub id: TaskId,
+    pub(crate) id: TaskId,
     /// Where the decision comes from.
-    pub decision: oneshot::Receiver<Decision>,
+    pub(crate) decision: oneshot::Receiver<Decision>,
 }

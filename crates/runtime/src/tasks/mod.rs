@@ -16,6 +16,6 @@ mod running;
 mod state;
 
 pub use actor::Tasks;
-pub use messages::TasksMessage;
+pub(crate) use messages::TasksMessage;
 pub use order::{GroupId, Lost, Order, Target, Undone};
 pub use running::Running;

@@ -143,6 +143,10 @@ async fn follow(
                 ticket.tasks.tell(TasksMessage::Answered { id: ticket.id, attempt, rank, ok });
                 return judge(outcome, order.timeout.unwrap_or_else(|| ticket.tasks.default_timeout()));
             }
+            // No other node could carry it either.
+            Err(error @ LinkError::TooLarge { .. }) => {
+                return Err(Undone::Unencodable(error.to_string()));
+            }
             Err(error) => error.to_string(),
         };
         let (decide, next) = oneshot::channel();
