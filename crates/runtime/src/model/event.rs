@@ -35,6 +35,8 @@ pub enum EventKind {
     Node { rank: Rank, attempt: Attempt, phase: NodePhase },
     /// A host key could not be verified by anybody and was pinned.
     HostKeyPinned { rank: Rank, fingerprint: String },
+    /// Another bootstrap runs on the same machine and is waited for.
+    BootstrapWaiting { rank: Rank },
     /// A bootstrap step began.
     StepStarted { rank: Rank, step: String },
     /// A bootstrap step was found done.
@@ -168,6 +170,9 @@ impl fmt::Display for EventKind {
             Self::Node { rank, phase, .. } => write!(f, "node {rank}: {phase}"),
             Self::HostKeyPinned { rank, fingerprint } => {
                 write!(f, "node {rank}: host key pinned on first use: {fingerprint}")
+            }
+            Self::BootstrapWaiting { rank } => {
+                write!(f, "node {rank}: waiting for another bootstrap of this machine")
             }
             Self::StepStarted { rank, step } => write!(f, "node {rank}: {step}"),
             Self::StepSkipped { rank, step } => write!(f, "node {rank}: {step}: already done"),

@@ -27,7 +27,7 @@ pub(super) struct Steps {
 impl Steps {
     /// Makes the machine what the image asks for.
     pub(super) async fn bootstrap(&self, session: &Session) -> Result<(), String> {
-        let tell = |progress: Progress| self.kit.events.emit(progress.event(self.rank));
+        let tell = |progress: Progress| self.kit.events.emit(told(self.rank, progress));
         let kit = &self.kit;
         bootstrap::run(session, &kit.plan, &kit.includes, kit.timing.bootstrap, &tell)
             .await
@@ -82,7 +82,7 @@ impl Steps {
         let hello = Hello {
             protocol: PROTOCOL,
             registry,
-            program: Some(program.hash.clone()),
+            program: Some(program.hash().to_owned()),
             pool: kit.request.pool.clone(),
             incarnation: self.incarnation.clone(),
             epoch: kit.epoch,
@@ -125,5 +125,16 @@ impl Steps {
             // Two renewals of three may be lost; a link that is broken is noticed by itself.
             tracing::warn!(pool = %self.kit.request.pool, rank = %self.rank, reason, "lease not renewed");
         }
+    }
+}
+
+/// A bootstrap's progress as an event of its node.
+fn told(rank: Rank, progress: Progress) -> EventKind {
+    match progress {
+        Progress::Waiting => EventKind::BootstrapWaiting { rank },
+        Progress::Started { step } => EventKind::StepStarted { rank, step },
+        Progress::Skipped { step } => EventKind::StepSkipped { rank, step },
+        Progress::Output { step, line } => EventKind::StepOutput { rank, step, line },
+        Progress::Finished { step, took } => EventKind::StepFinished { rank, step, took },
     }
 }

@@ -1,8 +1,10 @@
 //! The running program as a file that is uploaded, and as a process with a role: the client's, a
 //! worker's, or that of a machine of the `Local` provider.
 
+mod frame;
 mod role;
 mod start;
 
+pub use frame::FrameError;
 pub use role::{ROLE_VARIABLE, Role, declare_entry, entry_arguments, executable};
 pub use start::{WorkerStart, WorkerUp};
