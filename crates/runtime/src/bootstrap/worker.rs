@@ -48,8 +48,7 @@ pub enum StartWorkerError {
     },
     /// The program answered with something else.
     #[error(
-        "the worker answered what is no answer ({source}): the program must not print before it \
-         becomes a worker{}",
+        "the worker answered what is no answer: {source}{}",
         explained(log)
     )]
     Answer {

@@ -5,6 +5,6 @@ mod frame;
 mod role;
 mod start;
 
-pub use frame::FrameError;
+pub use frame::{FrameError, decode_answer, encode_order, read_order, write_answer};
 pub use role::{ROLE_VARIABLE, Role, declare_entry, entry_arguments, executable};
 pub use start::{WorkerStart, WorkerUp};
