@@ -1,1 +1,102 @@
-//! What the tests share.
+//! What the tests share: where a test's machines live, and what is left of them.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A directory of a test's own, for its local machines.
+#[derive(Debug)]
+pub struct Ground {
+    directory: PathBuf,
+}
+
+impl Ground {
+    /// A fresh one. It does not exist yet: the provider makes it.
+    ///
+    /// # Panics
+    /// When the system has no random numbers.
+    pub fn new(test: &str) -> Self {
+        let name = skyward_runtime::random::text(8).expect("random numbers");
+        Self { directory: std::env::temp_dir().join(format!("skyward-test-{test}-{name}")) }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.directory
+    }
+
+    /// What is there still: files, and processes whose home is on it.
+    pub fn left(&self) -> Vec<String> {
+        let mut left = processes_at_home_in(&self.directory);
+        if self.directory.exists() {
+            left.push(format!("directory {}", self.directory.display()));
+        }
+        left
+    }
+
+    /// Waits until nothing is left.
+    ///
+    /// # Panics
+    /// When something is left at the deadline, with what it is.
+    pub fn expect_empty_within(&self, deadline: Duration) {
+        let left = until(deadline, || Some(self.left()).filter(Vec::is_empty));
+        assert!(left.is_some(), "left after {deadline:?}: {:#?}", self.left());
+    }
+
+    /// The processes whose home is here, by what they are: `machine` or `worker`.
+    pub fn processes(&self, role: &str) -> Vec<u32> {
+        let all = processes().into_iter();
+        let wanted = format!("SKYWARD_ROLE={role}:");
+        all.filter(|it| lives_in(*it, &self.directory) && environment(*it).contains(&wanted)).collect()
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        // A failing test must not leave its machines to the next one's counts; their leases end them.
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Asks again and again until there is an answer or the deadline has come.
+pub fn until<T>(deadline: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = Instant::now() + deadline;
+    loop {
+        if let Some(answer) = ask() {
+            return Some(answer);
+        }
+        if Instant::now() >= end {
+            return None;
+        }
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+fn processes_at_home_in(directory: &Path) -> Vec<String> {
+    let all = processes().into_iter();
+    all.filter(|it| lives_in(*it, directory)).map(|it| format!("process {it}: {}", command_line(it))).collect()
+}
+
+fn processes() -> Vec<u32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries.filter_map(|it| it.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// A process of a machine has the machine's directory as its home, or was started from there.
+fn lives_in(process: u32, directory: &Path) -> bool {
+    if process == std::process::id() {
+        return false;
+    }
+    let home = format!("HOME={}/", directory.display());
+    let at = std::fs::read_link(format!("/proc/{process}/cwd"));
+    environment(process).contains(&home) || at.is_ok_and(|it| it.starts_with(directory))
+}
+
+fn environment(process: u32) -> String {
+    let bytes = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).replace('\0', "\n")
+}
+
+fn command_line(process: u32) -> String {
+    let bytes = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).replace('\0', " ")
+}

@@ -1,0 +1,177 @@
+//! However a program ends, its machines are given back.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use skyward_tests::{Ground, until};
+
+/// How long giving everything back may take here.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// A running victim, which has said that it has come as far as the test needs.
+struct Victim {
+    child: Child,
+    ground: Ground,
+    stdout: BufReader<std::process::ChildStdout>,
+}
+
+impl Victim {
+    fn start(ending: &str, lease: Option<u64>) -> Self {
+        let ground = Ground::new(&format!("ending-{ending}"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_victim"));
+        command.arg(ending).arg(ground.path()).args(lease.map(|it| it.to_string()));
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let mut victim = Self { child, ground, stdout };
+        victim.expect_line("started");
+        victim
+    }
+
+    fn expect_line(&mut self, expected: &str) {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("readable");
+        assert_eq!(line.trim(), expected, "{}", self.stderr());
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid")).expect("not 0");
+        kill_process(pid, signal).expect("signalled");
+    }
+
+    /// Its exit code and what it said on standard error.
+    fn end(mut self) -> (Option<i32>, String, Ground) {
+        let status = until(DEADLINE, || self.child.try_wait().expect("waitable"));
+        let Some(status) = status else {
+            let _ = self.child.kill();
+            panic!("still running after {DEADLINE:?}: {}", self.stderr());
+        };
+        let said = self.stderr();
+        (status.code(), said, self.ground)
+    }
+
+    fn stderr(&mut self) -> String {
+        let Some(mut stderr) = self.child.stderr.take() else { return String::new() };
+        let mut said = String::new();
+        let _ = std::io::Read::read_to_string(&mut stderr, &mut said);
+        said
+    }
+}
+
+/// Runs a victim to its own end.
+fn ended(ending: &str) -> (Option<i32>, String, Ground) {
+    Victim::start(ending, None).end()
+}
+
+#[test]
+fn a_return_without_stop_gives_everything_back() {
+    let (code, said, ground) = ended("return");
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(ground.left(), Vec::<String>::new());
+}
+
+#[test]
+fn a_stop_gives_everything_back() {
+    let (code, said, ground) = ended("stop");
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(ground.left(), Vec::<String>::new());
+}
+
+#[test]
+fn an_error_out_of_main_gives_everything_back_and_is_reported() {
+    let (code, said, ground) = ended("error");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("an error on purpose"), "{said}");
+    assert_eq!(ground.left(), Vec::<String>::new());
+}
+
+#[test]
+fn a_panic_in_main_gives_everything_back_and_stays_a_panic() {
+    let (code, said, ground) = ended("panic");
+    assert_eq!(code, Some(101), "{said}");
+    assert!(said.contains("a panic on purpose"), "{said}");
+    assert_eq!(ground.left(), Vec::<String>::new());
+}
+
+#[test]
+fn a_dropped_compute_gives_everything_back_while_the_program_goes_on() {
+    let mut victim = Victim::start("drop", None);
+    victim.expect_line("dropped");
+    victim.ground.expect_empty_within(Duration::ZERO);
+    victim.signal(Signal::KILL);
+}
+
+#[test]
+fn ctrl_c_gives_everything_back_and_says_so() {
+    let victim = Victim::start("wait", None);
+    victim.signal(Signal::INT);
+    let (code, said, ground) = victim.end();
+    assert_eq!(code, Some(130), "{said}");
+    assert!(said.to_lowercase().contains("giving everything back"), "{said}");
+    assert_eq!(ground.left(), Vec::<String>::new());
+}
+
+#[test]
+fn sigterm_gives_everything_back_and_says_so() {
+    let victim = Victim::start("wait", None);
+    victim.signal(Signal::TERM);
+    let (code, said, ground) = victim.end();
+    assert_eq!(code, Some(143), "{said}");
+    assert!(said.to_lowercase().contains("giving everything back"), "{said}");
+    assert_eq!(ground.left(), Vec::<String>::new());
+}
+
+#[test]
+fn ctrl_c_while_machines_boot_gives_everything_back() {
+    let victim = Victim::start("starting", None);
+    let booting = until(DEADLINE, || Some(victim.ground.processes("machine")).filter(|it| it.len() == 2));
+    assert!(booting.is_some(), "no machines");
+    victim.signal(Signal::INT);
+    let (code, said, ground) = victim.end();
+    assert_eq!(code, Some(130), "{said}");
+    assert_eq!(ground.left(), Vec::<String>::new());
+}
+
+#[test]
+fn a_second_ctrl_c_ends_the_program_at_once_and_leases_end_the_machines() {
+    let victim = Victim::start("wait", Some(2));
+    // A machine that is frozen takes its time to be given back, so that there is a moment to lose
+    // patience in.
+    for machine in victim.ground.processes("machine") {
+        let pid = Pid::from_raw(i32::try_from(machine).expect("a pid")).expect("not 0");
+        kill_process(pid, Signal::STOP).expect("stopped");
+    }
+    victim.signal(Signal::INT);
+    std::thread::park_timeout(Duration::from_millis(100));
+    victim.signal(Signal::INT);
+    let (code, said, ground) = victim.end();
+    assert_eq!(code, Some(130), "{said}");
+    for machine in ground.processes("machine") {
+        let pid = Pid::from_raw(i32::try_from(machine).expect("a pid")).expect("not 0");
+        let _ = kill_process(pid, Signal::CONT);
+    }
+    ground.expect_empty_within(DEADLINE);
+}
+
+#[test]
+fn after_sigkill_of_the_client_every_machine_ends_itself_when_its_lease_lapses() {
+    let victim = Victim::start("wait", Some(3));
+    victim.signal(Signal::KILL);
+    let (code, _, ground) = victim.end();
+    assert_eq!(code, None);
+    assert_eq!(ground.processes("machine").len(), 2, "machines outlive their client until the lease lapses");
+    ground.expect_empty_within(DEADLINE);
+}
+
+#[test]
+fn machines_live_on_beyond_their_lease_while_their_client_renews_it() {
+    let victim = Victim::start("wait", Some(1));
+    std::thread::park_timeout(Duration::from_secs(3));
+    assert_eq!(victim.ground.processes("machine").len(), 2);
+    assert_eq!(victim.ground.processes("worker").len(), 2);
+    victim.signal(Signal::TERM);
+    let (_, _, ground) = victim.end();
+    assert_eq!(ground.left(), Vec::<String>::new());
+}
