@@ -1,1 +1,3 @@
-//! providers
+//! The clouds behind one trait. Each lives in a module of its own; nothing outside it knows its name.
+
+pub mod local;

@@ -1,0 +1,218 @@
+//! Starting a machine's process and hearing from it, from the provider's side.
+
+use std::fs::File;
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use skyward_runtime::model::{End, HostKey, InstanceId, InstanceState, SshEndpoint};
+use skyward_runtime::program::{self, Role};
+use skyward_runtime::provider::{ProviderError, ProviderErrorKind};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
+
+use super::config::{Door, LOG, MachineStart, MachineUp, frame, parse};
+use super::place::{Plot, local};
+use super::process::Process;
+
+/// A machine whose process this program started.
+///
+/// ```text
+/// waiting --Listening--> up
+/// waiting --Failed, or its process ended--> failed
+/// ```
+pub(super) struct Machine {
+    pub(super) id: InstanceId,
+    pub(super) directory: PathBuf,
+    pub(super) process: Process,
+    /// The log, readable even when the machine has removed its directory.
+    log: Mutex<File>,
+    child: Mutex<Option<Child>>,
+    boot: Mutex<Boot>,
+}
+
+enum Boot {
+    /// Its answer is not there yet. `None` while somebody waits for it.
+    Waiting(Option<Answer>),
+    Up(Door),
+    Failed(String),
+}
+
+/// The part of the answer that has come.
+struct Answer {
+    stdout: ChildStdout,
+    bytes: Vec<u8>,
+}
+
+impl Machine {
+    /// Starts the process and tells it what to be. Does not wait for it to be up.
+    pub(super) async fn start(plot: Plot, start: &MachineStart) -> Result<Self, ProviderError> {
+        let failed = |error| local("failed to start a machine", &plot.directory, error);
+        let log = File::open(plot.directory.join(LOG)).map_err(failed)?;
+        let mut child = command()?.stderr(plot.log).spawn().map_err(failed)?;
+        let process = child.id().and_then(Process::of).unwrap_or(Process { pid: 0, start: 0 });
+        if let Some(mut stdin) = child.stdin.take() {
+            // A process that is over already is heard of by its silence.
+            let _ = stdin.write_all(&frame(start).map_err(failed)?).await;
+        }
+        let answer = child.stdout.take().map(|stdout| Answer { stdout, bytes: Vec::new() });
+        Ok(Self {
+            id: plot.id,
+            directory: plot.directory,
+            process,
+            log: Mutex::new(log),
+            child: Mutex::new(Some(child)),
+            boot: Mutex::new(Boot::Waiting(answer)),
+        })
+    }
+
+    /// Where it is in its life; waits for a change a little when it is still booting.
+    pub(super) async fn look(&self) -> InstanceState {
+        self.hear().await;
+        let ended = self.ended();
+        match &*lock(&self.boot) {
+            Boot::Failed(reason) => InstanceState::Gone { reason: reason.clone() },
+            Boot::Waiting(_) | Boot::Up(_) if ended.is_some() => {
+                InstanceState::Gone { reason: self.reason(&ended.unwrap_or_default()) }
+            }
+            Boot::Waiting(_) => InstanceState::Pending,
+            Boot::Up(door) => running(door, self.process.pid, self.directory.clone()),
+        }
+    }
+
+    /// Waits until its process is gone and reaps it; `false` when that took too long.
+    pub(super) async fn gone(&self, deadline: Duration) -> bool {
+        let Some(child) = lock(&self.child).take() else { return true };
+        // Whoever drops the wait leaves the child for the next one.
+        let mut borrowed = Borrowed { slot: &self.child, value: Some(child) };
+        let Some(child) = &mut borrowed.value else { return true };
+        let gone = timeout(deadline, child.wait()).await.is_ok();
+        if gone {
+            borrowed.value = None;
+        }
+        gone
+    }
+
+    /// Takes in the machine's answer, if it comes soon.
+    async fn hear(&self) {
+        let answer = match &mut *lock(&self.boot) {
+            Boot::Waiting(answer) => answer.take(),
+            Boot::Up(_) | Boot::Failed(_) => None,
+        };
+        let Some(answer) = answer else { return };
+        let mut waiting = Heard { boot: &self.boot, answer: Some(answer) };
+        let Some(answer) = &mut waiting.answer else { return };
+        let Ok(heard) = timeout(PATIENCE, answer.whole()).await else { return };
+        waiting.answer = None;
+        *lock(&self.boot) = match heard {
+            Ok(MachineUp::Listening(door)) => Boot::Up(door),
+            Ok(MachineUp::Failed(reason)) => Boot::Failed(reason),
+            Err(error) => Boot::Failed(self.reason(&error.to_string())),
+        };
+    }
+
+    /// How its process ended, if it did.
+    fn ended(&self) -> Option<String> {
+        let status = lock(&self.child).as_mut().and_then(|child| child.try_wait().ok().flatten());
+        status.map(|status| status.to_string())
+    }
+
+    fn reason(&self, ended: &str) -> String {
+        let mut text = String::new();
+        // A log that cannot be read has nothing to add.
+        let _ = lock(&self.log).read_to_string(&mut text);
+        let last: Vec<&str> = text.lines().rev().take(SHOWN).collect();
+        let last: Vec<&str> = last.into_iter().rev().collect();
+        format!("its process is over ({ended}); its last words: {}", last.join(" | "))
+    }
+}
+
+impl Answer {
+    /// Waits for all of it; what came is kept when the wait is dropped.
+    async fn whole(&mut self) -> std::io::Result<MachineUp> {
+        loop {
+            if let Some(up) = parse(&self.bytes)? {
+                return Ok(up);
+            }
+            if self.stdout.read_buf(&mut self.bytes).await? == 0 {
+                return Err(std::io::Error::other("it ended before it was up"));
+            }
+        }
+    }
+}
+
+/// Gives an answer that was waited for in vain back to the next who asks.
+struct Heard<'a> {
+    boot: &'a Mutex<Boot>,
+    answer: Option<Answer>,
+}
+
+impl Drop for Heard<'_> {
+    fn drop(&mut self) {
+        if let Some(answer) = self.answer.take() {
+            *lock(self.boot) = Boot::Waiting(Some(answer));
+        }
+    }
+}
+
+/// Gives a value back to where it was taken from.
+struct Borrowed<'a, T> {
+    slot: &'a Mutex<Option<T>>,
+    value: Option<T>,
+}
+
+impl<T> Drop for Borrowed<'_, T> {
+    fn drop(&mut self) {
+        if let Some(value) = self.value.take() {
+            *lock(self.slot) = Some(value);
+        }
+    }
+}
+
+/// A machine that is up, in the words of the contract.
+pub(super) fn running(door: &Door, pid: u32, directory: PathBuf) -> InstanceState {
+    InstanceState::Running {
+        ssh: SshEndpoint {
+            host: Ipv4Addr::LOCALHOST.to_string(),
+            port: door.port,
+            user: String::from("skyward"),
+            host_key: HostKey::Known(door.host_key.clone()),
+        },
+        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        end: End::Process { pid, directory },
+    }
+}
+
+/// Takes a lock; a panic elsewhere does not make what it guards wrong.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// This program, as a machine.
+fn command() -> Result<Command, ProviderError> {
+    let Some(arguments) = program::entry_arguments() else {
+        return Err(ProviderError::new(
+            ProviderErrorKind::Local,
+            "failed to start a local machine: this program cannot become one; call `skyward::init()` \
+             first in main, or use #[skyward::main] or #[skyward::test]",
+        ));
+    };
+    let program = program::executable().map_err(|error| {
+        ProviderError::new(ProviderErrorKind::Local, "failed to find the running program").because(error)
+    })?;
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("{} \"$0\" \"$@\"", Role::Machine.shell_prefix()));
+    command.arg(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    Ok(command)
+}
+
+/// How long a look at a booting machine waits for it to be up. A machine takes some 20 ms, so most
+/// are seen the moment they are up; much longer would delay looks at others.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// How many lines of the log are shown.
+const SHOWN: usize = 5;
