@@ -84,8 +84,7 @@ impl Cluster {
 
     /// The member of this session. While a replaced session dies the group may have two members.
     fn find(&self, incarnation: &Incarnation, node_id: u64) -> Option<ActorRef<ControlMessage>> {
-        let of_session =
-            |id: ActorId| matches!(id, ActorId::Remote { node_id: it, .. } if it == node_id);
+        let of_session = |id: ActorId| matches!(id, ActorId::Remote { node_id: it, .. } if it == node_id);
         let members = ractor::pg::get_members(&group(&self.pool, incarnation));
         members.into_iter().find(|it| of_session(it.get_id())).map(ActorRef::from)
     }

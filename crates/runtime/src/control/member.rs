@@ -55,7 +55,7 @@ impl Member {
     /// # Errors
     /// When the worker does not answer within `deadline`.
     pub async fn drain(&self, deadline: Duration) -> Result<Drained, ControlError> {
-        let order = DrainOrder { epoch: self.epoch, within: deadline * 4 / 5 };
+        let order = DrainOrder { epoch: self.epoch, within: deadline - deadline / 5 };
         self.ask(|port| ControlMessage::Drain(Packed::new(order), port), deadline).await
     }
 

@@ -21,7 +21,5 @@ mod presence;
 pub use cluster::Cluster;
 pub use error::ControlError;
 pub use member::Member;
-pub use messages::{
-    ControlMessage, DrainOrder, Drained, Garbled, LeaseState, Packed, Renewal, group,
-};
+pub use messages::{ControlMessage, DrainOrder, Drained, Garbled, LeaseState, Packed, Renewal, group};
 pub use node::Attachment;

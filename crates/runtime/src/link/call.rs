@@ -155,7 +155,11 @@ pub async fn read_arguments(
 ///
 /// # Errors
 /// When the stream fails.
-pub async fn write_outcome(outgoing: &mut dyn Outgoing, outcome: Outcome, limit: u64) -> Result<(), WireError> {
+pub async fn write_outcome(
+    outgoing: &mut dyn Outgoing,
+    outcome: Outcome,
+    limit: u64,
+) -> Result<(), WireError> {
     let (mut kind, mut body) = outcome.split()?;
     let length = body.len() as u64;
     if length > limit {

@@ -69,7 +69,12 @@ impl Dialer {
     /// # Errors
     /// When the worker cannot be reached, cannot be trusted or does not want us; [`LinkError::Late`]
     /// when all of it together takes longer than `deadline`.
-    pub async fn dial(&self, address: SocketAddr, hello: Hello, deadline: Duration) -> Result<Link, LinkError> {
+    pub async fn dial(
+        &self,
+        address: SocketAddr,
+        hello: Hello,
+        deadline: Duration,
+    ) -> Result<Link, LinkError> {
         let dialled = tokio::time::timeout(deadline, self.connect(address, hello));
         dialled.await.unwrap_or(Err(LinkError::Late { address, after: deadline }))
     }
@@ -85,8 +90,7 @@ impl Dialer {
             other => other,
         });
         // From here on the carrier's drop closes the connection when anything fails.
-        let shared =
-            Shared { carrier: Box::new(Quic::new(connected?)), hello, body_limit: self.body_limit };
+        let shared = Shared { carrier: Box::new(Quic::new(connected?)), hello, body_limit: self.body_limit };
         hello::greet(&*shared.carrier, &shared.hello).await?;
         Ok(Link { shared: Arc::new(shared) })
     }

@@ -20,7 +20,9 @@ pub enum LinkError {
         reason: String,
     },
     /// The dial, hello included, did not end in time.
-    #[error("failed to link to the worker at {address} within {after:?}; it may be overloaded, or a firewall drops UDP")]
+    #[error(
+        "failed to link to the worker at {address} within {after:?}; it may be overloaded, or a firewall drops UDP"
+    )]
     Late {
         /// Where.
         address: SocketAddr,
@@ -29,7 +31,9 @@ pub enum LinkError {
     },
     /// One side does not accept the other's certificate: it is of another pool or another life of the
     /// worker, or a stranger holds the port.
-    #[error("failed to authenticate: {reason}; the other side is not of this pool, or is another life of the worker")]
+    #[error(
+        "failed to authenticate: {reason}; the other side is not of this pool, or is another life of the worker"
+    )]
     Untrusted {
         /// In the TLS library's words.
         reason: String,
@@ -57,7 +61,9 @@ pub enum LinkError {
         reason: String,
     },
     /// A call's arguments or outcome are larger than this link carries.
-    #[error("failed to carry {what} of {length} bytes: the limit is {limit}; pass a path or an address of the data instead")]
+    #[error(
+        "failed to carry {what} of {length} bytes: the limit is {limit}; pass a path or an address of the data instead"
+    )]
     TooLarge {
         /// The arguments or the outcome.
         what: &'static str,

@@ -66,13 +66,17 @@ pub enum Refusal {
         worker: Incarnation,
     },
     /// The pool has a newer owner.
-    #[error("the pool has a newer owner (epoch {owner}): another process has attached to it, so this one must let go")]
+    #[error(
+        "the pool has a newer owner (epoch {owner}): another process has attached to it, so this one must let go"
+    )]
     Epoch {
         /// The newest owner that the worker has seen.
         owner: Epoch,
     },
     /// The worker's lease has lapsed, for good.
-    #[error("its lease has lapsed and its machine ends itself: rent another, with a longer lease if this one was slept through")]
+    #[error(
+        "its lease has lapsed and its machine ends itself: rent another, with a longer lease if this one was slept through"
+    )]
     Lapsed,
 }
 

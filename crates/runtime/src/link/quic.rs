@@ -59,7 +59,8 @@ impl Quic {
 
     /// Whether the other side's certificate, verified already, was issued for this name.
     pub(super) fn is_with(&self, name: &str) -> bool {
-        let identity = self.0.peer_identity().and_then(|it| it.downcast::<Vec<CertificateDer<'static>>>().ok());
+        let identity =
+            self.0.peer_identity().and_then(|it| it.downcast::<Vec<CertificateDer<'static>>>().ok());
         identity.as_deref().and_then(|it| it.first()).is_some_and(|it| tls::is_named(it, name))
     }
 }
@@ -157,7 +158,10 @@ pub(super) fn server(identity: &Identity, timing: &Timing) -> Result<quinn::Serv
 }
 
 /// A socket with an endpoint on it. Must be called inside a tokio runtime.
-pub(super) fn endpoint(address: SocketAddr, server: Option<quinn::ServerConfig>) -> Result<Endpoint, LinkError> {
+pub(super) fn endpoint(
+    address: SocketAddr,
+    server: Option<quinn::ServerConfig>,
+) -> Result<Endpoint, LinkError> {
     let failed = |it: io::Error| LinkError::Socket { reason: format!("{address}: {it}") };
     let socket = UdpSocket::bind(address).map_err(failed)?;
     enlarge(&socket);
@@ -205,9 +209,11 @@ pub(super) fn link_error(error: ConnectionError) -> LinkError {
             cause: Cause::from(u32::try_from(close.error_code.into_inner()).unwrap_or(u32::MAX)),
             reason: printable(&close.reason),
         },
-        ConnectionError::LocallyClosed => {
-            LinkError::Closed { by: Side::Us, cause: Cause::Done, reason: "it was no longer needed".to_owned() }
-        }
+        ConnectionError::LocallyClosed => LinkError::Closed {
+            by: Side::Us,
+            cause: Cause::Done,
+            reason: "it was no longer needed".to_owned(),
+        },
         ConnectionError::TimedOut => LinkError::Silent,
         ConnectionError::ConnectionClosed(close) if CRYPTO.contains(&u64::from(close.error_code)) => {
             LinkError::Untrusted { reason: format!("the worker does not accept our certificate: {close}") }

@@ -100,8 +100,7 @@ mod tests {
 
     #[test]
     fn an_identity_of_garbage_is_an_error() {
-        let garbage =
-            Identity { certificate: vec![1], key: Secret::new(vec![2]), authority: vec![3] };
+        let garbage = Identity { certificate: vec![1], key: Secret::new(vec![2]), authority: vec![3] };
         assert!(client(&garbage).is_err());
         assert!(server(&garbage).is_err());
         assert!(acceptor(&garbage).is_err());

@@ -1,0 +1,69 @@
+//! The worker's one remotable actor: leases and draining.
+
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr};
+use skyward_runtime::control::{ControlMessage, DrainOrder, Drained, Packed, group};
+
+use crate::worker::Worker;
+
+/// Answers the owner's commands. Nothing in it waits for tasks: a drain is awaited beside the mailbox,
+/// so that renewals go on meanwhile.
+pub(crate) struct ControlActor;
+
+/// Starts the actor and makes it known by its group, before any client can join.
+pub(crate) async fn start(worker: Arc<Worker>) -> Result<(), SpawnErr> {
+    let group = group(&worker.start.pool, &worker.start.incarnation);
+    // Nameless: when a remote actor with a name dies, ractor forgets the local one of that name.
+    let (actor, _) = Actor::spawn(None, ControlActor, worker).await?;
+    ractor::pg::join(group, vec![actor.get_cell()]);
+    Ok(())
+}
+
+impl Actor for ControlActor {
+    type Msg = ControlMessage;
+    type State = Arc<Worker>;
+    type Arguments = Arc<Worker>;
+
+    async fn pre_start(
+        &self,
+        _myself: ActorRef<ControlMessage>,
+        worker: Arc<Worker>,
+    ) -> Result<Arc<Worker>, ActorProcessingErr> {
+        Ok(worker)
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<ControlMessage>,
+        message: ControlMessage,
+        worker: &mut Arc<Worker>,
+    ) -> Result<(), ActorProcessingErr> {
+        // Who sent garbage gets no answer and runs into its deadline. Nor is it an error when nobody
+        // waits for an answer any more.
+        match message {
+            ControlMessage::Renew(renewal, port) => {
+                if let Ok(renewal) = renewal.open() {
+                    let state = worker.lease.renew(renewal, &worker.seat).await;
+                    let _ = port.send(Packed::new(state));
+                }
+            }
+            ControlMessage::Drain(order, port) => {
+                if let Ok(DrainOrder { epoch, within }) = order.open()
+                    && worker.seat.claim(epoch).is_ok()
+                {
+                    let worker = Arc::clone(worker);
+                    tokio::spawn(async move {
+                        let unfinished = worker.slots.drain(within).await;
+                        let unfinished = u32::try_from(unfinished).unwrap_or(u32::MAX);
+                        let _ = port.send(Packed::new(Drained { unfinished }));
+                    });
+                }
+            }
+            ControlMessage::Ping(number, port) => {
+                let _ = port.send(number);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! Running one function: async ones where their frame was read, blocking ones on a thread of their own.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use skyward_runtime::link::Outcome;
+use skyward_runtime::model::Panic;
+use skyward_runtime::registry::{Answer, Body, Function};
+use tokio::time::Instant;
+
+use crate::panics;
+use crate::slots::{Slot, Slots};
+
+/// When a call's time is over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline(Option<Instant>);
+
+impl Deadline {
+    /// `remaining` from now; a time too far to be told is none.
+    pub(crate) fn after(remaining: Option<Duration>) -> Self {
+        Self(remaining.and_then(|it| Instant::now().checked_add(it)))
+    }
+
+    async fn over(self) {
+        match self.0 {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Waits for a slot and runs the function in it. `None` when the caller gave up: then an async function
+/// has been dropped, and a blocking one keeps its slot until it returns. The same holds when the time is
+/// over, which is an outcome.
+pub(crate) async fn execute(
+    function: &'static Function,
+    arguments: Bytes,
+    deadline: Deadline,
+    slots: &Slots,
+    unwanted: BoxFuture<'static, ()>,
+) -> Option<Outcome> {
+    let run = async {
+        match slots.take().await {
+            Some(slot) => run(function, arguments, slot).await,
+            None => Outcome::Draining,
+        }
+    };
+    // The run comes first: most calls end before the others are worth a look.
+    tokio::select! {
+        biased;
+        outcome = run => Some(outcome),
+        () = unwanted => None,
+        () = deadline.over() => Some(Outcome::TimedOut),
+        () = slots.cancelling() => Some(Outcome::Cancelled),
+    }
+}
+
+async fn run(function: &'static Function, arguments: Bytes, slot: Slot) -> Outcome {
+    match function.body {
+        Body::Async(body) => {
+            let _slot = slot;
+            let running = async move { Ok(body(arguments)?.await) };
+            let ended = AssertUnwindSafe(running).catch_unwind().await;
+            outcome(ended.map_err(|it| panics::caught(&*it)))
+        }
+        Body::Blocking(body) => {
+            let running = tokio::task::spawn_blocking(move || {
+                let _slot = slot;
+                catch_unwind(AssertUnwindSafe(|| body(arguments))).map_err(|it| panics::caught(&*it))
+            });
+            match running.await {
+                Ok(ended) => outcome(ended),
+                // The runtime is going down; a panic has been caught inside.
+                Err(_) => Outcome::Cancelled,
+            }
+        }
+    }
+}
+
+fn outcome(ended: Result<Result<Answer, String>, Panic>) -> Outcome {
+    match ended {
+        Ok(Ok(Answer::Returned(value))) => Outcome::Returned(value),
+        Ok(Ok(Answer::Failed(error))) => Outcome::Failed(error),
+        Ok(Ok(Answer::Unencodable(reason))) => Outcome::Unencodable(reason),
+        Ok(Err(reason)) => Outcome::Undecodable(reason),
+        Err(panic) => Outcome::Panicked(panic),
+    }
+}

@@ -1,0 +1,147 @@
+//! The machine's lease while the worker runs: renewals write its file, and the worker watches on its
+//! own clock whether they still come.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use skyward_runtime::control::{LeaseState, Renewal};
+use skyward_runtime::lease::{Guard, LEASE_FILE, awake};
+
+use crate::seat::Seat;
+
+/// What the file says when the lease has lapsed, for good.
+const LAPSED: &str = "lapsed";
+
+/// The lease.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    path: PathBuf,
+    length: Duration,
+    held: Mutex<Held>,
+}
+
+/// What is known of the renewals.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Held {
+    /// The newest renewal: owner and number.
+    newest: Option<(u64, u64)>,
+    /// What the file says; it grows.
+    count: u64,
+    lapsed: bool,
+}
+
+impl Lease {
+    /// The lease of the machine with this home; `None` when it has lapsed before.
+    pub(crate) fn open(home: &Path, length: Duration) -> Option<Self> {
+        let path = home.join(LEASE_FILE);
+        let content = std::fs::read_to_string(&path).unwrap_or_default();
+        let content = content.trim();
+        // It goes on from what the client has written, so that the number keeps growing.
+        let held = Held { count: content.parse().unwrap_or(0), ..Held::default() };
+        (content != LAPSED).then(|| Self { path, length, held: Mutex::new(held) })
+    }
+
+    /// Renews, if the one who asks may.
+    pub(crate) async fn renew(&self, renewal: Renewal, seat: &Seat) -> LeaseState {
+        if let Err(owner) = seat.claim(renewal.epoch) {
+            return LeaseState::NotOwner { owner };
+        }
+        let Some(count) = self.with(|it| it.renew(renewal)) else { return LeaseState::Lapsed };
+        self.write(&count.to_string()).await;
+        LeaseState::Held
+    }
+
+    /// Whether the lease has lapsed.
+    pub(crate) fn has_lapsed(&self) -> bool {
+        self.with(|it| it.lapsed)
+    }
+
+    /// Resolves when the lease has lapsed and that is written down.
+    pub(crate) async fn lapsed(&self) {
+        let mut guard = Guard::new(self.length, awake());
+        let first = self.with(|it| it.count);
+        loop {
+            tokio::time::sleep(guard.pause()).await;
+            let now = awake();
+            let holds = self.with(|it| {
+                // A number that was there before the guard is no renewal.
+                let content = (it.count != first).then(|| it.count.to_be_bytes());
+                let holds = guard.look(content.as_ref().map(<[u8; 8]>::as_slice), now);
+                it.lapsed |= !holds;
+                holds
+            });
+            if !holds {
+                self.write(LAPSED).await;
+                return;
+            }
+        }
+    }
+
+    /// Writes the file, whole or not at all. A failure is logged: the worker's own watch goes by what
+    /// it was told, and whoever else watches the file will see it grow old.
+    async fn write(&self, content: &str) {
+        let draft = self.path.with_extension("draft");
+        let written = async {
+            tokio::fs::write(&draft, content).await?;
+            tokio::fs::rename(&draft, &self.path).await
+        };
+        if let Err(error) = written.await {
+            tracing::warn!(path = %self.path.display(), %error, "the lease cannot be written down");
+        }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Held) -> T) -> T {
+        act(&mut self.held.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Held {
+    /// What to write down; `None` when the lease has lapsed. A renewal that was overtaken counts for
+    /// nothing and is no error.
+    fn renew(&mut self, renewal: Renewal) -> Option<u64> {
+        if self.lapsed {
+            return None;
+        }
+        let this = Some((renewal.epoch.0, renewal.number));
+        if this > self.newest {
+            self.newest = this;
+            self.count = self.count.wrapping_add(1);
+        }
+        Some(self.count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skyward_runtime::model::Epoch;
+
+    use super::*;
+
+    #[test]
+    fn a_renewal_counts_when_it_is_newer_and_never_after_a_lapse() {
+        let mut held = Held { count: 5, ..Held::default() };
+        for (epoch, number, expected) in [(1, 7, 6), (1, 7, 6), (1, 3, 6), (1, 8, 7), (2, 1, 8), (1, 9, 8)] {
+            let renewed = held.renew(Renewal { epoch: Epoch(epoch), number });
+            assert_eq!(renewed, Some(expected), "{epoch}/{number}");
+        }
+        held.lapsed = true;
+        assert_eq!(held.renew(Renewal { epoch: Epoch(3), number: 1 }), None);
+    }
+
+    #[tokio::test]
+    async fn a_lapse_is_written_down_and_for_good() {
+        let home = tempfile::tempdir().expect("made");
+        std::fs::create_dir(home.path().join(".skyward")).expect("made");
+        std::fs::write(home.path().join(LEASE_FILE), "41\n").expect("written");
+        let lease = Lease::open(home.path(), Duration::from_millis(80)).expect("held");
+        let seat = Seat::new(Epoch(1));
+        let renewal = |number| Renewal { epoch: Epoch(1), number };
+        assert_eq!(lease.renew(renewal(1), &seat).await, LeaseState::Held);
+        assert_eq!(std::fs::read_to_string(home.path().join(LEASE_FILE)).expect("read"), "42");
+        lease.lapsed().await;
+        assert_eq!(lease.renew(renewal(2), &seat).await, LeaseState::Lapsed);
+        assert_eq!(std::fs::read_to_string(home.path().join(LEASE_FILE)).expect("read"), "lapsed");
+        assert!(Lease::open(home.path(), Duration::from_secs(1)).is_none());
+    }
+}

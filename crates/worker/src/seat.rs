@@ -1,0 +1,127 @@
+//! Who the worker's client is: the newest owner, and its newest link.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use skyward_runtime::link::{Cause, Hello, PROTOCOL, Refusal, Session};
+use skyward_runtime::model::{Epoch, Incarnation, PoolId};
+
+/// What a client must know to be let in.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    pub(crate) registry: [u8; 32],
+    pub(crate) pool: PoolId,
+    pub(crate) incarnation: Incarnation,
+}
+
+/// The one place for a client.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug)]
+struct Taken {
+    owner: Epoch,
+    session: Option<Arc<Session>>,
+}
+
+impl Seat {
+    pub(crate) const fn new(owner: Epoch) -> Self {
+        Self { taken: Mutex::new(Taken { owner, session: None }) }
+    }
+
+    /// Whether this epoch is not behind; a newer one becomes the owner.
+    pub(crate) fn claim(&self, epoch: Epoch) -> Result<(), Epoch> {
+        self.with(|it| {
+            if epoch < it.owner {
+                return Err(it.owner);
+            }
+            it.owner = epoch;
+            Ok(())
+        })
+    }
+
+    /// Gives the seat to a session; the one before is closed.
+    pub(crate) fn take(&self, session: &Arc<Session>) {
+        let epoch = session.hello().epoch;
+        let leaves = self.with(|it| {
+            if epoch < it.owner { Some(Arc::clone(session)) } else { it.session.replace(Arc::clone(session)) }
+        });
+        if let Some(session) = leaves {
+            session.close(Cause::Replaced, "the pool's client has linked again");
+        }
+    }
+
+    /// The session is over.
+    pub(crate) fn leave(&self, session: &Arc<Session>) {
+        self.with(|it| {
+            if it.session.as_ref().is_some_and(|seated| Arc::ptr_eq(seated, session)) {
+                it.session = None;
+            }
+        });
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Taken) -> T) -> T {
+        act(&mut self.taken.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Terms {
+    /// Whether a client that says this means us.
+    pub(crate) fn check(&self, hello: &Hello) -> Result<(), Refusal> {
+        if hello.protocol != PROTOCOL {
+            return Err(Refusal::Protocol { worker: PROTOCOL, client: hello.protocol });
+        }
+        if hello.pool != self.pool {
+            return Err(Refusal::Pool { worker: self.pool.clone() });
+        }
+        if hello.incarnation != self.incarnation {
+            return Err(Refusal::Incarnation { worker: self.incarnation.clone() });
+        }
+        if hello.registry != self.registry {
+            return Err(Refusal::registry(self.registry, hello.registry));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_taken_at_its_word_or_told_why_not() {
+        let terms = Terms { registry: [1; 32], pool: PoolId::new("p"), incarnation: Incarnation::new("w") };
+        let right = Hello {
+            protocol: PROTOCOL,
+            registry: [1; 32],
+            program: None,
+            pool: PoolId::new("p"),
+            incarnation: Incarnation::new("w"),
+            epoch: Epoch(1),
+        };
+        for (hello, expected) in [
+            (right.clone(), Ok(())),
+            (Hello { protocol: 9, ..right.clone() }, Err(Refusal::Protocol { worker: PROTOCOL, client: 9 })),
+            (
+                Hello { pool: PoolId::new("q"), ..right.clone() },
+                Err(Refusal::Pool { worker: PoolId::new("p") }),
+            ),
+            (
+                Hello { incarnation: Incarnation::new("v"), ..right.clone() },
+                Err(Refusal::Incarnation { worker: Incarnation::new("w") }),
+            ),
+            (Hello { registry: [2; 32], ..right }, Err(Refusal::registry([1; 32], [2; 32]))),
+        ] {
+            assert_eq!(terms.check(&hello), expected);
+        }
+    }
+
+    #[test]
+    fn an_older_owner_is_refused_and_a_newer_one_taken() {
+        let seat = Seat::new(Epoch(2));
+        for (epoch, expected) in [(1, Err(Epoch(2))), (2, Ok(())), (4, Ok(())), (3, Err(Epoch(4)))] {
+            assert_eq!(seat.claim(Epoch(epoch)), expected, "{epoch}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! From told to gone: opens the port, lets the pool's client in, and ends when it must.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::exit;
+use std::sync::Arc;
+use std::time::Duration;
+
+use skyward_runtime::link::{Arrival, LinkError, Listener, Refusal};
+use skyward_runtime::program::{WorkerStart, WorkerUp};
+use skyward_runtime::registry::Registry;
+use skyward_runtime::timing::Timing;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Semaphore;
+
+use crate::lease::Lease;
+use crate::seat::{Seat, Terms};
+use crate::slots::Slots;
+use crate::start::{self, StartError};
+use crate::worker::Worker;
+use crate::{control, end, session};
+
+/// How long an arrival may take to prove who it is and say hello.
+const GREETING: Duration = Duration::from_secs(10);
+
+/// How many arrivals are heard at once; more wait in the endpoint's own bounded queue.
+const GREETINGS: usize = 64;
+
+/// Serves until the process ends. Returns only when it could not start.
+pub(crate) async fn serve(start: WorkerStart) -> StartError {
+    match begin(start).await {
+        Ok((worker, listener, terminate)) => match live(worker, listener, terminate).await {},
+        Err(error) => error,
+    }
+}
+
+async fn begin(start: WorkerStart) -> Result<(Arc<Worker>, Arc<Listener>, Signal), StartError> {
+    let registry = Registry::global()?;
+    let home = std::env::var_os("HOME").ok_or(StartError::NoHome)?;
+    let lease = Lease::open(Path::new(&home), start.lease).ok_or(StartError::Lapsed)?;
+    let runtime = |it: &dyn std::fmt::Display| StartError::Runtime(it.to_string());
+    let terminate = signal(SignalKind::terminate()).map_err(|it| runtime(&it))?;
+    let timing = Timing { detect: start.detect, ..Timing::default() };
+    let listener = Listener::bind(&start.identity, SocketAddr::new(start.listen, 0), &timing)?;
+    let (slots, seat) = (Slots::new(start.slots), Seat::new(start.epoch));
+    let worker = Arc::new(Worker { start, registry, slots, lease, seat });
+    control::start(Arc::clone(&worker)).await.map_err(|it| runtime(&it))?;
+    start::answer(&WorkerUp::Listening { port: listener.port(), pid: std::process::id() })?;
+    if let Err(error) = start::detach() {
+        tracing::warn!(%error, "the worker cannot let go of its standard streams");
+    }
+    tracing::info!(
+        pool = %worker.start.pool,
+        incarnation = %worker.start.incarnation,
+        port = listener.port(),
+        slots = worker.start.slots,
+        "listening"
+    );
+    Ok((worker, Arc::new(listener), terminate))
+}
+
+async fn live(worker: Arc<Worker>, listener: Arc<Listener>, mut terminate: Signal) -> Infallible {
+    let machine = &worker.start.end;
+    tokio::spawn(welcome_all(Arc::clone(&worker), Arc::clone(&listener)));
+    tokio::select! {
+        () = lapse(&worker, &listener) => {}
+        () = end::vanished(machine) => tracing::warn!("the machine has ended"),
+        _ = terminate.recv() => {
+            tracing::info!("told to end");
+            listener.stop("the worker was told to end").await;
+            crate::processes::kill_session();
+            exit(0)
+        }
+    }
+    end::clear(machine);
+    exit(0)
+}
+
+/// The lease is watched; when it has lapsed the worker drains, takes leave and ends the machine.
+async fn lapse(worker: &Worker, listener: &Listener) {
+    worker.lease.lapsed().await;
+    tracing::warn!(length = ?worker.start.lease, "the lease has lapsed; draining");
+    let unfinished = worker.slots.drain(worker.start.drain).await;
+    tracing::warn!(unfinished, "drained; the machine is ended");
+    listener.stop("the lease of this machine has lapsed").await;
+    end::end(&worker.start.end).await;
+}
+
+async fn welcome_all(worker: Arc<Worker>, listener: Arc<Listener>) {
+    let greetings = Arc::new(Semaphore::new(GREETINGS));
+    while let Some(arrival) = listener.accept().await {
+        // The semaphore is never closed.
+        let Ok(permit) = Arc::clone(&greetings).acquire_owned().await else { return };
+        let worker = Arc::clone(&worker);
+        tokio::spawn(async move {
+            let session = welcome(&worker, arrival).await;
+            drop(permit);
+            match session {
+                Ok(session) => session::serve(worker, session).await,
+                Err(error) => tracing::info!(%error, "somebody was not let in"),
+            }
+        });
+    }
+}
+
+async fn welcome(
+    worker: &Worker,
+    arrival: Arrival,
+) -> Result<Arc<skyward_runtime::link::Session>, LinkError> {
+    let guest = arrival.greet(GREETING).await?;
+    let terms = Terms {
+        registry: worker.registry.hash(),
+        pool: worker.start.pool.clone(),
+        incarnation: worker.start.incarnation.clone(),
+    };
+    let hello = guest.hello();
+    let admitted = terms
+        .check(hello)
+        .and_then(|()| if worker.lease.has_lapsed() { Err(Refusal::Lapsed) } else { Ok(()) })
+        .and_then(|()| worker.seat.claim(hello.epoch).map_err(|owner| Refusal::Epoch { owner }));
+    if let Err(refusal) = admitted {
+        guest.refuse(refusal.clone()).await;
+        return Err(LinkError::Refused(refusal));
+    }
+    let session = Arc::new(guest.welcome().await?);
+    worker.seat.take(&session);
+    tracing::info!(epoch = %session.hello().epoch, program = ?session.hello().program, "the client has linked");
+    Ok(session)
+}

@@ -1,0 +1,85 @@
+//! One link of the pool's client: every stream that it opens is a task of its own.
+
+use std::sync::Arc;
+
+use skyward_runtime::control::Attachment;
+use skyward_runtime::link::{
+    BODY_LIMIT, Cause, Kind, Outcome, Session, Stream, WireError, read_arguments, read_header, write_outcome,
+};
+
+use crate::execute::{Deadline, execute};
+use crate::worker::Worker;
+
+/// Serves a link until it is over. Its async tasks end with it: their streams are unwanted then.
+pub(crate) async fn serve(worker: Arc<Worker>, session: Arc<Session>) {
+    let over = loop {
+        match session.accept().await {
+            Ok(stream) => {
+                tokio::spawn(converse(Arc::clone(&worker), Arc::clone(&session), stream));
+            }
+            Err(over) => break over,
+        }
+    };
+    worker.seat.leave(&session);
+    tracing::info!(reason = %over, "the client's link is over");
+}
+
+async fn converse(worker: Arc<Worker>, session: Arc<Session>, mut stream: Stream) {
+    let ended = match Session::kind(&mut stream).await {
+        Ok(Kind::Call) => worker.slots.track(call(&worker, &mut stream)).await,
+        Ok(Kind::Control) => {
+            control(&worker, &session, stream).await;
+            Ok(())
+        }
+        Ok(Kind::Hello) => Err(WireError::Kind(Kind::Hello as u8)),
+        Err(error) => Err(error),
+    };
+    match ended {
+        Err(error) if error.is_violation() => {
+            tracing::warn!(%error, "the client broke the protocol; its link is closed");
+            session.close(Cause::Protocol, &error.to_string());
+        }
+        // A stream that was given up is a cancelled call.
+        Ok(()) | Err(_) => {}
+    }
+}
+
+async fn call(worker: &Worker, stream: &mut Stream) -> Result<(), WireError> {
+    let Stream { outgoing, incoming } = stream;
+    let header = read_header(&mut **incoming).await?;
+    let deadline = Deadline::after(header.remaining);
+    let outcome = match worker.registry.get(header.function) {
+        Some(function) => {
+            let arguments = read_arguments(&mut **incoming, &header, BODY_LIMIT).await?;
+            let unwanted = outgoing.unwanted();
+            execute(function, arguments, deadline, &worker.slots, unwanted).await
+        }
+        None => {
+            incoming.stop();
+            Some(Outcome::UnknownFunction)
+        }
+    };
+    match outcome {
+        Some(outcome) => write_outcome(&mut **outgoing, outcome, BODY_LIMIT).await,
+        None => {
+            outgoing.reset();
+            Ok(())
+        }
+    }
+}
+
+async fn control(worker: &Worker, session: &Session, stream: Stream) {
+    let start = &worker.start;
+    let attached = Attachment::new(start.incarnation.as_str(), &start.cookie, &start.identity, stream).await;
+    match attached {
+        Ok(attachment) => {
+            tokio::select! {
+                () = attachment.over() => {}
+                _ = session.closed() => {}
+            }
+            attachment.stop().await;
+        }
+        // Dropping the stream tells the client that it cannot join.
+        Err(error) => tracing::error!(%error, "the control plane cannot be started"),
+    }
+}

@@ -1,0 +1,18 @@
+//! What all parts of the worker share.
+
+use skyward_runtime::program::WorkerStart;
+use skyward_runtime::registry::Registry;
+
+use crate::lease::Lease;
+use crate::seat::Seat;
+use crate::slots::Slots;
+
+/// The worker.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) start: WorkerStart,
+    pub(crate) registry: &'static Registry,
+    pub(crate) slots: Slots,
+    pub(crate) lease: Lease,
+    pub(crate) seat: Seat,
+}

@@ -1,0 +1,112 @@
+//! The functions that the tests call, registered by hand as the macro would.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use skyward_runtime::model::FunctionId;
+use skyward_runtime::registry::{Answer, Body, Function, Registry};
+
+macro_rules! register {
+    ($($body:ident $name:ident),+ $(,)?) => {
+        $(inventory::submit! {
+            Function {
+                name: stringify!($name),
+                place: concat!(file!(), ":", stringify!($name)),
+                signature: "fn(Bytes)",
+                body: Body::$body($name),
+            }
+        })+
+    };
+}
+
+register!(
+    Async echo,
+    Async fail,
+    Async panic_async,
+    Async undecodable,
+    Async unencodable,
+    Async leave_a_note,
+    Async start_a_child,
+    Blocking double,
+    Blocking panic_blocking,
+    Blocking block_until_noted,
+);
+
+/// The id of a function.
+pub(crate) fn id(name: &str) -> FunctionId {
+    let registry = Registry::global().expect("distinct");
+    (0..).map(FunctionId).find(|it| registry.get(*it).expect("registered").name == name).expect("infinite")
+}
+
+type Running = Result<BoxFuture<'static, Answer>, String>;
+
+fn echo(arguments: Bytes) -> Running {
+    Ok(Box::pin(async move { Answer::Returned(arguments) }))
+}
+
+fn fail(arguments: Bytes) -> Running {
+    Ok(Box::pin(async move { Answer::Failed(arguments) }))
+}
+
+fn panic_async(_: Bytes) -> Running {
+    Ok(Box::pin(async move {
+        tokio::task::yield_now().await;
+        panic!("async {}", "boom")
+    }))
+}
+
+fn undecodable(_: Bytes) -> Running {
+    Err("not what I take".to_owned())
+}
+
+fn unencodable(_: Bytes) -> Running {
+    Ok(Box::pin(async { Answer::Unencodable("cannot be written".to_owned()) }))
+}
+
+/// Writes `running` to the file that it is given, waits for ever, and writes `dropped` when dropped.
+fn leave_a_note(arguments: Bytes) -> Running {
+    struct Note(PathBuf);
+    impl Drop for Note {
+        fn drop(&mut self) {
+            std::fs::write(&self.0, "dropped").expect("written");
+        }
+    }
+    let path = path(&arguments);
+    Ok(Box::pin(async move {
+        std::fs::write(&path, "running").expect("written");
+        let _note = Note(path);
+        std::future::pending().await
+    }))
+}
+
+/// Starts a process that outlives the task, and returns its id.
+fn start_a_child(_: Bytes) -> Running {
+    Ok(Box::pin(async {
+        let child = std::process::Command::new("sleep").arg("600").spawn().expect("started");
+        Answer::Returned(child.id().to_string().into())
+    }))
+}
+
+fn double(arguments: Bytes) -> Result<Answer, String> {
+    Ok(Answer::Returned([arguments.clone(), arguments].concat().into()))
+}
+
+fn panic_blocking(_: Bytes) -> Result<Answer, String> {
+    panic!("blocking boom")
+}
+
+/// Writes `running` to the file that it is given and blocks until somebody writes `go` there.
+fn block_until_noted(arguments: Bytes) -> Result<Answer, String> {
+    let path = path(&arguments);
+    std::fs::write(&path, "running").map_err(|it| it.to_string())?;
+    while std::fs::read_to_string(&path).map_err(|it| it.to_string())? != "go" {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(Answer::Returned(Bytes::new()))
+}
+
+fn path(arguments: &Bytes) -> PathBuf {
+    PathBuf::from(String::from_utf8(arguments.to_vec()).expect("a path"))
+}

@@ -1,0 +1,30 @@
+//! Workers as real processes, driven through the real dialer and cluster over loopback. This program
+//! is its own worker: started in that role it becomes one, otherwise it runs the tests. With
+//! `--measure` it prints two figures instead.
+
+mod calls;
+mod functions;
+mod identity;
+mod life;
+mod measure;
+mod node;
+mod runner;
+mod wire;
+
+use std::process::ExitCode;
+
+use skyward_runtime::program::Role;
+
+fn main() -> ExitCode {
+    if Role::current() == Role::Worker {
+        skyward_worker::main();
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    if arguments.iter().any(|it| it == "--measure") {
+        runtime.block_on(measure::measure());
+        return ExitCode::SUCCESS;
+    }
+    let tests = [calls::tests(), wire::tests(), identity::tests(), life::tests()].concat();
+    runner::run(&runtime, &tests, &arguments)
+}
