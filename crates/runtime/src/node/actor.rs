@@ -15,7 +15,7 @@ use super::state::{Effect, Heard, State, Timer, Trouble};
 use super::steps::Steps;
 use crate::control::Member;
 use crate::link::Link;
-use crate::model::{Attempt, End, Incarnation, InstanceId, InstanceState, Rank};
+use crate::model::{Attempt, End, EventKind, Incarnation, InstanceId, InstanceState, Rank};
 use crate::ssh::{Session, SshError};
 
 /// A node behind its actor.
@@ -131,6 +131,10 @@ impl Doing {
                 heard
             }
             NodeMessage::Reached(session) => {
+                if let Some(fingerprint) = session.pinned() {
+                    let fingerprint = fingerprint.to_owned();
+                    self.steps.kit.events.emit(EventKind::HostKeyPinned { rank: self.steps.rank, fingerprint });
+                }
                 self.session = Some(session);
                 Heard::Reached(Ok(()))
             }
