@@ -47,8 +47,7 @@ pub fn cross_validate(setting: Setting) -> Result<Score, ElasticNetError> {
 impl Score {
     /// Whether both are the same number, bit by bit.
     pub fn same_bits(&self, other: &Self) -> bool {
-        (self.error.to_bits(), self.features.to_bits())
-            == (other.error.to_bits(), other.features.to_bits())
+        (self.error.to_bits(), self.features.to_bits()) == (other.error.to_bits(), other.features.to_bits())
     }
 }
 
