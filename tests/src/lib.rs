@@ -73,7 +73,9 @@ pub fn until<T>(deadline: Duration, mut ask: impl FnMut() -> Option<T>) -> Optio
 
 fn processes_at_home_in(directory: &Path) -> Vec<String> {
     let all = processes().into_iter();
-    all.filter(|it| lives_in(*it, directory)).map(|it| format!("process {it}: {}", command_line(it))).collect()
+    all.filter(|it| lives_in(*it, directory))
+        .map(|it| format!("process {it}: {}", command_line(it)))
+        .collect()
 }
 
 fn processes() -> Vec<u32> {

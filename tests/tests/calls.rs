@@ -81,7 +81,8 @@ async fn end(compute: Compute, ground: &Ground) -> skyward::Result<()> {
 }
 
 #[skyward::test]
-async fn calls_return_typed_values_from_one_node_from_every_node_and_from_a_named_one() -> skyward::Result<()> {
+async fn calls_return_typed_values_from_one_node_from_every_node_and_from_a_named_one() -> skyward::Result<()>
+{
     let ground = Ground::new("values");
     let compute = pool(&ground, 3).await?;
     assert_eq!((echo("héllo".into()) >> &compute).await?, "héllo");
@@ -93,7 +94,10 @@ async fn calls_return_typed_values_from_one_node_from_every_node_and_from_a_name
     let (a, b, c) = ((double(1) & echo("two".into()) & rank()) >> &compute).await?;
     assert_eq!((a, b.as_str(), c.is_some()), (2, "two", true));
     assert_eq!(compute.map(double, 0..20).await?, (0..20).map(|it| it * 2).collect::<Vec<_>>());
-    assert_eq!((gather((0..20).map(double)) >> &compute).await?, (0..20).map(|it| it * 2).collect::<Vec<_>>());
+    assert_eq!(
+        (gather((0..20).map(double)) >> &compute).await?,
+        (0..20).map(|it| it * 2).collect::<Vec<_>>()
+    );
     end(compute, &ground).await
 }
 

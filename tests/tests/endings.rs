@@ -22,8 +22,12 @@ impl Victim {
         let ground = Ground::new(&format!("ending-{ending}"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_victim"));
         command.arg(ending).arg(ground.path()).args(lease.map(|it| it.to_string()));
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("started");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
         let mut victim = Self { child, ground, stdout };
         victim.expect_line("started");

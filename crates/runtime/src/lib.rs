@@ -8,9 +8,9 @@
 //! node                              one rank: launching → … → ready → gone
 //! tasks                             queue, slots, retries, broadcast
 //! bootstrap                         what a bare machine must become
-//! ssh | link | control              reaching machines, calls to a worker, membership
 //! program                           the running program as the worker
-//! provider | registry | lease | backoff | timing
+//! ssh | link | control              reaching machines, calls to a worker, membership
+//! provider | registry | events | lease | random | backoff | timing
 //! model                             the words
 //! ```
 

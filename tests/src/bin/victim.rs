@@ -1,7 +1,11 @@
 //! A program that ends in the way that its first argument says, with machines in the directory that
 //! its second argument names. The endings tests start it and look at what it leaves.
 
-#![expect(clippy::print_stdout, clippy::panic, reason = "it tells the test how far it is, and panics on demand")]
+#![expect(
+    clippy::print_stdout,
+    clippy::panic,
+    reason = "it tells the test how far it is, and panics on demand"
+)]
 
 use std::time::Duration;
 
@@ -23,7 +27,8 @@ async fn main() -> skyward::Result<()> {
     let ending = arguments.next().unwrap_or_default();
     let mut local = Local::default();
     local.directory = arguments.next().map(Into::into);
-    let lease = arguments.next().and_then(|it| it.parse().ok()).map_or(Duration::from_secs(60), Duration::from_secs);
+    let lease =
+        arguments.next().and_then(|it| it.parse().ok()).map_or(Duration::from_secs(60), Duration::from_secs);
     let slow = ending == "starting";
     if slow {
         local.faults.boot_delay = Duration::from_secs(60);

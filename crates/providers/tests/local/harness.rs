@@ -42,7 +42,8 @@ impl Tests {
             exit(0);
         }
         println!("\nrunning {} tests", tests.len());
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (mut passed, mut failed) = (0, 0);
         for (name, check) in tests {
             let bounded = tokio::time::timeout(Duration::from_secs(60), async move { check().await });

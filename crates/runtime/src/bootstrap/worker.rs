@@ -47,10 +47,7 @@ pub enum StartWorkerError {
         log: String,
     },
     /// The program answered with something else.
-    #[error(
-        "the worker answered what is no answer: {source}{}",
-        explained(log)
-    )]
+    #[error("the worker answered what is no answer: {source}{}", explained(log))]
     Answer {
         /// What is wrong with it.
         source: FrameError,

@@ -133,7 +133,10 @@ impl Doing {
             NodeMessage::Reached(session) => {
                 if let Some(fingerprint) = session.pinned() {
                     let fingerprint = fingerprint.to_owned();
-                    self.steps.kit.events.emit(EventKind::HostKeyPinned { rank: self.steps.rank, fingerprint });
+                    self.steps
+                        .kit
+                        .events
+                        .emit(EventKind::HostKeyPinned { rank: self.steps.rank, fingerprint });
                 }
                 self.session = Some(session);
                 Heard::Reached(Ok(()))
@@ -162,9 +165,11 @@ impl Doing {
                     }
                 });
             }
-            Effect::Bootstrap => self.with_session(myself, Heard::Bootstrapped, |steps, session| async move {
-                steps.bootstrap(&session).await
-            }),
+            Effect::Bootstrap => {
+                self.with_session(myself, Heard::Bootstrapped, |steps, session| async move {
+                    steps.bootstrap(&session).await
+                })
+            }
             Effect::StartWorker => {
                 let address = self.address.clone();
                 self.with_session(myself, Heard::Started, |steps, session| async move {
@@ -178,10 +183,13 @@ impl Doing {
                 let (steps, number) = (self.steps.clone(), self.renewals);
                 let member = self.link.as_ref().map(|(_, member)| member.clone());
                 let session = self.session.clone();
-                self.keep(tokio::spawn(async move { steps.renew(member, session, number).await }).abort_handle());
+                self.keep(
+                    tokio::spawn(async move { steps.renew(member, session, number).await }).abort_handle(),
+                );
             }
             Effect::Drain => {
-                let (member, deadline) = (self.link.as_ref().map(|it| it.1.clone()), self.steps.kit.timing.drain);
+                let (member, deadline) =
+                    (self.link.as_ref().map(|it| it.1.clone()), self.steps.kit.timing.drain);
                 self.begin(myself, async move {
                     if let Some(member) = member
                         && let Err(error) = member.drain(deadline).await

@@ -119,7 +119,8 @@ impl State {
             (Self::Gone, _) => (Self::Gone, vec![]),
             (_, Heard::Stop) => Self::end("stopped", vec![]),
             (Self::Ready { .. }, Heard::Drain) => {
-                let effects = vec![enter(NodePhase::Draining), Effect::Drain, wake(Timer::Deadline, timing.drain)];
+                let effects =
+                    vec![enter(NodePhase::Draining), Effect::Drain, wake(Timer::Deadline, timing.drain)];
                 (Self::Draining, effects)
             }
             (Self::Draining, Heard::Drain) => (Self::Draining, vec![]),
@@ -165,7 +166,13 @@ impl State {
         }
     }
 
-    fn launching(since: Instant, looks: u32, heard: Heard, now: Instant, timing: &Timing) -> (Self, Vec<Effect>) {
+    fn launching(
+        since: Instant,
+        looks: u32,
+        heard: Heard,
+        now: Instant,
+        timing: &Timing,
+    ) -> (Self, Vec<Effect>) {
         let stay = |looks| Self::Launching { since, looks };
         match heard {
             Heard::Described(Ok(InstanceState::Running { ssh, .. })) => {
@@ -251,7 +258,10 @@ impl State {
             (Heard::Linked(Err(Trouble { reason, retry: false })), Some(_)) => Self::lost(reason),
             (Heard::Linked(Err(Trouble { retry: true, .. })), Some(_)) => {
                 let tries = tries.saturating_add(1);
-                (Self::Joining { port, since, tries }, vec![wake(Timer::Retry, timing.redial.delay(tries - 1))])
+                (
+                    Self::Joining { port, since, tries },
+                    vec![wake(Timer::Retry, timing.redial.delay(tries - 1))],
+                )
             }
             (Heard::Woke(Timer::Retry), Some(port)) => {
                 (Self::Joining { port: Some(port), since, tries }, vec![Effect::Link { port }])

@@ -71,42 +71,51 @@ fn reaching() -> State {
 fn a_node_goes_from_a_rented_machine_to_ready() {
     let timing = Timing::default();
     let renew = timing.renew();
-    check(&mut State::Unborn, vec![
-        (0, Heard::Born, vec![
-            enter(NodePhase::Launching),
-            wake(Timer::Deadline, timing.boot),
-            Effect::Describe,
-        ]),
-        (0, Heard::Described(Ok(InstanceState::Pending)), vec![wake(
-            Timer::Retry,
-            Duration::from_millis(20),
-        )]),
-        (0, Heard::Woke(Timer::Retry), vec![Effect::Describe]),
-        (1, running(), vec![
-            enter(NodePhase::Reaching),
-            wake(Timer::Deadline, timing.ssh),
-            Effect::Reach(ssh()),
-        ]),
-        (1, Heard::Reached(Ok(())), vec![
-            Effect::Quiet(Timer::Deadline),
-            Effect::Renew,
-            wake(Timer::Renew, renew),
-            enter(NodePhase::Bootstrapping),
-            Effect::Bootstrap,
-        ]),
-        (20, Heard::Woke(Timer::Renew), vec![Effect::Renew, wake(Timer::Renew, renew)]),
-        (1, Heard::Bootstrapped(Ok(())), vec![enter(NodePhase::Joining), Effect::StartWorker]),
-        (1, Heard::Started(Ok(PORT)), vec![
-            wake(Timer::Deadline, timing.join),
-            Effect::Link { port: PORT },
-        ]),
-        (1, Heard::Linked(Ok(())), vec![
-            Effect::Quiet(Timer::Deadline),
-            enter(NodePhase::Ready),
-            Effect::ReportReady,
-        ]),
-        (20, Heard::Woke(Timer::Renew), vec![Effect::Renew, wake(Timer::Renew, renew)]),
-    ]);
+    check(
+        &mut State::Unborn,
+        vec![
+            (
+                0,
+                Heard::Born,
+                vec![enter(NodePhase::Launching), wake(Timer::Deadline, timing.boot), Effect::Describe],
+            ),
+            (
+                0,
+                Heard::Described(Ok(InstanceState::Pending)),
+                vec![wake(Timer::Retry, Duration::from_millis(20))],
+            ),
+            (0, Heard::Woke(Timer::Retry), vec![Effect::Describe]),
+            (
+                1,
+                running(),
+                vec![enter(NodePhase::Reaching), wake(Timer::Deadline, timing.ssh), Effect::Reach(ssh())],
+            ),
+            (
+                1,
+                Heard::Reached(Ok(())),
+                vec![
+                    Effect::Quiet(Timer::Deadline),
+                    Effect::Renew,
+                    wake(Timer::Renew, renew),
+                    enter(NodePhase::Bootstrapping),
+                    Effect::Bootstrap,
+                ],
+            ),
+            (20, Heard::Woke(Timer::Renew), vec![Effect::Renew, wake(Timer::Renew, renew)]),
+            (1, Heard::Bootstrapped(Ok(())), vec![enter(NodePhase::Joining), Effect::StartWorker]),
+            (
+                1,
+                Heard::Started(Ok(PORT)),
+                vec![wake(Timer::Deadline, timing.join), Effect::Link { port: PORT }],
+            ),
+            (
+                1,
+                Heard::Linked(Ok(())),
+                vec![Effect::Quiet(Timer::Deadline), enter(NodePhase::Ready), Effect::ReportReady],
+            ),
+            (20, Heard::Woke(Timer::Renew), vec![Effect::Renew, wake(Timer::Renew, renew)]),
+        ],
+    );
 }
 
 #[test]
@@ -122,37 +131,33 @@ fn a_machine_that_boots_for_too_long_or_dies_ends_the_node_with_the_reason() {
 
     let mut dead = State::Unborn;
     dead.hear(Heard::Born, Instant::now(), &timing);
-    check(&mut dead, vec![(
-        0,
-        gone("killed"),
-        ended("the machine ended while it booted: killed"),
-    )]);
+    check(&mut dead, vec![(0, gone("killed"), ended("the machine ended while it booted: killed"))]);
 }
 
 #[test]
 fn a_refused_dial_is_tried_again_after_asking_whether_the_machine_lives() {
-    check(&mut reaching(), vec![
-        (0, Heard::Reached(Err(again("refused"))), vec![Effect::Describe]),
-        (0, running(), vec![wake(Timer::Retry, Duration::from_millis(50))]),
-        (0, Heard::Woke(Timer::Retry), vec![Effect::Reach(ssh())]),
-        (0, Heard::Reached(Err(again("refused"))), vec![Effect::Describe]),
-        (0, Heard::Described(Err("cloud is down".into())), vec![wake(
-            Timer::Retry,
-            Duration::from_millis(100),
-        )]),
-        (0, Heard::Woke(Timer::Retry), vec![Effect::Reach(ssh())]),
-        (0, Heard::Reached(Err(again("refused"))), vec![Effect::Describe]),
-        (0, gone("killed"), ended("the machine ended before it could be reached: killed")),
-    ]);
+    check(
+        &mut reaching(),
+        vec![
+            (0, Heard::Reached(Err(again("refused"))), vec![Effect::Describe]),
+            (0, running(), vec![wake(Timer::Retry, Duration::from_millis(50))]),
+            (0, Heard::Woke(Timer::Retry), vec![Effect::Reach(ssh())]),
+            (0, Heard::Reached(Err(again("refused"))), vec![Effect::Describe]),
+            (
+                0,
+                Heard::Described(Err("cloud is down".into())),
+                vec![wake(Timer::Retry, Duration::from_millis(100))],
+            ),
+            (0, Heard::Woke(Timer::Retry), vec![Effect::Reach(ssh())]),
+            (0, Heard::Reached(Err(again("refused"))), vec![Effect::Describe]),
+            (0, gone("killed"), ended("the machine ended before it could be reached: killed")),
+        ],
+    );
 }
 
 #[test]
 fn a_wrong_host_key_is_not_tried_again() {
-    check(&mut reaching(), vec![(
-        0,
-        Heard::Reached(Err(never("wrong host key"))),
-        ended("wrong host key"),
-    )]);
+    check(&mut reaching(), vec![(0, Heard::Reached(Err(never("wrong host key"))), ended("wrong host key"))]);
 }
 
 #[test]
@@ -166,34 +171,44 @@ fn a_step_that_fails_ends_the_node() {
 #[test]
 fn a_broken_link_is_dialled_again_within_the_grace_and_the_node_is_ready_again() {
     let timing = Timing::default();
-    check(&mut ready(), vec![
-        (0, Heard::LinkClosed { reason: "timed out".into() }, vec![
-            Effect::Announce(Said::LinkLost("timed out".into())),
-            Effect::ReportPaused,
-            wake(Timer::Deadline, timing.grace),
-            Effect::Describe,
-            Effect::Link { port: PORT },
-        ]),
-        (0, running(), vec![]),
-        (1, Heard::Linked(Err(again("refused"))), vec![wake(Timer::Retry, Duration::from_millis(50))]),
-        (0, Heard::Woke(Timer::Retry), vec![Effect::Describe, Effect::Link { port: PORT }]),
-        (5, Heard::Woke(Timer::Renew), vec![Effect::Renew, wake(Timer::Renew, timing.renew())]),
-        (0, Heard::Linked(Ok(())), vec![
-            Effect::Quiet(Timer::Deadline),
-            Effect::Announce(Said::LinkRestored),
-            Effect::ReportReady,
-        ]),
-    ]);
+    check(
+        &mut ready(),
+        vec![
+            (
+                0,
+                Heard::LinkClosed { reason: "timed out".into() },
+                vec![
+                    Effect::Announce(Said::LinkLost("timed out".into())),
+                    Effect::ReportPaused,
+                    wake(Timer::Deadline, timing.grace),
+                    Effect::Describe,
+                    Effect::Link { port: PORT },
+                ],
+            ),
+            (0, running(), vec![]),
+            (1, Heard::Linked(Err(again("refused"))), vec![wake(Timer::Retry, Duration::from_millis(50))]),
+            (0, Heard::Woke(Timer::Retry), vec![Effect::Describe, Effect::Link { port: PORT }]),
+            (5, Heard::Woke(Timer::Renew), vec![Effect::Renew, wake(Timer::Renew, timing.renew())]),
+            (
+                0,
+                Heard::Linked(Ok(())),
+                vec![
+                    Effect::Quiet(Timer::Deadline),
+                    Effect::Announce(Said::LinkRestored),
+                    Effect::ReportReady,
+                ],
+            ),
+        ],
+    );
 }
 
 #[test]
 fn a_link_that_stays_broken_or_whose_machine_is_gone_ends_the_node() {
     let broken = || State::Redialling { port: PORT, tries: 3, reason: "timed out".into() };
-    check(&mut broken(), vec![(
-        30,
-        Heard::Woke(Timer::Deadline),
-        ended("no link within 30s after it broke: timed out"),
-    )]);
+    check(
+        &mut broken(),
+        vec![(30, Heard::Woke(Timer::Deadline), ended("no link within 30s after it broke: timed out"))],
+    );
     check(&mut broken(), vec![(0, gone("killed"), ended("the machine has ended: killed"))]);
     let refused = "the worker runs another build";
     check(&mut broken(), vec![(0, Heard::Linked(Err(never(refused))), ended(refused))]);
@@ -202,18 +217,18 @@ fn a_link_that_stays_broken_or_whose_machine_is_gone_ends_the_node() {
 #[test]
 fn a_ready_node_drains_before_it_ends_and_any_other_ends_at_once() {
     let over = |reason: &str| vec![enter(NodePhase::Gone), Effect::End { reason: reason.into() }];
-    let drain = || vec![
-        enter(NodePhase::Draining),
-        Effect::Drain,
-        wake(Timer::Deadline, Timing::default().drain),
-    ];
+    let drain =
+        || vec![enter(NodePhase::Draining), Effect::Drain, wake(Timer::Deadline, Timing::default().drain)];
     for last in [Heard::Drained, Heard::Woke(Timer::Deadline), Heard::LinkClosed { reason: String::new() }] {
-        check(&mut ready(), vec![
-            (0, Heard::Drain, drain()),
-            (0, Heard::Drain, vec![]),
-            (1, last, over("drained")),
-            (0, Heard::Stop, vec![]),
-        ]);
+        check(
+            &mut ready(),
+            vec![
+                (0, Heard::Drain, drain()),
+                (0, Heard::Drain, vec![]),
+                (1, last, over("drained")),
+                (0, Heard::Stop, vec![]),
+            ],
+        );
     }
     check(&mut reaching(), vec![(0, Heard::Drain, over("stopped"))]);
     check(&mut State::Bootstrapping, vec![(0, Heard::Stop, over("stopped"))]);
@@ -222,12 +237,15 @@ fn a_ready_node_drains_before_it_ends_and_any_other_ends_at_once() {
 
 #[test]
 fn late_answers_of_steps_that_no_longer_matter_are_dropped() {
-    check(&mut ready(), vec![
-        (0, Heard::Reached(Ok(())), vec![]),
-        (0, Heard::Bootstrapped(Err("late".into())), vec![]),
-        (0, Heard::Started(Ok(1)), vec![]),
-        (0, gone("late"), vec![]),
-        (0, Heard::Drained, vec![]),
-        (0, Heard::Woke(Timer::Retry), vec![]),
-    ]);
+    check(
+        &mut ready(),
+        vec![
+            (0, Heard::Reached(Ok(())), vec![]),
+            (0, Heard::Bootstrapped(Err("late".into())), vec![]),
+            (0, Heard::Started(Ok(1)), vec![]),
+            (0, gone("late"), vec![]),
+            (0, Heard::Drained, vec![]),
+            (0, Heard::Woke(Timer::Retry), vec![]),
+        ],
+    );
 }

@@ -76,9 +76,8 @@ impl Steps {
     pub(super) async fn link(&self, address: SocketAddr) -> Result<(Link, Member), Trouble> {
         let kit = &self.kit;
         let program = kit.program.get().await.map_err(|reason| Trouble { reason, retry: false })?;
-        let registry = Registry::global()
-            .map_err(|error| Trouble { reason: error.to_string(), retry: false })?
-            .hash();
+        let registry =
+            Registry::global().map_err(|error| Trouble { reason: error.to_string(), retry: false })?.hash();
         let hello = Hello {
             protocol: PROTOCOL,
             registry,
@@ -104,9 +103,7 @@ impl Steps {
     pub(super) async fn renew(&self, member: Option<Member>, session: Option<Session>, number: u64) {
         let timing = &self.kit.timing;
         let result = match (member, session) {
-            (Some(member), _) => {
-                member.renew(timing.control).await.map_err(|error| error.to_string())
-            }
+            (Some(member), _) => member.renew(timing.control).await.map_err(|error| error.to_string()),
             (None, Some(session)) => {
                 // A rename is atomic: the guard never sees half a number.
                 let command = format!(

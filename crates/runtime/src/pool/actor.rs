@@ -30,7 +30,10 @@ pub(super) struct Birth {
     pub(super) ended: Box<dyn FnOnce() + Send>,
 }
 
-pub(super) async fn spawn(birth: Birth, supervisor: ActorCell) -> Result<ActorRef<PoolMessage>, ractor::SpawnErr> {
+pub(super) async fn spawn(
+    birth: Birth,
+    supervisor: ActorCell,
+) -> Result<ActorRef<PoolMessage>, ractor::SpawnErr> {
     let (actor, _) = Actor::spawn_linked(None, PoolActor, birth, supervisor).await?;
     Ok(actor)
 }
@@ -167,7 +170,10 @@ impl Doing {
                 if let Some(kit) = self.kit.clone() {
                     tokio::spawn(async move {
                         if let Err(reason) = steps::terminate(kit, instances).await {
-                            tracing::warn!(reason, "a lost node's machine was not given back; teardown tries again");
+                            tracing::warn!(
+                                reason,
+                                "a lost node's machine was not given back; teardown tries again"
+                            );
                         }
                     });
                 }

@@ -28,7 +28,8 @@ impl Keys {
         let client = authority.issue(CLIENT).map_err(|it| failed("make the client's certificate", &it))?;
         let cookie =
             Secret::new(random::text(COOKIE_LETTERS).map_err(|it| failed("make the cluster's secret", &it))?);
-        let dialer = Dialer::new(&client, timing).map_err(|it| failed("use the client's certificate", &it))?;
+        let dialer =
+            Dialer::new(&client, timing).map_err(|it| failed("use the client's certificate", &it))?;
         let cluster = Cluster::start(pool, &cookie, &client)
             .await
             .map_err(|it| failed("start the control plane", &it))?;

@@ -145,7 +145,13 @@ impl State {
     }
 
     /// The providers' names, by spec, are the shell's to know; the chosen one is told for messages.
-    pub(super) fn hear(&mut self, heard: Heard, now: Instant, timing: &Timing, names: &[String]) -> Vec<Effect> {
+    pub(super) fn hear(
+        &mut self,
+        heard: Heard,
+        now: Instant,
+        timing: &Timing,
+        names: &[String],
+    ) -> Vec<Effect> {
         let mut effects = Vec::new();
         let phase = std::mem::replace(&mut self.phase, Phase::Stopped);
         self.phase = self.step(phase, heard, now, timing, names, &mut effects);
@@ -198,7 +204,9 @@ impl State {
                 }
                 phase
             }
-            (Phase::Starting, Heard::NodeGone { rank, attempt, reason }) if self.is_current(rank, attempt) => {
+            (Phase::Starting, Heard::NodeGone { rank, attempt, reason })
+                if self.is_current(rank, attempt) =>
+            {
                 self.ranks.remove(&rank);
                 self.fail(StartError::Node { rank, reason });
                 self.give_back(now, timing, effects)

@@ -111,22 +111,20 @@ fn a_pool_goes_from_specs_to_ready_and_gives_everything_back() {
     let rank = |rank| Effect::QueueReady { rank: Rank(rank) };
     let mut steps = vec![
         (born(2), vec![announce(PoolPhase::Choosing), Effect::AskOffers]),
-        (offered(), vec![
-            Effect::Announce(EventKind::Chosen { provider: "one".into(), offer: offer(), nodes: 2 }),
-            Effect::QueueSized { nodes: 2 },
-            announce(PoolPhase::Preparing),
-            Effect::Prepare { spec: 0, offer: offer() },
-        ]),
-        (Heard::Prepared(Ok(())), vec![
-            announce(PoolPhase::Provisioning),
-            Effect::Provision { count: 2 },
-        ]),
-        (given(&[0, 1], None), vec![
-            provisioned(&[0, 1], 2),
-            announce(PoolPhase::Starting),
-            spawn(0),
-            spawn(1),
-        ]),
+        (
+            offered(),
+            vec![
+                Effect::Announce(EventKind::Chosen { provider: "one".into(), offer: offer(), nodes: 2 }),
+                Effect::QueueSized { nodes: 2 },
+                announce(PoolPhase::Preparing),
+                Effect::Prepare { spec: 0, offer: offer() },
+            ],
+        ),
+        (Heard::Prepared(Ok(())), vec![announce(PoolPhase::Provisioning), Effect::Provision { count: 2 }]),
+        (
+            given(&[0, 1], None),
+            vec![provisioned(&[0, 1], 2), announce(PoolPhase::Starting), spawn(0), spawn(1)],
+        ),
         (node_ready(1), vec![rank(1)]),
         (node_ready(0), vec![rank(0), announce(PoolPhase::Ready), Effect::Started]),
         (Heard::Stop, stopping(&[0, 1])),
@@ -141,41 +139,50 @@ fn a_pool_goes_from_specs_to_ready_and_gives_everything_back() {
 
 #[test]
 fn the_first_spec_with_an_offer_is_taken_and_no_offer_says_what_was_tried() {
-    check(&mut after(vec![born(1)]), vec![(
-        Heard::Offered(vec![Err("no credentials".into()), Ok(vec![offer()])]),
-        vec![
-            Effect::Announce(EventKind::Chosen { provider: "two".into(), offer: offer(), nodes: 1 }),
-            Effect::QueueSized { nodes: 1 },
-            announce(PoolPhase::Preparing),
-            Effect::Prepare { spec: 1, offer: offer() },
-        ],
-    )]);
+    check(
+        &mut after(vec![born(1)]),
+        vec![(
+            Heard::Offered(vec![Err("no credentials".into()), Ok(vec![offer()])]),
+            vec![
+                Effect::Announce(EventKind::Chosen { provider: "two".into(), offer: offer(), nodes: 1 }),
+                Effect::QueueSized { nodes: 1 },
+                announce(PoolPhase::Preparing),
+                Effect::Prepare { spec: 1, offer: offer() },
+            ],
+        )],
+    );
     let tried = vec!["one: no credentials".into(), "two has none".into()];
     let failure = Some(StartError::NoOffers { tried });
-    check(&mut after(vec![born(1)]), vec![(
-        Heard::Offered(vec![Err("no credentials".into()), Ok(vec![])]),
-        vec![Effect::QueueStop, Effect::Ended { failure, left: vec![] }],
-    )]);
+    check(
+        &mut after(vec![born(1)]),
+        vec![(
+            Heard::Offered(vec![Err("no credentials".into()), Ok(vec![])]),
+            vec![Effect::QueueStop, Effect::Ended { failure, left: vec![] }],
+        )],
+    );
 }
 
 #[test]
 fn partial_launches_add_up_and_only_what_is_missing_is_asked_for_again() {
     let mut state = after(vec![born(3), offered(), Heard::Prepared(Ok(()))]);
-    check(&mut state, vec![
-        (given(&[0], Some(("full", true))), vec![
-            provisioned(&[0], 3),
-            refused("full", 1),
-            Effect::Wake(Timer::Provision, Timing::default().provision_retry.first),
-        ]),
-        (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 2 }]),
-        (given(&[1, 2], None), vec![
-            provisioned(&[1, 2], 3),
-            announce(PoolPhase::Starting),
-            spawn(0),
-            spawn(1),
-            spawn(2),
-        ]),
-    ]);
+    check(
+        &mut state,
+        vec![
+            (
+                given(&[0], Some(("full", true))),
+                vec![
+                    provisioned(&[0], 3),
+                    refused("full", 1),
+                    Effect::Wake(Timer::Provision, Timing::default().provision_retry.first),
+                ],
+            ),
+            (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 2 }]),
+            (
+                given(&[1, 2], None),
+                vec![provisioned(&[1, 2], 3), announce(PoolPhase::Starting), spawn(0), spawn(1), spawn(2)],
+            ),
+        ],
+    );
 }
 
 #[test]
@@ -192,15 +199,18 @@ fn exhausted_attempts_give_back_what_was_rented_and_say_how_much_there_was() {
     let mut last = vec![refused("full", 3)];
     last.extend(stopping(&[]));
     last.push(terminate(&[0]));
-    check(&mut state, vec![
-        (given(&[0], Some(("full", true))), vec![provisioned(&[0], 2), refused("full", 1), again()]),
-        (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 1 }]),
-        (given(&[], Some(("full", true))), vec![refused("full", 2), again()]),
-        (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 1 }]),
-        (given(&[], Some(("full", true))), last),
-        (Heard::Terminated(Ok(())), vec![terminated(0), Effect::Teardown]),
-        (Heard::TornDown(Ok(vec![])), over(Some(failure), vec![])),
-    ]);
+    check(
+        &mut state,
+        vec![
+            (given(&[0], Some(("full", true))), vec![provisioned(&[0], 2), refused("full", 1), again()]),
+            (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 1 }]),
+            (given(&[], Some(("full", true))), vec![refused("full", 2), again()]),
+            (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 1 }]),
+            (given(&[], Some(("full", true))), last),
+            (Heard::Terminated(Ok(())), vec![terminated(0), Effect::Teardown]),
+            (Heard::TornDown(Ok(vec![])), over(Some(failure), vec![])),
+        ],
+    );
 }
 
 #[test]
@@ -225,70 +235,92 @@ fn a_stop_while_machines_are_being_rented_waits_for_the_answer_and_returns_them(
 fn a_stop_while_preparing_undoes_what_was_prepared() {
     let mut effects = stopping(&[]);
     effects.push(terminate(&[]));
-    check(&mut after(vec![born(2), offered()]), vec![
-        (Heard::Stop, vec![]),
-        (Heard::Prepared(Ok(())), effects),
-        (Heard::Terminated(Ok(())), vec![Effect::Teardown]),
-        (Heard::TornDown(Ok(vec![])), over(Some(StartError::Stopped), vec![])),
-    ]);
+    check(
+        &mut after(vec![born(2), offered()]),
+        vec![
+            (Heard::Stop, vec![]),
+            (Heard::Prepared(Ok(())), effects),
+            (Heard::Terminated(Ok(())), vec![Effect::Teardown]),
+            (Heard::TornDown(Ok(vec![])), over(Some(StartError::Stopped), vec![])),
+        ],
+    );
 }
 
 #[test]
 fn a_node_that_fails_while_starting_fails_the_start_and_the_others_are_ended() {
     let mut state = after(vec![born(2), offered(), Heard::Prepared(Ok(())), given(&[0, 1], None)]);
     let failure = StartError::Node { rank: Rank(1), reason: "step failed".into() };
-    check(&mut state, vec![
-        (node_gone(1, "step failed"), stopping(&[0])),
-        (node_gone(0, "stopped"), vec![terminate(&[0, 1])]),
-        (Heard::Terminated(Ok(())), vec![terminated(0), terminated(1), Effect::Teardown]),
-        (Heard::TornDown(Ok(vec![])), over(Some(failure), vec![])),
-    ]);
+    check(
+        &mut state,
+        vec![
+            (node_gone(1, "step failed"), stopping(&[0])),
+            (node_gone(0, "stopped"), vec![terminate(&[0, 1])]),
+            (Heard::Terminated(Ok(())), vec![terminated(0), terminated(1), Effect::Teardown]),
+            (Heard::TornDown(Ok(vec![])), over(Some(failure), vec![])),
+        ],
+    );
 }
 
 #[test]
 fn a_node_lost_later_leaves_the_queue_and_its_machine_is_given_back_at_once() {
-    check(&mut ready(2), vec![
-        (Heard::NodePaused { rank: Rank(1), attempt: Attempt(0) }, vec![Effect::QueuePaused {
-            rank: Rank(1),
-        }]),
-        (node_ready(1), vec![Effect::QueueReady { rank: Rank(1) }]),
-        (node_gone(1, "frozen"), vec![
-            Effect::QueueLost { rank: Rank(1) },
-            Effect::Release { instances: vec![instance(1)] },
-        ]),
-        (node_gone(1, "frozen"), vec![]),
-        (node_ready(1), vec![]),
-        (Heard::Stop, stopping(&[0])),
-    ]);
+    check(
+        &mut ready(2),
+        vec![
+            (
+                Heard::NodePaused { rank: Rank(1), attempt: Attempt(0) },
+                vec![Effect::QueuePaused { rank: Rank(1) }],
+            ),
+            (node_ready(1), vec![Effect::QueueReady { rank: Rank(1) }]),
+            (
+                node_gone(1, "frozen"),
+                vec![Effect::QueueLost { rank: Rank(1) }, Effect::Release { instances: vec![instance(1)] }],
+            ),
+            (node_gone(1, "frozen"), vec![]),
+            (node_ready(1), vec![]),
+            (Heard::Stop, stopping(&[0])),
+        ],
+    );
 }
 
 #[test]
 fn reports_of_an_older_life_of_a_rank_are_dropped() {
     let old = Attempt(7);
-    check(&mut ready(1), vec![
-        (Heard::NodeReady { rank: Rank(0), attempt: old }, vec![]),
-        (Heard::NodePaused { rank: Rank(0), attempt: old }, vec![]),
-        (Heard::NodeGone { rank: Rank(0), attempt: old, reason: String::new() }, vec![]),
-    ]);
+    check(
+        &mut ready(1),
+        vec![
+            (Heard::NodeReady { rank: Rank(0), attempt: old }, vec![]),
+            (Heard::NodePaused { rank: Rank(0), attempt: old }, vec![]),
+            (Heard::NodeGone { rank: Rank(0), attempt: old, reason: String::new() }, vec![]),
+        ],
+    );
 }
 
 #[test]
 fn what_cannot_be_given_back_is_named() {
     let left = |reason: &str| vec![Leftover { what: "one machine i0".into(), reason: reason.into() }];
     let mut refusing = ready(1);
-    check(&mut refusing, vec![
-        (Heard::Stop, stopping(&[0])),
-        (node_gone(0, "drained"), vec![terminate(&[0])]),
-        (Heard::Terminated(Err("denied".into())), vec![
-            Effect::Announce(EventKind::TerminateFailed { reason: "denied".into() }),
-            Effect::Teardown,
-        ]),
-        (Heard::TornDown(Err("denied".into())), over(None, left("denied"))),
-    ]);
+    check(
+        &mut refusing,
+        vec![
+            (Heard::Stop, stopping(&[0])),
+            (node_gone(0, "drained"), vec![terminate(&[0])]),
+            (
+                Heard::Terminated(Err("denied".into())),
+                vec![
+                    Effect::Announce(EventKind::TerminateFailed { reason: "denied".into() }),
+                    Effect::Teardown,
+                ],
+            ),
+            (Heard::TornDown(Err("denied".into())), over(None, left("denied"))),
+        ],
+    );
     let mut silent = ready(1);
-    check(&mut silent, vec![
-        (Heard::Stop, stopping(&[0])),
-        (Heard::Woke(Timer::Shutdown), over(None, left("not confirmed gone after 120s"))),
-        (Heard::TornDown(Ok(vec![])), vec![]),
-    ]);
+    check(
+        &mut silent,
+        vec![
+            (Heard::Stop, stopping(&[0])),
+            (Heard::Woke(Timer::Shutdown), over(None, left("not confirmed gone after 120s"))),
+            (Heard::TornDown(Ok(vec![])), vec![]),
+        ],
+    );
 }

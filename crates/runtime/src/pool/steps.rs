@@ -45,7 +45,8 @@ async fn try_prepare(
     let capabilities = provider.provider().capabilities();
     // Packing begins now, so that the program is ready when the first machine is.
     let program = ProgramCell::start(!capabilities.same_computer);
-    let image = request.specs.get(spec).and_then(|it| it.image.clone()).unwrap_or_else(|| request.image.clone());
+    let image =
+        request.specs.get(spec).and_then(|it| it.image.clone()).unwrap_or_else(|| request.image.clone());
     let plan =
         bootstrap::plan(&image, &capabilities).map_err(|error| StartError::Image(error.to_string()))?;
     let includes = tokio::task::spawn_blocking(move || Includes::pack(&image))

@@ -41,8 +41,10 @@ impl ProviderRef {
     /// # Errors
     /// The provider's, or a time-out after `deadline`.
     pub async fn offers(&self, deadline: Duration) -> Result<Vec<Offer>, ProviderError> {
-        self.ask(Kind::Read, "list offers", deadline, |it| async move { it.offers().try_collect().await }.boxed())
-            .await
+        self.ask(Kind::Read, "list offers", deadline, |it| {
+            async move { it.offers().try_collect().await }.boxed()
+        })
+        .await
     }
 
     /// See [`Provider::prepare`].
@@ -50,7 +52,8 @@ impl ProviderRef {
     /// # Errors
     /// The provider's, or a time-out after `deadline`.
     pub async fn prepare(&self, request: Arc<Request>, deadline: Duration) -> Result<(), ProviderError> {
-        self.ask(Kind::Write, "prepare", deadline, |it| async move { it.prepare(&request).await }.boxed()).await
+        self.ask(Kind::Write, "prepare", deadline, |it| async move { it.prepare(&request).await }.boxed())
+            .await
     }
 
     /// See [`Provider::provision`].
@@ -63,7 +66,8 @@ impl ProviderRef {
         count: u32,
         deadline: Duration,
     ) -> Result<Provisioned, ProviderError> {
-        let provision = move |it: Arc<dyn Provider>| async move { it.provision(&request, count).await }.boxed();
+        let provision =
+            move |it: Arc<dyn Provider>| async move { it.provision(&request, count).await }.boxed();
         self.ask(Kind::Write, "rent machines", deadline, provision).await
     }
 
@@ -91,7 +95,8 @@ impl ProviderRef {
         ids: Vec<InstanceId>,
         deadline: Duration,
     ) -> Result<(), ProviderError> {
-        let terminate = move |it: Arc<dyn Provider>| async move { it.terminate(&request, &ids).await }.boxed();
+        let terminate =
+            move |it: Arc<dyn Provider>| async move { it.terminate(&request, &ids).await }.boxed();
         self.ask(Kind::Write, "give machines back", deadline, terminate).await
     }
 
@@ -120,7 +125,9 @@ impl ProviderRef {
         kind: Kind,
         what: &'static str,
         deadline: Duration,
-        request: impl FnOnce(Arc<dyn Provider>) -> futures_util::future::BoxFuture<'static, Result<T, ProviderError>>
+        request: impl FnOnce(
+            Arc<dyn Provider>,
+        ) -> futures_util::future::BoxFuture<'static, Result<T, ProviderError>>
         + Send
         + 'static,
     ) -> Result<T, ProviderError> {

@@ -46,11 +46,7 @@ impl Session {
     ///
     /// # Errors
     /// What went wrong; [`SshError::retry`] tells whether another try can help.
-    pub async fn connect(
-        endpoint: &SshEndpoint,
-        key: &ClientKey,
-        timing: &Timing,
-    ) -> Result<Self, SshError> {
+    pub async fn connect(endpoint: &SshEndpoint, key: &ClientKey, timing: &Timing) -> Result<Self, SshError> {
         let (client, seen, ended) = Client::new(endpoint)?;
         let expected = client.expected();
         // The semaphore is never closed; were it, an unbounded dial would still be a right one.
@@ -71,8 +67,7 @@ impl Session {
             }
         };
         let pinned = pinned(endpoint, &seen);
-        let shared =
-            Shared { endpoint: endpoint.clone(), handle, pinned, ended, open: timing.ssh_dial };
+        let shared = Shared { endpoint: endpoint.clone(), handle, pinned, ended, open: timing.ssh_dial };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -122,8 +117,7 @@ impl Session {
     /// When the server does not forward, or cannot connect there.
     pub async fn forward(&self, host: &str, port: u16) -> Result<impl Forward + use<>, SshError> {
         let what = format!("a connection to {host}:{port}");
-        let opening =
-            self.shared.handle.channel_open_direct_tcpip(host, u32::from(port), "127.0.0.1", 0);
+        let opening = self.shared.handle.channel_open_direct_tcpip(host, u32::from(port), "127.0.0.1", 0);
         Ok(self.opened(what, opening).await?.into_stream())
     }
 
@@ -152,10 +146,7 @@ impl Session {
 
     /// The error of a session that is over.
     pub(super) fn broken(&self) -> SshError {
-        SshError::Closed {
-            endpoint: self.shared.endpoint.clone(),
-            reason: self.shared.ended.reason(),
-        }
+        SshError::Closed { endpoint: self.shared.endpoint.clone(), reason: self.shared.ended.reason() }
     }
 
     async fn opened(
@@ -192,8 +183,7 @@ async fn dial(
 ) -> Result<Handle<Client>, SshError> {
     let unreachable = |source| SshError::Unreachable { endpoint: endpoint.clone(), source };
     let handshake = |source| SshError::Handshake { endpoint: endpoint.clone(), source };
-    let stream =
-        TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(unreachable)?;
+    let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(unreachable)?;
     stream.set_nodelay(true).map_err(unreachable)?;
     let config = Arc::new(config(timing, &client));
     let mut handle =

@@ -126,7 +126,8 @@ impl Doing {
         let pool = request.events.pool().clone();
         let keys: Vec<ProviderKey> = request.specs.iter().map(|it| key(it.provider())).collect();
         let heard = Heard::Open { pool: pool.clone(), providers: keys.iter().copied().collect() };
-        let internal = |error: ractor::SpawnErr| StartError::Internal(format!("failed to start an actor: {error}"));
+        let internal =
+            |error: ractor::SpawnErr| StartError::Internal(format!("failed to start an actor: {error}"));
         for effect in self.state.hear(heard) {
             match effect {
                 Effect::StartProvider(wanted) => {

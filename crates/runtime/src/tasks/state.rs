@@ -262,7 +262,10 @@ impl State {
     fn next_rank(&self) -> Option<Rank> {
         let free = |it: &&Rank| self.has_slot(**it);
         let after = self.last.map_or(Rank(0), Rank::next);
-        self.ranks.range(after..).map(|(rank, _)| rank).find(free)
+        self.ranks
+            .range(after..)
+            .map(|(rank, _)| rank)
+            .find(free)
             .or_else(|| self.ranks.keys().find(free))
             .copied()
     }

@@ -41,26 +41,32 @@ fn check(state: &mut State, steps: Vec<(Heard, Vec<Effect>)>) {
 #[test]
 fn untargeted_tasks_go_round_the_ranks_and_wait_when_all_slots_are_used() {
     let any = Target::Any;
-    check(&mut pool(2, 1), vec![
-        (submitted(1, any), vec![grant(1, 0)]),
-        (submitted(2, any), vec![grant(2, 1)]),
-        (submitted(3, any), vec![]),
-        (submitted(4, any), vec![]),
-        (answered(2), vec![grant(3, 1)]),
-        (answered(1), vec![grant(4, 0)]),
-        (answered(3), vec![]),
-        (submitted(5, any), vec![grant(5, 1)]),
-    ]);
+    check(
+        &mut pool(2, 1),
+        vec![
+            (submitted(1, any), vec![grant(1, 0)]),
+            (submitted(2, any), vec![grant(2, 1)]),
+            (submitted(3, any), vec![]),
+            (submitted(4, any), vec![]),
+            (answered(2), vec![grant(3, 1)]),
+            (answered(1), vec![grant(4, 0)]),
+            (answered(3), vec![]),
+            (submitted(5, any), vec![grant(5, 1)]),
+        ],
+    );
 }
 
 #[test]
 fn a_targeted_task_waits_for_its_busy_rank_and_does_not_spill_to_others() {
-    check(&mut pool(2, 1), vec![
-        (submitted(1, Target::Rank(Rank(1))), vec![grant(1, 1)]),
-        (submitted(2, Target::Rank(Rank(1))), vec![]),
-        (submitted(3, Target::Any), vec![grant(3, 0)]),
-        (answered(1), vec![grant(2, 1)]),
-    ]);
+    check(
+        &mut pool(2, 1),
+        vec![
+            (submitted(1, Target::Rank(Rank(1))), vec![grant(1, 1)]),
+            (submitted(2, Target::Rank(Rank(1))), vec![]),
+            (submitted(3, Target::Any), vec![grant(3, 0)]),
+            (answered(1), vec![grant(2, 1)]),
+        ],
+    );
 }
 
 #[test]
@@ -75,28 +81,37 @@ fn a_single_call_takes_its_turn_beside_a_large_group() {
     for id in 1..=100 {
         state.hear(Heard::Submitted { id: TaskId(id), target: Target::Any, group: ALONE });
     }
-    check(&mut state, vec![
-        (submitted(200, Target::Any), vec![]),
-        (answered(1), vec![grant(2, 0)]),
-        (answered(2), vec![grant(200, 0)]),
-        (answered(200), vec![grant(3, 0)]),
-    ]);
+    check(
+        &mut state,
+        vec![
+            (submitted(200, Target::Any), vec![]),
+            (answered(1), vec![grant(2, 0)]),
+            (answered(2), vec![grant(200, 0)]),
+            (answered(200), vec![grant(3, 0)]),
+        ],
+    );
 }
 
 #[test]
 fn a_lost_task_is_tried_again_as_a_new_attempt_and_old_answers_are_dropped() {
-    check(&mut pool(2, 1), vec![
-        (submitted(1, Target::Any), vec![grant(1, 0)]),
-        (Heard::NodePaused { rank: Rank(0) }, vec![]),
-        (lost(1, 0), vec![
-            Retry { id: TaskId(1), attempt: Attempt(1), reason: "gone".into() },
-            Grant { id: TaskId(1), attempt: Attempt(1), rank: Rank(1) },
-        ]),
-        (lost(1, 0), vec![]),
-        (answered(1), vec![]),
-        (submitted(2, Target::Rank(Rank(1))), vec![]),
-        (Heard::Answered { id: TaskId(1), attempt: Attempt(1) }, vec![grant(2, 1)]),
-    ]);
+    check(
+        &mut pool(2, 1),
+        vec![
+            (submitted(1, Target::Any), vec![grant(1, 0)]),
+            (Heard::NodePaused { rank: Rank(0) }, vec![]),
+            (
+                lost(1, 0),
+                vec![
+                    Retry { id: TaskId(1), attempt: Attempt(1), reason: "gone".into() },
+                    Grant { id: TaskId(1), attempt: Attempt(1), rank: Rank(1) },
+                ],
+            ),
+            (lost(1, 0), vec![]),
+            (answered(1), vec![]),
+            (submitted(2, Target::Rank(Rank(1))), vec![]),
+            (Heard::Answered { id: TaskId(1), attempt: Attempt(1) }, vec![grant(2, 1)]),
+        ],
+    );
 }
 
 #[test]
@@ -115,23 +130,29 @@ fn exhausted_retries_surface_what_happened_and_how_often() {
 fn a_task_meant_for_a_lost_rank_is_not_tried_elsewhere() {
     let why = Undone::Lost(Lost { rank: Some(Rank(0)), reason: "gone".into(), attempts: 1 });
     let refused = Undone::NoSuchNode { rank: Rank(0), nodes: 2 };
-    check(&mut pool(2, 1), vec![
-        (submitted(1, Target::Rank(Rank(0))), vec![grant(1, 0)]),
-        (submitted(2, Target::Rank(Rank(0))), vec![]),
-        (Heard::NodeLost { rank: Rank(0) }, vec![Refuse { id: TaskId(2), why: refused }]),
-        (lost(1, 0), vec![Refuse { id: TaskId(1), why }]),
-    ]);
+    check(
+        &mut pool(2, 1),
+        vec![
+            (submitted(1, Target::Rank(Rank(0))), vec![grant(1, 0)]),
+            (submitted(2, Target::Rank(Rank(0))), vec![]),
+            (Heard::NodeLost { rank: Rank(0) }, vec![Refuse { id: TaskId(2), why: refused }]),
+            (lost(1, 0), vec![Refuse { id: TaskId(1), why }]),
+        ],
+    );
 }
 
 #[test]
 fn when_every_node_is_lost_nothing_waits_for_ever() {
     let none = |id| Refuse { id: TaskId(id), why: Undone::NoNodes };
-    check(&mut pool(1, 1), vec![
-        (submitted(1, Target::Any), vec![grant(1, 0)]),
-        (submitted(2, Target::Any), vec![]),
-        (Heard::NodeLost { rank: Rank(0) }, vec![none(2)]),
-        (submitted(3, Target::Any), vec![none(3)]),
-    ]);
+    check(
+        &mut pool(1, 1),
+        vec![
+            (submitted(1, Target::Any), vec![grant(1, 0)]),
+            (submitted(2, Target::Any), vec![]),
+            (Heard::NodeLost { rank: Rank(0) }, vec![none(2)]),
+            (submitted(3, Target::Any), vec![none(3)]),
+        ],
+    );
 }
 
 #[test]
@@ -140,22 +161,23 @@ fn a_broadcast_has_one_task_per_ready_rank_each_with_its_own_id() {
         first: TaskId(first),
         ranks: ranks.iter().copied().map(Rank).collect(),
     };
-    check(&mut pool(3, 2), vec![
-        (Heard::NodePaused { rank: Rank(1) }, vec![]),
-        (Heard::Broadcast { first: TaskId(10), group: ALONE }, vec![
-            shares(10, &[0, 2]),
-            grant(10, 0),
-            grant(11, 2),
-        ]),
-        // A second broadcast and a call at the same time have ids of their own: nothing can swap.
-        (Heard::Broadcast { first: TaskId(20), group: GroupId(1) }, vec![
-            shares(20, &[0, 2]),
-            grant(20, 0),
-            grant(21, 2),
-        ]),
-        (submitted(30, Target::Any), vec![]),
-        (answered(20), vec![grant(30, 0)]),
-    ]);
+    check(
+        &mut pool(3, 2),
+        vec![
+            (Heard::NodePaused { rank: Rank(1) }, vec![]),
+            (
+                Heard::Broadcast { first: TaskId(10), group: ALONE },
+                vec![shares(10, &[0, 2]), grant(10, 0), grant(11, 2)],
+            ),
+            // A second broadcast and a call at the same time have ids of their own: nothing can swap.
+            (
+                Heard::Broadcast { first: TaskId(20), group: GroupId(1) },
+                vec![shares(20, &[0, 2]), grant(20, 0), grant(21, 2)],
+            ),
+            (submitted(30, Target::Any), vec![]),
+            (answered(20), vec![grant(30, 0)]),
+        ],
+    );
 }
 
 #[test]
@@ -169,41 +191,50 @@ fn a_share_of_a_broadcast_is_lost_with_its_node_and_not_tried_again() {
 #[test]
 fn a_cancelled_task_gives_its_slot_back_wherever_it_was() {
     let cancelled = |id| Heard::Cancelled { id: TaskId(id) };
-    check(&mut pool(1, 1), vec![
-        (submitted(1, Target::Any), vec![grant(1, 0)]),
-        (submitted(2, Target::Any), vec![]),
-        (submitted(3, Target::Rank(Rank(0))), vec![]),
-        (submitted(4, Target::Any), vec![]),
-        (cancelled(2), vec![]),
-        (cancelled(3), vec![]),
-        (cancelled(1), vec![grant(4, 0)]),
-        (cancelled(1), vec![]),
-    ]);
+    check(
+        &mut pool(1, 1),
+        vec![
+            (submitted(1, Target::Any), vec![grant(1, 0)]),
+            (submitted(2, Target::Any), vec![]),
+            (submitted(3, Target::Rank(Rank(0))), vec![]),
+            (submitted(4, Target::Any), vec![]),
+            (cancelled(2), vec![]),
+            (cancelled(3), vec![]),
+            (cancelled(1), vec![grant(4, 0)]),
+            (cancelled(1), vec![]),
+        ],
+    );
 }
 
 #[test]
 fn a_stopped_pool_refuses_what_waits_and_what_comes() {
     let stopped = |id| Refuse { id: TaskId(id), why: Undone::Stopped };
-    check(&mut pool(1, 1), vec![
-        (submitted(1, Target::Any), vec![grant(1, 0)]),
-        (submitted(2, Target::Any), vec![]),
-        (Heard::Stopped, vec![stopped(2)]),
-        (submitted(3, Target::Any), vec![stopped(3)]),
-        (lost(1, 0), vec![stopped(1)]),
-        (Heard::Broadcast { first: TaskId(4), group: ALONE }, vec![Shares {
-            first: TaskId(4),
-            ranks: vec![],
-        }]),
-    ]);
+    check(
+        &mut pool(1, 1),
+        vec![
+            (submitted(1, Target::Any), vec![grant(1, 0)]),
+            (submitted(2, Target::Any), vec![]),
+            (Heard::Stopped, vec![stopped(2)]),
+            (submitted(3, Target::Any), vec![stopped(3)]),
+            (lost(1, 0), vec![stopped(1)]),
+            (
+                Heard::Broadcast { first: TaskId(4), group: ALONE },
+                vec![Shares { first: TaskId(4), ranks: vec![] }],
+            ),
+        ],
+    );
 }
 
 #[test]
 fn a_rank_that_is_ready_again_counts_what_still_runs_on_it() {
-    check(&mut pool(1, 1), vec![
-        (submitted(1, Target::Any), vec![grant(1, 0)]),
-        (Heard::NodePaused { rank: Rank(0) }, vec![]),
-        (Heard::NodeReady { rank: Rank(0), slots: 1 }, vec![]),
-        (submitted(2, Target::Any), vec![]),
-        (answered(1), vec![grant(2, 0)]),
-    ]);
+    check(
+        &mut pool(1, 1),
+        vec![
+            (submitted(1, Target::Any), vec![grant(1, 0)]),
+            (Heard::NodePaused { rank: Rank(0) }, vec![]),
+            (Heard::NodeReady { rank: Rank(0), slots: 1 }, vec![]),
+            (submitted(2, Target::Any), vec![]),
+            (answered(1), vec![grant(2, 0)]),
+        ],
+    );
 }

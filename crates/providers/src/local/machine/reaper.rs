@@ -24,10 +24,7 @@ impl Reaper {
     }
 
     /// Starts a process and tells how it ends.
-    pub(super) fn spawn(
-        &self,
-        command: &mut Command,
-    ) -> io::Result<(Child, oneshot::Receiver<WaitStatus>)> {
+    pub(super) fn spawn(&self, command: &mut Command) -> io::Result<(Child, oneshot::Receiver<WaitStatus>)> {
         // The lock keeps the end of a quick process back until somebody waits for it.
         let mut waiting = lock(&self.waiting);
         let child = command.spawn()?;
