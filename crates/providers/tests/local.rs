@@ -1,7 +1,13 @@
 //! The `Local` provider with real processes, and the SSH client against its machines. This program
 //! becomes a machine itself, so it brings its own `main` in place of the test harness.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::indexing_slicing
+)]
 
 #[path = "local/harness.rs"]
 mod harness;

@@ -26,9 +26,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use skyward_runtime::model::{Capabilities, Instance, InstanceId, InstanceState, Leftover, Offer};
-use skyward_runtime::provider::{
-    Provider, ProviderError, ProviderErrorKind, Provisioned, Request,
-};
+use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
 
 use config::{MachineStart, Record};
 use launch::{Machine, lock, running};

@@ -109,11 +109,8 @@ impl Place {
             let parent = self.pool(pool).map_err(io::Error::other)?;
             DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
             DirBuilder::new().mode(0o700).create(&directory)?;
-            let log = OpenOptions::new()
-                .create_new(true)
-                .append(true)
-                .mode(0o600)
-                .open(directory.join(LOG))?;
+            let log =
+                OpenOptions::new().create_new(true).append(true).mode(0o600).open(directory.join(LOG))?;
             log.try_lock()?;
             // A sweep that came first has taken it for dead and removed it.
             if log.metadata()?.nlink() == 0 {

@@ -131,8 +131,7 @@ mod tests {
 
     #[test]
     fn descendants_are_found_through_the_dead() {
-        let entry =
-            |pid, parent, zombie| Entry { process: Process { pid, start: 1 }, parent, zombie };
+        let entry = |pid, parent, zombie| Entry { process: Process { pid, start: 1 }, parent, zombie };
         let table = [entry(1, 0, false), entry(2, 1, true), entry(3, 2, false), entry(4, 9, false)];
         assert_eq!(below(1, &table), [Process { pid: 3, start: 1 }]);
     }

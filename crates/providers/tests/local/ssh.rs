@@ -99,7 +99,8 @@ async fn detached() {
     let stage = Stage::new();
     let machine = stage.machine().await;
     let session = stage.session(&machine).await;
-    let command = "echo up; exec > /dev/null 2>&1 < /dev/null; while test ! -e go; do sleep 0.01; done; touch went";
+    let command =
+        "echo up; exec > /dev/null 2>&1 < /dev/null; while test ! -e go; do sleep 0.01; done; touch went";
     let mut running = session.start(command, Bytes::new()).await.unwrap();
     assert_eq!(running.next().await, Some(Piece::Stdout(Bytes::from_static(b"up\n"))));
     drop(running);

@@ -109,7 +109,11 @@ impl Client {
 impl Handler for Client {
     type Error = russh::Error;
 
-    async fn auth_publickey_offered(&mut self, _: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Self::Error> {
+    async fn auth_publickey_offered(
+        &mut self,
+        _: &str,
+        offer: PublicKeyOffer<'_>,
+    ) -> Result<Auth, Self::Error> {
         Ok(self.judge(offer.public_key))
     }
 
