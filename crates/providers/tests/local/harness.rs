@@ -46,12 +46,10 @@ impl Tests {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (mut passed, mut failed) = (0, 0);
         for (name, check) in tests {
-            let bounded = tokio::time::timeout(Duration::from_secs(60), async move { check().await });
-            // A future that panics here is not looked at again.
-            let ended = std::panic::catch_unwind(AssertUnwindSafe(|| {
-                runtime.block_on(AssertUnwindSafe(bounded).catch_unwind())
-            }));
-            let ok = matches!(ended, Ok(Ok(Ok(()))));
+            let bounded = async move { tokio::time::timeout(Duration::from_secs(60), check()).await };
+            // A future that panics is not looked at again.
+            let ended = runtime.block_on(AssertUnwindSafe(bounded).catch_unwind());
+            let ok = matches!(ended, Ok(Ok(())));
             println!("test {name} ... {}", if ok { "ok" } else { "FAILED" });
             if ok { passed += 1 } else { failed += 1 }
         }

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::SshEndpoint;
-
-/// Why something over SSH failed.
+/// Why something over SSH failed. An `endpoint` is shown as `user@host:port`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SshError {
@@ -21,7 +19,7 @@ pub enum SshError {
     )]
     Unreachable {
         /// Who was dialled.
-        endpoint: SshEndpoint,
+        endpoint: String,
         /// What the system said.
         source: std::io::Error,
     },
@@ -32,7 +30,7 @@ pub enum SshError {
     )]
     DialDeadline {
         /// Who was dialled.
-        endpoint: SshEndpoint,
+        endpoint: String,
         /// How long was waited.
         after: Duration,
     },
@@ -40,7 +38,7 @@ pub enum SshError {
     #[error("failed to log in to {endpoint}: {source}; a machine that is still booting may do so: try again")]
     Handshake {
         /// Who was dialled.
-        endpoint: SshEndpoint,
+        endpoint: String,
         /// What happened.
         source: russh::Error,
     },
@@ -48,7 +46,7 @@ pub enum SshError {
     #[error("failed to dial {endpoint}: its expected host key is not an OpenSSH public key: {reason}")]
     KnownKey {
         /// Who was to be dialled.
-        endpoint: SshEndpoint,
+        endpoint: String,
         /// Why the key cannot be read.
         reason: String,
     },
@@ -59,7 +57,7 @@ pub enum SshError {
     )]
     HostKey {
         /// Who was dialled.
-        endpoint: SshEndpoint,
+        endpoint: String,
         /// The fingerprint of the key that we know.
         expected: String,
         /// The fingerprint of the key that was shown.
@@ -72,13 +70,13 @@ pub enum SshError {
     )]
     Rejected {
         /// Who was dialled.
-        endpoint: SshEndpoint,
+        endpoint: String,
     },
     /// The session is over.
     #[error("lost the SSH session with {endpoint}: {reason}; dial again")]
     Closed {
         /// Whose session it was.
-        endpoint: SshEndpoint,
+        endpoint: String,
         /// Why it ended, as far as known.
         reason: String,
     },
@@ -88,7 +86,7 @@ pub enum SshError {
         /// What the channel was for.
         what: String,
         /// Whose server.
-        endpoint: SshEndpoint,
+        endpoint: String,
         /// What the server said.
         reason: String,
     },
@@ -96,13 +94,13 @@ pub enum SshError {
     #[error("failed to run a command on {endpoint}: its SSH server refuses to; check the user's login shell")]
     ExecRefused {
         /// Whose server.
-        endpoint: SshEndpoint,
+        endpoint: String,
     },
     /// A command took too long.
     #[error("a command on {endpoint} did not end within {after:?}: {command}")]
     CommandDeadline {
         /// Where it runs.
-        endpoint: SshEndpoint,
+        endpoint: String,
         /// How long was waited.
         after: Duration,
         /// The command's beginning.
@@ -114,7 +112,7 @@ pub enum SshError {
         /// The remote path.
         to: String,
         /// Where to.
-        endpoint: SshEndpoint,
+        endpoint: String,
         /// How long was waited.
         after: Duration,
     },
@@ -126,7 +124,7 @@ pub enum SshError {
         /// The remote path.
         to: String,
         /// Where to.
-        endpoint: SshEndpoint,
+        endpoint: String,
         /// What the machine's tools said.
         stderr: String,
     },
@@ -136,7 +134,7 @@ pub enum SshError {
         /// The remote path.
         to: String,
         /// Where to.
-        endpoint: SshEndpoint,
+        endpoint: String,
         /// What the machine found.
         stderr: String,
     },
@@ -149,7 +147,7 @@ pub enum SshError {
         /// The remote path.
         to: String,
         /// Where to.
-        endpoint: SshEndpoint,
+        endpoint: String,
         /// How the shell ended.
         code: Option<i32>,
         /// What it said.

@@ -134,7 +134,7 @@ impl Running {
     /// Why there was no `Exit`.
     pub fn broken(&self) -> SshError {
         if self.refused {
-            return SshError::ExecRefused { endpoint: self.session.endpoint().clone() };
+            return SshError::ExecRefused { endpoint: self.session.endpoint().to_string() };
         }
         self.session.broken()
     }

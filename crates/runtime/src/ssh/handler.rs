@@ -30,7 +30,7 @@ impl Client {
     pub(super) fn new(endpoint: &SshEndpoint) -> Result<(Self, Arc<OnceLock<String>>, Ended), SshError> {
         let expected = match &endpoint.host_key {
             HostKey::Known(line) => Some(PublicKey::from_openssh(line).map_err(|error| {
-                SshError::KnownKey { endpoint: endpoint.clone(), reason: error.to_string() }
+                SshError::KnownKey { endpoint: endpoint.to_string(), reason: error.to_string() }
             })?),
             HostKey::PinOnFirstUse => None,
         };

@@ -34,6 +34,12 @@ impl ClientKey {
         &self.public
     }
 
+    /// The key as a server would use it.
+    #[cfg(test)]
+    pub(super) fn host_key(&self) -> PrivateKey {
+        (*self.private).clone()
+    }
+
     pub(super) fn signer(&self) -> PrivateKeyWithHashAlg {
         PrivateKeyWithHashAlg::new(Arc::clone(&self.private), None)
     }

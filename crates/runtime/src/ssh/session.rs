@@ -56,14 +56,17 @@ impl Session {
             Ok(Ok(handle)) => handle,
             Ok(Err(SshError::Handshake { source: russh::Error::UnknownKey, .. })) => {
                 return Err(SshError::HostKey {
-                    endpoint: endpoint.clone(),
+                    endpoint: endpoint.to_string(),
                     expected: expected.unwrap_or_default(),
                     actual: seen.get().cloned().unwrap_or_default(),
                 });
             }
             Ok(Err(error)) => return Err(error),
             Err(_) => {
-                return Err(SshError::DialDeadline { endpoint: endpoint.clone(), after: timing.ssh_dial });
+                return Err(SshError::DialDeadline {
+                    endpoint: endpoint.to_string(),
+                    after: timing.ssh_dial,
+                });
             }
         };
         let pinned = pinned(endpoint, &seen);
@@ -80,7 +83,7 @@ impl Session {
     pub async fn run(&self, command: &str, stdin: Bytes, deadline: Duration) -> Result<Output, SshError> {
         timeout(deadline, async { self.start(command, stdin).await?.output().await }).await.map_err(|_| {
             SshError::CommandDeadline {
-                endpoint: self.shared.endpoint.clone(),
+                endpoint: self.shared.endpoint.to_string(),
                 after: deadline,
                 command: command.chars().take(SHOWN_COMMAND).collect(),
             }
@@ -106,7 +109,7 @@ impl Session {
     pub async fn upload(&self, blob: &Blob, to: &str, deadline: Duration) -> Result<Uploaded, SshError> {
         timeout(deadline, upload::upload(self, blob, to)).await.map_err(|_| SshError::UploadDeadline {
             to: to.to_owned(),
-            endpoint: self.shared.endpoint.clone(),
+            endpoint: self.shared.endpoint.to_string(),
             after: deadline,
         })?
     }
@@ -146,7 +149,7 @@ impl Session {
 
     /// The error of a session that is over.
     pub(super) fn broken(&self) -> SshError {
-        SshError::Closed { endpoint: self.shared.endpoint.clone(), reason: self.shared.ended.reason() }
+        SshError::Closed { endpoint: self.shared.endpoint.to_string(), reason: self.shared.ended.reason() }
     }
 
     async fn opened(
@@ -154,7 +157,7 @@ impl Session {
         what: String,
         opening: impl Future<Output = Result<Channel<Msg>, russh::Error>>,
     ) -> Result<Channel<Msg>, SshError> {
-        let endpoint = self.shared.endpoint.clone();
+        let endpoint = self.shared.endpoint.to_string();
         match timeout(self.shared.open, opening).await {
             Ok(Ok(channel)) => Ok(channel),
             Ok(Err(russh::Error::ChannelOpenFailure(reason))) => {
@@ -181,8 +184,8 @@ async fn dial(
     timing: &Timing,
     client: Client,
 ) -> Result<Handle<Client>, SshError> {
-    let unreachable = |source| SshError::Unreachable { endpoint: endpoint.clone(), source };
-    let handshake = |source| SshError::Handshake { endpoint: endpoint.clone(), source };
+    let unreachable = |source| SshError::Unreachable { endpoint: endpoint.to_string(), source };
+    let handshake = |source| SshError::Handshake { endpoint: endpoint.to_string(), source };
     let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(unreachable)?;
     stream.set_nodelay(true).map_err(unreachable)?;
     let config = Arc::new(config(timing, &client));
@@ -190,7 +193,7 @@ async fn dial(
         client::connect_stream(config, Transport::new(stream), client).await.map_err(handshake)?;
     match handle.authenticate_publickey(endpoint.user.as_str(), key.signer()).await.map_err(handshake)? {
         AuthResult::Success => Ok(handle),
-        AuthResult::Failure { .. } => Err(SshError::Rejected { endpoint: endpoint.clone() }),
+        AuthResult::Failure { .. } => Err(SshError::Rejected { endpoint: endpoint.to_string() }),
     }
 }
 

@@ -70,7 +70,7 @@ impl Said {
         code: Option<i32>,
         sent: bool,
     ) -> Result<Uploaded, SshError> {
-        let endpoint = session.endpoint().clone();
+        let endpoint = session.endpoint().to_string();
         let to = to.to_owned();
         let stderr = String::from_utf8_lossy(&self.stderr).trim().to_owned();
         match code {

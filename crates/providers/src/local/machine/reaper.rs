@@ -6,7 +6,7 @@ use std::io;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 
-use rustix::process::{WaitOptions, WaitStatus, waitpid};
+use rustix::process::{WaitOptions, WaitStatus, wait};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -46,12 +46,12 @@ impl Reaper {
 
     /// Reaps what has ended by now, telling nobody.
     pub(super) fn reap_all() {
-        while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
+        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
     }
 
     fn reap(&self) {
         let mut waiting = lock(&self.waiting);
-        while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             let pid = pid.as_raw_nonzero().get().unsigned_abs();
             if let Some(ended) = waiting.remove(&pid) {
                 // Whoever started it may have hung up.
