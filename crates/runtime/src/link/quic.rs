@@ -5,6 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -40,6 +41,10 @@ const SOCKET_BUFFER: usize = 8 << 20;
 
 /// How many strangers may be in the middle of connecting before further ones are dropped unanswered.
 const MAX_INCOMING: usize = 256;
+
+/// How long the last packets may take to leave. A round trip on most networks; who misses them finds
+/// out by the silence.
+const FLUSH: Duration = Duration::from_millis(200);
 
 /// The error code with which a stream is given up.
 const GIVEN_UP: VarInt = VarInt::from_u32(1);
@@ -166,6 +171,12 @@ pub(super) fn endpoint(
     let socket = UdpSocket::bind(address).map_err(failed)?;
     enlarge(&socket);
     Endpoint::new(EndpointConfig::default(), server, socket, Arc::new(quinn::TokioRuntime)).map_err(failed)
+}
+
+/// Closes an endpoint with all its connections, and waits a moment for the last packets to leave.
+pub(super) async fn stop(endpoint: &Endpoint, cause: Cause, reason: &str) {
+    endpoint.close(VarInt::from_u32(cause.code()), reason.as_bytes());
+    let _ = tokio::time::timeout(FLUSH, endpoint.wait_idle()).await;
 }
 
 fn transport(timing: &Timing) -> Arc<TransportConfig> {

@@ -66,11 +66,7 @@ impl ClientKey {
 
 impl Session {
     /// One try.
-    pub async fn connect(
-        _endpoint: &SshEndpoint,
-        _key: &ClientKey,
-        _timing: &Timing,
-    ) -> Result<Self, SshError> {
+    pub async fn connect(_endpoint: &SshEndpoint, _key: &ClientKey, _timing: &Timing) -> Result<Self, SshError> {
         todo!()
     }
     /// Runs a command in the login shell, feeding `stdin` and then closing it.

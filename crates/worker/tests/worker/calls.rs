@@ -136,10 +136,12 @@ async fn a_large_call_does_not_hold_up_a_small_one() {
     let link = node.link().await;
     let data = Bytes::from((0..48 << 20).map(|it: u32| it.to_le_bytes()[1]).collect::<Vec<_>>());
     let large = tokio::spawn(link.call(request("echo", data.clone())));
-    for _ in 0..20 {
+    let mut small = 0;
+    while !large.is_finished() {
         assert_eq!(call(&link, "echo", "small").await, Outcome::Returned(Bytes::from_static(b"small")));
+        small += 1;
     }
-    assert!(!large.is_finished(), "the small ones had to wait for the large one");
+    assert!(small >= 3, "the small ones had to wait for the large one: {small}");
     assert_eq!(large.await.expect("joined"), Ok(Outcome::Returned(data)));
 }
 
