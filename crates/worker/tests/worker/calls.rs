@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use skyward_runtime::link::{CallRequest, LinkError, Outcome};
+use skyward_runtime::link::{CallRequest, Cause, LinkError, Outcome, Side};
 use skyward_runtime::model::FunctionId;
 
 use crate::node::{Node, SOON, as_arguments, call, request, says, until};
@@ -174,7 +174,9 @@ async fn a_closed_link_resolves_every_pending_call_at_once() {
     let started = Instant::now();
     link.close("enough");
     for call in pending {
-        assert!(matches!(call.await.expect("joined"), Err(LinkError::Closed { .. })));
+        let reason = "enough".to_owned();
+        let closed = LinkError::Closed { by: Side::Us, cause: Cause::Done, reason };
+        assert_eq!(call.await.expect("joined"), Err(closed));
     }
     assert!(started.elapsed() < Duration::from_secs(1));
     assert!(matches!(link.closed().await, LinkError::Closed { .. }));

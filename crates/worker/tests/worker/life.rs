@@ -212,8 +212,8 @@ async fn a_killed_worker_is_noticed_in_time_by_link_and_member() {
     assert_eq!(link.closed().await, LinkError::Silent);
     member.down().await;
     let detect = Timing::short().detect;
-    // Half a second more for two busy cores.
-    assert!(killed.elapsed() < detect + Duration::from_millis(500), "{:?}", killed.elapsed());
+    // Twice, because on busy cores QUIC measures long round trips and then waits for three of them.
+    assert!(killed.elapsed() < detect * 2, "{:?}", killed.elapsed());
     assert!(LinkError::Silent.retry());
 }
 
