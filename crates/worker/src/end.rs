@@ -68,7 +68,6 @@ pub(crate) fn clear(end: &End) {
     if let End::Process { directory, .. } = end {
         remove(directory);
     }
-    processes::kill_group();
 }
 
 /// A process that may be a machine: not everything (0, and what is negative), and not `init`.
@@ -78,11 +77,18 @@ fn process(pid: u32) -> Option<Pid> {
 
 #[cfg(target_os = "linux")]
 async fn gone(pid: Pid) {
+    use std::os::fd::OwnedFd;
+
     use rustix::process::{PidfdFlags, pidfd_open};
     use tokio::io::unix::AsyncFd;
 
+    #[expect(
+        deprecated,
+        reason = "unsound for what is no real file descriptor alone; its successor is unsafe"
+    )]
+    let watch = |process: OwnedFd| AsyncFd::new(process);
     match pidfd_open(pid, PidfdFlags::NONBLOCK) {
-        Ok(process) => match AsyncFd::new(process) {
+        Ok(process) => match watch(process) {
             Ok(process) => {
                 // It becomes readable when the process has ended.
                 let _ = process.readable().await;

@@ -24,8 +24,9 @@ use crate::{control, end, session};
 /// How long an arrival may take to prove who it is and say hello.
 const GREETING: Duration = Duration::from_secs(10);
 
-/// How many arrivals are heard at once; more wait in the endpoint's own bounded queue.
-const GREETINGS: usize = 64;
+/// How many arrivals are heard at once; more wait in the endpoint's own bounded queue. Many, so that
+/// strangers who begin a handshake and fall silent do not keep the owner waiting.
+const GREETINGS: usize = 1024;
 
 /// Serves until the process ends. Returns only when it could not start.
 pub(crate) async fn serve(start: WorkerStart) -> StartError {

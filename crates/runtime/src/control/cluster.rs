@@ -82,7 +82,10 @@ impl Cluster {
         Ok(Member::new(incarnation.clone(), link.hello().epoch, actor, presence))
     }
 
-    /// The member of this session. While a replaced session dies the group may have two members.
+    /// The member of this session. While a replaced session dies the group may have two members. Ractor
+    /// numbers the remote actors of every node server alike, so the death of another pool's worker in
+    /// this very moment may empty the group: that is `NotAMember`, and the next link joins. Once found,
+    /// the actor is not looked up again.
     fn find(&self, incarnation: &Incarnation, node_id: u64) -> Option<ActorRef<ControlMessage>> {
         let of_session = |id: ActorId| matches!(id, ActorId::Remote { node_id: it, .. } if it == node_id);
         let members = ractor::pg::get_members(&group(&self.pool, incarnation));

@@ -79,6 +79,18 @@ impl Dialer {
         dialled.await.unwrap_or(Err(LinkError::Late { address, after: deadline }))
     }
 
+    /// Closes every link that was dialled here, and waits a moment so that the workers hear of it. A
+    /// process that ends without this leaves them to find out by the silence.
+    pub async fn stop(&self, reason: &str) {
+        let endpoints = {
+            let endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+            [endpoints.v4.clone(), endpoints.v6.clone()]
+        };
+        for endpoint in endpoints.into_iter().flatten() {
+            quic::stop(&endpoint, Cause::Done, reason).await;
+        }
+    }
+
     async fn connect(&self, address: SocketAddr, hello: Hello) -> Result<Link, LinkError> {
         let name = dns_name(hello.incarnation.as_str());
         let connecting = self

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use quinn::{Endpoint, VarInt};
+use quinn::Endpoint;
 
 use super::carrier::{Carrier, Stream};
 use super::error::{Cause, LinkError};
@@ -16,9 +16,6 @@ use crate::timing::Timing;
 
 /// How long a refused client is given to read the answer.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-/// How long the last packets may take to leave when the listener stops.
-const FLUSH: Duration = Duration::from_millis(200);
 
 /// A listening endpoint.
 #[derive(Debug)]
@@ -62,8 +59,7 @@ impl Listener {
 
     /// Closes the port and every connection, and waits a moment so that the other sides hear of it.
     pub async fn stop(&self, reason: &str) {
-        self.endpoint.close(VarInt::from_u32(Cause::Ended.code()), reason.as_bytes());
-        let _ = tokio::time::timeout(FLUSH, self.endpoint.wait_idle()).await;
+        quic::stop(&self.endpoint, Cause::Ended, reason).await;
     }
 }
 

@@ -3,8 +3,9 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -41,12 +42,20 @@ const SOCKET_BUFFER: usize = 8 << 20;
 /// How many strangers may be in the middle of connecting before further ones are dropped unanswered.
 const MAX_INCOMING: usize = 256;
 
+/// How long the last packets may take to leave. A round trip on most networks; who misses them finds
+/// out by the silence.
+const FLUSH: Duration = Duration::from_millis(200);
+
 /// The error code with which a stream is given up.
 const GIVEN_UP: VarInt = VarInt::from_u32(1);
 
 /// A QUIC connection as a carrier.
-#[derive(Clone, Debug)]
-pub(super) struct Quic(quinn::Connection);
+#[derive(Debug)]
+pub(super) struct Quic {
+    connection: quinn::Connection,
+    /// Why we closed it, which quinn does not keep.
+    closed: OnceLock<(Cause, String)>,
+}
 
 struct QuicOutgoing(quinn::SendStream);
 
@@ -54,13 +63,23 @@ struct QuicIncoming(quinn::RecvStream);
 
 impl Quic {
     pub(super) const fn new(connection: quinn::Connection) -> Self {
-        Self(connection)
+        Self { connection, closed: OnceLock::new() }
+    }
+
+    /// What the end of this connection means.
+    fn end(&self, error: ConnectionError) -> LinkError {
+        match (error, self.closed.get()) {
+            (ConnectionError::LocallyClosed, Some((cause, reason))) => {
+                LinkError::Closed { by: Side::Us, cause: *cause, reason: reason.clone() }
+            }
+            (error, _) => link_error(error),
+        }
     }
 
     /// Whether the other side's certificate, verified already, was issued for this name.
     pub(super) fn is_with(&self, name: &str) -> bool {
         let identity =
-            self.0.peer_identity().and_then(|it| it.downcast::<Vec<CertificateDer<'static>>>().ok());
+            self.connection.peer_identity().and_then(|it| it.downcast::<Vec<CertificateDer<'static>>>().ok());
         identity.as_deref().and_then(|it| it.first()).is_some_and(|it| tls::is_named(it, name))
     }
 }
@@ -68,23 +87,27 @@ impl Quic {
 #[async_trait]
 impl Carrier for Quic {
     async fn open(&self) -> Result<Stream, LinkError> {
-        self.0.open_bi().await.map(stream).map_err(link_error)
+        self.connection.open_bi().await.map(stream).map_err(|it| self.end(it))
     }
 
     async fn accept(&self) -> Result<Stream, LinkError> {
-        self.0.accept_bi().await.map(stream).map_err(link_error)
+        self.connection.accept_bi().await.map(stream).map_err(|it| self.end(it))
     }
 
     async fn closed(&self) -> LinkError {
-        link_error(self.0.closed().await)
+        self.end(self.connection.closed().await)
     }
 
     fn over(&self) -> Option<LinkError> {
-        self.0.close_reason().map(link_error)
+        self.connection.close_reason().map(|it| self.end(it))
     }
 
     fn close(&self, cause: Cause, reason: &str) {
-        self.0.close(VarInt::from_u32(cause.code()), reason.as_bytes());
+        // The first reason is the one that counts: the later ones close nothing.
+        if self.connection.close_reason().is_none() {
+            let _ = self.closed.set((cause, reason.to_owned()));
+        }
+        self.connection.close(VarInt::from_u32(cause.code()), reason.as_bytes());
     }
 }
 
@@ -166,6 +189,12 @@ pub(super) fn endpoint(
     let socket = UdpSocket::bind(address).map_err(failed)?;
     enlarge(&socket);
     Endpoint::new(EndpointConfig::default(), server, socket, Arc::new(quinn::TokioRuntime)).map_err(failed)
+}
+
+/// Closes an endpoint with all its connections, and waits a moment for the last packets to leave.
+pub(super) async fn stop(endpoint: &Endpoint, cause: Cause, reason: &str) {
+    endpoint.close(VarInt::from_u32(cause.code()), reason.as_bytes());
+    let _ = tokio::time::timeout(FLUSH, endpoint.wait_idle()).await;
 }
 
 fn transport(timing: &Timing) -> Arc<TransportConfig> {

@@ -84,8 +84,8 @@ fn leave_a_note(arguments: Bytes) -> Running {
 /// Starts a process that outlives the task, and returns its id.
 fn start_a_child(_: Bytes) -> Running {
     Ok(Box::pin(async {
-        let child = std::process::Command::new("sleep").arg("600").spawn().expect("started");
-        Answer::Returned(child.id().to_string().into())
+        let child = tokio::process::Command::new("sleep").arg("600").spawn().expect("started");
+        Answer::Returned(child.id().expect("running").to_string().into())
     }))
 }
 

@@ -7,6 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use skyward_runtime::control::{Cluster, ControlError, Drained, Member};
 use skyward_runtime::lease::LEASE_FILE;
 use skyward_runtime::link::{Cause, Link, LinkError, Outcome, Side};
+use skyward_runtime::model::End;
 use skyward_runtime::program::WorkerUp;
 use skyward_runtime::timing::Timing;
 use tokio::io::AsyncReadExt;
@@ -19,6 +20,8 @@ tests!(
     a_worker_lets_go_of_its_standard_streams,
     renewals_keep_a_lease_and_without_them_the_machine_ends,
     a_lapsed_lease_is_for_good,
+    a_machine_with_a_command_is_ended_by_it,
+    the_client_has_no_actor_that_others_could_call,
     a_link_can_be_closed_and_dialled_again,
     a_newer_link_replaces_the_older_one,
     draining_finishes_what_runs_and_takes_nothing_new,
@@ -93,12 +96,37 @@ async fn a_lapsed_lease_is_for_good() {
     assert!(reason.contains("lapsed"), "{reason}");
 }
 
+async fn a_machine_with_a_command_is_ended_by_it() {
+    let home = tempfile::tempdir().expect("made");
+    let ended = home.path().join("ended");
+    let shell = format!("echo ended > {}", ended.display());
+    let node = Node::start_with(|it| {
+        it.lease = Duration::from_millis(200);
+        it.end = End::Command { shell };
+    })
+    .await;
+    until("the command ran", || says(&ended) == "ended\n").await;
+    assert_eq!(says(&node.file(LEASE_FILE)), "lapsed");
+}
+
+async fn the_client_has_no_actor_that_others_could_call() {
+    let node = Node::start().await;
+    let link = node.link().await;
+    let (_cluster, _member) = join(&node, &link).await;
+    let actors = ractor::registry::get_all_pids();
+    assert!(!actors.is_empty());
+    for actor in actors {
+        assert!(!actor.supports_remoting(), "{:?} {:?}", actor.get_id(), actor.get_name());
+    }
+}
+
 async fn a_link_can_be_closed_and_dialled_again() {
     let node = Node::start().await;
     let dialer = node.dialer();
     let cluster =
         Cluster::start(&node.client.pool, &node.client.cookie, &node.client.identity).await.expect("started");
-    for round in 0..5 {
+    let mut open_files = 0;
+    for round in 0..20 {
         let link = dialer.dial(node.address, node.hello.clone(), SOON).await.expect("welcome");
         let member = cluster.join(&link, &node.hello.incarnation, SOON).await.expect("joined");
         member.renew(SOON).await.expect("held");
@@ -110,7 +138,12 @@ async fn a_link_can_be_closed_and_dialled_again() {
             let left = member.renew(SOON).await.expect_err("left");
             assert!(matches!(left, ControlError::Left { .. }), "{left:?}");
         }
+        if round == 9 {
+            open_files = node.open_files();
+        }
     }
+    // One link may still be on its way out.
+    until("the old links leave nothing open", || node.open_files() <= open_files + 1).await;
 }
 
 async fn a_newer_link_replaces_the_older_one() {
@@ -179,8 +212,8 @@ async fn a_killed_worker_is_noticed_in_time_by_link_and_member() {
     assert_eq!(link.closed().await, LinkError::Silent);
     member.down().await;
     let detect = Timing::short().detect;
-    // Half a second more for two busy cores.
-    assert!(killed.elapsed() < detect + Duration::from_millis(500), "{:?}", killed.elapsed());
+    // Twice, because on busy cores QUIC measures long round trips and then waits for three of them.
+    assert!(killed.elapsed() < detect * 2, "{:?}", killed.elapsed());
     assert!(LinkError::Silent.retry());
 }
 

@@ -2,6 +2,14 @@
 //! is its own worker: started in that role it becomes one, otherwise it runs the tests. With
 //! `--measure` it prints two figures instead.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "it is a test, but not one that clippy recognises: it has a main of its own"
+)]
+
 mod calls;
 mod functions;
 mod identity;

@@ -112,6 +112,11 @@ impl Node {
         self.dialer().dial(self.address, hello, SOON).await
     }
 
+    /// How many files and sockets the worker has open.
+    pub(crate) fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.worker_pid)).expect("running").count()
+    }
+
     /// A file that functions can write.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.home.path().join(name)

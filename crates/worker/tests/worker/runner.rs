@@ -23,9 +23,18 @@ macro_rules! tests {
 /// No test takes longer, whatever hangs.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Options of libtest whose value is an argument of its own, and no filter.
+const WITH_VALUE: [&str; 5] = ["--test-threads", "--skip", "--format", "--color", "--logfile"];
+
 /// Runs those whose name contains one of the filters, all without any.
 pub(crate) fn run(runtime: &Runtime, tests: &[Test], arguments: &[String]) -> ExitCode {
-    let filters: Vec<_> = arguments.iter().filter(|it| !it.starts_with('-')).collect();
+    let follows_option = |at: usize| at > 0 && WITH_VALUE.contains(&arguments[at - 1].as_str());
+    let filters: Vec<_> = arguments
+        .iter()
+        .enumerate()
+        .filter(|(at, it)| !it.starts_with('-') && !follows_option(*at))
+        .map(|(_, it)| it)
+        .collect();
     if arguments.iter().any(|it| it == "--list") {
         tests.iter().for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;
