@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -79,10 +79,15 @@ impl Includes {
         self.archive.as_ref().map(|it| format!(".skyward/includes/{}.tar", it.hash))
     }
 
+    /// What is included, as it is named on the machine, separated by commas.
+    pub(super) fn names(&self) -> String {
+        self.names.join(", ")
+    }
+
     /// For people: `include: data (12 files, 3.4 MB)`.
     pub fn summary(&self) -> String {
         let plural = if self.files == 1 { "" } else { "s" };
-        format!("include: {} ({} file{plural}, {})", self.names.join(", "), self.files, size(self.bytes))
+        format!("include: {} ({} file{plural}, {})", self.names(), self.files, size(self.bytes))
     }
 }
 
@@ -112,7 +117,7 @@ fn append<W: Write>(archive: &mut tar::Builder<W>, entry: &Entry) -> Result<Opti
             let file = File::open(&entry.from).map_err(unreadable)?;
             let data = file.metadata().map_err(unreadable)?;
             header.set_entry_type(tar::EntryType::Regular);
-            header.set_mode(if is_executable(&data, &entry.from) { 0o755 } else { 0o644 });
+            header.set_mode(if is_executable(&data) { 0o755 } else { 0o644 });
             header.set_size(data.len());
             let mut exactly = Exactly { from: file.take(data.len()), left: data.len() };
             let appended = archive.append_data(&mut header, &entry.to, &mut exactly);
@@ -125,15 +130,8 @@ fn append<W: Write>(archive: &mut tar::Builder<W>, entry: &Entry) -> Result<Opti
     }
 }
 
-#[cfg(unix)]
-fn is_executable(data: &fs::Metadata, _path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
+fn is_executable(data: &fs::Metadata) -> bool {
     data.permissions().mode() & 0o111 != 0
-}
-
-#[cfg(not(unix))]
-fn is_executable(_data: &fs::Metadata, path: &Path) -> bool {
-    path.extension().is_none()
 }
 
 /// A reader that knows how much of the announced size is still to come.
@@ -179,7 +177,7 @@ impl<W: Write> Write for Hashing<W> {
 }
 
 /// A size in the unit that a person would choose.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     let exact = bytes as f64;
     match bytes {
         0..1_000 => format!("{bytes} B"),
@@ -191,8 +189,6 @@ fn size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     fn sample(in_order: [&str; 2]) -> tempfile::TempDir {

@@ -74,10 +74,10 @@ impl Program {
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
-    use std::os::unix::fs::PermissionsExt as _;
-    use std::process::{Command, Stdio};
+    use std::process::Command;
 
     use super::*;
+    use crate::bootstrap::shell_tests::write_program;
 
     #[test]
     #[cfg(target_os = "linux")]
@@ -91,15 +91,8 @@ mod tests {
 
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("program");
-        std::fs::write(&path, program.travels()).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        // The shell retries what a fork elsewhere in this process may keep open for writing.
-        let listed = Command::new("sh")
-            .args(["-c", r#"for _ in 1 2 3 4 5 6 7 8 9; do "$0" --list && exit; done"#])
-            .arg(&path)
-            .stderr(Stdio::null())
-            .output()
-            .unwrap();
+        write_program(&path, program.travels());
+        let listed = Command::new(&path).arg("--list").output().unwrap();
         let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
         assert!(listed.contains("still_runs_and_is_smaller"), "{listed}");
     }

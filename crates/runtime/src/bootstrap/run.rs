@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
-use super::includes::Includes;
+use super::includes::{Includes, size};
 use super::plan::Plan;
 use super::progress::{Progress, Reader, Told};
 use super::script::script;
@@ -50,8 +50,10 @@ pub enum BootstrapError {
         output: Vec<String>,
     },
     /// The SSH session broke. Steps that are done stay done, so another try goes on from there.
-    #[error("the SSH session broke during bootstrap, at `{step}`{}", last(output))]
+    #[error("the SSH session broke during bootstrap, at `{step}`{}: {source}", last(output))]
     Broken {
+        /// Why.
+        source: Box<SshError>,
         /// The step that was running, or what came before the first.
         step: String,
         /// The step's last lines, at most 20.
@@ -78,7 +80,11 @@ pub enum BootstrapError {
 impl BootstrapError {
     /// Whether another try on the same machine, over a new session, can help.
     pub const fn retry(&self) -> bool {
-        matches!(self, Self::Broken { .. } | Self::Upload(_) | Self::Start(_))
+        match self {
+            Self::Upload(source) | Self::Start(source) => source.retry(),
+            Self::Broken { source, .. } => source.retry(),
+            Self::Step { .. } | Self::Deadline { .. } | Self::Ended { .. } | Self::Random(_) => false,
+        }
     }
 }
 
@@ -122,7 +128,7 @@ async fn upload(
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<(), BootstrapError> {
     let (Some(archive), Some(path)) = (includes.archive(), includes.path()) else { return Ok(()) };
-    let step = format!("upload: {} kB", archive.bytes.len().div_ceil(1000));
+    let step = format!("upload: {} ({})", includes.names(), size(archive.bytes.len() as u64));
     let began = Instant::now();
     progress(Progress::Started { step: step.clone() });
     let uploaded = session.upload(archive, &path, deadline).await.map_err(BootstrapError::Upload)?;
@@ -141,14 +147,14 @@ async fn follow(
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<(), BootstrapError> {
     let mut command = session.start("exec sh -s", Bytes::from(text)).await.map_err(BootstrapError::Start)?;
-    let mut since = Instant::now();
-    loop {
-        let (told, exit) = match command.next().await {
-            Some(Piece::Stdout(bytes) | Piece::Stderr(bytes)) => (reader.read(&bytes), None),
-            Some(Piece::Exit(code)) => (reader.finish().into_iter().collect(), Some(code)),
-            None => {
-                reader.finish();
-                return Err(BootstrapError::Broken { step: place(reader), output: reader.last_lines() });
+    let (mut since, mut exit) = (Instant::now(), None);
+    while let Some(piece) = command.next().await {
+        let told = match piece {
+            Piece::Stdout(bytes) | Piece::Stderr(bytes) => reader.read(&bytes),
+            // Servers may tell how a command ended before they pass on its last words.
+            Piece::Exit(code) => {
+                exit = Some(code);
+                continue;
             }
         };
         for fact in told {
@@ -168,10 +174,13 @@ async fn follow(
                 Told::Ended => return Ok(()),
             });
         }
-        if let Some(code) = exit {
-            return Err(BootstrapError::Ended { step: place(reader), code, output: reader.last_lines() });
-        }
     }
+    reader.finish();
+    let (step, output) = (place(reader), reader.last_lines());
+    Err(match exit {
+        Some(code) => BootstrapError::Ended { step, code, output },
+        None => BootstrapError::Broken { source: Box::new(command.broken()), step, output },
+    })
 }
 
 fn place(reader: &Reader) -> String {
@@ -223,10 +232,5 @@ mod tests {
             output: vec![],
         };
         assert!(late.to_string().contains("300s and was at `pip: torch` and printed nothing"), "{late}");
-    }
-
-    #[test]
-    fn a_broken_session_is_worth_another_try() {
-        assert!(BootstrapError::Broken { step: "x".into(), output: vec![] }.retry());
     }
 }

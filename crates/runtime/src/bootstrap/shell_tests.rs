@@ -13,6 +13,19 @@ use super::progress::{Reader, Told};
 use super::script::script;
 use crate::model::{Capabilities, Image};
 
+/// Writes a file that can be executed. A child writes it: were it open for writing here, another test's
+/// fork could hold it open, and the system refuses to execute such a file.
+pub(super) fn write_program(path: &Path, content: &[u8]) {
+    let mut child = Command::new("sh")
+        .args(["-c", "cat >\"$0\" && chmod 755 \"$0\""])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(content).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
 const NONCE: &str = "4b1d";
 const NO_ROOT: Capabilities = Capabilities { root: false, ends_itself: true, udp: true, same_computer: true };
 

@@ -17,8 +17,8 @@ type Section = SectionHeader64<Endianness>;
 /// The program without debug sections. `None`: it has none, or is of a kind that is left alone (not
 /// 64-bit ELF, or laid out in an unusual way).
 ///
-/// The symbol table is kept: it is a tenth of what debug sections take, and without it the backtrace
-/// of a panic on a machine names no function.
+/// The symbol table is kept: it is a few megabytes that compress well, and without it the backtrace of
+/// a panic on a machine names no function.
 pub(super) fn without_debug_sections(program: &[u8]) -> Option<Vec<u8>> {
     let slim = rewrite(program)?;
     same_to_the_loader(program, &slim).then_some(slim)

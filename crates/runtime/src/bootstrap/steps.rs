@@ -46,8 +46,7 @@ pub(super) fn python(image: &Image, root: bool) -> String {
         if root { "install_venv() { apt_install python3-venv; }\n" } else { "install_venv() { :; }\n" };
     let version = image.python.as_ref().map(|it| format!(" --python {}", quote(it))).unwrap_or_default();
     format!(
-        "{prepare}{venv}{}rm -rf \"$SKYWARD_HOME/venv\"\n\
-         \"$SKYWARD_HOME/uv/bin/uv\" venv --quiet{version} \"$SKYWARD_HOME/venv\"\n",
+        "{prepare}{venv}{}\"$SKYWARD_HOME/uv/bin/uv\" venv --quiet{version} \"$SKYWARD_HOME/venv\"\n",
         include_str!("sh/uv.sh")
     )
 }

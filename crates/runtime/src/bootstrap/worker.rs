@@ -38,8 +38,8 @@ pub enum StartWorkerError {
     #[error("failed to start the worker over SSH: {0}")]
     Ssh(#[source] SshError),
     /// The SSH session broke before the worker answered.
-    #[error("the SSH session broke before the worker answered")]
-    Broken,
+    #[error("the SSH session broke before the worker answered: {0}")]
+    Broken(#[source] SshError),
     /// The program ended before it answered.
     #[error("the worker ended before it answered{}", explained(log))]
     Ended {
@@ -70,14 +70,20 @@ pub enum StartWorkerError {
 impl StartWorkerError {
     /// Whether another try on the same machine can help.
     pub const fn retry(&self) -> bool {
-        matches!(self, Self::Ssh(_) | Self::Broken | Self::Deadline { .. })
+        match self {
+            Self::Ssh(source) | Self::Broken(source) => source.retry(),
+            Self::Deadline { .. } => true,
+            Self::NoEntry | Self::Order(_) | Self::Ended { .. } | Self::Answer { .. } | Self::Failed(_) => {
+                false
+            }
+        }
     }
 }
 
 /// Starts the program at this path below the machine's `$HOME`, gives it its order on standard input,
 /// and waits until it listens. The worker runs in a session of its own in `$HOME/.skyward/work` with
 /// the image's environment, and logs to `$HOME/.skyward/worker.log`; the log of the worker before it is
-/// kept as `worker.log.1`.
+/// kept as `worker.log.1`. After a failure reading the log may take another sixth of the deadline.
 ///
 /// # Errors
 /// When the program does not run or does not answer; the end of its log is part of the error.
@@ -91,13 +97,15 @@ pub async fn start_worker(
     let order = start.encode().map_err(StartWorkerError::Order)?;
     let command = command(program_path, arguments);
     let Ok(answer) = timeout(deadline, answer(session, &command, order)).await else {
-        return Err(StartWorkerError::Deadline { deadline, log: log(session).await });
+        return Err(StartWorkerError::Deadline { deadline, log: log(session, deadline).await });
     };
     match answer? {
         Answer::Up(WorkerUp::Listening { port, pid }) => Ok(Listening { port, pid }),
         Answer::Up(WorkerUp::Failed(reason)) => Err(StartWorkerError::Failed(reason)),
-        Answer::Ended => Err(StartWorkerError::Ended { log: log(session).await }),
-        Answer::Garbage(source) => Err(StartWorkerError::Answer { source, log: log(session).await }),
+        Answer::Ended => Err(StartWorkerError::Ended { log: log(session, deadline).await }),
+        Answer::Garbage(source) => {
+            Err(StartWorkerError::Answer { source, log: log(session, deadline).await })
+        }
     }
 }
 
@@ -110,14 +118,14 @@ enum Answer {
 
 async fn answer(session: &Session, command: &str, order: Vec<u8>) -> Result<Answer, StartWorkerError> {
     let mut running = session.start(command, Bytes::from(order)).await.map_err(StartWorkerError::Ssh)?;
-    let mut received = Vec::new();
-    loop {
-        match running.next().await {
-            Some(Piece::Stdout(bytes)) => received.extend_from_slice(&bytes),
+    let (mut received, mut ended) = (Vec::new(), false);
+    while let Some(piece) = running.next().await {
+        match piece {
+            Piece::Stdout(bytes) => received.extend_from_slice(&bytes),
             // Standard error is the shell's own; the worker's goes to its log.
-            Some(Piece::Stderr(_)) => {}
-            Some(Piece::Exit(_)) => return Ok(Answer::Ended),
-            None => return Err(StartWorkerError::Broken),
+            Piece::Stderr(_) => {}
+            // Servers may tell how a command ended before they pass on its last words.
+            Piece::Exit(_) => ended = true,
         }
         match WorkerUp::decode(&received) {
             Ok(Some(up)) => return Ok(Answer::Up(up)),
@@ -125,19 +133,22 @@ async fn answer(session: &Session, command: &str, order: Vec<u8>) -> Result<Answ
             Err(error) => return Ok(Answer::Garbage(error)),
         }
     }
+    if ended { Ok(Answer::Ended) } else { Err(StartWorkerError::Broken(running.broken())) }
 }
 
 /// The command line that starts a worker; its standard input is the order.
 fn command(program_path: &str, arguments: &[OsString]) -> String {
-    let script = quote(include_str!("sh/worker.sh"));
+    let lines = include_str!("sh/worker.sh").lines().map(str::trim).filter(|it| !it.starts_with('#'));
+    let script = quote(&lines.collect::<Vec<_>>().join(" "));
     let start = quote(&format!("{} \"$0\" \"$@\"", Role::Worker.shell_prefix()));
     let arguments: String = arguments.iter().map(|it| format!(" {}", quote_bytes(it.as_bytes()))).collect();
     format!("exec sh -c {script} skyward {start} {}{arguments}", quote(program_path))
 }
 
-/// The end of the worker's log. An answer is not waited for long: it only explains another failure.
-async fn log(session: &Session) -> String {
-    let read = session.run(READ_LOG, Bytes::new(), LOG_DEADLINE).await;
+/// The end of the worker's log. It is not waited for long, because it only explains another failure,
+/// and the session may be the very thing that is broken.
+async fn log(session: &Session, deadline: Duration) -> String {
+    let read = session.run(READ_LOG, Bytes::new(), deadline / 6).await;
     read.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
 }
 
@@ -186,25 +197,21 @@ fn advice(log: &str) -> Option<String> {
 
 const READ_LOG: &str = "tail -n 20 \"$HOME/.skyward/worker.log\" | tail -c 4096";
 
-/// For reading the log: it is short, and the session may be the very thing that is broken.
-const LOG_DEADLINE: Duration = Duration::from_secs(5);
-
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::io::Write as _;
     use std::os::unix::ffi::OsStringExt as _;
-    use std::os::unix::fs::PermissionsExt as _;
     use std::path::Path;
     use std::process::{Command, Output, Stdio};
 
     use super::*;
+    use crate::bootstrap::shell_tests::write_program;
 
     /// Runs the command with a `program` that is this shell script, as the SSH server would.
     fn started(home: &Path, program: &str, arguments: &[OsString], order: &[u8]) -> Output {
         let path = home.join("program");
-        fs::write(&path, program).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        write_program(&path, program.as_bytes());
         let mut shell = Command::new("sh")
             .args(["-c", &command("program", arguments)])
             .env("HOME", home)
@@ -237,6 +244,12 @@ mod tests {
         assert_eq!(done.stdout, expected);
         assert!(done.status.success());
         assert_eq!(log_of(home.path()), "to the log\n");
+    }
+
+    #[test]
+    fn the_command_is_one_line_that_any_login_shell_hands_on_as_it_is() {
+        let line = command(".skyward/programs/00", &["--exact".into()]);
+        assert!(!line.contains(['\n', '!', '\\', '#']), "{line}");
     }
 
     #[test]

@@ -1,3 +1,5 @@
+# First the old environment goes: the env file puts it before everything else.
+rm -rf "$SKYWARD_HOME/venv"
 mkdir -p "$SKYWARD_HOME/uv/bin"
 if command -v uv >/dev/null 2>&1; then
     ln -sf "$(command -v uv)" "$SKYWARD_HOME/uv/bin/uv"
