@@ -1,1 +1,181 @@
-//! client
+//! Typed functions on machines that exist only while you need them.
+//!
+//! A program describes work and machines, and sends one to the other. The machines are rented, given
+//! this very program over SSH, joined over QUIC, used, and given back, whatever happens.
+//!
+//! # A first program
+//!
+//! ```no_run
+//! use skyward::prelude::*;
+//!
+//! #[skyward::function]
+//! async fn train(epochs: u32) -> Result<f64, Failure> {
+//!     if epochs == 0 {
+//!         return Err("nothing to train")?;
+//!     }
+//!     Ok(1.0 / f64::from(epochs))
+//! }
+//!
+//! #[skyward::main]
+//! async fn main() -> skyward::Result<()> {
+//!     let compute = Compute::builder().nodes(4).console().start().await?;
+//!
+//!     let loss = (train(10) >> &compute).await?;                 // on one node
+//!     let all = (train(10) * &compute).await?;                   // on every node, in rank order
+//!     let (a, b) = ((train(1) & train(2)) >> &compute).await?;   // side by side
+//!     let many = (gather((1..100).map(train)) >> &compute).await?; // many, in order
+//!     let head = (train(1) >> compute.head()).await?;            // on a node of your choice
+//!     println!("{loss} {all:?} {a} {b} {} {head}", many.len());
+//!
+//!     let mut live = compute.stream(gather((1..100).map(train))); // as they are there
+//!     while let Some(result) = live.next().await {
+//!         println!("{}", result?);
+//!     }
+//!     compute.stop().await
+//! }
+//! ```
+//!
+//! Without a [`Spec`] the machines are processes on your own computer, which take the same road as a
+//! cloud's: SSH, the upload of the program, the join, the lease.
+//!
+//! # Functions and calls
+//!
+//! [`#[skyward::function]`](function) makes a function one that can run elsewhere. Calling it gives a
+//! [`Call`], which is a value; `>>` and `*` send it and give a [`Dispatch`], which is a future. Like
+//! every future it does nothing until it is awaited, and dropping it cancels. [`Compute::spawn`] starts
+//! work in the background instead. Every operator is a method too: [`Compute::run`],
+//! [`Compute::broadcast`], [`Compute::gather`], [`Compute::map`].
+//!
+//! [`Call::local`] runs a call here, without any machine:
+//!
+//! ```
+//! #[skyward::function]
+//! fn greet(name: String) -> String {
+//!     format!("hello {name}")
+//! }
+//!
+//! #[skyward::main]
+//! async fn main() -> skyward::Result<()> {
+//!     assert_eq!(greet("world".into()).local().await?, "hello world");
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Errors
+//!
+//! A call ends in `Result<T, CallError<E>>`, where `E` is the function's own error type: match
+//! [`CallError::Task`] for it, the other arms for panics, time-outs and lost machines. `?` turns any
+//! [`CallError`] into [`Error`], which `main` can return. A function without an error type of its own
+//! returns [`Failure`], into which `?` turns every other error.
+//!
+//! ```
+//! use serde::{Deserialize, Serialize};
+//! use skyward::CallError;
+//!
+//! #[derive(Debug, Serialize, Deserialize)]
+//! enum TrainError {
+//!     Diverged { epoch: u32 },
+//! }
+//!
+//! #[skyward::function]
+//! async fn train(epochs: u32) -> Result<f64, TrainError> {
+//!     Err(TrainError::Diverged { epoch: epochs / 2 })
+//! }
+//!
+//! #[skyward::main]
+//! async fn main() {
+//!     match train(10).local().await {
+//!         Err(CallError::Task(TrainError::Diverged { epoch })) => assert_eq!(epoch, 5),
+//!         other => panic!("unexpected: {other:?}"),
+//!     }
+//! }
+//! ```
+//!
+//! # Tests
+//!
+//! [`#[skyward::test]`](test) is a `#[test]` whose workers are the test program itself.
+//!
+//! ```no_run
+//! # use skyward::prelude::*;
+//! # #[skyward::function]
+//! # async fn square(n: u64) -> u64 { n * n }
+//! #[skyward::test]
+//! async fn squares() -> skyward::Result<()> {
+//!     let compute = Compute::builder().nodes(2).timing(Timing::short()).start().await?;
+//!     assert_eq!((square(3) * &compute).await?, [9, 9]);
+//!     compute.stop().await
+//! }
+//! ```
+//!
+//! # Where it runs
+//!
+//! Skyward has one tokio runtime of its own in each process. It keeps machines alive and gives them
+//! back even when the program blocks or its own runtime is gone; the futures that Skyward gives out can
+//! be polled on any runtime. [`#[skyward::main]`](main) and [`#[skyward::test]`](test) run the program
+//! on it, so a task that is spawned there and computes for long without awaiting should use
+//! `tokio::task::spawn_blocking`.
+
+// The macros' output names the crate; in its own tests and examples too.
+extern crate self as skyward;
+
+mod bounds;
+mod codec;
+mod compute;
+mod engine;
+mod entry;
+mod error;
+mod never;
+mod work;
+
+pub mod provider;
+
+pub use bounds::{Argument, Fallible, TaskFailure, TaskValue};
+pub use compute::{Builder, Compute, Events, Node, StopError};
+pub use entry::init;
+pub use error::{CallError, Error, Failure, Result};
+pub use never::Never;
+pub use provider::Provider;
+pub use skyward_macros::{function, main, test};
+pub use skyward_providers::local::Local;
+pub use skyward_runtime::backoff::Backoff;
+pub use skyward_runtime::model::{
+    Event, EventKind, Image, Leftover, NodePhase, Nodes, Panic, PipIndex, PoolId, PoolPhase, Rank,
+};
+pub use skyward_runtime::pool::{Spec, Worker};
+pub use skyward_runtime::supervisor::StartError;
+pub use skyward_runtime::tasks::Lost;
+pub use skyward_runtime::timing::Timing;
+pub use work::{
+    Broadcast, Call, Destination, Dispatch, Gather, Group, Indexed, Results, Settled, Spawned, Work,
+    broadcast, gather, group,
+};
+
+/// What most programs use: `use skyward::prelude::*;`. The attributes are used by path, as
+/// `#[skyward::function]`.
+pub mod prelude {
+    pub use crate::{
+        Call, CallError, Compute, Failure, Image, Local, Nodes, Spec, Timing, Worker, broadcast, gather,
+        group,
+    };
+}
+
+/// What the macros expand to. Not part of the public interface: it changes without notice.
+#[doc(hidden)]
+pub mod __private {
+    pub use bytes::Bytes;
+    pub use futures_util::future::BoxFuture;
+    pub use inventory;
+    pub use skyward_runtime::registry::{Answer, Body, Function};
+
+    pub use crate::codec::{Codec, Decoder, Decoding, Encoder, Outcome, argument, fallible, plain};
+    pub use crate::entry::{init_test, main_async, main_blocking, test};
+    pub use crate::error::{Words, tiers as words};
+    pub use crate::work::call;
+    pub use crate::work::sealed::Start;
+    pub use crate::work::{Collected, Decoded, Route, Starts, ToRoute, Together, TogetherSettled, Window};
+
+    /// Boxes a function's future, where the compiler says whether it is `Send`.
+    pub fn boxed<F: Future + Send + 'static>(future: F) -> BoxFuture<'static, F::Output> {
+        Box::pin(future)
+    }
+}

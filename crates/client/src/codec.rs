@@ -1,0 +1,170 @@
+//! How arguments and outcomes become bytes: MessagePack by rmp-serde, structs with their field names,
+//! so that serde's attributes (`skip_serializing_if`, `flatten`, tagged enums) mean what they mean in
+//! JSON. Used by the expansion of `#[skyward::function]`.
+//!
+//! Arguments are encoded as one array. Everything that depends on a type's bounds is gathered in a
+//! [`Codec`], so that a type that does not qualify is complained about in one place.
+
+use bytes::Bytes;
+use rmp_serde::decode::ReadRefReader;
+use serde::Serialize;
+
+use crate::Never;
+use crate::bounds::{Argument, Fallible, TaskFailure, TaskValue};
+use skyward_runtime::registry::Answer;
+
+/// How values of one type are encoded and decoded. Its errors are the encoder's words.
+#[derive(Debug)]
+pub struct Codec<T> {
+    encode: fn(&T, &mut Vec<u8>) -> Result<(), String>,
+    decode: fn(&mut Reader<'_>) -> Result<T, String>,
+}
+
+type Reader<'a> = rmp_serde::Deserializer<ReadRefReader<'a, [u8]>>;
+
+/// The codec of an argument.
+pub const fn argument<T: Argument>() -> Codec<T> {
+    Codec { encode: encode::<T>, decode: decode::<T> }
+}
+
+const fn value<T: TaskValue>() -> Codec<T> {
+    Codec { encode: encode::<T>, decode: decode::<T> }
+}
+
+const fn failure<E: TaskFailure>() -> Codec<E> {
+    Codec { encode: encode::<E>, decode: decode::<E> }
+}
+
+fn encode<T: Serialize>(value: &T, into: &mut Vec<u8>) -> Result<(), String> {
+    let mut serializer = rmp_serde::Serializer::new(into).with_struct_map();
+    value.serialize(&mut serializer).map_err(|it| it.to_string())
+}
+
+fn decode<T: serde::de::DeserializeOwned>(reader: &mut Reader<'_>) -> Result<T, String> {
+    T::deserialize(reader).map_err(|it| it.to_string())
+}
+
+/// Encodes the arguments of one call.
+#[derive(Debug)]
+pub struct Encoder(Result<Vec<u8>, String>);
+
+/// MessagePack's marker of an array whose length follows in two bytes.
+const ARRAY_16: u8 = 0xdc;
+
+impl Encoder {
+    /// An encoder of so many arguments.
+    pub fn new(count: usize) -> Self {
+        Self(match u16::try_from(count) {
+            Ok(count) => {
+                let [high, low] = count.to_be_bytes();
+                Ok(vec![ARRAY_16, high, low])
+            }
+            Err(_) => Err(format!("{count} arguments are too many; gather them in a struct")),
+        })
+    }
+
+    /// Adds the next argument.
+    pub fn add<T>(&mut self, name: &str, codec: &Codec<T>, value: &T) {
+        if let Ok(bytes) = &mut self.0
+            && let Err(reason) = (codec.encode)(value, bytes)
+        {
+            self.0 = Err(format!("argument `{name}`: {reason}"));
+        }
+    }
+
+    /// The encoded arguments.
+    pub fn finish(self) -> Result<Bytes, String> {
+        self.0.map(Bytes::from)
+    }
+}
+
+/// Decodes the arguments of one call, in their order.
+#[expect(missing_debug_implementations, reason = "rmp-serde's reader has none")]
+pub struct Decoder<'a>(Reader<'a>);
+
+impl<'a> Decoder<'a> {
+    /// A decoder of so many arguments.
+    pub fn new(bytes: &'a [u8], count: usize) -> Result<Self, String> {
+        match bytes {
+            [ARRAY_16, high, low, rest @ ..] if usize::from(u16::from_be_bytes([*high, *low])) == count => {
+                Ok(Self(rmp_serde::Deserializer::from_read_ref(rest)))
+            }
+            _ => Err(format!("these are not {count} encoded arguments")),
+        }
+    }
+
+    /// Takes the next argument.
+    pub fn take<T>(&mut self, name: &str, codec: &Codec<T>) -> Result<T, String> {
+        (codec.decode)(&mut self.0).map_err(|reason| format!("argument `{name}`: {reason}"))
+    }
+}
+
+/// How what a function returned (`R`) is taken apart into a value or an error, and encoded.
+#[derive(Debug)]
+pub struct Outcome<R, T, E> {
+    split: fn(R) -> Result<T, E>,
+    value: Codec<T>,
+    error: Codec<E>,
+}
+
+/// The outcome of a function without an error of its own.
+pub const fn plain<T: TaskValue>() -> Outcome<T, T, Never> {
+    Outcome { split: Ok, value: value::<T>(), error: failure::<Never>() }
+}
+
+/// The outcome of a function that returns a `Result`.
+pub const fn fallible<R: Fallible<Ok: TaskValue, Err: TaskFailure>>() -> Outcome<R, R::Ok, R::Err> {
+    Outcome { split: R::into_result, value: value::<R::Ok>(), error: failure::<R::Err>() }
+}
+
+impl<R, T, E> Outcome<R, T, E> {
+    /// Encodes what the function returned.
+    pub fn answer(&self, returned: R) -> Answer {
+        let mut bytes = Vec::new();
+        match (self.split)(returned) {
+            Ok(value) => match (self.value.encode)(&value, &mut bytes) {
+                Ok(()) => Answer::Returned(bytes.into()),
+                Err(reason) => Answer::Unencodable(format!("the value: {reason}")),
+            },
+            Err(error) => match (self.error.encode)(&error, &mut bytes) {
+                Ok(()) => Answer::Failed(bytes.into()),
+                Err(reason) => Answer::Unencodable(format!("the error: {reason}")),
+            },
+        }
+    }
+
+    /// The caller's half.
+    pub const fn decoding(&self) -> Decoding<T, E> {
+        Decoding { value: self.value.decode, error: self.error.decode }
+    }
+}
+
+/// How a caller decodes what came back.
+pub struct Decoding<T, E> {
+    value: fn(&mut Reader<'_>) -> Result<T, String>,
+    error: fn(&mut Reader<'_>) -> Result<E, String>,
+}
+
+impl<T, E> Decoding<T, E> {
+    pub(crate) fn value(self, bytes: &[u8]) -> Result<T, String> {
+        (self.value)(&mut rmp_serde::Deserializer::from_read_ref(bytes))
+    }
+
+    pub(crate) fn error(self, bytes: &[u8]) -> Result<E, String> {
+        (self.error)(&mut rmp_serde::Deserializer::from_read_ref(bytes))
+    }
+}
+
+impl<T, E> Clone for Decoding<T, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T, E> Copy for Decoding<T, E> {}
+
+impl<T, E> std::fmt::Debug for Decoding<T, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Decoding")
+    }
+}

@@ -1,0 +1,164 @@
+//! Describes a pool, and starts it.
+
+use skyward_providers::local::Local;
+use skyward_runtime::model::{Image, Nodes};
+use skyward_runtime::pool::{PoolRequest, Spec, Worker};
+use skyward_runtime::program;
+use skyward_runtime::timing::Timing;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use super::{Compute, Events};
+use crate::engine::Engine;
+use crate::error::Error;
+
+/// A pool to start. Made by [`Compute::builder`]; everything has a default.
+///
+/// ```no_run
+/// # use skyward::prelude::*;
+/// # async fn start() -> skyward::Result<()> {
+/// let compute = Compute::builder()
+///     .spec(Spec::on(Local::default()))
+///     .nodes(4)
+///     .image(Image::new().env("RUST_LOG", "info"))
+///     .worker(Worker { concurrency: 2, ..Worker::default() })
+///     .console()
+///     .start()
+///     .await?;
+/// # compute.stop().await
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing is rented until `.start().await`"]
+pub struct Builder {
+    specs: Vec<Spec>,
+    nodes: Nodes,
+    image: Image,
+    worker: Worker,
+    timing: Timing,
+    queue: usize,
+    console: bool,
+    signals: bool,
+}
+
+/// Default of how many calls wait in a pool's queue before more have to wait outside it. Enough that a
+/// thousand nodes do not run dry while one caller wakes up.
+const QUEUE: usize = 4096;
+
+/// How many events are kept for a slow reader: what a pool of a thousand nodes says while it starts.
+const EVENTS: usize = 8192;
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            specs: Vec::new(),
+            nodes: Nodes::default(),
+            image: Image::default(),
+            worker: Worker::default(),
+            timing: Timing::default(),
+            queue: QUEUE,
+            console: false,
+            signals: true,
+        }
+    }
+}
+
+impl Builder {
+    /// Adds a place where machines may be rented. The first that has them is used. Without any, it is
+    /// this computer: `Spec::on(Local::default())`.
+    pub fn spec(mut self, spec: Spec) -> Self {
+        self.specs.push(spec);
+        self
+    }
+
+    /// How many nodes. Default 1, at most [`Nodes::MOST`]. A spec's own number wins.
+    pub fn nodes(mut self, nodes: impl Into<Nodes>) -> Self {
+        self.nodes = nodes.into();
+        self
+    }
+
+    /// What every machine needs. Default nothing. A spec's own image wins.
+    pub fn image(mut self, image: Image) -> Self {
+        self.image = image;
+        self
+    }
+
+    /// What each node runs at once. Default one task, none waiting there.
+    pub fn worker(mut self, worker: Worker) -> Self {
+        self.worker = worker;
+        self
+    }
+
+    /// How long things may take; see [`Timing`] for the defaults.
+    pub fn timing(mut self, timing: Timing) -> Self {
+        self.timing = timing;
+        self
+    }
+
+    /// How many calls wait in the pool's queue; more wait in their futures. Default 4096, at least 1.
+    pub fn queue(mut self, calls: usize) -> Self {
+        self.queue = calls.max(1);
+        self
+    }
+
+    /// Prints one line on stderr for each event. Default off: a library prints nothing.
+    pub fn console(mut self) -> Self {
+        self.console = true;
+        self
+    }
+
+    /// Whether SIGINT and SIGTERM give every machine back before they end the program (a second one
+    /// ends it at once). Default yes. It is decided for the whole program by the first pool that says
+    /// yes.
+    pub fn signals(mut self, heed: bool) -> Self {
+        self.signals = heed;
+        self
+    }
+
+    /// Rents the machines, makes them ready, and returns when all of them take calls.
+    ///
+    /// Dropping the future gives back what it had rented, in the background.
+    ///
+    /// # Errors
+    /// When the program has not called `skyward::init()` (or has no `#[skyward::main]`), when it is
+    /// being ended by a signal, or when the machines cannot be had or made ready; then they are given
+    /// back first. The cause is found by
+    /// `error.downcast_ref::<`[`StartError`](crate::StartError)`>()`.
+    pub async fn start(self) -> Result<Compute, Error> {
+        if program::entry_arguments().is_none() {
+            return Err(Error::from(
+                "the program cannot become a worker; put #[skyward::main] on main, or call \
+                 skyward::init() as its first line",
+            ));
+        }
+        let engine = Engine::get()?;
+        if self.signals {
+            engine.heed_signals();
+        }
+        let (events, receiver) = broadcast::channel(EVENTS);
+        if self.console {
+            engine.handle().spawn(print(Events::new(receiver)));
+        }
+        let specs = if self.specs.is_empty() { vec![Spec::on(Local::default())] } else { self.specs };
+        let request = PoolRequest {
+            specs,
+            nodes: self.nodes,
+            image: self.image,
+            worker: self.worker,
+            timing: self.timing,
+            queue: self.queue,
+            events,
+            stop: CancellationToken::new(),
+        };
+        let (pool, keeper) = engine.keep(request).await?;
+        Ok(Compute::new(engine, pool, keeper))
+    }
+}
+
+/// Prints events, one line each, until the pool ends.
+#[expect(clippy::print_stderr, reason = "the program asked for it")]
+async fn print(mut events: Events) {
+    while let Some(event) = events.next().await {
+        eprintln!("{event}");
+    }
+}

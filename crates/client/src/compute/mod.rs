@@ -1,0 +1,199 @@
+//! The machines of one pool, as a program holds them.
+//!
+//! ```text
+//! Builder --start--> Compute --stop, or dropped, or the program ends--> nothing is left
+//! ```
+
+mod builder;
+mod events;
+mod node;
+
+use std::fmt;
+
+use skyward_runtime::model::{Leftover, PoolId, Rank};
+use skyward_runtime::pool::Pool;
+use skyward_runtime::tasks::Target;
+
+use crate::engine::{Ending, Engine, Keeper};
+use crate::error::Error;
+use crate::work::{Broadcast, Call, Dispatch, Gather, Results, Route, Spawned, Work, broadcast, gather};
+
+pub use builder::Builder;
+pub use events::Events;
+pub use node::Node;
+
+/// A pool: machines that were rented, and run what is sent to them until they are given back.
+///
+/// Give them back with [`stop`](Self::stop), which says whether that worked. Dropping gives them back
+/// too, best effort: it blocks the thread until they are gone or [`Timing::shutdown`](crate::Timing)
+/// has passed, and reports problems to `tracing` alone. Whatever happens to the program, each machine
+/// ends itself when its lease lapses.
+///
+/// Every operator has a method of the same meaning: `call >> &compute` is [`run`](Self::run),
+/// `call * &compute` is [`broadcast`](Self::broadcast).
+///
+/// ```no_run
+/// use skyward::prelude::*;
+///
+/// #[skyward::function]
+/// async fn train(epochs: u32) -> f64 {
+///     1.0 / f64::from(epochs)
+/// }
+///
+/// #[skyward::main]
+/// async fn main() -> skyward::Result<()> {
+///     let compute = Compute::builder().nodes(4).start().await?;
+///     let loss = (train(10) >> &compute).await?;
+///     println!("{loss}");
+///     compute.stop().await
+/// }
+/// ```
+pub struct Compute {
+    engine: &'static Engine,
+    pool: Pool,
+    keeper: Keeper,
+}
+
+/// Why [`Compute::stop`] failed: something may still exist. Found in its [`Error`] by
+/// `error.downcast_ref::<StopError>()`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopError {
+    /// The pool that was stopped.
+    pub pool: PoolId,
+    /// What could not be given back; empty when the time was up before it was known.
+    pub left: Vec<Leftover>,
+    words: String,
+}
+
+impl Compute {
+    /// Describes a pool to start.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) const fn new(engine: &'static Engine, pool: Pool, keeper: Keeper) -> Self {
+        Self { engine, pool, keeper }
+    }
+
+    /// Gives every machine back. Calls that are on their way end with
+    /// [`CallError::Stopped`](crate::CallError::Stopped).
+    ///
+    /// Dropping the future does not interrupt it: the thread blocks until it is done, as when a
+    /// `Compute` is dropped.
+    ///
+    /// # Errors
+    /// When something may still exist after [`Timing::shutdown`](crate::Timing) (120 s by default): a
+    /// [`StopError`] names it.
+    pub async fn stop(self) -> Result<(), Error> {
+        self.keeper.stop();
+        let ending = self.keeper.ended().await;
+        self.keeper.said(self.engine, &ending);
+        let left = match &*ending {
+            Ending::GaveBack(left) if left.is_empty() => return Ok(()),
+            Ending::GaveBack(left) => left.clone(),
+            Ending::OutOfTime(_) => Vec::new(),
+        };
+        let words = ending.words().join("; ");
+        Err(StopError { pool: self.id().clone(), left, words }.into())
+    }
+
+    /// The pool's id, which is part of the name or the tags of everything that is rented for it.
+    pub fn id(&self) -> &PoolId {
+        self.pool.id()
+    }
+
+    /// How many nodes the pool has.
+    pub fn nodes(&self) -> u32 {
+        self.pool.nodes()
+    }
+
+    /// Node 0, as a place to send work to.
+    pub fn head(&self) -> Node {
+        self.node(0)
+    }
+
+    /// One node by its rank, from 0, as a place to send work to. What is sent to a rank that the pool
+    /// does not have fails with [`CallError::NoSuchNode`](crate::CallError::NoSuchNode).
+    pub fn node(&self, rank: u32) -> Node {
+        Node::new(self.engine, self.pool.tasks().clone(), Rank(rank))
+    }
+
+    /// What happens in the pool from now on.
+    pub fn events(&self) -> Events {
+        Events::new(self.pool.events())
+    }
+
+    /// Sends work (a call, a group, a gather) to whichever nodes are free, like `work >> &compute`.
+    /// Nothing happens until the future is polled, and dropping it cancels.
+    pub fn run<W: Work>(&self, work: W) -> Dispatch<W> {
+        Dispatch::new(work, self.route())
+    }
+
+    /// Sends a call to every ready node, like `call * &compute`: the values in rank order, or the first
+    /// error, which cancels the rest.
+    pub fn broadcast<T, E>(&self, call: Call<T, E>) -> Dispatch<Broadcast<T, E>>
+    where
+        Broadcast<T, E>: Work,
+    {
+        self.run(broadcast(call))
+    }
+
+    /// Sends many calls, like `gather(calls) >> &compute`: the values in the calls' order, or the first
+    /// error, which cancels the rest.
+    pub fn gather<T, E>(&self, calls: impl IntoIterator<Item = Call<T, E>>) -> Dispatch<Gather<T, E>>
+    where
+        Gather<T, E>: Work,
+    {
+        self.run(gather(calls))
+    }
+
+    /// Calls a function for each item and sends the calls: the values in the items' order, or the first
+    /// error, which cancels the rest.
+    pub fn map<I: IntoIterator, T, E>(
+        &self,
+        function: impl FnMut(I::Item) -> Call<T, E>,
+        items: I,
+    ) -> Dispatch<Gather<T, E>>
+    where
+        Gather<T, E>: Work,
+    {
+        self.gather(items.into_iter().map(function))
+    }
+
+    /// Sends many calls and streams each result as it is there, or in the calls' order for
+    /// `gather(calls).ordered()`. An error is one item and does not stop the others; dropping the
+    /// stream cancels what is on its way.
+    pub fn stream<T: Send + 'static, E: Send + 'static>(&self, calls: Gather<T, E>) -> Results<T, E> {
+        calls.stream(self.route())
+    }
+
+    /// Starts work now, in the background. It goes on when the handle is dropped, until it is over or
+    /// the pool is stopped.
+    pub fn spawn<W: Work>(&self, work: W) -> Spawned<W> {
+        Spawned::start(self.run(work), self.engine.handle())
+    }
+
+    pub(crate) fn route(&self) -> Route {
+        Route::Pool { tasks: self.pool.tasks().clone(), target: Target::Any }
+    }
+}
+
+impl Drop for Compute {
+    fn drop(&mut self) {
+        self.keeper.stop_and_wait(self.engine);
+    }
+}
+
+impl fmt::Debug for Compute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Compute({}, {} nodes)", self.id(), self.nodes())
+    }
+}
+
+impl fmt::Display for StopError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "could not give back everything of pool {}: {}", self.pool, self.words)
+    }
+}
+
+impl std::error::Error for StopError {}

@@ -1,0 +1,177 @@
+//! Keeps one pool from before its first machine until after its last, on the engine, whatever becomes
+//! of those who asked for it.
+//!
+//! ```text
+//! starting --ready--> running --stop--> stopping --gave back, or out of time--> ended
+//! starting --failed--> ended
+//! starting --stop--> stopping
+//! ```
+
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use skyward_runtime::model::Leftover;
+use skyward_runtime::pool::{Pool, PoolRequest};
+use skyward_runtime::supervisor::StartError;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{Engine, THREAD_NAME};
+use crate::Error;
+
+/// A handle of one pool's life.
+#[derive(Clone, Debug)]
+pub(crate) struct Keeper {
+    stop: CancellationToken,
+    ended: watch::Receiver<Option<Arc<Ending>>>,
+    shutdown: Duration,
+}
+
+/// How a pool ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Everything was given back, but for these.
+    GaveBack(Vec<Leftover>),
+    /// It had not been confirmed when the time was up.
+    OutOfTime(Duration),
+}
+
+/// Cancels a start that nobody waits for any more.
+struct Asked(CancellationToken, bool);
+
+impl Engine {
+    /// Starts a pool.
+    ///
+    /// # Errors
+    /// What the supervisor says, or that everything is being given back already. Dropping the future
+    /// gives back what it had rented.
+    pub(crate) async fn keep(&'static self, request: PoolRequest) -> Result<(Pool, Keeper), Error> {
+        if self.signal.get().is_some() {
+            return Err(Error::from(ENDING));
+        }
+        let stop = request.stop.clone();
+        let (ended_sender, ended) = watch::channel(None);
+        let keeper = Keeper { stop: stop.clone(), ended, shutdown: request.timing.shutdown };
+        let (ready_sender, ready) = oneshot::channel();
+        let number = {
+            let mut pools = self.pools();
+            pools.next = pools.next.wrapping_add(1);
+            let number = pools.next;
+            pools.live.insert(number, keeper.clone());
+            number
+        };
+        self.handle().spawn(async move {
+            let ending = self.run(request, ready_sender).await;
+            {
+                let mut pools = self.pools();
+                pools.live.remove(&number);
+                pools.unsaid.extend(ending.words());
+            }
+            ended_sender.send_replace(Some(Arc::new(ending)));
+        });
+        let mut asked = Asked(stop, true);
+        let answer = ready.await;
+        asked.1 = false;
+        match answer {
+            Ok(Ok(pool)) => Ok((pool, keeper)),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(Error::from(ENDING)),
+        }
+    }
+
+    async fn run(&self, request: PoolRequest, ready: oneshot::Sender<Result<Pool, StartError>>) -> Ending {
+        let (stop, shutdown) = (request.stop.clone(), request.timing.shutdown);
+        let out_of_time = async {
+            stop.cancelled().await;
+            tokio::time::sleep(shutdown).await;
+        };
+        let life = async {
+            match self.supervisor().await.pool(request).await {
+                Ok(pool) => {
+                    // A caller who is gone cannot stop the pool, so it ends here.
+                    if ready.send(Ok(pool.clone())).is_ok() {
+                        stop.cancelled().await;
+                    }
+                    stop.cancel();
+                    pool.stop().await.left
+                }
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                    Vec::new()
+                }
+            }
+        };
+        tokio::select! {
+            left = life => Ending::GaveBack(left),
+            () = out_of_time => Ending::OutOfTime(shutdown),
+        }
+    }
+}
+
+impl Keeper {
+    /// Asks for everything to be given back.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until the pool is torn down or its time is up.
+    pub(crate) async fn ended(&self) -> Arc<Ending> {
+        let mut ended = self.ended.clone();
+        let ending = ended.wait_for(Option::is_some).await.ok().and_then(|it| it.clone());
+        // The sender outlives the wait unless its task was lost with the engine, at the process's end.
+        ending.unwrap_or_else(|| Arc::new(Ending::OutOfTime(Duration::ZERO)))
+    }
+
+    /// Gives everything back and blocks this thread until that is done or its time is up.
+    pub(crate) fn stop_and_wait(&self, engine: &Engine) {
+        self.stop();
+        if self.ended.borrow().is_some() {
+            return;
+        }
+        let (done, wait) = channel();
+        let keeper = self.clone();
+        engine.handle().spawn(async move {
+            keeper.ended().await;
+            let _ = done.send(());
+        });
+        // On one of the engine's own threads, what waits in that thread's queue has to go on elsewhere,
+        // or the teardown could wait behind the thread that waits for the teardown.
+        let block = || wait.recv_timeout(self.shutdown.saturating_add(MARGIN));
+        let own = std::thread::current().name().is_some_and(|it| it.starts_with(THREAD_NAME));
+        let _ = if own { tokio::task::block_in_place(block) } else { block() };
+    }
+
+    /// The caller has been told how the pool ended, so the end of `main` need not say it again.
+    pub(crate) fn said(&self, engine: &Engine, ending: &Ending) {
+        let said = ending.words();
+        engine.pools().unsaid.retain(|it| !said.contains(it));
+    }
+}
+
+const ENDING: &str = "the program is being ended, so no pool can start; run it again";
+
+/// How much later than the pool itself a thread gives up waiting: the pool's own deadline is the one
+/// that should be met first.
+const MARGIN: Duration = Duration::from_secs(1);
+
+impl Ending {
+    /// What is left, one line for each.
+    pub(crate) fn words(&self) -> Vec<String> {
+        match self {
+            Self::GaveBack(left) => left.iter().map(|it| format!("{it}; remove it by hand")).collect(),
+            Self::OutOfTime(after) => vec![format!(
+                "every machine within {after:?} for certain; their leases end them, but look at what your \
+                 provider lists"
+            )],
+        }
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if self.1 {
+            self.0.cancel();
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The part of Skyward that one process has once: a tokio runtime of its own, on which everything that
+//! keeps machines alive or gives them back runs, and the supervisor. A user's runtime that is dropped,
+//! or a main that blocks, cannot stop it; it ends with the process.
+
+mod keeper;
+mod place;
+mod signals;
+
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use skyward_runtime::supervisor::{self, Supervisor};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::OnceCell;
+
+pub(crate) use keeper::{Ending, Keeper};
+pub(crate) use place::InPlace;
+
+/// The runtime, the supervisor, and every pool that is not torn down yet.
+pub(crate) struct Engine {
+    runtime: Runtime,
+    supervisor: OnceCell<Supervisor>,
+    pools: Mutex<Pools>,
+    signals: OnceLock<()>,
+    signal: OnceLock<signals::Signal>,
+}
+
+#[derive(Default)]
+struct Pools {
+    next: u64,
+    live: BTreeMap<u64, Keeper>,
+    /// What could not be given back and nobody was told of.
+    unsaid: Vec<String>,
+}
+
+/// At least two threads, so that a task of the user's that computes without ever awaiting cannot stop
+/// the renewal of leases on a machine with one core.
+const FEWEST_THREADS: usize = 2;
+
+static ENGINE: OnceLock<Result<Engine, std::io::Error>> = OnceLock::new();
+
+impl Engine {
+    /// The engine of this process, started on first use.
+    pub(crate) fn get() -> Result<&'static Self, crate::Error> {
+        ENGINE.get_or_init(Self::start).as_ref().map_err(|it| {
+            crate::Error::from(it.to_string())
+                .context("the system gives Skyward no threads; raise its limit (`ulimit -u`)")
+        })
+    }
+
+    /// The engine, if there is one.
+    pub(crate) fn existing() -> Option<&'static Self> {
+        ENGINE.get().and_then(|it| it.as_ref().ok())
+    }
+
+    fn start() -> Result<Self, std::io::Error> {
+        let count = AtomicUsize::new(0);
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(cores.max(FEWEST_THREADS))
+            .thread_name_fn(move || format!("{THREAD_NAME}{}", count.fetch_add(1, Ordering::Relaxed)))
+            .enable_all()
+            .build()?;
+        Ok(Self {
+            runtime,
+            supervisor: OnceCell::new(),
+            pools: Mutex::default(),
+            signals: OnceLock::new(),
+            signal: OnceLock::new(),
+        })
+    }
+
+    /// Runs a future on this thread, and what it spawns on Skyward's own.
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
+    /// The runtime.
+    pub(crate) fn handle(&self) -> &tokio::runtime::Handle {
+        self.runtime.handle()
+    }
+
+    /// Has SIGINT and SIGTERM give everything back before the process ends. The first call counts.
+    pub(crate) fn heed_signals(&'static self) {
+        self.signals.get_or_init(|| {
+            if let Err(error) = signals::heed(self) {
+                tracing::warn!(%error, "SIGINT and SIGTERM are not heeded; leases end the machines");
+            }
+        });
+    }
+
+    /// Gives back the machines of all pools, and says on stderr what is left. Each pool has its own
+    /// deadline.
+    pub(crate) async fn give_everything_back(&self) {
+        loop {
+            let live: Vec<Keeper> = self.pools().live.values().cloned().collect();
+            if live.is_empty() {
+                break;
+            }
+            live.iter().for_each(Keeper::stop);
+            for keeper in &live {
+                keeper.ended().await;
+            }
+        }
+        let unsaid = std::mem::take(&mut self.pools().unsaid);
+        for left in unsaid {
+            say(&format!("could not give back {left}"));
+        }
+    }
+
+    /// What the end of `main` does: gives everything back, and ends the process here if a signal asked
+    /// for it, before `main` reports errors that the signal caused.
+    pub(crate) fn finish(&self) {
+        if !self.pools().live.is_empty() || !self.pools().unsaid.is_empty() {
+            self.block_on(self.give_everything_back());
+        }
+        if let Some(signal) = self.signal.get() {
+            std::process::exit(signal.exit_code());
+        }
+    }
+
+    async fn supervisor(&self) -> &Supervisor {
+        self.supervisor.get_or_init(supervisor::start).await
+    }
+
+    fn pools(&self) -> MutexGuard<'_, Pools> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engine")
+    }
+}
+
+/// How the names of Skyward's threads begin.
+const THREAD_NAME: &str = "skyward-";
+
+/// Says something about the end of the process, where there is nobody left to return it to.
+#[expect(
+    clippy::print_stderr,
+    reason = "the process ends, and machines that may cost money are its user's business"
+)]
+fn say(line: &str) {
+    eprintln!("skyward: {line}");
+}

@@ -1,0 +1,165 @@
+//! One function with its arguments, as a value.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use skyward_runtime::registry::Function;
+use skyward_runtime::tasks::{Order, Target, Undone};
+
+use super::route::Run;
+use super::{Dispatch, Route, sealed};
+use crate::codec::Decoding;
+use crate::error::CallError;
+use crate::{Group, Never};
+
+/// What a `#[skyward::function]` gives when it is called: the function with its arguments, already
+/// encoded. It is a value; nothing has run. Send it somewhere: `call >> &compute`, `call * &compute`,
+/// `call >> compute.node(2)`, or run it here with [`local`](Self::local).
+///
+/// Clones share the encoded arguments. A call whose arguments could not be encoded says so when it is
+/// run, as [`CallError::Unencodable`].
+#[must_use = "a call does nothing until it is sent: `call >> &compute`"]
+pub struct Call<T, E = Never> {
+    function: &'static Function,
+    arguments: Result<Bytes, String>,
+    timeout: Option<Duration>,
+    decoding: Decoding<T, E>,
+}
+
+/// Makes a call; what the expansion of `#[skyward::function]` ends in.
+pub fn call<T, E>(
+    function: &'static Function,
+    arguments: Result<Bytes, String>,
+    decoding: Decoding<T, E>,
+) -> Call<T, E> {
+    Call { function, arguments, timeout: None, decoding }
+}
+
+impl<T, E> Call<T, E> {
+    /// Gives up after this long, counted from when the call is sent, waiting in the queue included.
+    /// Without it a call may run for [`Timing::call`](crate::Timing::call) (300 s by default) from when
+    /// a node has it, however long it waits before.
+    pub fn timeout(mut self, after: Duration) -> Self {
+        self.timeout = Some(after);
+        self
+    }
+
+    /// The two calls as a group, like `self & other`.
+    pub fn and<T2, E2>(self, other: Call<T2, E2>) -> Group<(Self, Call<T2, E2>)> {
+        super::group((self, other))
+    }
+
+    /// The function's path, such as `my_crate::train`.
+    pub const fn name(&self) -> &'static str {
+        self.function.name
+    }
+
+    pub(super) fn order(self) -> Result<Order, CallError<E>> {
+        Ok(Order {
+            function: self.function,
+            arguments: self.arguments.map_err(CallError::Unencodable)?,
+            target: Target::Any,
+            timeout: self.timeout,
+        })
+    }
+
+    pub(super) const fn decoding(&self) -> Decoding<T, E> {
+        self.decoding
+    }
+}
+
+impl<T: Send + 'static, E: Send + 'static> Call<T, E> {
+    /// Runs the call in this process, encoded and decoded as if it had travelled, and with the same
+    /// outcomes. No machine and no pool is needed, so this is how a function is tested.
+    ///
+    /// An async function runs where the future is polled, a plain one on a thread of its own. Dropping
+    /// the future cancels an async function at its next await; a plain one goes on to its end.
+    ///
+    /// # Errors
+    /// As on a node; without a pool there is nothing to lose, stop or cancel. The panic hook of this
+    /// process prints panics, and [`Panic::place`](crate::Panic::place) is not known.
+    ///
+    /// ```
+    /// #[skyward::function]
+    /// async fn add(a: u32, b: u32) -> u32 {
+    ///     a + b
+    /// }
+    ///
+    /// #[skyward::main]
+    /// async fn main() -> skyward::Result<()> {
+    ///     assert_eq!(add(2, 3).local().await?, 5);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn local(self) -> Dispatch<Self> {
+        Dispatch::new(self, Route::Here)
+    }
+}
+
+impl<T: Send + 'static, E: Send + 'static> sealed::Start for Call<T, E> {
+    type Output = Result<T, CallError<E>>;
+    type Future = Decoded<T, E>;
+
+    fn start(self, route: &Route) -> Self::Future {
+        let decoding = self.decoding();
+        Decoded { run: self.order().map(|it| route.run(it)).map_err(Some), decoding }
+    }
+}
+
+/// A run whose outcome is decoded.
+pub struct Decoded<T, E> {
+    run: Result<Run, Option<CallError<E>>>,
+    decoding: Decoding<T, E>,
+}
+
+impl<T, E> Decoded<T, E> {
+    pub(super) const fn new(run: Run, decoding: Decoding<T, E>) -> Self {
+        Self { run: Ok(run), decoding }
+    }
+}
+
+/// No field is ever pinned.
+impl<T, E> Unpin for Decoded<T, E> {}
+
+impl<T, E> Future for Decoded<T, E> {
+    type Output = Result<T, CallError<E>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let decoding = self.decoding;
+        match &mut self.run {
+            Ok(run) => Pin::new(run).poll(context).map(|it| decode(it, decoding)),
+            Err(error) => error.take().map_or(Poll::Pending, |it| Poll::Ready(Err(it))),
+        }
+    }
+}
+
+/// The value of what came back.
+fn decode<T, E>(outcome: Result<Bytes, Undone>, decoding: Decoding<T, E>) -> Result<T, CallError<E>> {
+    match outcome {
+        Ok(bytes) => decoding.value(&bytes).map_err(CallError::Undecodable),
+        Err(undone) => Err(CallError::new(undone, decoding)),
+    }
+}
+
+impl<T, E> Clone for Call<T, E> {
+    fn clone(&self) -> Self {
+        Self {
+            function: self.function,
+            arguments: self.arguments.clone(),
+            timeout: self.timeout,
+            decoding: self.decoding,
+        }
+    }
+}
+
+impl<T, E> fmt::Debug for Call<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.arguments {
+            Ok(bytes) => write!(f, "Call({}, {} bytes)", self.function.name, bytes.len()),
+            Err(reason) => write!(f, "Call({}, unencodable: {reason})", self.function.name),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Many calls of one type, whose results belong together.
+
+use std::fmt;
+
+use super::call::Decoded;
+use super::window::{Collected, Window};
+use super::{Call, Dispatch, Results, Route, sealed};
+use crate::Never;
+use crate::error::CallError;
+
+/// Many calls as one value. Made by [`gather`].
+#[must_use = "a gather does nothing until it is sent: `gather(calls) >> &compute`"]
+pub struct Gather<T, E = Never> {
+    calls: Vec<Call<T, E>>,
+    ordered: bool,
+}
+
+/// Gathers calls: `gather(calls) >> &compute` gives all their values in order, and the first error
+/// cancels the rest; [`compute.stream(gather(calls))`](crate::Compute::stream) gives each result as it
+/// is there.
+///
+/// The calls are made at once, so they may borrow while they are made; sending them keeps a few
+/// thousand in flight, so a million calls cost their arguments and no more.
+///
+/// ```
+/// # use skyward::gather;
+/// #[skyward::function]
+/// async fn square(n: u64) -> u64 {
+///     n * n
+/// }
+///
+/// #[skyward::main]
+/// async fn main() -> skyward::Result<()> {
+///     let squares = gather((0..5).map(square)).local().await?;
+///     assert_eq!(squares, [0, 1, 4, 9, 16]);
+///     Ok(())
+/// }
+/// ```
+pub fn gather<T, E>(calls: impl IntoIterator<Item = Call<T, E>>) -> Gather<T, E> {
+    Gather { calls: calls.into_iter().collect(), ordered: false }
+}
+
+impl<T, E> Gather<T, E> {
+    /// Has a stream give results in the order of the calls instead of as they are there. A result
+    /// whose turn has not come takes one of the places of what is in flight.
+    pub fn ordered(mut self) -> Self {
+        self.ordered = true;
+        self
+    }
+
+    /// How many calls there are.
+    pub const fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Whether there are no calls.
+    pub const fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+}
+
+impl<T: Send + 'static, E: Send + 'static> Gather<T, E> {
+    /// Runs the calls in this process, as many at once as it has cores; see [`Call::local`].
+    pub fn local(self) -> Dispatch<Self> {
+        Dispatch::new(self, Route::Here)
+    }
+
+    /// Runs the calls in this process and streams the results, as
+    /// [`Compute::stream`](crate::Compute::stream) does on nodes.
+    pub fn local_stream(self) -> Results<T, E> {
+        self.stream(Route::Here)
+    }
+
+    pub(crate) fn stream(self, route: Route) -> Results<T, E> {
+        let (most, ordered) = (route.in_flight(), self.ordered);
+        Results::new(Window::new(Starts { calls: self.calls.into_iter(), route }, most, ordered))
+    }
+}
+
+impl<T: Send + 'static, E: Send + 'static> sealed::Start for Gather<T, E> {
+    type Output = Result<Vec<T>, CallError<E>>;
+    type Future = Collected<Starts<T, E>, T>;
+
+    fn start(self, route: &Route) -> Self::Future {
+        let (count, most) = (self.calls.len(), route.in_flight());
+        Collected::new(Starts { calls: self.calls.into_iter(), route: route.clone() }, count, most)
+    }
+}
+
+/// The calls, each started when its turn comes.
+pub struct Starts<T, E> {
+    calls: std::vec::IntoIter<Call<T, E>>,
+    route: Route,
+}
+
+impl<T: Send + 'static, E: Send + 'static> Iterator for Starts<T, E> {
+    type Item = Decoded<T, E>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.calls.next().map(|it| sealed::Start::start(it, &self.route))
+    }
+}
+
+impl<T, E> Clone for Gather<T, E> {
+    fn clone(&self) -> Self {
+        Self { calls: self.calls.clone(), ordered: self.ordered }
+    }
+}
+
+impl<T, E> fmt::Debug for Gather<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Gather({} calls)", self.calls.len())
+    }
+}

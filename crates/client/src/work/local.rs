@@ -1,0 +1,54 @@
+//! Runs a call in this process: through the same registry entry, encoding and outcomes as on a worker.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use skyward_runtime::model::Panic;
+use skyward_runtime::registry::{Answer, Body};
+use skyward_runtime::tasks::{Lost, Order, Undone};
+
+use crate::engine::Engine;
+
+/// Runs one order here. An async function runs where this future is polled; a plain one on a thread
+/// that may block, which goes on to its end when the future is dropped.
+pub(super) async fn run(order: Order) -> Result<Bytes, Undone> {
+    let engine =
+        Engine::get().map_err(|it| Undone::Lost(Lost { rank: None, reason: it.to_string(), attempts: 0 }))?;
+    let arguments = order.arguments;
+    let run = async {
+        match order.function.body {
+            Body::Async(start) => {
+                let body = start(arguments).map_err(Undone::Undecodable)?;
+                AssertUnwindSafe(body).catch_unwind().await.map_err(|it| panicked(&*it))
+            }
+            Body::Blocking(start) => match engine.handle().spawn_blocking(move || start(arguments)).await {
+                Ok(answer) => answer.map_err(Undone::Undecodable),
+                Err(error) => Err(match error.try_into_panic() {
+                    Ok(payload) => panicked(&*payload),
+                    Err(_) => Undone::Cancelled,
+                }),
+            },
+        }
+    };
+    let answer = match order.timeout {
+        Some(after) => tokio::time::timeout(after, run).await.map_err(|_| Undone::TimedOut { after })??,
+        None => run.await?,
+    };
+    match answer {
+        Answer::Returned(value) => Ok(value),
+        Answer::Failed(error) => Err(Undone::Failed(error)),
+        Answer::Unencodable(reason) => Err(Undone::Unencodable(reason)),
+    }
+}
+
+/// What a panic's payload says. Its place is known to the panic hook alone, which prints it.
+fn panicked(payload: &(dyn Any + Send)) -> Undone {
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(|it| (*it).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned());
+    let message = text.unwrap_or_else(|| "the panic's message is not text".to_owned());
+    Undone::Panicked(Panic { message, place: None })
+}

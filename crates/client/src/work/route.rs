@@ -1,0 +1,80 @@
+//! Where work runs: on the nodes of a pool, or in this process.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use skyward_runtime::model::Rank;
+use skyward_runtime::tasks::{Order, Running, Target, Tasks, Undone};
+
+use super::local;
+
+/// Where work runs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Route {
+    /// On a pool.
+    Pool {
+        /// Its queue.
+        tasks: Tasks,
+        /// Which of its nodes.
+        target: Target,
+    },
+    /// In this process, as a worker would run it.
+    Here,
+}
+
+/// The most calls of one gather that are in flight at once. A pool's queue bounds what it accepts by
+/// itself, so this bounds the memory of what waits in front of it: fewer would starve a pool of a
+/// thousand nodes, more would only wait longer.
+const IN_FLIGHT: usize = 4096;
+
+impl Route {
+    /// Runs one order. Nothing happens until the future is polled; dropping it cancels.
+    pub(super) fn run(&self, mut order: Order) -> Run {
+        match self {
+            Self::Pool { tasks, target } => {
+                order.target = *target;
+                Run::Pool(tasks.run(order))
+            }
+            Self::Here => Run::Here(Box::pin(local::run(order))),
+        }
+    }
+
+    /// Runs one order on every ready node; the runs come in rank order. This process counts as a pool
+    /// of one.
+    pub(super) async fn run_everywhere(self, order: Order) -> Result<Vec<(Rank, Run)>, Undone> {
+        match &self {
+            Self::Pool { tasks, .. } => {
+                let runs = tasks.broadcast(order).await?;
+                Ok(runs.into_iter().map(|(rank, it)| (rank, Run::Pool(it))).collect())
+            }
+            Self::Here => Ok(vec![(Rank(0), self.run(order))]),
+        }
+    }
+
+    /// How many calls of a gather may be in flight.
+    pub(super) fn in_flight(&self) -> usize {
+        match self {
+            Self::Pool { .. } => IN_FLIGHT,
+            Self::Here => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        }
+    }
+}
+
+/// One order on its way.
+pub(super) enum Run {
+    Pool(Running),
+    Here(BoxFuture<'static, Result<Bytes, Undone>>),
+}
+
+impl Future for Run {
+    type Output = Result<Bytes, Undone>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Pool(run) => Pin::new(run).poll(context),
+            Self::Here(run) => run.as_mut().poll(context),
+        }
+    }
+}
