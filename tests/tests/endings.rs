@@ -113,7 +113,7 @@ fn ctrl_c_gives_everything_back_and_says_so() {
     victim.signal(Signal::INT);
     let (code, said, ground) = victim.end();
     assert_eq!(code, Some(130), "{said}");
-    assert!(said.to_lowercase().contains("giving everything back"), "{said}");
+    assert!(said.to_lowercase().contains("giving every machine back"), "{said}");
     assert_eq!(ground.left(), Vec::<String>::new());
 }
 
@@ -123,7 +123,7 @@ fn sigterm_gives_everything_back_and_says_so() {
     victim.signal(Signal::TERM);
     let (code, said, ground) = victim.end();
     assert_eq!(code, Some(143), "{said}");
-    assert!(said.to_lowercase().contains("giving everything back"), "{said}");
+    assert!(said.to_lowercase().contains("giving every machine back"), "{said}");
     assert_eq!(ground.left(), Vec::<String>::new());
 }
 

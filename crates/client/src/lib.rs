@@ -141,8 +141,8 @@ pub use skyward_runtime::backoff::Backoff;
 pub use skyward_runtime::model::{
     Event, EventKind, Image, Leftover, NodePhase, Nodes, Panic, PipIndex, PoolId, PoolPhase, Rank,
 };
-pub use skyward_runtime::pool::{Spec, Worker};
-pub use skyward_runtime::supervisor::StartError;
+pub use skyward_runtime::pool::{Spec, StartError, Worker};
+pub use skyward_runtime::program::{InstanceInfo, instance_info};
 pub use skyward_runtime::tasks::Lost;
 pub use skyward_runtime::timing::Timing;
 pub use work::{

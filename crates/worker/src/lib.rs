@@ -36,12 +36,12 @@ pub fn main() -> ! {
     let _ = rustix::process::setsid();
     log();
     panics::record();
-    let failed = match start::read(&mut std::io::stdin().lock()) {
+    let failed = match WorkerStart::read(std::io::stdin().lock()) {
         Ok(start) => run(start),
-        Err(error) => error,
+        Err(error) => StartError::Input(error),
     };
     tracing::error!(error = %failed, "the worker cannot start");
-    let _ = start::answer(&WorkerUp::Failed(failed.to_string()));
+    let _ = WorkerUp::Failed(failed.to_string()).write(std::io::stdout().lock());
     exit(1)
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skyward_runtime::link::{Arrival, LinkError, Listener, Refusal};
-use skyward_runtime::program::{WorkerStart, WorkerUp};
+use skyward_runtime::program::{InstanceInfo, WorkerStart, WorkerUp};
 use skyward_runtime::registry::Registry;
 use skyward_runtime::timing::Timing;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -47,7 +47,9 @@ async fn begin(start: WorkerStart) -> Result<(Arc<Worker>, Arc<Listener>, Signal
     let (slots, seat) = (Slots::new(start.slots), Seat::new(start.epoch));
     let worker = Arc::new(Worker { start, registry, slots, lease, seat });
     control::start(Arc::clone(&worker)).await.map_err(|it| runtime(&it))?;
-    start::answer(&WorkerUp::Listening { port: listener.port(), pid: std::process::id() })?;
+    InstanceInfo::declare(worker.start.pool.clone(), worker.start.rank, worker.start.incarnation.clone());
+    let up = WorkerUp::Listening { port: listener.port(), pid: std::process::id() };
+    up.write(std::io::stdout().lock()).map_err(StartError::Output)?;
     if let Err(error) = start::detach() {
         tracing::warn!(%error, "the worker cannot let go of its standard streams");
     }

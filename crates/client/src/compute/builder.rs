@@ -1,12 +1,11 @@
 //! Describes a pool, and starts it.
 
 use skyward_providers::local::Local;
-use skyward_runtime::model::{Image, Nodes};
+use skyward_runtime::events::Events as Facts;
+use skyward_runtime::model::{Image, Nodes, PoolId};
 use skyward_runtime::pool::{PoolRequest, Spec, Worker};
-use skyward_runtime::program;
+use skyward_runtime::{program, random};
 use skyward_runtime::timing::Timing;
-use tokio::sync::broadcast;
-use tokio_util::sync::CancellationToken;
 
 use super::{Compute, Events};
 use crate::engine::Engine;
@@ -21,7 +20,7 @@ use crate::error::Error;
 ///     .spec(Spec::on(Local::default()))
 ///     .nodes(4)
 ///     .image(Image::new().env("RUST_LOG", "info"))
-///     .worker(Worker { concurrency: 2, ..Worker::default() })
+///     .worker(Worker { concurrency: 2 })
 ///     .console()
 ///     .start()
 ///     .await?;
@@ -45,8 +44,12 @@ pub struct Builder {
 /// thousand nodes do not run dry while one caller wakes up.
 const QUEUE: usize = 4096;
 
-/// How many events are kept for a slow reader: what a pool of a thousand nodes says while it starts.
-const EVENTS: usize = 8192;
+/// How often a call is tried again when the infrastructure under it fails.
+const RETRIES: u32 = 3;
+
+/// How long a pool's id is, at five bits a letter: short enough to be read, and one in a million
+/// million pools has another's.
+const ID_LETTERS: usize = 8;
 
 impl Default for Builder {
     fn default() -> Self {
@@ -83,7 +86,7 @@ impl Builder {
         self
     }
 
-    /// What each node runs at once. Default one task, none waiting there.
+    /// What each node runs at once. Default one task.
     pub fn worker(mut self, worker: Worker) -> Self {
         self.worker = worker;
         self
@@ -135,9 +138,10 @@ impl Builder {
         if self.signals {
             engine.heed_signals();
         }
-        let (events, receiver) = broadcast::channel(EVENTS);
+        let id = random::text(ID_LETTERS).map_err(Error::from)?;
+        let events = Facts::new(PoolId::new(id));
         if self.console {
-            engine.handle().spawn(print(Events::new(receiver)));
+            engine.handle().spawn(print(Events::new(events.subscribe())));
         }
         let specs = if self.specs.is_empty() { vec![Spec::on(Local::default())] } else { self.specs };
         let request = PoolRequest {
@@ -147,11 +151,11 @@ impl Builder {
             worker: self.worker,
             timing: self.timing,
             queue: self.queue,
+            retries: RETRIES,
             events,
-            stop: CancellationToken::new(),
         };
-        let (pool, keeper) = engine.keep(request).await?;
-        Ok(Compute::new(engine, pool, keeper))
+        let (pool, nodes, keeper) = engine.keep(request).await?;
+        Ok(Compute::new(engine, pool, nodes, keeper))
     }
 }
 

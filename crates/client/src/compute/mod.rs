@@ -51,6 +51,7 @@ pub use node::Node;
 pub struct Compute {
     engine: &'static Engine,
     pool: Pool,
+    nodes: u32,
     keeper: Keeper,
 }
 
@@ -71,8 +72,8 @@ impl Compute {
         Builder::default()
     }
 
-    pub(crate) const fn new(engine: &'static Engine, pool: Pool, keeper: Keeper) -> Self {
-        Self { engine, pool, keeper }
+    pub(crate) const fn new(engine: &'static Engine, pool: Pool, nodes: u32, keeper: Keeper) -> Self {
+        Self { engine, pool, nodes, keeper }
     }
 
     /// Gives every machine back. Calls that are on their way end with
@@ -103,8 +104,8 @@ impl Compute {
     }
 
     /// How many nodes the pool has.
-    pub fn nodes(&self) -> u32 {
-        self.pool.nodes()
+    pub const fn nodes(&self) -> u32 {
+        self.nodes
     }
 
     /// Node 0, as a place to send work to.
@@ -174,7 +175,7 @@ impl Compute {
     }
 
     pub(crate) fn route(&self) -> Route {
-        Route::Pool { tasks: self.pool.tasks().clone(), target: Target::Any }
+        Route::Pool { tasks: self.pool.tasks().clone(), target: Target::Any, group: None }
     }
 }
 

@@ -44,6 +44,6 @@ impl Node {
     }
 
     pub(crate) fn route(&self) -> Route {
-        Route::Pool { tasks: self.tasks.clone(), target: Target::Rank(self.rank) }
+        Route::Pool { tasks: self.tasks.clone(), target: Target::Rank(self.rank), group: None }
     }
 }

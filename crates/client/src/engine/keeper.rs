@@ -12,8 +12,8 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use skyward_runtime::model::Leftover;
-use skyward_runtime::pool::{Pool, PoolRequest};
-use skyward_runtime::supervisor::StartError;
+use skyward_runtime::pool::{Pool, PoolRequest, StartError};
+use skyward_runtime::supervisor::Supervisor;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -46,11 +46,11 @@ impl Engine {
     /// # Errors
     /// What the supervisor says, or that everything is being given back already. Dropping the future
     /// gives back what it had rented.
-    pub(crate) async fn keep(&'static self, request: PoolRequest) -> Result<(Pool, Keeper), Error> {
+    pub(crate) async fn keep(&'static self, request: PoolRequest) -> Result<(Pool, u32, Keeper), Error> {
         if self.signal.get().is_some() {
             return Err(Error::from(ENDING));
         }
-        let stop = request.stop.clone();
+        let stop = CancellationToken::new();
         let (ended_sender, ended) = watch::channel(None);
         let keeper = Keeper { stop: stop.clone(), ended, shutdown: request.timing.shutdown };
         let (ready_sender, ready) = oneshot::channel();
@@ -61,8 +61,9 @@ impl Engine {
             pools.live.insert(number, keeper.clone());
             number
         };
+        let told = stop.clone();
         self.handle().spawn(async move {
-            let ending = self.run(request, ready_sender).await;
+            let ending = self.run(request, told, ready_sender).await;
             {
                 let mut pools = self.pools();
                 pools.live.remove(&number);
@@ -74,40 +75,65 @@ impl Engine {
         let answer = ready.await;
         asked.1 = false;
         match answer {
-            Ok(Ok(pool)) => Ok((pool, keeper)),
+            Ok(Ok((pool, nodes))) => Ok((pool, nodes, keeper)),
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(Error::from(ENDING)),
         }
     }
 
-    async fn run(&self, request: PoolRequest, ready: oneshot::Sender<Result<Pool, StartError>>) -> Ending {
-        let (stop, shutdown) = (request.stop.clone(), request.timing.shutdown);
+    async fn run(&self, request: PoolRequest, stop: CancellationToken, ready: Ready) -> Ending {
+        let shutdown = request.timing.shutdown;
         let out_of_time = async {
             stop.cancelled().await;
             tokio::time::sleep(shutdown).await;
         };
-        let life = async {
-            match self.supervisor().await.pool(request).await {
-                Ok(pool) => {
-                    // A caller who is gone cannot stop the pool, so it ends here.
-                    if ready.send(Ok(pool.clone())).is_ok() {
-                        stop.cancelled().await;
-                    }
-                    stop.cancel();
-                    pool.stop().await.left
-                }
-                Err(error) => {
-                    let _ = ready.send(Err(error));
-                    Vec::new()
-                }
-            }
-        };
         tokio::select! {
-            left = life => Ending::GaveBack(left),
+            left = self.live(request, &stop, ready) => Ending::GaveBack(left),
             () = out_of_time => Ending::OutOfTime(shutdown),
         }
     }
+
+    /// One pool's life; returns what could not be given back.
+    async fn live(&self, request: PoolRequest, stop: &CancellationToken, ready: Ready) -> Vec<Leftover> {
+        // Whoever asked may be gone; then nobody needs the answer.
+        let refuse = |ready: Ready, error| drop(ready.send(Err(error)));
+        let pool = match self.open(request).await {
+            Ok(pool) => pool,
+            Err(error) => {
+                refuse(ready, error);
+                return Vec::new();
+            }
+        };
+        let started = tokio::select! {
+            started = pool.started() => started,
+            () = stop.cancelled() => Err(StartError::Stopped),
+        };
+        match started {
+            Ok(nodes) => {
+                // A caller who is gone cannot stop the pool, so it ends here.
+                if ready.send(Ok((pool.clone(), nodes))).is_ok() {
+                    stop.cancelled().await;
+                }
+                stop.cancel();
+                pool.stop().await.left
+            }
+            Err(error) => {
+                let left = pool.stop().await.left;
+                refuse(ready, error);
+                left
+            }
+        }
+    }
+
+    async fn open(&self, request: PoolRequest) -> Result<Pool, StartError> {
+        let supervisor = self.supervisor.get_or_try_init(Supervisor::start).await;
+        let failed = |error| StartError::Internal(format!("failed to start the root actor: {error}"));
+        supervisor.map_err(failed)?.open(request).await
+    }
 }
+
+/// Where the answer to a start goes.
+type Ready = oneshot::Sender<Result<(Pool, u32), StartError>>;
 
 impl Keeper {
     /// Asks for everything to be given back.

@@ -11,7 +11,7 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use skyward_runtime::supervisor::{self, Supervisor};
+use skyward_runtime::supervisor::Supervisor;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::OnceCell;
 
@@ -119,10 +119,6 @@ impl Engine {
         if let Some(signal) = self.signal.get() {
             std::process::exit(signal.exit_code());
         }
-    }
-
-    async fn supervisor(&self) -> &Supervisor {
-        self.supervisor.get_or_init(supervisor::start).await
     }
 
     fn pools(&self) -> MutexGuard<'_, Pools> {

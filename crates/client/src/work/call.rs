@@ -62,6 +62,7 @@ impl<T, E> Call<T, E> {
             function: self.function,
             arguments: self.arguments.map_err(CallError::Unencodable)?,
             target: Target::Any,
+            group: None,
             timeout: self.timeout,
         })
     }

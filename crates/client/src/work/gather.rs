@@ -73,7 +73,7 @@ impl<T: Send + 'static, E: Send + 'static> Gather<T, E> {
 
     pub(crate) fn stream(self, route: Route) -> Results<T, E> {
         let (most, ordered) = (route.in_flight(), self.ordered);
-        Results::new(Window::new(Starts { calls: self.calls.into_iter(), route }, most, ordered))
+        Results::new(Window::new(Starts { calls: self.calls.into_iter(), route: route.as_one() }, most, ordered))
     }
 }
 
@@ -83,7 +83,7 @@ impl<T: Send + 'static, E: Send + 'static> sealed::Start for Gather<T, E> {
 
     fn start(self, route: &Route) -> Self::Future {
         let (count, most) = (self.calls.len(), route.in_flight());
-        Collected::new(Starts { calls: self.calls.into_iter(), route: route.clone() }, count, most)
+        Collected::new(Starts { calls: self.calls.into_iter(), route: route.as_one() }, count, most)
     }
 }
 

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use skyward_runtime::model::Rank;
-use skyward_runtime::tasks::{Order, Running, Target, Tasks, Undone};
+use skyward_runtime::tasks::{GroupId, Order, Running, Target, Tasks, Undone};
 
 use super::local;
 
@@ -19,6 +19,8 @@ pub enum Route {
         tasks: Tasks,
         /// Which of its nodes.
         target: Target,
+        /// What its calls take their turns as; `None`: each by itself.
+        group: Option<GroupId>,
     },
     /// In this process, as a worker would run it.
     Here,
@@ -33,11 +35,23 @@ impl Route {
     /// Runs one order. Nothing happens until the future is polled; dropping it cancels.
     pub(super) fn run(&self, mut order: Order) -> Run {
         match self {
-            Self::Pool { tasks, target } => {
+            Self::Pool { tasks, target, group } => {
                 order.target = *target;
+                order.group = *group;
                 Run::Pool(tasks.run(order))
             }
             Self::Here => Run::Here(Box::pin(local::run(order))),
+        }
+    }
+
+    /// The same way for calls that take their turns as one, so that a single call beside them does not
+    /// wait behind them all.
+    pub(super) fn as_one(&self) -> Self {
+        match self {
+            Self::Pool { tasks, target, .. } => {
+                Self::Pool { tasks: tasks.clone(), target: *target, group: Some(tasks.group()) }
+            }
+            Self::Here => Self::Here,
         }
     }
 

@@ -40,7 +40,6 @@ pub struct GroupId(pub u64);
 
 /// Why there is no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Undone {
     /// The function's own error, encoded.
     Failed(Bytes),
