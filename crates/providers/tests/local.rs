@@ -9,6 +9,8 @@
     clippy::indexing_slicing
 )]
 
+#[path = "local/bootstrap.rs"]
+mod bootstrap;
 #[path = "local/harness.rs"]
 mod harness;
 #[path = "local/life.rs"]
@@ -25,8 +27,12 @@ fn main() {
     if Role::current() == Role::Machine {
         machine_main();
     }
+    if Role::current() == Role::Worker {
+        bootstrap::worker_main();
+    }
     declare_entry(Vec::new());
     let mut tests = harness::Tests::default();
+    bootstrap::register(&mut tests);
     life::register(&mut tests);
     ssh::register(&mut tests);
     tests.run();
