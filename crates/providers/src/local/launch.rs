@@ -9,13 +9,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use skyward_runtime::model::{End, HostKey, InstanceId, InstanceState, SshEndpoint};
-use skyward_runtime::program::{self, Role};
+use skyward_runtime::program::{self, Role, decode_answer, encode_order};
 use skyward_runtime::provider::{ProviderError, ProviderErrorKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
-use super::config::{Door, LOG, MachineStart, MachineUp, frame, parse};
+use super::config::{Door, LOG, MachineStart, MachineUp};
 use super::place::{Plot, local};
 use super::process::Process;
 
@@ -53,11 +53,12 @@ impl Machine {
     pub(super) async fn start(plot: Plot, start: &MachineStart) -> Result<Self, ProviderError> {
         let failed = |error| local("failed to start a machine", &plot.directory, error);
         let log = File::open(plot.directory.join(LOG)).map_err(failed)?;
+        let order = encode_order(start).map_err(|error| failed(std::io::Error::other(error)))?;
         let mut child = command()?.stderr(plot.log).spawn().map_err(failed)?;
         let process = child.id().and_then(Process::of).unwrap_or(Process { pid: 0, start: 0 });
         if let Some(mut stdin) = child.stdin.take() {
             // A process that is over already is heard of by its silence.
-            let _ = stdin.write_all(&frame(start).map_err(failed)?).await;
+            let _ = stdin.write_all(&order).await;
         }
         let answer = child.stdout.take().map(|stdout| Answer { stdout, bytes: Vec::new() });
         Ok(Self {
@@ -135,7 +136,7 @@ impl Answer {
     /// Waits for all of it; what came is kept when the wait is dropped.
     async fn whole(&mut self) -> std::io::Result<MachineUp> {
         loop {
-            if let Some(up) = parse(&self.bytes)? {
+            if let Some(up) = decode_answer(&self.bytes).map_err(std::io::Error::other)? {
                 return Ok(up);
             }
             if self.stdout.read_buf(&mut self.bytes).await? == 0 {

@@ -29,7 +29,7 @@ impl Steps {
     pub(super) async fn bootstrap(&self, session: &Session) -> Result<(), String> {
         let tell = |progress: Progress| self.kit.events.emit(told(self.rank, progress));
         let kit = &self.kit;
-        bootstrap::run(session, &kit.plan, &kit.includes, kit.timing.bootstrap, &tell)
+        bootstrap::run(session, &kit.plan, &kit.includes, kit.timing.upload + kit.timing.bootstrap, &tell)
             .await
             .map_err(|error| format!("failed to bootstrap: {error}"))
     }

@@ -18,12 +18,13 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use rustix::process::{Signal, setsid};
+use skyward_runtime::program::{read_order, write_answer};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
-use super::config::{Door, MachineStart, MachineUp, Record, read_frame, write_frame};
+use super::config::{Door, MachineStart, MachineUp, Record};
 use super::place::{clear, remove_empty};
 use super::process::Process;
 use reaper::Reaper;
@@ -39,7 +40,7 @@ pub fn main() -> ! {
             log(format_args!("{error}"));
             let reason = format!("the local machine could not start: {error}");
             // Nobody may be listening any more; the log has it.
-            let _ = write_frame(&mut io::stdout(), &MachineUp::Failed(reason));
+            let _ = write_answer(&MachineUp::Failed(reason), io::stdout());
             1
         }
     };
@@ -47,7 +48,7 @@ pub fn main() -> ! {
 }
 
 fn live() -> io::Result<()> {
-    let start: MachineStart = read_frame(&mut io::stdin())?;
+    let start: MachineStart = read_order(io::stdin()).map_err(io::Error::other)?;
     adopt()?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let reaper = Reaper::new();
@@ -86,7 +87,7 @@ async fn up(start: &MachineStart, reaper: &Reaper) -> io::Result<()> {
     Record { process, door: Some(door.clone()) }.write(&start.directory)?;
     let serve = server::Server::new(start, key, reaper.clone())?;
     // A provider that is gone does not read the answer; the lease ends the machine then.
-    let _ = write_frame(&mut io::stdout(), &MachineUp::Listening(door));
+    let _ = write_answer(&MachineUp::Listening(door), io::stdout());
     detach()?;
     tokio::try_join!(serve.run(listener), reaper.run())?;
     Ok(())
