@@ -83,14 +83,16 @@ fn processes() -> Vec<u32> {
     entries.filter_map(|it| it.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// A process of a machine has the machine's directory as its home, or was started from there.
+/// A process on a machine has the machine's directory as its home, or is in it; the machine itself logs
+/// there.
 fn lives_in(process: u32, directory: &Path) -> bool {
     if process == std::process::id() {
         return false;
     }
     let home = format!("HOME={}/", directory.display());
-    let at = std::fs::read_link(format!("/proc/{process}/cwd"));
-    environment(process).contains(&home) || at.is_ok_and(|it| it.starts_with(directory))
+    let at = |what| std::fs::read_link(format!("/proc/{process}/{what}"));
+    environment(process).contains(&home)
+        || ["cwd", "fd/2"].into_iter().filter_map(|it| at(it).ok()).any(|it| it.starts_with(directory))
 }
 
 fn environment(process: u32) -> String {
