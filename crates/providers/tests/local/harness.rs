@@ -28,7 +28,15 @@ impl Tests {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let has = |flag: &str| arguments.iter().any(|it| it == flag);
         let exact = has("--exact");
-        let wanted: Vec<&String> = arguments.iter().filter(|it| !it.starts_with('-')).collect();
+        let mut wanted: Vec<&String> = Vec::new();
+        let mut each = arguments.iter();
+        while let Some(argument) = each.next() {
+            match argument.as_str() {
+                "--format" | "--color" | "--test-threads" | "--skip" => drop(each.next()),
+                flag if flag.starts_with('-') => {}
+                _ => wanted.push(argument),
+            }
+        }
         let picked = |name: &str| {
             wanted.is_empty()
                 || wanted.iter().any(|it| if exact { *it == name } else { name.contains(it.as_str()) })

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use skyward_runtime::model::HostKey;
 use skyward_runtime::ssh::{Blob, ClientKey, Piece, Session, SshError};
 use skyward_runtime::timing::Timing;
@@ -26,6 +27,8 @@ pub(crate) fn register(tests: &mut Tests) {
     tests.add("many_commands_at_once_do_not_mix", many);
     tests.add("an_upload_arrives_and_is_skipped_the_second_time", uploads);
     tests.add("a_damaged_upload_leaves_nothing", damaged);
+    tests.add("a_packed_upload_is_unpacked_and_verified", packed);
+    tests.add("a_full_disk_is_said_and_leaves_nothing", full);
     tests.add("an_upload_that_cannot_be_written_says_why", unwritable);
     tests.add("fifteen_megabytes_arrive_quickly", quickly);
     tests.add("a_forward_reaches_loopback_and_nothing_else", forwards);
@@ -163,6 +166,37 @@ async fn uploads() {
     }
     assert_eq!(run(&session, &format!("\"$HOME/.skyward/it's/{}\"", blob.hash)).await, "it runs\n");
     assert_eq!(run(&session, "ls \".skyward/it's\"").await, format!("{}\n", blob.hash));
+    stage.finish().await;
+}
+
+async fn packed() {
+    let stage = Stage::new();
+    let machine = stage.machine().await;
+    let session = stage.session(&machine).await;
+    run(&session, "printf 'what was packed' | gzip -c > packed").await;
+    let packed = std::fs::read(machine.directory.join("packed")).unwrap();
+    let whole = Blob { bytes: packed.clone().into(), gzip: true, ..blob(b"what was packed".to_vec()) };
+    session.upload(&whole, "d/whole", Duration::from_secs(10)).await.unwrap();
+    assert_eq!(run(&session, "cat d/whole").await, "what was packed");
+    let cut = Blob { bytes: Bytes::from(packed).slice(..20), ..whole };
+    let error = session.upload(&cut, "d/cut", Duration::from_secs(10)).await.unwrap_err();
+    assert!(matches!(error, SshError::UploadDamaged { .. }), "{error}");
+    stage.finish().await;
+}
+
+async fn full() {
+    let stage = Stage::new();
+    let machine = stage.machine().await;
+    let session = stage.session(&machine).await;
+    // A limit on the size of files is the full disk that everybody can have.
+    let limit = Rlimit { current: Some(100_000), maximum: Some(100_000) };
+    let pid = Pid::from_raw(machine.pid.cast_signed());
+    prlimit(pid, Resource::Fsize, limit).unwrap();
+    let error =
+        session.upload(&blob(noise(20_000_000)), "d/file", Duration::from_secs(10)).await.unwrap_err();
+    assert!(matches!(error, SshError::UploadWrite { .. }) && !error.retry(), "{error}");
+    assert!(error.to_string().contains("Available"), "the free space is not in: {error}");
+    assert_eq!(run(&session, "ls -A d").await, "");
     stage.finish().await;
 }
 

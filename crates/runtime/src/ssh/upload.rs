@@ -82,6 +82,9 @@ impl Said {
     }
 }
 
+/// The hash is taken while the bytes arrive, because it takes about as long as they do; what a full
+/// disk cut off is found by `tee` and by the size.
+///
 /// One line without exclamation marks, so that any login shell hands it on to `sh` as it is.
 fn command(blob: &Blob, to: &str) -> String {
     let unpack = if blob.gzip { "gzip -dc" } else { "cat" };
@@ -93,11 +96,13 @@ fn command(blob: &Blob, to: &str) -> String {
          mkdir -p -- \"$(dirname -- \"$to\")\" || exit {WRITE}; \
          tmp=\"$to.$$.part\"; trap 'rm -f -- \"$tmp\"' EXIT; trap 'exit {WRITE}' HUP INT TERM; \
          echo {SEND}; \
-         {unpack} > \"$tmp\" || {{ df -Pk . >&2; exit {WRITE}; }}; \
-         if command -v sha256sum > /dev/null 2>&1; then got=$(sha256sum < \"$tmp\"); \
-         elif command -v shasum > /dev/null 2>&1; then got=$(shasum -a 256 < \"$tmp\"); else got=; fi; \
-         got=${{got%% *}}; \
-         test -z \"$got\" || test \"$got\" = \"$hash\" || \
+         sum=; if command -v sha256sum > /dev/null 2>&1; then sum=sha256sum; \
+         elif command -v shasum > /dev/null 2>&1; then sum='shasum -a 256'; fi; \
+         if test -n \"$sum\"; then \
+         got=$({unpack} | {{ tee -- \"$tmp\" || rm -f -- \"$tmp\"; }} | $sum); got=${{got%% *}}; \
+         else {unpack} > \"$tmp\" || rm -f -- \"$tmp\"; got=$hash; fi; \
+         test -f \"$tmp\" || {{ df -Pk . >&2; exit {WRITE}; }}; \
+         test \"$got\" = \"$hash\" || \
          {{ echo \"its sha256 is $got and must be $hash\" >&2; exit {DAMAGED}; }}; \
          test \"$size\" = - || test \"$(wc -c < \"$tmp\")\" -eq \"$size\" || \
          {{ echo \"its size must be $size\" >&2; exit {DAMAGED}; }}; \

@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::pin::pin;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use russh::server::{Handle, Msg};
@@ -19,6 +20,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use super::super::config::MARK;
+use super::brake::Load;
 use super::pump::{Stream, inward, outward};
 use super::reaper::Reaper;
 
@@ -52,7 +54,7 @@ impl Exec {
 
     /// Serves the command's streams until it is over, or the client hangs up. A client that hangs up
     /// does not end the command.
-    pub(super) async fn serve(self, channel: Channel<Msg>, session: Handle) {
+    pub(super) async fn serve(self, channel: Channel<Msg>, session: Handle, load: Arc<Load>) {
         let id = channel.id();
         let (reader, writer) = channel.split();
         let (eof, _) = oneshot::channel();
@@ -67,8 +69,8 @@ impl Exec {
         };
         let outputs = async {
             tokio::join!(
-                outward(self.stdout, &writer, Stream::Stdout, quiet),
-                outward(self.stderr, &writer, Stream::Stderr, quiet),
+                outward(self.stdout, &writer, Stream::Stdout, &load, quiet),
+                outward(self.stderr, &writer, Stream::Stderr, &load, quiet),
             );
         };
         let end = async {
@@ -102,7 +104,7 @@ impl Exec {
             }
         };
         tokio::select! {
-            () = inward(reader, self.stdin, eof) => {}
+            () = inward(reader, self.stdin, eof, &load) => {}
             () = finish => {}
         }
         let _ = writer.close().await;

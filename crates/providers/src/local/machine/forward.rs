@@ -2,6 +2,7 @@
 //! nothing else, so that a machine is not a way around anybody's firewall.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use russh::server::{ChannelOpenHandle, Msg};
@@ -10,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::brake::Load;
 use super::pump::{Stream, inward, outward};
 
 /// Where a client may connect to, if that is allowed.
@@ -22,7 +24,12 @@ pub(super) fn target(host: &str, port: u32) -> Option<SocketAddr> {
 }
 
 /// Connects, tells the client, and moves bytes until both sides are done or one is gone.
-pub(super) async fn forward(target: SocketAddr, channel: Channel<Msg>, reply: ChannelOpenHandle) {
+pub(super) async fn forward(
+    target: SocketAddr,
+    channel: Channel<Msg>,
+    reply: ChannelOpenHandle,
+    load: Arc<Load>,
+) {
     let Ok(Ok(stream)) = timeout(CONNECT, TcpStream::connect(target)).await else {
         reply.reject(ChannelOpenFailure::ConnectFailed).await;
         return;
@@ -34,13 +41,13 @@ pub(super) async fn forward(target: SocketAddr, channel: Channel<Msg>, reply: Ch
     let (source, sink) = stream.into_split();
     let (eof, client_done) = oneshot::channel();
     let finish = async {
-        outward(source, &writer, Stream::Stdout, std::future::pending).await;
+        outward(source, &writer, Stream::Stdout, &load, std::future::pending).await;
         let _ = writer.eof().await;
         // Both are done when the client is as well; an error means that it is gone.
         let _ = client_done.await;
     };
     tokio::select! {
-        () = inward(reader, sink, eof) => {}
+        () = inward(reader, sink, eof, &load) => {}
         () = finish => {}
     }
     let _ = writer.close().await;

@@ -6,6 +6,7 @@
 //! any --SIGTERM | lease lapsed | die_after--> everything below killed, directory removed, exit
 //! ```
 
+mod brake;
 mod exec;
 mod forward;
 mod guard;

@@ -5,12 +5,15 @@ use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot;
 
+use super::brake::Load;
+
 /// Moves what the client sends into `sink` and closes that at the client's end of file, which `eof`
 /// hears of. Returns when the client closed the channel.
 pub(super) async fn inward<W: AsyncWrite + Unpin>(
     mut reader: ChannelReadHalf,
     sink: W,
     eof: oneshot::Sender<()>,
+    load: &Load,
 ) {
     let mut sink = Some(sink);
     let mut eof = Some(eof);
@@ -23,6 +26,7 @@ pub(super) async fn inward<W: AsyncWrite + Unpin>(
                 {
                     sink = None;
                 }
+                load.taken(data.len());
             }
             ChannelMsg::Eof => {
                 if let Some(mut open) = sink.take() {
@@ -44,6 +48,7 @@ pub(super) async fn outward<R: AsyncRead + Unpin, Q: Future<Output = ()>>(
     mut source: R,
     writer: &ChannelWriteHalf<Msg>,
     stream: Stream,
+    load: &Load,
     quiet: impl Fn() -> Q,
 ) {
     let mut first = true;
@@ -58,8 +63,8 @@ pub(super) async fn outward<R: AsyncRead + Unpin, Q: Future<Output = ()>>(
             return;
         }
         let sent = match stream {
-            Stream::Stdout => writer.data_bytes(bytes).await,
-            Stream::Stderr => writer.extended_data_bytes(1, bytes).await,
+            Stream::Stdout => load.send(writer.data_bytes(bytes)).await,
+            Stream::Stderr => load.send(writer.extended_data_bytes(1, bytes)).await,
         };
         if sent.is_err() {
             return;

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::super::config::MachineStart;
+use super::brake::{Brake, Braked, Loads};
 use super::exec::Exec;
 use super::forward::{forward, target};
 use super::log;
@@ -75,15 +76,19 @@ impl Server {
     }
 
     fn serve(&self, stream: TcpStream) {
+        let brake = Arc::new(Brake::default());
+        let stream_brake = Arc::clone(&brake);
         let client = Client {
             authorized: self.authorized.clone(),
             directory: self.directory.clone(),
             reaper: self.reaper.clone(),
             channels: BTreeMap::new(),
+            loads: Loads::new(brake),
         };
         let config = Arc::clone(&self.config);
         tokio::spawn(async move {
             let _ = stream.set_nodelay(true);
+            let stream = Braked::new(stream, stream_brake);
             // A stranger that says nothing is not waited for.
             let Ok(Ok(session)) = timeout(GREETING, run_stream(config, stream, client)).await else { return };
             let _ = session.await;
@@ -98,6 +103,7 @@ struct Client {
     reaper: Reaper,
     /// Channels on which no command runs yet.
     channels: BTreeMap<ChannelId, Channel<Msg>>,
+    loads: Loads,
 }
 
 impl Client {
@@ -144,7 +150,8 @@ impl Handler for Client {
     ) -> Result<(), Self::Error> {
         match target(host, port) {
             Some(target) => {
-                tokio::spawn(forward(target, channel, reply));
+                let load = self.loads.channel(channel.id());
+                tokio::spawn(forward(target, channel, reply, load));
             }
             None => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
         }
@@ -153,6 +160,12 @@ impl Handler for Client {
 
     async fn channel_close(&mut self, id: ChannelId, _: &mut Session) -> Result<(), Self::Error> {
         self.channels.remove(&id);
+        self.loads.closed(id);
+        Ok(())
+    }
+
+    async fn data(&mut self, id: ChannelId, data: &[u8], _: &mut Session) -> Result<(), Self::Error> {
+        self.loads.arrived(id, data.len());
         Ok(())
     }
 
@@ -165,7 +178,8 @@ impl Handler for Client {
         let Some(channel) = self.channels.remove(&id) else { return session.channel_failure(id) };
         match Exec::start(command, &self.directory, &self.reaper) {
             Ok(exec) => {
-                tokio::spawn(exec.serve(channel, session.handle()));
+                let load = self.loads.channel(id);
+                tokio::spawn(exec.serve(channel, session.handle(), load));
                 session.channel_success(id)
             }
             Err(error) => {
@@ -219,9 +233,11 @@ const WINDOW: u32 = 8 * 1024 * 1024;
 /// The largest packet to be sent to us, in bytes: the largest that the library allows.
 const PACKET: u32 = 65_535;
 
-/// How many messages of one channel may wait for their process, and how many of all processes for the
-/// client. With more, the connection waits.
-const BUFFERED: usize = 256;
+/// How many messages of one channel may wait for their process. So many that it is never reached: the
+/// library would stop the whole connection, output included. The brake is what bounds them.
+const BUFFERED: usize = 1 << 24;
+
+/// How many messages of all processes may wait for the client.
 const EVENTS: usize = 32;
 
 /// How often a silent client is asked whether it is there.
