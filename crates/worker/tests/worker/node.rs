@@ -40,6 +40,7 @@ pub(crate) struct Node {
     pub(crate) worker: Child,
     pub(crate) machine: Child,
     pub(crate) worker_pid: u32,
+    pub(crate) timing: Timing,
     /// What the worker was told, encoded: for another one on the same machine.
     pub(crate) start: Vec<u8>,
 }
@@ -66,7 +67,8 @@ impl Client {
 }
 
 impl Node {
-    /// A worker with short times, four slots, and a lease that outlives the test.
+    /// A worker with four slots, a time to miss its client that busy cores do not reach, and a lease
+    /// that outlives the test.
     pub(crate) async fn start() -> Self {
         Self::start_with(|_| {}).await
     }
@@ -88,7 +90,7 @@ impl Node {
             lease: Duration::from_secs(60),
             end: End::Process { pid: machine.id().expect("running"), directory: home.path().join("machine") },
             slots: 4,
-            detect: Timing::short().detect,
+            detect: Duration::from_secs(5),
             drain: Timing::short().drain,
         };
         change(&mut start);
@@ -97,11 +99,12 @@ impl Node {
         let up = tell(&mut worker, &frame).await;
         let WorkerUp::Listening { port, pid } = up else { panic!("{up:?}") };
         let address = SocketAddr::new(start.listen, port);
-        Self { client, hello, address, home, worker, machine, worker_pid: pid, start: frame }
+        let timing = Timing { detect: start.detect, ..Timing::short() };
+        Self { client, hello, address, home, worker, machine, worker_pid: pid, timing, start: frame }
     }
 
     pub(crate) fn dialer(&self) -> Dialer {
-        Dialer::new(&self.client.identity, &Timing::short()).expect("usable")
+        Dialer::new(&self.client.identity, &self.timing).expect("usable")
     }
 
     pub(crate) async fn link(&self) -> Link {
