@@ -4,7 +4,10 @@
 use proc_macro2::TokenStream;
 use quote::ToTokens;
 use syn::visit::{self, Visit};
-use syn::{Error, FnArg, PatType, ReturnType, Signature, Type, TypeBareFn, TypeImplTrait, TypeReference};
+use syn::{
+    Error, FnArg, GenericParam, PatType, ReturnType, Signature, Type, TypeBareFn, TypeImplTrait,
+    TypeReference,
+};
 
 /// Refuses arguments of the attribute itself.
 pub(crate) fn no_attribute_arguments(name: &str, arguments: &TokenStream) -> syn::Result<()> {
@@ -19,7 +22,14 @@ pub(crate) fn no_attribute_arguments(name: &str, arguments: &TokenStream) -> syn
 pub(crate) fn signature(signature: &Signature) -> syn::Result<()> {
     let mut found = Complaints::default();
     qualifiers(signature, &mut found);
-    if !signature.generics.params.is_empty() {
+    let mut parameters = signature.generics.params.iter();
+    if !signature.generics.params.is_empty() && parameters.all(|it| matches!(it, GenericParam::Lifetime(_))) {
+        found.add(
+            &signature.generics,
+            "a skyward function cannot have lifetimes, because its arguments travel to another machine; take \
+             owned arguments",
+        );
+    } else if !signature.generics.params.is_empty() {
         found.add(
             &signature.generics,
             "a skyward function cannot be generic, because the worker has to know which function to run; \

@@ -146,9 +146,8 @@ impl<'a> Argument<'a> {
     /// How its values are encoded; also where the compiler complains about its type.
     fn codec(&self) -> TokenStream {
         let Self { codec, ty, .. } = self;
-        quote_spanned! {ty.span()=>
-            const #codec: ::skyward::__private::Codec<#ty> = ::skyward::__private::argument::<#ty>();
-        }
+        let made = quote_spanned!(ty.span()=> ::skyward::__private::argument::<#ty>());
+        quote!(const #codec: ::skyward::__private::Codec<#ty> = #made;)
     }
 
     fn encode(&self) -> TokenStream {
@@ -180,8 +179,7 @@ impl Outcome {
             let never = quote!(::skyward::Never);
             return Self { value: written.clone(), error: never, written, fallible: false };
         }
-        let part =
-            |name: TokenStream| quote_spanned!(output.span()=> <#written as ::skyward::Fallible>::#name);
+        let part = |name: TokenStream| quote!(<#written as ::skyward::Fallible>::#name);
         Self { value: part(quote!(Ok)), error: part(quote!(Err)), written, fallible: true }
     }
 
@@ -191,9 +189,10 @@ impl Outcome {
         let Self { written, value, error, fallible } = self;
         let make = if *fallible { quote!(fallible) } else { quote!(plain) };
         let span = written.span();
-        let outcome = quote_spanned! {span=>
-            const __SKYWARD_OUTCOME: ::skyward::__private::Outcome<#written, #value, #error> =
-                ::skyward::__private::#make::<#written>();
+        // Only the expression has the return type's span: linters should not take the type for the user's.
+        let made = quote_spanned!(span=> ::skyward::__private::#make::<#written>());
+        let outcome = quote! {
+            const __SKYWARD_OUTCOME: ::skyward::__private::Outcome<#written, #value, #error> = #made;
         };
         let words = fallible.then(|| {
             quote! {

@@ -46,7 +46,12 @@ pub fn function(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// ```
 #[proc_macro_attribute]
 pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    entry::main(arguments.into(), item.into()).unwrap_or_else(|it| it.into_compile_error()).into()
+    // With a main in its place the compiler does not say that there is none, too.
+    let refused = |it: syn::Error| {
+        let error = it.into_compile_error();
+        quote::quote!(#error fn main() {})
+    };
+    entry::main(arguments.into(), item.into()).unwrap_or_else(refused).into()
 }
 
 /// Makes an async function a `#[test]` whose workers are this test program.

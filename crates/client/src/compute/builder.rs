@@ -2,7 +2,7 @@
 
 use skyward_providers::local::Local;
 use skyward_runtime::events::Events as Facts;
-use skyward_runtime::model::{Image, Nodes, PoolId};
+use skyward_runtime::model::{EventKind, Image, Nodes, PoolId};
 use skyward_runtime::pool::{PoolRequest, Spec, Worker};
 use skyward_runtime::{program, random};
 use skyward_runtime::timing::Timing;
@@ -140,9 +140,8 @@ impl Builder {
         }
         let id = random::text(ID_LETTERS).map_err(Error::from)?;
         let events = Facts::new(PoolId::new(id));
-        if self.console {
-            engine.handle().spawn(print(Events::new(events.subscribe())));
-        }
+        let lines = Events::new(events.subscribe());
+        let printer = self.console.then(|| engine.handle().spawn(print(lines)));
         let specs = if self.specs.is_empty() { vec![Spec::on(Local::default())] } else { self.specs };
         let request = PoolRequest {
             specs,
@@ -154,7 +153,7 @@ impl Builder {
             retries: RETRIES,
             events,
         };
-        let (pool, nodes, keeper) = engine.keep(request).await?;
+        let (pool, nodes, keeper) = engine.keep(request, printer).await?;
         Ok(Compute::new(engine, pool, nodes, keeper))
     }
 }
@@ -164,5 +163,8 @@ impl Builder {
 async fn print(mut events: Events) {
     while let Some(event) = events.next().await {
         eprintln!("{event}");
+        if matches!(event.kind, EventKind::Stopped { .. }) {
+            break;
+        }
     }
 }

@@ -92,7 +92,7 @@ impl Compute {
         let left = match &*ending {
             Ending::GaveBack(left) if left.is_empty() => return Ok(()),
             Ending::GaveBack(left) => left.clone(),
-            Ending::OutOfTime(_) => Vec::new(),
+            Ending::OutOfTime(_) | Ending::Unknown => Vec::new(),
         };
         let words = ending.words().join("; ");
         Err(StopError { pool: self.id().clone(), left, words }.into())

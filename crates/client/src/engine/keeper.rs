@@ -15,6 +15,7 @@ use skyward_runtime::model::Leftover;
 use skyward_runtime::pool::{Pool, PoolRequest, StartError};
 use skyward_runtime::supervisor::Supervisor;
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Engine, THREAD_NAME};
@@ -35,18 +36,33 @@ pub(crate) enum Ending {
     GaveBack(Vec<Leftover>),
     /// It had not been confirmed when the time was up.
     OutOfTime(Duration),
+    /// What kept the pool failed, which is a defect of Skyward's.
+    Unknown,
+}
+
+/// A pool's entry among the live ones, until its task is over, however that ends.
+struct Record {
+    engine: &'static Engine,
+    number: u64,
+    ended: watch::Sender<Option<Arc<Ending>>>,
+    ending: Ending,
 }
 
 /// Cancels a start that nobody waits for any more.
 struct Asked(CancellationToken, bool);
 
 impl Engine {
-    /// Starts a pool.
+    /// Starts a pool. `printer` prints its events, and has printed the last one before the pool counts
+    /// as ended.
     ///
     /// # Errors
     /// What the supervisor says, or that everything is being given back already. Dropping the future
     /// gives back what it had rented.
-    pub(crate) async fn keep(&'static self, request: PoolRequest) -> Result<(Pool, u32, Keeper), Error> {
+    pub(crate) async fn keep(
+        &'static self,
+        request: PoolRequest,
+        printer: Option<JoinHandle<()>>,
+    ) -> Result<(Pool, u32, Keeper), Error> {
         if self.signal.get().is_some() {
             return Err(Error::from(ENDING));
         }
@@ -54,22 +70,14 @@ impl Engine {
         let (ended_sender, ended) = watch::channel(None);
         let keeper = Keeper { stop: stop.clone(), ended, shutdown: request.timing.shutdown };
         let (ready_sender, ready) = oneshot::channel();
-        let number = {
-            let mut pools = self.pools();
-            pools.next = pools.next.wrapping_add(1);
-            let number = pools.next;
-            pools.live.insert(number, keeper.clone());
-            number
-        };
+        let mut record = Record::new(self, keeper.clone(), ended_sender);
         let told = stop.clone();
         self.handle().spawn(async move {
             let ending = self.run(request, told, ready_sender).await;
-            {
-                let mut pools = self.pools();
-                pools.live.remove(&number);
-                pools.unsaid.extend(ending.words());
+            if let Some(printer) = printer {
+                let _ = tokio::time::timeout(FLUSH, printer).await;
             }
-            ended_sender.send_replace(Some(Arc::new(ending)));
+            record.ending = ending;
         });
         let mut asked = Asked(stop, true);
         let answer = ready.await;
@@ -135,6 +143,28 @@ impl Engine {
 /// Where the answer to a start goes.
 type Ready = oneshot::Sender<Result<(Pool, u32), StartError>>;
 
+impl Record {
+    fn new(engine: &'static Engine, keeper: Keeper, ended: watch::Sender<Option<Arc<Ending>>>) -> Self {
+        let mut pools = engine.pools();
+        pools.next = pools.next.wrapping_add(1);
+        let number = pools.next;
+        pools.live.insert(number, keeper);
+        drop(pools);
+        Self { engine, number, ended, ending: Ending::Unknown }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let mut pools = self.engine.pools();
+        pools.live.remove(&self.number);
+        pools.unsaid.extend(self.ending.words());
+        drop(pools);
+        self.ended.send_replace(Some(Arc::new(self.ending.clone())));
+    }
+}
+
+
 impl Keeper {
     /// Asks for everything to be given back.
     pub(crate) fn stop(&self) {
@@ -145,8 +175,7 @@ impl Keeper {
     pub(crate) async fn ended(&self) -> Arc<Ending> {
         let mut ended = self.ended.clone();
         let ending = ended.wait_for(Option::is_some).await.ok().and_then(|it| it.clone());
-        // The sender outlives the wait unless its task was lost with the engine, at the process's end.
-        ending.unwrap_or_else(|| Arc::new(Ending::OutOfTime(Duration::ZERO)))
+        ending.unwrap_or_else(|| Arc::new(Ending::Unknown))
     }
 
     /// Gives everything back and blocks this thread until that is done or its time is up.
@@ -175,6 +204,10 @@ impl Keeper {
     }
 }
 
+/// How long a pool's end waits for its last event to be printed. Printing takes microseconds, but stderr
+/// may be a pipe that nobody reads.
+const FLUSH: Duration = Duration::from_secs(1);
+
 const ENDING: &str = "the program is being ended, so no pool can start; run it again";
 
 /// How much later than the pool itself a thread gives up waiting: the pool's own deadline is the one
@@ -186,13 +219,13 @@ impl Ending {
     pub(crate) fn words(&self) -> Vec<String> {
         match self {
             Self::GaveBack(left) => left.iter().map(|it| format!("{it}; remove it by hand")).collect(),
-            Self::OutOfTime(after) => vec![format!(
-                "every machine within {after:?} for certain; their leases end them, but look at what your \
-                 provider lists"
-            )],
+            Self::OutOfTime(after) => vec![format!("everything within {after:?}; {LEASES}")],
+            Self::Unknown => vec![format!("everything, because Skyward itself failed; {LEASES}")],
         }
     }
 }
+
+const LEASES: &str = "leases end the machines, but look at what your provider lists";
 
 impl Drop for Asked {
     fn drop(&mut self) {

@@ -15,7 +15,7 @@ impl<F> InPlace<F> {
 
     /// Does something with what is inside; `None` when it was emptied.
     pub(crate) fn with<R>(&mut self, act: impl FnOnce(&mut F) -> R) -> Option<R> {
-        let _entered = Engine::existing().map(|it| it.handle().enter());
+        let _entered = Engine::get().ok().map(|it| it.handle().enter());
         self.0.as_mut().map(act)
     }
 
@@ -26,7 +26,7 @@ impl<F> InPlace<F> {
 
     /// Drops what is inside.
     pub(crate) fn empty(&mut self) {
-        let _entered = Engine::existing().map(|it| it.handle().enter());
+        let _entered = Engine::get().ok().map(|it| it.handle().enter());
         self.0 = None;
     }
 }

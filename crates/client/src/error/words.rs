@@ -91,6 +91,7 @@ mod tests {
     struct Nothing;
 
     #[test]
+    #[expect(clippy::needless_borrow, reason = "the references choose the implementation")]
     fn the_best_that_a_type_has_is_used() {
         let io = std::io::Error::other("full");
         assert_eq!((&&&&Of(&io)).words(), ["full"]);
