@@ -4,8 +4,8 @@ use skyward_providers::local::Local;
 use skyward_runtime::events::Events as Facts;
 use skyward_runtime::model::{EventKind, Image, Nodes, PoolId};
 use skyward_runtime::pool::{PoolRequest, Spec, Worker};
-use skyward_runtime::{program, random};
 use skyward_runtime::timing::Timing;
+use skyward_runtime::{program, random};
 
 use super::{Compute, Events};
 use crate::engine::Engine;

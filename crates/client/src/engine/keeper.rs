@@ -70,14 +70,14 @@ impl Engine {
         let (ended_sender, ended) = watch::channel(None);
         let keeper = Keeper { stop: stop.clone(), ended, shutdown: request.timing.shutdown };
         let (ready_sender, ready) = oneshot::channel();
-        let mut record = Record::new(self, keeper.clone(), ended_sender);
+        let record = Record::new(self, keeper.clone(), ended_sender);
         let told = stop.clone();
         self.handle().spawn(async move {
             let ending = self.run(request, told, ready_sender).await;
             if let Some(printer) = printer {
                 let _ = tokio::time::timeout(FLUSH, printer).await;
             }
-            record.ending = ending;
+            record.close(ending);
         });
         let mut asked = Asked(stop, true);
         let answer = ready.await;
@@ -152,6 +152,10 @@ impl Record {
         drop(pools);
         Self { engine, number, ended, ending: Ending::Unknown }
     }
+
+    fn close(mut self, ending: Ending) {
+        self.ending = ending;
+    }
 }
 
 impl Drop for Record {
@@ -163,7 +167,6 @@ impl Drop for Record {
         self.ended.send_replace(Some(Arc::new(self.ending.clone())));
     }
 }
-
 
 impl Keeper {
     /// Asks for everything to be given back.

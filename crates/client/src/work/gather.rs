@@ -73,7 +73,11 @@ impl<T: Send + 'static, E: Send + 'static> Gather<T, E> {
 
     pub(crate) fn stream(self, route: Route) -> Results<T, E> {
         let (most, ordered) = (route.in_flight(), self.ordered);
-        Results::new(Window::new(Starts { calls: self.calls.into_iter(), route: route.as_one() }, most, ordered))
+        Results::new(Window::new(
+            Starts { calls: self.calls.into_iter(), route: route.as_one() },
+            most,
+            ordered,
+        ))
     }
 }
 

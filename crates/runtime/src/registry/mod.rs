@@ -77,7 +77,10 @@ impl Registry {
     /// When two functions cannot be told apart.
     pub fn global() -> Result<&'static Self, DuplicateFunction> {
         static REGISTRY: OnceLock<Result<Registry, DuplicateFunction>> = OnceLock::new();
-        REGISTRY.get_or_init(|| Self::new(inventory::iter::<Function>().collect())).as_ref().map_err(Clone::clone)
+        REGISTRY
+            .get_or_init(|| Self::new(inventory::iter::<Function>().collect()))
+            .as_ref()
+            .map_err(Clone::clone)
     }
 
     fn new(mut functions: Vec<&'static Function>) -> Result<Self, DuplicateFunction> {
