@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr};
-use skyward_runtime::control::{ControlMessage, DrainOrder, Drained, Packed, group};
+use skyward_runtime::control::{ControlMessage, DrainOrder, Drained, Packed};
 
 use crate::worker::Worker;
 
@@ -11,12 +11,10 @@ use crate::worker::Worker;
 /// so that renewals go on meanwhile.
 pub(crate) struct ControlActor;
 
-/// Starts the actor and makes it known by its group, before any client can join.
+/// Starts the actor, before any client can join and any function can run: clients know it as the first.
 pub(crate) async fn start(worker: Arc<Worker>) -> Result<(), SpawnErr> {
-    let group = group(&worker.start.pool, &worker.start.incarnation);
     // Nameless: when a remote actor with a name dies, ractor forgets the local one of that name.
-    let (actor, _) = Actor::spawn(None, ControlActor, worker).await?;
-    ractor::pg::join(group, vec![actor.get_cell()]);
+    Actor::spawn(None, ControlActor, worker).await?;
     Ok(())
 }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ractor::{ActorId, ActorRef};
+use ractor::{ActorCell, ActorRef};
 use tokio::sync::watch;
 
 use super::error::ControlError;
 use super::member::Member;
-use super::messages::{ControlMessage, group};
+use super::messages::ControlMessage;
 use super::node::Node;
 use super::presence::Presence;
 use crate::link::{Identity, Kind, Link};
@@ -22,7 +22,6 @@ const PRIORITY: i32 = 10;
 /// have many.
 #[derive(Clone, Debug)]
 pub struct Cluster {
-    pool: PoolId,
     node: Arc<Node>,
     joins: Arc<AtomicU64>,
 }
@@ -41,7 +40,7 @@ impl Cluster {
         getrandom::fill(&mut random).map_err(|it| ControlError::Start { reason: it.to_string() })?;
         let name = format!("client-{pool}-{}", hex::encode(random));
         let node = Arc::new(Node::start(&name, cookie, identity).await?);
-        Ok(Self { pool: pool.clone(), node, joins: Arc::default() })
+        Ok(Self { node, joins: Arc::default() })
     }
 
     /// Makes the worker behind a link a member.
@@ -74,29 +73,21 @@ impl Cluster {
         let stream = link.open(Kind::Control, PRIORITY).await?;
         let label = format!("{incarnation}#{}", self.joins.fetch_add(1, Ordering::Relaxed));
         let mut presence = self.node.attach(stream, &label, false)?;
-        let node_id = up(&mut presence).await.ok_or_else(left)?;
-        // Ready means that the worker's groups have been told to us, so this needs no waiting.
-        let actor = self
-            .find(incarnation, node_id)
+        let actors = up(&mut presence).await.ok_or_else(left)?;
+        // The control actor is the worker's first, and its only one unless a function starts others.
+        let actor = actors
+            .into_iter()
+            .next()
+            .map(ActorRef::<ControlMessage>::from)
             .ok_or_else(|| ControlError::NotAMember { incarnation: incarnation.clone() })?;
         Ok(Member::new(incarnation.clone(), link.hello().epoch, actor, presence))
     }
-
-    /// The member of this session. While a replaced session dies the group may have two members. Ractor
-    /// numbers the remote actors of every node server alike, so the death of another pool's worker in
-    /// this very moment may empty the group: that is `NotAMember`, and the next link joins. Once found,
-    /// the actor is not looked up again.
-    fn find(&self, incarnation: &Incarnation, node_id: u64) -> Option<ActorRef<ControlMessage>> {
-        let of_session = |id: ActorId| matches!(id, ActorId::Remote { node_id: it, .. } if it == node_id);
-        let members = ractor::pg::get_members(&group(&self.pool, incarnation));
-        members.into_iter().find(|it| of_session(it.get_id())).map(ActorRef::from)
-    }
 }
 
-async fn up(presence: &mut watch::Receiver<Presence>) -> Option<u64> {
-    let settled = presence.wait_for(|it| *it != Presence::Connecting).await.ok()?;
-    match *settled {
-        Presence::Ready { node_id } => Some(node_id),
+async fn up(presence: &mut watch::Receiver<Presence>) -> Option<Vec<ActorCell>> {
+    let settled = presence.wait_for(|it| !matches!(it, Presence::Connecting)).await.ok()?;
+    match &*settled {
+        Presence::Ready(actors) => Some(actors.clone()),
         Presence::Connecting | Presence::Gone => None,
     }
 }

@@ -71,12 +71,12 @@ impl Member {
     pub async fn down(&self) {
         let mut presence = self.presence.clone();
         // An error means that the cluster was dropped: down as well.
-        let _ = presence.wait_for(|it| *it == Presence::Gone).await;
+        let _ = presence.wait_for(Presence::is_gone).await;
     }
 
     /// Whether the worker is a member no more.
     pub fn is_down(&self) -> bool {
-        *self.presence.borrow() == Presence::Gone
+        self.presence.borrow().is_gone()
     }
 
     /// The life of the worker that this is.

@@ -8,7 +8,7 @@ use ractor_cluster::RactorClusterMessage;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Epoch, Incarnation, PoolId};
+use crate::model::Epoch;
 
 /// What the control actor hears.
 #[derive(Debug, RactorClusterMessage)]
@@ -61,11 +61,6 @@ pub struct DrainOrder {
 pub struct Drained {
     /// How many tasks were still running when the time was over.
     pub unfinished: u32,
-}
-
-/// The name of the process group of one life of a worker. It has one member.
-pub fn group(pool: &PoolId, incarnation: &Incarnation) -> String {
-    format!("skyward/{pool}/{incarnation}")
 }
 
 /// A value as MessagePack. Bytes from outside that are no such value are kept as [`Garbled`], because

@@ -9,7 +9,7 @@
 //! The client has a [`Cluster`] per pool and no remotable actor: every remotable actor of a process is
 //! advertised to, and callable by, every session of that process, whatever pool it belongs to. For the
 //! same reason no actor of the client may take a message that ractor itself can serialise (`String`,
-//! `Vec<u8>`, numbers). The worker has an [`Attachment`] per link and one actor, in [`group`].
+//! `Vec<u8>`, numbers). The worker has an [`Attachment`] per link and one actor.
 
 mod cluster;
 mod error;
@@ -21,5 +21,5 @@ mod presence;
 pub use cluster::Cluster;
 pub use error::ControlError;
 pub use member::Member;
-pub use messages::{ControlMessage, DrainOrder, Drained, Garbled, LeaseState, Packed, Renewal, group};
+pub use messages::{ControlMessage, DrainOrder, Drained, Garbled, LeaseState, Packed, Renewal};
 pub use node::Attachment;

@@ -94,7 +94,7 @@ impl Node {
 
 impl Attachment {
     /// Takes part in the cluster over a control stream that the client opened. The worker's actor must
-    /// be in its [`group`](super::group) before.
+    /// have been spawned before any other.
     ///
     /// # Errors
     /// When the node server cannot be started.
@@ -115,7 +115,7 @@ impl Attachment {
     pub async fn over(&self) {
         let mut presence = self.presence.clone();
         // An error means that the node server dropped its side: over as well.
-        let _ = presence.wait_for(|it| *it == Presence::Gone).await;
+        let _ = presence.wait_for(Presence::is_gone).await;
     }
 
     /// Leaves.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ractor::ActorCell;
 use ractor_cluster::NodeEventSubscription;
 use ractor_cluster::node::NodeServerSessionInformation;
 use tokio::sync::watch;
@@ -13,10 +14,11 @@ use tokio::sync::watch;
 /// Connecting -> Ready -> Gone
 ///           `-----------^
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Presence {
     Connecting,
-    Ready { node_id: u64 },
+    /// Both sides have told each other their actors. With the other side's, oldest first.
+    Ready(Vec<ActorCell>),
     Gone,
 }
 
@@ -46,10 +48,10 @@ impl Presences {
         }
     }
 
-    fn ready(&self, label: &str, node_id: u64) {
+    fn ready(&self, label: &str, actors: Vec<ActorCell>) {
         self.with(|it| {
             if let Some(sender) = it.get(label) {
-                sender.send_replace(Presence::Ready { node_id });
+                sender.send_replace(Presence::Ready(actors));
             }
         });
     }
@@ -62,13 +64,25 @@ impl Presences {
 /// The node server's side of [`Presences`]. It drops this when it ends, and its sessions end with it.
 pub(super) struct Subscription(pub(super) Presences);
 
+impl Presence {
+    pub(super) const fn is_gone(&self) -> bool {
+        matches!(self, Self::Gone)
+    }
+}
+
 impl NodeEventSubscription for Subscription {
     fn node_session_opened(&self, _session: NodeServerSessionInformation) {}
 
     fn node_session_authenticated(&self, _session: NodeServerSessionInformation) {}
 
     fn node_session_ready(&self, session: NodeServerSessionInformation) {
-        self.0.ready(&session.peer_addr, session.node_id);
+        // Asked of the session and not of a process group: ractor numbers the remote actors of every
+        // node server of a process alike, so when one of another pool dies, its number leaves all
+        // groups, ours too. A session's own children cannot be confused.
+        let mut actors = session.actor.get_cell().get_children();
+        actors.retain(|it| !it.get_id().is_local());
+        actors.sort_by_key(|it| it.get_id().pid());
+        self.0.ready(&session.peer_addr, actors);
     }
 
     fn node_session_disconnected(&self, session: NodeServerSessionInformation) {
@@ -90,12 +104,13 @@ mod tests {
     fn a_session_is_told_by_its_label() {
         let presences = Presences::default();
         let (a, b) = (presences.expect("a"), presences.expect("b"));
-        presences.ready("a", 7);
-        presences.ready("stranger", 8);
-        assert_eq!((*a.borrow(), *b.borrow()), (Presence::Ready { node_id: 7 }, Presence::Connecting));
+        presences.ready("a", Vec::new());
+        presences.ready("stranger", Vec::new());
+        assert!(matches!(*a.borrow(), Presence::Ready(_)));
+        assert!(matches!(*b.borrow(), Presence::Connecting));
         presences.gone("b");
-        assert_eq!((*a.borrow(), *b.borrow()), (Presence::Ready { node_id: 7 }, Presence::Gone));
+        assert!(b.borrow().is_gone() && !a.borrow().is_gone());
         drop(Subscription(presences));
-        assert_eq!(*a.borrow(), Presence::Gone);
+        assert!(a.borrow().is_gone());
     }
 }
