@@ -77,7 +77,7 @@ impl Engine {
             if let Some(printer) = printer {
                 let _ = tokio::time::timeout(FLUSH, printer).await;
             }
-            record.close(ending);
+            record.end(ending);
         });
         let mut asked = Asked(stop, true);
         let answer = ready.await;
@@ -85,7 +85,7 @@ impl Engine {
         match answer {
             Ok(Ok((pool, nodes))) => Ok((pool, nodes, keeper)),
             Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(Error::from(ENDING)),
+            Err(_) => Err(Error::from("the pool was stopped before it was ready; start another one")),
         }
     }
 
@@ -153,7 +153,7 @@ impl Record {
         Self { engine, number, ended, ending: Ending::Unknown }
     }
 
-    fn close(mut self, ending: Ending) {
+    fn end(mut self, ending: Ending) {
         self.ending = ending;
     }
 }
