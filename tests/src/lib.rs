@@ -1,5 +1,7 @@
 //! What the tests share: where a test's machines live, and what is left of them.
 
+#![expect(clippy::expect_used, reason = "a test that cannot be set up fails where it stands")]
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 

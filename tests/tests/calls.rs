@@ -1,5 +1,7 @@
 //! Calls on real local machines: values, errors, groups, broadcasts, the queue.
 
+#![expect(clippy::panic, reason = "functions that panic are among what is tested")]
+
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -67,10 +69,17 @@ async fn marks(path: String, millis: u64) {
     let _ = std::fs::write(path, "done");
 }
 
-async fn pool(ground: &Ground, nodes: u32) -> skyward::Result<Compute> {
+/// Machines on this computer that nothing here wants to lose: patient enough for busy cores.
+fn builder(ground: &Ground) -> skyward::Builder {
     let mut local = Local::default();
     local.directory = Some(ground.path().to_owned());
-    Compute::builder().spec(Spec::on(local)).nodes(nodes).timing(Timing::short()).start().await
+    let (detect, grace, lease) = (Duration::from_secs(5), Duration::from_secs(10), Duration::from_secs(30));
+    let timing = Timing { detect, grace, lease, ..Timing::short() };
+    Compute::builder().spec(Spec::on(local)).timing(timing)
+}
+
+async fn pool(ground: &Ground, nodes: u32) -> skyward::Result<Compute> {
+    builder(ground).nodes(nodes).start().await
 }
 
 /// Gives the pool back and looks whether anything is left.
@@ -200,16 +209,7 @@ async fn an_absent_rank_fails_at_once_and_says_how_many_there_are() -> skyward::
 #[skyward::test]
 async fn ten_thousand_calls_pass_through_a_bounded_queue() -> skyward::Result<()> {
     let ground = Ground::new("queue");
-    let mut local = Local::default();
-    local.directory = Some(ground.path().to_owned());
-    let compute = Compute::builder()
-        .spec(Spec::on(local))
-        .nodes(2)
-        .worker(Worker { concurrency: 4 })
-        .queue(64)
-        .timing(Timing::short())
-        .start()
-        .await?;
+    let compute = builder(&ground).nodes(2).worker(Worker { concurrency: 4 }).queue(64).start().await?;
     let doubled = (gather((0..10_000).map(double)) >> &compute).await?;
     assert!(doubled.into_iter().eq((0..10_000).map(|it| it * 2)));
     end(compute, &ground).await
@@ -218,11 +218,7 @@ async fn ten_thousand_calls_pass_through_a_bounded_queue() -> skyward::Result<()
 #[skyward::test]
 async fn results_come_as_they_finish_or_in_order_as_asked() -> skyward::Result<()> {
     let ground = Ground::new("streams");
-    let mut local = Local::default();
-    local.directory = Some(ground.path().to_owned());
-    let worker = Worker { concurrency: 3 };
-    let builder = Compute::builder().spec(Spec::on(local)).worker(worker).timing(Timing::short());
-    let compute = builder.start().await?;
+    let compute = builder(&ground).worker(Worker { concurrency: 3 }).start().await?;
     let millis = [600, 1, 300];
     let finished: Vec<u64> =
         compute.stream(gather(millis.map(sleeps))).map(Result::unwrap_or_default).collect().await;
