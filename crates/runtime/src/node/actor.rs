@@ -38,7 +38,8 @@ impl NodeRef {
         instance: InstanceId,
         reports: Recipient<NodeReport>,
     ) -> Result<Self, SpawnErr> {
-        let incarnation = incarnation(&kit, rank, attempt).map_err(|error| SpawnErr::StartupFailed(error.into()))?;
+        let incarnation =
+            incarnation(&kit, rank, attempt).map_err(|error| SpawnErr::StartupFailed(error.into()))?;
         let steps = Steps { kit, rank, incarnation };
         let birth = Birth { steps, attempt, instance, reports };
         let (actor, _) = Actor::spawn(None, NodeActor, birth).await?;

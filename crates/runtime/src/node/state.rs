@@ -58,7 +58,8 @@ impl State {
             (Self::Gone, _) => (Self::Gone, vec![]),
             (_, Heard::Stop) => Self::end("stopped", true, vec![]),
             (Self::Ready { .. }, Heard::Drain) => {
-                let effects = vec![enter(NodePhase::Draining), Effect::Drain, wake(Timer::Deadline, timing.drain)];
+                let effects =
+                    vec![enter(NodePhase::Draining), Effect::Drain, wake(Timer::Deadline, timing.drain)];
                 (Self::Draining, effects)
             }
             (Self::Draining, Heard::Drain) => (Self::Draining, vec![]),
@@ -101,7 +102,13 @@ impl State {
         }
     }
 
-    fn launching(since: Instant, looks: u32, heard: Heard, now: Instant, timing: &Timing) -> (Self, Vec<Effect>) {
+    fn launching(
+        since: Instant,
+        looks: u32,
+        heard: Heard,
+        now: Instant,
+        timing: &Timing,
+    ) -> (Self, Vec<Effect>) {
         let stay = |looks| Self::Launching { since, looks };
         match heard {
             Heard::Described(Ok(InstanceState::Running { ssh, .. })) => {
@@ -122,7 +129,8 @@ impl State {
             Heard::Woke(Timer::Retry) => (stay(looks), vec![Effect::Describe]),
             Heard::Woke(Timer::Deadline) => {
                 let waited = now.saturating_duration_since(since);
-                let reason = format!("the machine had no address after {waited:.0?}; its provider may be slow");
+                let reason =
+                    format!("the machine had no address after {waited:.0?}; its provider may be slow");
                 Self::lost(passing(reason))
             }
             _ => (stay(looks), vec![]),
@@ -165,9 +173,10 @@ impl State {
                 ];
                 (Self::Joining(at), effects)
             }
-            Heard::WorkerEnded(true) => {
-                Self::lost(passing(format!("its worker ended {} times; see the task that it ran", restarts + 1)))
-            }
+            Heard::WorkerEnded(true) => Self::lost(passing(format!(
+                "its worker ended {} times; see the task that it ran",
+                restarts + 1
+            ))),
             Heard::Woke(Timer::Retry) => {
                 let effects = vec![
                     Effect::Describe,

@@ -183,34 +183,37 @@ fn a_step_that_fails_ends_the_node_and_says_whether_another_machine_may_do_bette
 fn a_worker_that_ended_is_restarted_on_its_machine_a_few_times() {
     let timing = Timing::default();
     let next = Listening { port: 5544, pid: 100 };
-    let broken = |restarts| State::Redialling {
-        worker: WORKER,
-        restarts,
-        tries: 0,
-        reason: "silent".into(),
-    };
+    let broken = |restarts| State::Redialling { worker: WORKER, restarts, tries: 0, reason: "silent".into() };
     let mut state = broken(0);
-    check(&mut state, vec![
-        (0, Heard::WorkerEnded(false), vec![]),
-        (0, Heard::WorkerEnded(true), vec![
-            Effect::Quiet(Timer::Deadline),
-            Effect::Quiet(Timer::Retry),
-            Effect::Announce(Said::WorkerRestarted),
-            enter(NodePhase::Joining),
-            Effect::StartWorker,
-        ]),
-        // The dial of the old worker fails late.
-        (0, Heard::Linked(Err(again("nothing answers"))), vec![]),
-        (1, Heard::Started(Ok(next)), vec![
-            wake(Timer::Deadline, timing.join),
-            Effect::Link { port: next.port },
-        ]),
-        (0, Heard::Linked(Ok(())), vec![
-            Effect::Quiet(Timer::Deadline),
-            enter(NodePhase::Ready),
-            Effect::ReportReady,
-        ]),
-    ]);
+    check(
+        &mut state,
+        vec![
+            (0, Heard::WorkerEnded(false), vec![]),
+            (
+                0,
+                Heard::WorkerEnded(true),
+                vec![
+                    Effect::Quiet(Timer::Deadline),
+                    Effect::Quiet(Timer::Retry),
+                    Effect::Announce(Said::WorkerRestarted),
+                    enter(NodePhase::Joining),
+                    Effect::StartWorker,
+                ],
+            ),
+            // The dial of the old worker fails late.
+            (0, Heard::Linked(Err(again("nothing answers"))), vec![]),
+            (
+                1,
+                Heard::Started(Ok(next)),
+                vec![wake(Timer::Deadline, timing.join), Effect::Link { port: next.port }],
+            ),
+            (
+                0,
+                Heard::Linked(Ok(())),
+                vec![Effect::Quiet(Timer::Deadline), enter(NodePhase::Ready), Effect::ReportReady],
+            ),
+        ],
+    );
     assert_eq!(state, State::Ready { worker: next, restarts: 1 });
     let worn = "its worker ended 4 times; see the task that it ran";
     check(&mut broken(RESTARTS), vec![(0, Heard::WorkerEnded(true), ended(worn))]);
@@ -236,11 +239,11 @@ fn a_broken_link_is_dialled_again_within_the_grace_and_the_node_is_ready_again()
             ),
             (0, running(), vec![]),
             (1, Heard::Linked(Err(again("refused"))), vec![wake(Timer::Retry, Duration::from_millis(50))]),
-            (0, Heard::Woke(Timer::Retry), vec![
-            Effect::Describe,
-            Effect::CheckWorker { pid: WORKER.pid },
-            Effect::Link { port: PORT },
-        ]),
+            (
+                0,
+                Heard::Woke(Timer::Retry),
+                vec![Effect::Describe, Effect::CheckWorker { pid: WORKER.pid }, Effect::Link { port: PORT }],
+            ),
             (5, Heard::Woke(Timer::Renew), vec![Effect::Renew, wake(Timer::Renew, timing.renew())]),
             (
                 0,
@@ -257,12 +260,7 @@ fn a_broken_link_is_dialled_again_within_the_grace_and_the_node_is_ready_again()
 
 #[test]
 fn a_link_that_stays_broken_or_whose_machine_is_gone_ends_the_node() {
-    let broken = || State::Redialling {
-        worker: WORKER,
-        restarts: 0,
-        tries: 3,
-        reason: "timed out".into(),
-    };
+    let broken = || State::Redialling { worker: WORKER, restarts: 0, tries: 3, reason: "timed out".into() };
     check(
         &mut broken(),
         vec![(30, Heard::Woke(Timer::Deadline), ended("no link within 30s after it broke: timed out"))],
@@ -274,7 +272,8 @@ fn a_link_that_stays_broken_or_whose_machine_is_gone_ends_the_node() {
 
 #[test]
 fn a_ready_node_drains_before_it_ends_and_any_other_ends_at_once() {
-    let over = |reason: &str| vec![enter(NodePhase::Gone), Effect::End { reason: reason.into(), retry: true }];
+    let over =
+        |reason: &str| vec![enter(NodePhase::Gone), Effect::End { reason: reason.into(), retry: true }];
     let drain =
         || vec![enter(NodePhase::Draining), Effect::Drain, wake(Timer::Deadline, Timing::default().drain)];
     for last in [Heard::Drained, Heard::Woke(Timer::Deadline), Heard::LinkClosed { reason: String::new() }] {
@@ -303,7 +302,7 @@ fn late_answers_of_steps_that_no_longer_matter_are_dropped() {
             (0, Heard::Started(Ok(WORKER)), vec![]),
             (0, gone("late"), vec![]),
             (0, Heard::Drained, vec![]),
-        (0, Heard::WorkerEnded(true), vec![]),
+            (0, Heard::WorkerEnded(true), vec![]),
             (0, Heard::Woke(Timer::Retry), vec![]),
         ],
     );

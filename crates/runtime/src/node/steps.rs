@@ -31,7 +31,10 @@ impl Steps {
         let kit = &self.kit;
         bootstrap::run(session, &kit.plan, &kit.includes, kit.timing.upload + kit.timing.bootstrap, &tell)
             .await
-            .map_err(|error| Trouble { retry: error.retry(), reason: format!("failed to bootstrap: {error}") })
+            .map_err(|error| Trouble {
+                retry: error.retry(),
+                reason: format!("failed to bootstrap: {error}"),
+            })
     }
 
     /// Uploads the program and starts it as a worker. Returns the port on which it listens.
@@ -43,12 +46,9 @@ impl Steps {
     ) -> Result<Listening, Trouble> {
         let kit = &self.kit;
         let program = kit.program.get().await.map_err(|reason| Trouble { reason, retry: false })?;
-        let deployed = bootstrap::deploy(session, &program, kit.timing.upload)
-            .await
-            .map_err(|error| Trouble {
-                retry: error.retry(),
-                reason: format!("failed to upload the program: {error}"),
-            })?;
+        let deployed = bootstrap::deploy(session, &program, kit.timing.upload).await.map_err(|error| {
+            Trouble { retry: error.retry(), reason: format!("failed to upload the program: {error}") }
+        })?;
         let (bytes, sent) = (deployed.bytes, deployed.sent);
         kit.events.emit(EventKind::Deployed { rank: self.rank, bytes, sent });
         let identity = kit

@@ -53,13 +53,24 @@ enum Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
     Unborn,
-    Choosing { specs: Vec<Nodes> },
-    Preparing { stop: bool },
+    Choosing {
+        specs: Vec<Nodes>,
+    },
+    Preparing {
+        stop: bool,
+    },
     /// Machines are rented and become nodes, for as long as any rank is wanted. `ready`: there were
     /// enough once, and the owner has the pool. `stop`: it is to end as soon as the request for machines
     /// that is under way has been answered.
-    Living { ready: bool, stop: bool },
-    Stopping { since: Instant, step: Step, waiting: BTreeSet<Rank> },
+    Living {
+        ready: bool,
+        stop: bool,
+    },
+    Stopping {
+        since: Instant,
+        step: Step,
+        waiting: BTreeSet<Rank>,
+    },
     Stopped,
 }
 
@@ -88,7 +99,13 @@ impl State {
     }
 
     /// The providers' names, by spec, are the shell's to know; the chosen one is told for messages.
-    pub(super) fn hear(&mut self, heard: Heard, now: Instant, timing: &Timing, names: &[String]) -> Vec<Effect> {
+    pub(super) fn hear(
+        &mut self,
+        heard: Heard,
+        now: Instant,
+        timing: &Timing,
+        names: &[String],
+    ) -> Vec<Effect> {
         let mut effects = Vec::new();
         let phase = std::mem::replace(&mut self.phase, Phase::Stopped);
         self.phase = self.step(phase, heard, now, timing, names, &mut effects);
@@ -111,7 +128,9 @@ impl State {
                 Phase::Choosing { specs }
             }
             (Phase::Unborn, _) => Phase::Unborn,
-            (Phase::Choosing { specs }, Heard::Offered(offers)) => self.choose(&specs, offers, names, effects),
+            (Phase::Choosing { specs }, Heard::Offered(offers)) => {
+                self.choose(&specs, offers, names, effects)
+            }
             (Phase::Preparing { stop: false }, Heard::Prepared(Ok(()))) => {
                 effects.push(announce(PoolPhase::Provisioning));
                 let wanted = || Life { attempt: Attempt::default(), failures: 0, place: Place::Wanted };
@@ -139,7 +158,14 @@ impl State {
                 self.asking = 0;
                 if stop {
                     self.rented.extend(instances);
-                    return self.step(Phase::Living { ready, stop }, Heard::Stop, now, timing, names, effects);
+                    return self.step(
+                        Phase::Living { ready, stop },
+                        Heard::Stop,
+                        now,
+                        timing,
+                        names,
+                        effects,
+                    );
                 }
                 self.take(instances, ready, effects);
                 self.after_request(ready, shortfall, now, timing, effects)
@@ -401,7 +427,11 @@ impl State {
 
     /// Gives back, but not before the answer to a request for machines that is under way.
     fn stop_from(&self, now: Instant, timing: &Timing, ready: bool, effects: &mut Vec<Effect>) -> Phase {
-        if self.asking > 0 { Phase::Living { ready, stop: true } } else { self.give_back(now, timing, effects) }
+        if self.asking > 0 {
+            Phase::Living { ready, stop: true }
+        } else {
+            self.give_back(now, timing, effects)
+        }
     }
 
     fn give_back(&self, now: Instant, timing: &Timing, effects: &mut Vec<Effect>) -> Phase {

@@ -176,21 +176,25 @@ fn the_first_spec_with_an_offer_is_taken_and_no_offer_says_what_was_tried() {
 #[test]
 fn partial_launches_begin_at_once_and_only_what_is_missing_is_asked_for_again() {
     let mut state = after(vec![born(3), offered(), Heard::Prepared(Ok(()))]);
-    check(&mut state, vec![
-        (given(&[0], Some(("full", true))), vec![
-            provisioned(&[0], 3),
-            spawn(0),
-            refused("full", 1),
-            Effect::Wake(Timer::Provision, Timing::default().provision_retry.first),
-        ]),
-        (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 2 }]),
-        (given(&[1, 2], None), vec![
-            provisioned(&[1, 2], 2),
-            announce(PoolPhase::Starting),
-            spawn(1),
-            spawn(2),
-        ]),
-    ]);
+    check(
+        &mut state,
+        vec![
+            (
+                given(&[0], Some(("full", true))),
+                vec![
+                    provisioned(&[0], 3),
+                    spawn(0),
+                    refused("full", 1),
+                    Effect::Wake(Timer::Provision, Timing::default().provision_retry.first),
+                ],
+            ),
+            (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 2 }]),
+            (
+                given(&[1, 2], None),
+                vec![provisioned(&[1, 2], 2), announce(PoolPhase::Starting), spawn(1), spawn(2)],
+            ),
+        ],
+    );
 }
 
 #[test]
@@ -206,21 +210,22 @@ fn exhausted_attempts_give_back_what_was_rented_and_say_how_much_there_was() {
     let again = || Effect::Wake(Timer::Provision, Timing::default().provision_retry.first);
     let mut last = vec![refused("full", 3)];
     last.extend(stopping(&[0]));
-    check(&mut state, vec![
-        (given(&[0], Some(("full", true))), vec![
-            provisioned(&[0], 2),
-            spawn(0),
-            refused("full", 1),
-            again(),
-        ]),
-        (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 1 }]),
-        (given(&[], Some(("full", true))), vec![refused("full", 2), again()]),
-        (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 1 }]),
-        (given(&[], Some(("full", true))), last),
-        (node_gone(0, "stopped"), vec![terminate(&[0])]),
-        (Heard::Terminated(Ok(())), vec![terminated(0), Effect::Teardown]),
-        (Heard::TornDown(Ok(vec![])), over(Some(failure), vec![])),
-    ]);
+    check(
+        &mut state,
+        vec![
+            (
+                given(&[0], Some(("full", true))),
+                vec![provisioned(&[0], 2), spawn(0), refused("full", 1), again()],
+            ),
+            (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 1 }]),
+            (given(&[], Some(("full", true))), vec![refused("full", 2), again()]),
+            (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 1 }]),
+            (given(&[], Some(("full", true))), last),
+            (node_gone(0, "stopped"), vec![terminate(&[0])]),
+            (Heard::Terminated(Ok(())), vec![terminated(0), Effect::Teardown]),
+            (Heard::TornDown(Ok(vec![])), over(Some(failure), vec![])),
+        ],
+    );
 }
 
 #[test]
@@ -261,12 +266,15 @@ fn a_node_that_cannot_become_ready_anywhere_fails_the_start_and_the_others_are_e
     let failure = StartError::Node { rank: Rank(1), reason: "step failed".into() };
     let mut effects = vec![release(1)];
     effects.extend(stopping(&[0]));
-    check(&mut state, vec![
-        (node_failed(1, 0, "step failed"), effects),
-        (node_gone(0, "stopped"), vec![terminate(&[0, 1])]),
-        (Heard::Terminated(Ok(())), vec![terminated(0), terminated(1), Effect::Teardown]),
-        (Heard::TornDown(Ok(vec![])), over(Some(failure), vec![])),
-    ]);
+    check(
+        &mut state,
+        vec![
+            (node_failed(1, 0, "step failed"), effects),
+            (node_gone(0, "stopped"), vec![terminate(&[0, 1])]),
+            (Heard::Terminated(Ok(())), vec![terminated(0), terminated(1), Effect::Teardown]),
+            (Heard::TornDown(Ok(vec![])), over(Some(failure), vec![])),
+        ],
+    );
 }
 
 #[test]
@@ -286,74 +294,88 @@ fn a_machine_that_fails_while_starting_is_replaced_as_often_as_machines_are_aske
     let mut last = vec![release(2)];
     last.extend(stopping(&[]));
     last.push(terminate(&[0, 1, 2]));
-    check(&mut state, vec![
-        (gone(0), vec![release(0), Effect::Provision { count: 1 }]),
-        (given(&[1], None), vec![provisioned(&[1], 1), announce(PoolPhase::Starting), born_again(1, 1)]),
-        (gone(0), vec![]),
-        (gone(1), vec![release(1), Effect::Provision { count: 1 }]),
-        (given(&[2], None), vec![provisioned(&[2], 1), announce(PoolPhase::Starting), born_again(2, 2)]),
-        (gone(2), last),
-    ]);
+    check(
+        &mut state,
+        vec![
+            (gone(0), vec![release(0), Effect::Provision { count: 1 }]),
+            (given(&[1], None), vec![provisioned(&[1], 1), announce(PoolPhase::Starting), born_again(1, 1)]),
+            (gone(0), vec![]),
+            (gone(1), vec![release(1), Effect::Provision { count: 1 }]),
+            (given(&[2], None), vec![provisioned(&[2], 1), announce(PoolPhase::Starting), born_again(2, 2)]),
+            (gone(2), last),
+        ],
+    );
 }
 
 #[test]
 fn a_node_lost_later_is_replaced_under_its_rank_and_its_machine_is_given_back_at_once() {
     let again = Effect::Spawn { rank: Rank(1), attempt: Attempt(1), instance: instance(2) };
-    check(&mut ready(2), vec![
-        (Heard::NodePaused { rank: Rank(1), attempt: Attempt(0) }, vec![Effect::QueuePaused {
-            rank: Rank(1),
-        }]),
-        (node_ready(1), vec![Effect::QueueReady { rank: Rank(1) }]),
-        (node_gone(1, "frozen"), vec![
-            release(1),
-            Effect::QueuePaused { rank: Rank(1) },
-            Effect::Provision { count: 1 },
-        ]),
-        // What the old life says late is dropped.
-        (node_gone(1, "frozen"), vec![]),
-        (node_ready(1), vec![]),
-        (given(&[2], None), vec![provisioned(&[2], 1), again]),
-        (Heard::NodeReady { rank: Rank(1), attempt: Attempt(1) }, vec![Effect::QueueReady {
-            rank: Rank(1),
-        }]),
-        (Heard::Stop, stopping(&[0, 1])),
-    ]);
+    check(
+        &mut ready(2),
+        vec![
+            (
+                Heard::NodePaused { rank: Rank(1), attempt: Attempt(0) },
+                vec![Effect::QueuePaused { rank: Rank(1) }],
+            ),
+            (node_ready(1), vec![Effect::QueueReady { rank: Rank(1) }]),
+            (
+                node_gone(1, "frozen"),
+                vec![release(1), Effect::QueuePaused { rank: Rank(1) }, Effect::Provision { count: 1 }],
+            ),
+            // What the old life says late is dropped.
+            (node_gone(1, "frozen"), vec![]),
+            (node_ready(1), vec![]),
+            (given(&[2], None), vec![provisioned(&[2], 1), again]),
+            (
+                Heard::NodeReady { rank: Rank(1), attempt: Attempt(1) },
+                vec![Effect::QueueReady { rank: Rank(1) }],
+            ),
+            (Heard::Stop, stopping(&[0, 1])),
+        ],
+    );
 }
 
 #[test]
 fn a_node_lost_while_another_is_replaced_is_asked_for_next() {
-    check(&mut ready(3), vec![
-        (node_gone(1, "frozen"), vec![
-            release(1),
-            Effect::QueuePaused { rank: Rank(1) },
-            Effect::Provision { count: 1 },
-        ]),
-        (node_gone(2, "frozen"), vec![release(2), Effect::QueuePaused { rank: Rank(2) }]),
-        (given(&[3], None), vec![
-            provisioned(&[3], 2),
-            Effect::Spawn { rank: Rank(1), attempt: Attempt(1), instance: instance(3) },
-            Effect::Provision { count: 1 },
-        ]),
-    ]);
+    check(
+        &mut ready(3),
+        vec![
+            (
+                node_gone(1, "frozen"),
+                vec![release(1), Effect::QueuePaused { rank: Rank(1) }, Effect::Provision { count: 1 }],
+            ),
+            (node_gone(2, "frozen"), vec![release(2), Effect::QueuePaused { rank: Rank(2) }]),
+            (
+                given(&[3], None),
+                vec![
+                    provisioned(&[3], 2),
+                    Effect::Spawn { rank: Rank(1), attempt: Attempt(1), instance: instance(3) },
+                    Effect::Provision { count: 1 },
+                ],
+            ),
+        ],
+    );
 }
 
 #[test]
 fn a_rank_that_cannot_be_replaced_is_given_up_and_the_pool_goes_on() {
     let full = || given(&[], Some(("full", true)));
     let rest = || Effect::Wake(Timer::Provision, Timing::default().provision_retry.first);
-    check(&mut ready(2), vec![
-        (node_gone(1, "frozen"), vec![
-            release(1),
-            Effect::QueuePaused { rank: Rank(1) },
-            Effect::Provision { count: 1 },
-        ]),
-        (full(), vec![refused("full", 1), rest()]),
-        (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 1 }]),
-        (full(), vec![refused("full", 2), rest()]),
-        (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 1 }]),
-        (full(), vec![refused("full", 3), Effect::QueueLost { rank: Rank(1) }]),
-        (Heard::Stop, stopping(&[0])),
-    ]);
+    check(
+        &mut ready(2),
+        vec![
+            (
+                node_gone(1, "frozen"),
+                vec![release(1), Effect::QueuePaused { rank: Rank(1) }, Effect::Provision { count: 1 }],
+            ),
+            (full(), vec![refused("full", 1), rest()]),
+            (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 1 }]),
+            (full(), vec![refused("full", 2), rest()]),
+            (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 1 }]),
+            (full(), vec![refused("full", 3), Effect::QueueLost { rank: Rank(1) }]),
+            (Heard::Stop, stopping(&[0])),
+        ],
+    );
 }
 
 #[test]
@@ -361,36 +383,46 @@ fn a_pool_with_a_least_number_begins_with_that_many_and_the_others_join() {
     let nodes = Nodes { desired: 3, min: Some(2) };
     let born = Heard::Born { specs: vec![nodes, nodes] };
     let queue = |rank| Effect::QueueReady { rank: Rank(rank) };
-    check(&mut after(vec![born, offered(), Heard::Prepared(Ok(())), given(&[0, 1, 2], None)]), vec![
-        (node_ready(2), vec![queue(2)]),
-        (node_ready(0), vec![queue(0), announce(PoolPhase::Ready), Effect::Started { nodes: 3 }]),
-        (node_ready(1), vec![queue(1)]),
-    ]);
+    check(
+        &mut after(vec![born, offered(), Heard::Prepared(Ok(())), given(&[0, 1, 2], None)]),
+        vec![
+            (node_ready(2), vec![queue(2)]),
+            (node_ready(0), vec![queue(0), announce(PoolPhase::Ready), Effect::Started { nodes: 3 }]),
+            (node_ready(1), vec![queue(1)]),
+        ],
+    );
 }
 
 #[test]
 fn a_pool_with_a_least_number_does_not_fail_for_one_node_less() {
     let nodes = Nodes { desired: 2, min: Some(1) };
     let born = Heard::Born { specs: vec![nodes, nodes] };
-    check(&mut after(vec![born, offered(), Heard::Prepared(Ok(())), given(&[0, 1], None)]), vec![
-        (node_failed(0, 0, "step failed"), vec![release(0), Effect::QueueLost { rank: Rank(0) }]),
-        (node_ready(1), vec![
-            Effect::QueueReady { rank: Rank(1) },
-            announce(PoolPhase::Ready),
-            Effect::Started { nodes: 2 },
-        ]),
-    ]);
+    check(
+        &mut after(vec![born, offered(), Heard::Prepared(Ok(())), given(&[0, 1], None)]),
+        vec![
+            (node_failed(0, 0, "step failed"), vec![release(0), Effect::QueueLost { rank: Rank(0) }]),
+            (
+                node_ready(1),
+                vec![
+                    Effect::QueueReady { rank: Rank(1) },
+                    announce(PoolPhase::Ready),
+                    Effect::Started { nodes: 2 },
+                ],
+            ),
+        ],
+    );
 }
 
 #[test]
 fn machines_that_nobody_wants_any_more_are_given_back() {
     let mut state = after(vec![born(1), offered(), Heard::Prepared(Ok(()))]);
-    check(&mut state, vec![(given(&[0, 1], None), vec![
-        provisioned(&[0, 1], 1),
-        announce(PoolPhase::Starting),
-        spawn(0),
-        release(1),
-    ])]);
+    check(
+        &mut state,
+        vec![(
+            given(&[0, 1], None),
+            vec![provisioned(&[0, 1], 1), announce(PoolPhase::Starting), spawn(0), release(1)],
+        )],
+    );
 }
 
 #[test]

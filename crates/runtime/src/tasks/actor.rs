@@ -50,7 +50,14 @@ impl Tasks {
         let (actor, _) = Actor::spawn(None, TasksActor, (state, events)).await?;
         let room = Arc::new(Semaphore::new(queue.clamp(1, Semaphore::MAX_PERMITS)));
         Ok(Self {
-            inner: Arc::new(Inner { actor, ids: AtomicU64::new(1), groups: AtomicU64::new(1), room, interruptions, call }),
+            inner: Arc::new(Inner {
+                actor,
+                ids: AtomicU64::new(1),
+                groups: AtomicU64::new(1),
+                room,
+                interruptions,
+                call,
+            }),
         })
     }
 
