@@ -138,6 +138,29 @@ async fn a_frozen_machine_is_replaced_within_detect_and_grace_and_three_seconds(
 }
 
 #[skyward::test]
+async fn a_pool_says_what_its_calls_and_nodes_wait_for() -> skyward::Result<()> {
+    let ground = Ground::new("explain");
+    let compute = pool(&ground, 1).await?;
+    let mut events = compute.events();
+    let running = compute.spawn(sleeps(3_000));
+    until_said(&mut events, Duration::from_secs(5), |it| matches!(it, EventKind::TaskStarted { .. })).await;
+    let waiting = compute.spawn(sleeps(1));
+    let pinned = compute.spawn(sleeps(1));
+    let busy = loop {
+        let told = compute.explain().await;
+        if told.calls.as_ref().is_some_and(|it| it.for_slot == 2) {
+            break told.to_string();
+        }
+        tokio::task::yield_now().await;
+    };
+    for part in ["the pool is ready", "node 0 is ready", "1 running", "2 waiting for a free slot"] {
+        assert!(busy.contains(part), "{part:?} is not in:\n{busy}");
+    }
+    drop((running, waiting, pinned));
+    end(compute, &ground).await
+}
+
+#[skyward::test]
 async fn the_head_is_replaced_like_any_other() -> skyward::Result<()> {
     let ground = Ground::new("head-killed");
     let compute = pool(&ground, 1).await?;

@@ -143,6 +143,7 @@ pub use skyward_runtime::model::{
 };
 pub use skyward_runtime::pool::{Spec, StartError, Worker};
 pub use skyward_runtime::program::{InstanceInfo, instance_info};
+pub use skyward_runtime::status::{Explanation, NodeStatus, Status, Waits};
 pub use skyward_runtime::tasks::{Lost, OnLost};
 pub use skyward_runtime::timing::Timing;
 pub use work::{

@@ -10,7 +10,8 @@
 //! bootstrap                         what a bare machine must become
 //! program                           the running program as the worker
 //! ssh | link | control              reaching machines, calls to a worker, membership
-//! provider | registry | events | lease | random | backoff | timing
+//! events                            where facts go
+//! provider | registry | status | lease | random | backoff | timing
 //! model                             the words
 //! ```
 
@@ -28,6 +29,7 @@ pub mod provider;
 pub mod random;
 pub mod registry;
 pub mod ssh;
+pub mod status;
 pub mod supervisor;
 pub mod tasks;
 pub mod timing;

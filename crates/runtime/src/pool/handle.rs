@@ -12,6 +12,7 @@ use super::request::PoolRequest;
 use crate::events::Events;
 use crate::model::{Event, Leftover, PoolId};
 use crate::provider::ProviderRef;
+use crate::status::Explanation;
 use crate::tasks::Tasks;
 
 /// One pool. Clones share it. Dropping the last one does not stop it: its owner says `stop`.
@@ -90,6 +91,13 @@ impl Pool {
             Ok(Progress::Ended(stopped)) => Err(stopped.failure.unwrap_or(StartError::Stopped)),
             Ok(Progress::Starting) | Err(_) => Err(gone()),
         }
+    }
+
+    /// Why it is waiting.
+    pub async fn explain(&self) -> Explanation {
+        let events = &self.inner.events;
+        let calls = self.inner.tasks.explain().await;
+        Explanation { after: events.started().elapsed(), status: events.status(), calls }
     }
 
     /// Gives everything back and tells how that went. May be called again and again; dropping the

@@ -15,6 +15,7 @@ use super::state::{Effect, Heard, State};
 use crate::events::Events;
 use crate::link::Link;
 use crate::model::{EventKind, Nodes, Rank, TaskId};
+use crate::status::Waits;
 
 /// The queue of a pool, for callers. Clones share it.
 #[derive(Clone, Debug)]
@@ -87,6 +88,13 @@ impl Tasks {
         Ok(shares.into_iter().map(run).collect())
     }
 
+    /// What the calls wait for; `None` when the pool has ended.
+    pub async fn explain(&self) -> Option<Waits> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(TasksMessage::Explain { reply });
+        answer.await.ok()
+    }
+
     /// A new group: calls that take their turns as one.
     pub fn group(&self) -> GroupId {
         GroupId(self.inner.groups.fetch_add(1, Ordering::Relaxed))
@@ -156,7 +164,7 @@ impl Actor for TasksActor {
         message: Self::Msg,
         doing: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        let heard = doing.take_in(message);
+        let Some(heard) = doing.take_in(message) else { return Ok(()) };
         for effect in doing.state.hear(heard) {
             doing.act(effect);
         }
@@ -166,8 +174,8 @@ impl Actor for TasksActor {
 
 impl Doing {
     /// Keeps what only the shell may hold (channels, links) and passes on the rest.
-    fn take_in(&mut self, message: TasksMessage) -> Heard {
-        match message {
+    fn take_in(&mut self, message: TasksMessage) -> Option<Heard> {
+        Some(match message {
             TasksMessage::Submit { id, target, group, retries, function, decide } => {
                 self.callers.insert(id, Caller { function, decide: Some(decide) });
                 Heard::Submitted { id, target, group, retries }
@@ -211,8 +219,13 @@ impl Doing {
                 self.links.remove(&rank);
                 Heard::NodeLost { rank }
             }
+            TasksMessage::Explain { reply } => {
+                // Nobody may be waiting any more.
+                let _ = reply.send(self.state.waits());
+                return None;
+            }
             TasksMessage::Stop => Heard::Stopped,
-        }
+        })
     }
 
     fn act(&mut self, effect: Effect) {

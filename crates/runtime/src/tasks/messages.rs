@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 use super::order::{GroupId, OnLost, Retries, Target, Undone};
 use crate::link::Link;
 use crate::model::{Attempt, Rank, TaskId};
+use crate::status::Waits;
 
 /// Messages of the queue. Callers send through [`super::Tasks`]; the pool tells about nodes.
 #[derive(Debug, RactorMessage)]
@@ -103,6 +104,11 @@ pub(crate) enum TasksMessage {
     NodeLost {
         /// Its rank.
         rank: Rank,
+    },
+    /// Somebody asks what the calls wait for.
+    Explain {
+        /// Where the answer goes.
+        reply: oneshot::Sender<Waits>,
     },
     /// The pool ends.
     Stop,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::order::{GroupId, Lost, OnLost, Retries, Target, Undone};
 use crate::model::{Attempt, Rank, TaskId};
+use crate::status::Waits;
 
 /// What the queue hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,6 +152,21 @@ impl State {
         }
         self.tasks.insert(id, Task { target, group, left, attempt: Attempt::default(), on: None });
         self.enqueue(id, target, group);
+    }
+
+    /// What the tasks wait for, counted.
+    pub(super) fn waits(&self) -> Waits {
+        let mut waits = Waits::default();
+        let is_any_open = self.ranks.values().any(|it| it.open);
+        for task in self.tasks.values() {
+            match (task.on, task.target) {
+                (Some(_), _) => waits.running += 1,
+                (None, Target::Rank(rank)) => *waits.for_rank.entry(rank).or_default() += 1,
+                (None, Target::Any) if is_any_open => waits.for_slot += 1,
+                (None, Target::Any) => waits.for_node += 1,
+            }
+        }
+        waits
     }
 
     /// Why a task with this target could never run.

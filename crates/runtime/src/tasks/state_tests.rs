@@ -312,3 +312,17 @@ fn a_rank_that_is_ready_again_counts_what_still_runs_on_it() {
         ],
     );
 }
+
+#[test]
+fn what_calls_wait_for_is_counted() {
+    let mut state = pool(2, 1);
+    for (id, target) in [(1, Target::Any), (2, Target::Any), (3, Target::Any), (4, Target::Rank(Rank(1)))] {
+        state.hear(submitted(id, target));
+    }
+    let waits =
+        |for_slot, for_node| Waits { for_slot, for_node, for_rank: [(Rank(1), 1)].into(), running: 2 };
+    assert_eq!(state.waits(), waits(1, 0));
+    state.hear(Heard::NodePaused { rank: Rank(0) });
+    state.hear(Heard::NodePaused { rank: Rank(1) });
+    assert_eq!(state.waits(), waits(0, 1));
+}
