@@ -164,9 +164,8 @@ impl Actor for TasksActor {
         message: Self::Msg,
         doing: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        let Some(heard) = doing.take_in(message) else { return Ok(()) };
-        for effect in doing.state.hear(heard) {
-            doing.act(effect);
+        if let Some(heard) = doing.take_in(message) {
+            doing.hear(heard);
         }
         Ok(())
     }
@@ -196,7 +195,8 @@ impl Doing {
                 }
                 Heard::Failed { id, attempt, reason }
             }
-            TasksMessage::Lost { id, attempt, reason, decide } => {
+            TasksMessage::Lost { id, attempt, rank, reason, decide } => {
+                self.pause_if_over(rank);
                 if let Some(caller) = self.callers.get_mut(&id) {
                     caller.decide = Some(decide);
                 }
@@ -226,6 +226,21 @@ impl Doing {
             }
             TasksMessage::Stop => Heard::Stopped,
         })
+    }
+
+    /// A caller may see that a link is over before its node does. Until the node has another, nothing
+    /// more is granted there: all tries of a task would be used up within a moment.
+    fn pause_if_over(&mut self, rank: Rank) {
+        if self.links.get(&rank).is_some_and(|it| it.over().is_some()) {
+            self.links.remove(&rank);
+            self.hear(Heard::NodePaused { rank });
+        }
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        for effect in self.state.hear(heard) {
+            self.act(effect);
+        }
     }
 
     fn act(&mut self, effect: Effect) {

@@ -71,6 +71,8 @@ pub(crate) enum TasksMessage {
         id: TaskId,
         /// Its attempt.
         attempt: Attempt,
+        /// Where it ran.
+        rank: Rank,
         /// What happened.
         reason: String,
         /// Where the next decision goes.

@@ -145,7 +145,7 @@ async fn follow(
         ticket.tasks.tell(match call(&ticket, &order, deadline, &grant).await {
             Ok(Outcome::Draining) => {
                 let reason = "the node is draining".to_owned();
-                TasksMessage::Lost { id, attempt, reason, decide }
+                TasksMessage::Lost { id, attempt, rank, reason, decide }
             }
             Ok(outcome) => match judge(outcome, given) {
                 Err(own) if order.retries > 0 && own.is_own() => {
@@ -163,7 +163,7 @@ async fn follow(
             Err(error @ LinkError::TooLarge { .. }) => {
                 return Err(Undone::Unencodable(error.to_string()));
             }
-            Err(error) => TasksMessage::Lost { id, attempt, reason: error.to_string(), decide },
+            Err(error) => TasksMessage::Lost { id, attempt, rank, reason: error.to_string(), decide },
         });
     }
 }
