@@ -1,6 +1,6 @@
 //! What a person is told when a pool cannot start or a call cannot be made, and what is left then.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails where it stands")]
+#![expect(clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
 
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
