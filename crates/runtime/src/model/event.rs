@@ -61,6 +61,11 @@ pub enum EventKind {
     TaskFinished { task: TaskId, attempt: Attempt, rank: Rank, ok: bool },
     /// A task will be tried again because of the infrastructure under it.
     TaskRetried { task: TaskId, attempt: Attempt, reason: String },
+    /// A task that had started was lost for good, with the infrastructure under it.
+    TaskLost { task: TaskId, reason: String },
+    /// A task that had started has no outcome, because its caller does not wait for it any more: it was
+    /// dropped, its time was over, or the pool ends.
+    TaskCancelled { task: TaskId, attempt: Attempt, rank: Rank },
     /// Machines could not be given back; the teardown tries again.
     TerminateFailed { reason: String },
     /// A machine was given back.
@@ -197,6 +202,8 @@ impl fmt::Display for EventKind {
                 write!(f, "task {task}: {} on node {rank}", if *ok { "done" } else { "failed" })
             }
             Self::TaskRetried { task, reason, .. } => write!(f, "task {task}: tried again: {reason}"),
+            Self::TaskLost { task, reason } => write!(f, "task {task}: {reason}"),
+            Self::TaskCancelled { task, rank, .. } => write!(f, "task {task}: cancelled on node {rank}"),
             Self::TerminateFailed { reason } => write!(f, "giving machines back failed: {reason}"),
             Self::Terminated { instance } => write!(f, "machine {instance} given back"),
             Self::Stopped { left, took } if left.is_empty() => {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use super::effect::Effect;
 use super::error::StartError;
@@ -52,6 +53,8 @@ struct Doing {
     kit: Option<Arc<NodeKit>>,
     nodes: BTreeMap<Rank, NodeRef>,
     links: BTreeMap<Rank, Link>,
+    /// Timers that may still be waiting. A program that starts many pools must not gather them.
+    timers: Vec<AbortHandle>,
 }
 
 impl Actor for PoolActor {
@@ -79,6 +82,7 @@ impl Actor for PoolActor {
             kit: None,
             nodes: BTreeMap::new(),
             links: BTreeMap::new(),
+            timers: Vec::new(),
         })
     }
 
@@ -201,7 +205,8 @@ impl Doing {
                 });
             }
             Effect::Wake(timer, after) => {
-                myself.send_after(after, move || PoolMessage::woke(timer));
+                let wake = myself.send_after(after, move || PoolMessage::woke(timer));
+                self.timers.push(wake.abort_handle());
             }
             Effect::Announce(kind) => self.request.events.emit(kind),
             Effect::Started { nodes } => {
@@ -224,6 +229,9 @@ impl Doing {
             node.stop();
         }
         self.tasks.end();
+        for timer in self.timers.drain(..) {
+            timer.abort();
+        }
         self.progress.send_replace(Progress::Ended(Stopped { failure, left }));
         if let Some(ended) = self.ended.take() {
             ended();

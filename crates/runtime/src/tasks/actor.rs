@@ -14,7 +14,7 @@ use super::running::Running;
 use super::state::{Effect, Heard, State};
 use crate::events::Events;
 use crate::link::Link;
-use crate::model::{EventKind, Nodes, Rank, TaskId};
+use crate::model::{Attempt, EventKind, Nodes, Rank, TaskId};
 use crate::status::Waits;
 
 /// The queue of a pool, for callers. Clones share it.
@@ -84,7 +84,10 @@ impl Tasks {
         if shares.is_empty() {
             return Err(Undone::NoNodes);
         }
-        let run = |it: Share| (it.rank, Running::shared(self.clone(), order.clone(), it.id, it.decision));
+        let run = |it: Share| {
+            let (rank, id, decision) = it.take();
+            (rank, Running::shared(self.clone(), order.clone(), id, decision))
+        };
         Ok(shares.into_iter().map(run).collect())
     }
 
@@ -143,6 +146,14 @@ struct Doing {
 struct Caller {
     function: &'static str,
     decide: Option<oneshot::Sender<Decision>>,
+    /// The try that was granted last, for events.
+    granted: Option<(Attempt, Rank)>,
+}
+
+impl Caller {
+    const fn new(function: &'static str, decide: oneshot::Sender<Decision>) -> Self {
+        Self { function, decide: Some(decide), granted: None }
+    }
 }
 
 impl Actor for TasksActor {
@@ -160,12 +171,12 @@ impl Actor for TasksActor {
 
     async fn handle(
         &self,
-        _: ActorRef<Self::Msg>,
+        myself: ActorRef<Self::Msg>,
         message: Self::Msg,
         doing: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        if let Some(heard) = doing.take_in(message) {
-            doing.hear(heard);
+        if let Some(heard) = doing.take_in(message, &myself) {
+            doing.hear(heard, &myself);
         }
         Ok(())
     }
@@ -173,10 +184,10 @@ impl Actor for TasksActor {
 
 impl Doing {
     /// Keeps what only the shell may hold (channels, links) and passes on the rest.
-    fn take_in(&mut self, message: TasksMessage) -> Option<Heard> {
+    fn take_in(&mut self, message: TasksMessage, myself: &ActorRef<TasksMessage>) -> Option<Heard> {
         Some(match message {
             TasksMessage::Submit { id, target, group, retries, function, decide } => {
-                self.callers.insert(id, Caller { function, decide: Some(decide) });
+                self.callers.insert(id, Caller::new(function, decide));
                 Heard::Submitted { id, target, group, retries }
             }
             TasksMessage::Broadcast { first, group, retries, lost, function, shares } => {
@@ -196,14 +207,14 @@ impl Doing {
                 Heard::Failed { id, attempt, reason }
             }
             TasksMessage::Lost { id, attempt, rank, reason, decide } => {
-                self.pause_if_over(rank);
+                self.pause_if_over(rank, myself);
                 if let Some(caller) = self.callers.get_mut(&id) {
                     caller.decide = Some(decide);
                 }
                 Heard::Lost { id, attempt, reason }
             }
             TasksMessage::Cancelled { id } => {
-                self.callers.remove(&id);
+                self.given_up(id);
                 Heard::Cancelled { id }
             }
             TasksMessage::Sized { nodes } => Heard::Sized { nodes },
@@ -230,65 +241,81 @@ impl Doing {
 
     /// A caller may see that a link is over before its node does. Until the node has another, nothing
     /// more is granted there: all tries of a task would be used up within a moment.
-    fn pause_if_over(&mut self, rank: Rank) {
+    fn pause_if_over(&mut self, rank: Rank, myself: &ActorRef<TasksMessage>) {
         if self.links.get(&rank).is_some_and(|it| it.over().is_some()) {
             self.links.remove(&rank);
-            self.hear(Heard::NodePaused { rank });
+            self.hear(Heard::NodePaused { rank }, myself);
         }
     }
 
-    fn hear(&mut self, heard: Heard) {
+    fn hear(&mut self, heard: Heard, myself: &ActorRef<TasksMessage>) {
         for effect in self.state.hear(heard) {
-            self.act(effect);
+            self.act(effect, myself);
         }
     }
 
-    fn act(&mut self, effect: Effect) {
+    fn act(&mut self, effect: Effect, myself: &ActorRef<TasksMessage>) {
         match effect {
-            Effect::Grant { id, attempt, rank } => {
-                let Some(link) = self.links.get(&rank).cloned() else { return };
-                let Some(caller) = self.callers.get_mut(&id) else { return };
-                let function = caller.function.to_owned();
-                self.events.emit(EventKind::TaskStarted { task: id, attempt, rank, function });
-                if let Some(decide) = caller.decide.take() {
-                    // A caller that has gone sends `Cancelled` by itself.
-                    let _ = decide.send(Decision::Grant(Grant { attempt, rank, link }));
-                }
-            }
-            Effect::Refuse { id, why } => {
-                if let Some(decide) = self.callers.remove(&id).and_then(|it| it.decide) {
-                    let _ = decide.send(Decision::Refuse(why));
-                }
-            }
+            Effect::Grant { id, attempt, rank } => self.grant(id, attempt, rank),
+            Effect::Refuse { id, why } => self.refuse(id, why),
             Effect::Exhausted { id } => {
                 if let Some(decide) = self.callers.remove(&id).and_then(|it| it.decide) {
                     let _ = decide.send(Decision::Exhausted);
                 }
             }
-            Effect::Shares { first, ranks } => self.share(first, ranks),
+            Effect::Shares { first, ranks } => self.share(first, ranks, myself),
             Effect::Retry { id, attempt, reason } => {
                 self.events.emit(EventKind::TaskRetried { task: id, attempt, reason });
             }
         }
     }
 
-    fn share(&mut self, first: TaskId, ranks: Vec<Rank>) {
+    fn grant(&mut self, id: TaskId, attempt: Attempt, rank: Rank) {
+        let Some(link) = self.links.get(&rank).cloned() else { return };
+        let Some(caller) = self.callers.get_mut(&id) else { return };
+        let Some(decide) = caller.decide.take() else { return };
+        caller.granted = Some((attempt, rank));
+        let function = caller.function.to_owned();
+        self.events.emit(EventKind::TaskStarted { task: id, attempt, rank, function });
+        // A caller that has gone sends `Cancelled` by itself.
+        let _ = decide.send(Decision::Grant(Grant { attempt, rank, link }));
+    }
+
+    fn refuse(&mut self, id: TaskId, why: Undone) {
+        let Some(caller) = self.callers.remove(&id) else { return };
+        match (&why, caller.granted) {
+            (Undone::Lost(lost), _) => {
+                self.events.emit(EventKind::TaskLost { task: id, reason: lost.to_string() });
+            }
+            (_, Some((attempt, rank))) => {
+                self.events.emit(EventKind::TaskCancelled { task: id, attempt, rank });
+            }
+            // It never started, so nobody waits to see it end.
+            (_, None) => {}
+        }
+        if let Some(decide) = caller.decide {
+            let _ = decide.send(Decision::Refuse(why));
+        }
+    }
+
+    /// Forgets a task whose caller has gone.
+    fn given_up(&mut self, id: TaskId) {
+        if let Some((attempt, rank)) = self.callers.remove(&id).and_then(|it| it.granted) {
+            self.events.emit(EventKind::TaskCancelled { task: id, attempt, rank });
+        }
+    }
+
+    fn share(&mut self, first: TaskId, ranks: Vec<Rank>, myself: &ActorRef<TasksMessage>) {
         let Some((answer, function)) = self.shares.remove(&first) else { return };
         let mut shares = Vec::with_capacity(ranks.len());
         let mut id = first;
         for rank in ranks {
             let (decide, decision) = oneshot::channel();
-            self.callers.insert(id, Caller { function, decide: Some(decide) });
-            shares.push(Share { rank, id, decision });
+            self.callers.insert(id, Caller::new(function, decide));
+            shares.push(Share::new(rank, id, decision, myself.clone()));
             id = id.next();
         }
-        // If the caller has gone, the dropped shares leave tasks that nobody will answer: they are
-        // cancelled here.
-        if let Err(unwanted) = answer.send(shares) {
-            for share in unwanted {
-                self.callers.remove(&share.id);
-                self.state.hear(Heard::Cancelled { id: share.id });
-            }
-        }
+        // Shares that nobody takes, now or later, cancel their tasks.
+        let _ = answer.send(shares);
     }
 }

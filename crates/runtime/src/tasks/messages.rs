@@ -1,5 +1,6 @@
 //! What the TasksActor hears.
 
+use ractor::ActorRef;
 use ractor_cluster::RactorMessage;
 use tokio::sync::oneshot;
 
@@ -138,13 +139,39 @@ pub(crate) struct Grant {
     pub(crate) link: Link,
 }
 
-/// One rank's part of a broadcast.
+/// One rank's part of a broadcast. One that is dropped instead of taken cancels its task: the caller
+/// may go away while its shares are on their way to it.
 #[derive(Debug)]
 pub(crate) struct Share {
-    /// The rank.
-    pub(crate) rank: Rank,
-    /// Its task.
-    pub(crate) id: TaskId,
-    /// Where the decision comes from.
-    pub(crate) decision: oneshot::Receiver<Decision>,
+    rank: Rank,
+    id: TaskId,
+    queue: ActorRef<TasksMessage>,
+    /// Where the decision comes from; `None` when taken.
+    decision: Option<oneshot::Receiver<Decision>>,
+}
+
+impl Share {
+    pub(super) const fn new(
+        rank: Rank,
+        id: TaskId,
+        decision: oneshot::Receiver<Decision>,
+        queue: ActorRef<TasksMessage>,
+    ) -> Self {
+        Self { rank, id, queue, decision: Some(decision) }
+    }
+
+    /// The rank, its task, and where the decision comes from. Whoever takes them cancels the task.
+    pub(super) fn take(mut self) -> (Rank, TaskId, oneshot::Receiver<Decision>) {
+        let decision = self.decision.take().unwrap_or_else(|| oneshot::channel().1);
+        (self.rank, self.id, decision)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        if self.decision.is_some() {
+            // Fails only when the queue is over.
+            let _ = self.queue.cast(TasksMessage::Cancelled { id: self.id });
+        }
+    }
 }
