@@ -110,6 +110,10 @@ impl Doing {
                 self.kit = Some(kit);
                 Heard::Prepared(Ok(()))
             }
+            PoolMessage::Unprepared(kit, error) => {
+                self.kit = Some(kit);
+                Heard::Prepared(Err(error))
+            }
             PoolMessage::Node(NodeReport { rank, attempt, what }) => match what {
                 Reported::Ready(link) => {
                     self.links.insert(rank, link);
@@ -135,9 +139,9 @@ impl Doing {
                     begin(myself, steps::prepare(Arc::clone(&self.request), provider, spec, offer));
                 }
             }
-            Effect::Provision { count } => {
+            Effect::Provision { request, count } => {
                 if let Some(kit) = self.kit.clone() {
-                    begin(myself, steps::provision(kit, count));
+                    begin(myself, steps::provision(kit, request, count));
                 }
             }
             Effect::Spawn { rank, attempt, instance } => {
@@ -199,7 +203,7 @@ impl Doing {
                 begin(myself, async move {
                     match kit {
                         Some(kit) => steps::teardown(kit).await,
-                        // Nothing was set up: `prepare` leaves nothing when it fails.
+                        // The provider was not asked for anything.
                         None => PoolMessage::heard(Heard::TornDown(Ok(Vec::new()))),
                     }
                 });

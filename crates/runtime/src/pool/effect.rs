@@ -13,8 +13,8 @@ pub(super) enum Effect {
     AskOffers,
     /// Check the image, pack the files, make the keys, set the provider up.
     Prepare { spec: usize, offer: Offer },
-    /// Rent machines.
-    Provision { count: u32 },
+    /// Rent machines; the answer names the request.
+    Provision { request: Attempt, count: u32 },
     /// Begin a node on a machine.
     Spawn { rank: Rank, attempt: Attempt, instance: InstanceId },
     /// Let a node finish and end.

@@ -15,6 +15,8 @@ pub(super) enum PoolMessage {
     Heard(Heard),
     /// The provider is set up; this is what the nodes are given.
     Prepared(Arc<NodeKit>),
+    /// The provider is not set up, or not entirely: what is there has to be undone with this.
+    Unprepared(Arc<NodeKit>, StartError),
     /// A node says what became of it.
     Node(NodeReport),
     /// Give everything back.
@@ -41,7 +43,7 @@ pub(super) enum Heard {
     /// Whether the image is possible, its files are packed and the provider is set up.
     Prepared(Result<(), StartError>),
     /// What came of a request for machines.
-    Provisioned { instances: Vec<InstanceId>, shortfall: Option<Shortfall> },
+    Provisioned { request: Attempt, instances: Vec<InstanceId>, shortfall: Option<Shortfall> },
     /// A node takes tasks.
     NodeReady { rank: Rank, attempt: Attempt },
     /// A node's link is being dialled again.

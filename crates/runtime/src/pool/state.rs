@@ -20,8 +20,9 @@ pub(super) struct State {
     ranks: BTreeMap<Rank, Life>,
     /// Machines that were rented and are not certainly given back.
     rented: BTreeSet<InstanceId>,
-    /// How many machines are being asked for at this moment.
+    /// How many machines are being asked for at this moment, and the number of the last request.
     asking: u32,
+    request: Attempt,
     /// How often in a row a request for machines has brought none.
     refusals: Attempt,
     /// Whether a timer will ask again.
@@ -91,6 +92,7 @@ impl State {
             ranks: BTreeMap::new(),
             rented: BTreeSet::new(),
             asking: 0,
+            request: Attempt(0),
             refusals: Attempt(0),
             resting: false,
             failure: None,
@@ -154,7 +156,11 @@ impl State {
                 }
                 self.give_back(now, timing, effects)
             }
-            (Phase::Living { ready, stop }, Heard::Provisioned { instances, shortfall }) => {
+            // An answer that comes again must not pass for that of the next request, whose machines would
+            // then be nobody's.
+            (Phase::Living { ready, stop }, Heard::Provisioned { request, instances, shortfall })
+                if self.asking > 0 && request == self.request =>
+            {
                 self.asking = 0;
                 if stop {
                     self.rented.extend(instances);
@@ -412,7 +418,8 @@ impl State {
         let count = u32::try_from(self.wanted().count()).unwrap_or(u32::MAX);
         if count > 0 && self.asking == 0 && !self.resting {
             self.asking = count;
-            effects.push(Effect::Provision { count });
+            self.request = self.request.next();
+            effects.push(Effect::Provision { request: self.request, count });
         }
     }
 

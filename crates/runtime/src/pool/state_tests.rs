@@ -26,8 +26,18 @@ fn offered() -> Heard {
     Heard::Offered(vec![Ok(vec![offer()]), Ok(vec![])])
 }
 
+fn ask(request: u32, count: u32) -> Effect {
+    Effect::Provision { request: Attempt(request), count }
+}
+
 fn given(numbers: &[u32], shortfall: Option<(&str, bool)>) -> Heard {
+    answer(1, numbers, shortfall)
+}
+
+/// The answer to a later request for machines.
+fn answer(request: u32, numbers: &[u32], shortfall: Option<(&str, bool)>) -> Heard {
     Heard::Provisioned {
+        request: Attempt(request),
         instances: numbers.iter().copied().map(instance).collect(),
         shortfall: shortfall.map(|(reason, retry)| Shortfall { reason: reason.into(), retry }),
     }
@@ -131,7 +141,7 @@ fn a_pool_goes_from_specs_to_ready_and_gives_everything_back() {
                 Effect::Prepare { spec: 0, offer: offer() },
             ],
         ),
-        (Heard::Prepared(Ok(())), vec![announce(PoolPhase::Provisioning), Effect::Provision { count: 2 }]),
+        (Heard::Prepared(Ok(())), vec![announce(PoolPhase::Provisioning), ask(1, 2)]),
         (
             given(&[0, 1], None),
             vec![provisioned(&[0, 1], 2), announce(PoolPhase::Starting), spawn(0), spawn(1)],
@@ -188,9 +198,9 @@ fn partial_launches_begin_at_once_and_only_what_is_missing_is_asked_for_again() 
                     Effect::Wake(Timer::Provision, Timing::default().provision_retry.first),
                 ],
             ),
-            (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 2 }]),
+            (Heard::Woke(Timer::Provision), vec![ask(2, 2)]),
             (
-                given(&[1, 2], None),
+                answer(2, &[1, 2], None),
                 vec![provisioned(&[1, 2], 2), announce(PoolPhase::Starting), spawn(1), spawn(2)],
             ),
         ],
@@ -217,10 +227,10 @@ fn exhausted_attempts_give_back_what_was_rented_and_say_how_much_there_was() {
                 given(&[0], Some(("full", true))),
                 vec![provisioned(&[0], 2), spawn(0), refused("full", 1), again()],
             ),
-            (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 1 }]),
-            (given(&[], Some(("full", true))), vec![refused("full", 2), again()]),
-            (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 1 }]),
-            (given(&[], Some(("full", true))), last),
+            (Heard::Woke(Timer::Provision), vec![ask(2, 1)]),
+            (answer(2, &[], Some(("full", true))), vec![refused("full", 2), again()]),
+            (Heard::Woke(Timer::Provision), vec![ask(3, 1)]),
+            (answer(3, &[], Some(("full", true))), last),
             (node_gone(0, "stopped"), vec![terminate(&[0])]),
             (Heard::Terminated(Ok(())), vec![terminated(0), Effect::Teardown]),
             (Heard::TornDown(Ok(vec![])), over(Some(failure), vec![])),
@@ -297,11 +307,17 @@ fn a_machine_that_fails_while_starting_is_replaced_as_often_as_machines_are_aske
     check(
         &mut state,
         vec![
-            (gone(0), vec![release(0), Effect::Provision { count: 1 }]),
-            (given(&[1], None), vec![provisioned(&[1], 1), announce(PoolPhase::Starting), born_again(1, 1)]),
+            (gone(0), vec![release(0), ask(2, 1)]),
+            (
+                answer(2, &[1], None),
+                vec![provisioned(&[1], 1), announce(PoolPhase::Starting), born_again(1, 1)],
+            ),
             (gone(0), vec![]),
-            (gone(1), vec![release(1), Effect::Provision { count: 1 }]),
-            (given(&[2], None), vec![provisioned(&[2], 1), announce(PoolPhase::Starting), born_again(2, 2)]),
+            (gone(1), vec![release(1), ask(3, 1)]),
+            (
+                answer(3, &[2], None),
+                vec![provisioned(&[2], 1), announce(PoolPhase::Starting), born_again(2, 2)],
+            ),
             (gone(2), last),
         ],
     );
@@ -318,14 +334,11 @@ fn a_node_lost_later_is_replaced_under_its_rank_and_its_machine_is_given_back_at
                 vec![Effect::QueuePaused { rank: Rank(1) }],
             ),
             (node_ready(1), vec![Effect::QueueReady { rank: Rank(1) }]),
-            (
-                node_gone(1, "frozen"),
-                vec![release(1), Effect::QueuePaused { rank: Rank(1) }, Effect::Provision { count: 1 }],
-            ),
+            (node_gone(1, "frozen"), vec![release(1), Effect::QueuePaused { rank: Rank(1) }, ask(2, 1)]),
             // What the old life says late is dropped.
             (node_gone(1, "frozen"), vec![]),
             (node_ready(1), vec![]),
-            (given(&[2], None), vec![provisioned(&[2], 1), again]),
+            (answer(2, &[2], None), vec![provisioned(&[2], 1), again]),
             (
                 Heard::NodeReady { rank: Rank(1), attempt: Attempt(1) },
                 vec![Effect::QueueReady { rank: Rank(1) }],
@@ -340,17 +353,14 @@ fn a_node_lost_while_another_is_replaced_is_asked_for_next() {
     check(
         &mut ready(3),
         vec![
-            (
-                node_gone(1, "frozen"),
-                vec![release(1), Effect::QueuePaused { rank: Rank(1) }, Effect::Provision { count: 1 }],
-            ),
+            (node_gone(1, "frozen"), vec![release(1), Effect::QueuePaused { rank: Rank(1) }, ask(2, 1)]),
             (node_gone(2, "frozen"), vec![release(2), Effect::QueuePaused { rank: Rank(2) }]),
             (
-                given(&[3], None),
+                answer(2, &[3], None),
                 vec![
                     provisioned(&[3], 2),
                     Effect::Spawn { rank: Rank(1), attempt: Attempt(1), instance: instance(3) },
-                    Effect::Provision { count: 1 },
+                    ask(3, 1),
                 ],
             ),
         ],
@@ -359,20 +369,17 @@ fn a_node_lost_while_another_is_replaced_is_asked_for_next() {
 
 #[test]
 fn a_rank_that_cannot_be_replaced_is_given_up_and_the_pool_goes_on() {
-    let full = || given(&[], Some(("full", true)));
+    let full = |request| answer(request, &[], Some(("full", true)));
     let rest = || Effect::Wake(Timer::Provision, Timing::default().provision_retry.first);
     check(
         &mut ready(2),
         vec![
-            (
-                node_gone(1, "frozen"),
-                vec![release(1), Effect::QueuePaused { rank: Rank(1) }, Effect::Provision { count: 1 }],
-            ),
-            (full(), vec![refused("full", 1), rest()]),
-            (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 1 }]),
-            (full(), vec![refused("full", 2), rest()]),
-            (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 1 }]),
-            (full(), vec![refused("full", 3), Effect::QueueLost { rank: Rank(1) }]),
+            (node_gone(1, "frozen"), vec![release(1), Effect::QueuePaused { rank: Rank(1) }, ask(2, 1)]),
+            (full(2), vec![refused("full", 1), rest()]),
+            (Heard::Woke(Timer::Provision), vec![ask(3, 1)]),
+            (full(3), vec![refused("full", 2), rest()]),
+            (Heard::Woke(Timer::Provision), vec![ask(4, 1)]),
+            (full(4), vec![refused("full", 3), Effect::QueueLost { rank: Rank(1) }]),
             (Heard::Stop, stopping(&[0])),
         ],
     );
@@ -409,6 +416,21 @@ fn a_pool_with_a_least_number_does_not_fail_for_one_node_less() {
                     Effect::Started { nodes: 2 },
                 ],
             ),
+        ],
+    );
+}
+
+#[test]
+fn an_answer_that_comes_again_does_not_pass_for_that_of_the_next_request() {
+    let mut state = after(vec![born(2), offered(), Heard::Prepared(Ok(()))]);
+    state.hear(given(&[0], Some(("full", true))), Instant::now(), &Timing::default(), &names());
+    check(
+        &mut state,
+        vec![
+            (given(&[0], Some(("full", true))), vec![]),
+            (Heard::Woke(Timer::Provision), vec![ask(2, 1)]),
+            (given(&[0], Some(("full", true))), vec![]),
+            (answer(2, &[1], None), vec![provisioned(&[1], 1), announce(PoolPhase::Starting), spawn(1)]),
         ],
     );
 }
