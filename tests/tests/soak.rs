@@ -2,12 +2,6 @@
 //! random. `just soak` runs it for an hour; `SKYWARD_SOAK_SECONDS` says for how long, `SKYWARD_SEED` with
 //! which dice.
 
-#![expect(
-    clippy::expect_used,
-    clippy::print_stderr,
-    reason = "it fails where it stands, and reports as it goes"
-)]
-
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
