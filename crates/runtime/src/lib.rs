@@ -3,6 +3,7 @@
 //! The floors, from the ground up (each module uses only those below it; `tests/floors.rs` checks it):
 //!
 //! ```text
+//! testing                           the simulated world (feature `testing`)
 //! supervisor                        the root actor: providers, pools
 //! pool                              one pool, from specs to the last undo
 //! node                              one rank: launching → … → ready → gone
@@ -30,4 +31,6 @@ pub mod registry;
 pub mod ssh;
 pub mod supervisor;
 pub mod tasks;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod timing;

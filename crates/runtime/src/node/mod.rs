@@ -11,7 +11,7 @@
 mod actor;
 mod kit;
 mod messages;
-mod state;
+pub(crate) mod state;
 mod steps;
 
 pub use actor::NodeRef;

@@ -7,7 +7,7 @@ use crate::timing::Timing;
 
 /// What a node hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(crate) enum Heard {
     /// It begins.
     Born,
     /// What the provider says of the machine.
@@ -34,14 +34,14 @@ pub(super) enum Heard {
 
 /// Why something failed, and whether trying again may help.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Trouble {
-    pub(super) reason: String,
-    pub(super) retry: bool,
+pub(crate) struct Trouble {
+    pub(crate) reason: String,
+    pub(crate) retry: bool,
 }
 
 /// Why a node wakes up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Timer {
+pub(crate) enum Timer {
     /// The phase has lasted too long.
     Deadline,
     /// Time for the next try or look.
@@ -52,7 +52,7 @@ pub(super) enum Timer {
 
 /// What a node wants done. Each step ends in something heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
+pub(crate) enum Effect {
     /// Ask the provider about the machine.
     Describe,
     /// Dial its SSH server.
@@ -83,7 +83,7 @@ pub(super) enum Effect {
 
 /// What is announced; the shell adds rank and attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(crate) enum Said {
     Entered(NodePhase),
     LinkLost(String),
     LinkRestored,
@@ -92,7 +92,7 @@ pub(super) enum Said {
 
 /// Where a node is in its life; each state has its own data.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum State {
     Unborn,
     Launching { since: Instant, looks: u32 },
     Reaching { ssh: SshEndpoint, since: Instant, tries: u32, last: String },
@@ -107,7 +107,7 @@ pub(super) enum State {
 impl State {
     /// Takes in what was heard. Something that does not fit the state is dropped here: it is the late
     /// answer of a step that no longer matters.
-    pub(super) fn hear(&mut self, heard: Heard, now: Instant, timing: &Timing) -> Vec<Effect> {
+    pub(crate) fn hear(&mut self, heard: Heard, now: Instant, timing: &Timing) -> Vec<Effect> {
         let state = std::mem::replace(self, Self::Gone);
         let (next, effects) = state.step(heard, now, timing);
         *self = next;
@@ -351,7 +351,7 @@ impl Reaching {
 
 impl Said {
     /// The event of a rank's attempt.
-    pub(super) fn event(self, rank: crate::model::Rank, attempt: crate::model::Attempt) -> EventKind {
+    pub(crate) fn event(self, rank: crate::model::Rank, attempt: crate::model::Attempt) -> EventKind {
         match self {
             Self::Entered(phase) => EventKind::Node { rank, attempt, phase },
             Self::LinkLost(reason) => EventKind::LinkLost { rank, reason },

@@ -14,7 +14,7 @@ mod handle;
 mod keys;
 mod messages;
 mod request;
-mod state;
+pub(crate) mod state;
 mod steps;
 
 pub use error::StartError;

@@ -9,7 +9,7 @@ use crate::timing::Timing;
 
 /// What a pool hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(crate) enum Heard {
     /// It begins: the specs' numbers of nodes, in order.
     Born { specs: Vec<Nodes> },
     /// What each spec's provider offers, or why nothing.
@@ -36,14 +36,14 @@ pub(super) enum Heard {
 
 /// Why there are fewer machines than were asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Shortfall {
-    pub(super) reason: String,
-    pub(super) retry: bool,
+pub(crate) struct Shortfall {
+    pub(crate) reason: String,
+    pub(crate) retry: bool,
 }
 
 /// Why a pool wakes up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Timer {
+pub(crate) enum Timer {
     /// Time to ask for the missing machines again.
     Provision,
     /// Giving everything back has taken too long.
@@ -52,7 +52,7 @@ pub(super) enum Timer {
 
 /// What a pool wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
+pub(crate) enum Effect {
     /// Ask every spec's provider for offers.
     AskOffers,
     /// Check the image, pack the files, make the keys, set the provider up.
@@ -91,7 +91,7 @@ pub(super) enum Effect {
 
 /// A pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct State {
+pub(crate) struct State {
     phase: Phase,
     /// The chosen provider's name, for messages.
     provider: String,
@@ -132,7 +132,7 @@ enum Step {
 }
 
 impl State {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             phase: Phase::Unborn,
             provider: String::new(),
@@ -145,7 +145,7 @@ impl State {
     }
 
     /// The providers' names, by spec, are the shell's to know; the chosen one is told for messages.
-    pub(super) fn hear(
+    pub(crate) fn hear(
         &mut self,
         heard: Heard,
         now: Instant,

@@ -7,7 +7,7 @@ use crate::model::{Attempt, Rank, TaskId};
 
 /// What the queue hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(crate) enum Heard {
     /// A caller waits for a grant.
     Submitted { id: TaskId, target: Target, group: GroupId },
     /// A caller wants one grant on each ready rank; the ids are taken from `first` on.
@@ -32,7 +32,7 @@ pub(super) enum Heard {
 
 /// What the queue wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
+pub(crate) enum Effect {
     /// The task may run on this rank.
     Grant { id: TaskId, attempt: Attempt, rank: Rank },
     /// The task gets no (further) grant.
@@ -45,14 +45,14 @@ pub(super) enum Effect {
 
 /// The queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct State {
+pub(crate) struct State {
     /// How often a task is tried again because of the infrastructure under it.
     retries: u32,
     /// How many ranks the pool has, lost ones included.
     nodes: u32,
     ranks: BTreeMap<Rank, Slots>,
     lost: BTreeSet<Rank>,
-    tasks: BTreeMap<TaskId, Task>,
+    pub(crate) tasks: BTreeMap<TaskId, Task>,
     /// Untargeted tasks by group, and whose turn it is.
     waiting: BTreeMap<GroupId, VecDeque<TaskId>>,
     turns: VecDeque<GroupId>,
@@ -71,7 +71,7 @@ struct Slots {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Task {
+pub(crate) struct Task {
     target: Target,
     group: GroupId,
     attempt: Attempt,
@@ -82,7 +82,7 @@ struct Task {
 }
 
 impl State {
-    pub(super) const fn new(retries: u32) -> Self {
+    pub(crate) const fn new(retries: u32) -> Self {
         Self {
             retries,
             nodes: 0,
@@ -97,7 +97,7 @@ impl State {
         }
     }
 
-    pub(super) fn hear(&mut self, heard: Heard) -> Vec<Effect> {
+    pub(crate) fn hear(&mut self, heard: Heard) -> Vec<Effect> {
         let mut effects = Vec::new();
         match heard {
             Heard::Submitted { id, target, group } => {
