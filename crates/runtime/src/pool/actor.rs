@@ -130,9 +130,9 @@ impl Doing {
                     begin(myself, steps::prepare(Arc::clone(&self.request), provider, spec, offer));
                 }
             }
-            Effect::Provision { count } => {
+            Effect::Provision { attempt, count } => {
                 if let Some(kit) = self.kit.clone() {
-                    begin(myself, steps::provision(kit, count));
+                    begin(myself, steps::provision(kit, attempt, count));
                 }
             }
             Effect::Spawn { rank, attempt, instance } => {

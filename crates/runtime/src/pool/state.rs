@@ -16,8 +16,8 @@ pub(crate) enum Heard {
     Offered(Vec<Result<Vec<Offer>, String>>),
     /// Whether the image is possible, its files are packed and the provider is set up.
     Prepared(Result<(), StartError>),
-    /// What came of a request for machines.
-    Provisioned { instances: Vec<InstanceId>, shortfall: Option<Shortfall> },
+    /// What came of a request for machines, by its attempt.
+    Provisioned { attempt: Attempt, instances: Vec<InstanceId>, shortfall: Option<Shortfall> },
     /// A node takes tasks.
     NodeReady { rank: Rank, attempt: Attempt },
     /// A node's link is being dialled again.
@@ -57,8 +57,8 @@ pub(crate) enum Effect {
     AskOffers,
     /// Check the image, pack the files, make the keys, set the provider up.
     Prepare { spec: usize, offer: Offer },
-    /// Rent machines.
-    Provision { count: u32 },
+    /// Rent machines; the answer belongs to this attempt.
+    Provision { attempt: Attempt, count: u32 },
     /// Begin a node on a machine.
     Spawn { rank: Rank, attempt: Attempt, instance: InstanceId },
     /// Let a node finish and end.
@@ -175,8 +175,9 @@ impl State {
             }
             (Phase::Preparing { stop: false }, Heard::Prepared(Ok(()))) => {
                 effects.push(announce(PoolPhase::Provisioning));
-                effects.push(Effect::Provision { count: self.nodes });
-                Phase::Provisioning { attempt: Attempt(1), waiting: false, stop: false }
+                let attempt = Attempt(1);
+                effects.push(Effect::Provision { attempt, count: self.nodes });
+                Phase::Provisioning { attempt, waiting: false, stop: false }
             }
             (Phase::Preparing { .. }, Heard::Prepared(result)) => {
                 self.fail(result.err().unwrap_or(StartError::Stopped));
@@ -188,12 +189,16 @@ impl State {
             (Phase::Provisioning { attempt, waiting: false, .. }, Heard::Stop) => {
                 Phase::Provisioning { attempt, waiting: false, stop: true }
             }
-            (Phase::Provisioning { attempt, stop, .. }, Heard::Provisioned { instances, shortfall }) => {
-                self.provisioned(attempt, stop, instances, shortfall, now, timing, effects)
-            }
+            // An answer that comes again must not pass for that of the next request: the machines which
+            // that one brings would then be nobody's.
+            (
+                Phase::Provisioning { attempt, waiting: false, stop },
+                Heard::Provisioned { attempt: of, instances, shortfall },
+            ) if of == attempt => self.provisioned(attempt, stop, instances, shortfall, now, timing, effects),
             (Phase::Provisioning { attempt, waiting: true, .. }, Heard::Woke(Timer::Provision)) => {
-                effects.push(Effect::Provision { count: self.missing() });
-                Phase::Provisioning { attempt: attempt.next(), waiting: false, stop: false }
+                let attempt = attempt.next();
+                effects.push(Effect::Provision { attempt, count: self.missing() });
+                Phase::Provisioning { attempt, waiting: false, stop: false }
             }
             (phase @ (Phase::Starting | Phase::Ready), Heard::NodeReady { rank, attempt }) => {
                 self.node_ready(phase, rank, attempt, effects)

@@ -25,7 +25,12 @@ fn offered() -> Heard {
 }
 
 fn given(numbers: &[u32], shortfall: Option<(&str, bool)>) -> Heard {
+    given_in(1, numbers, shortfall)
+}
+
+fn given_in(attempt: u32, numbers: &[u32], shortfall: Option<(&str, bool)>) -> Heard {
     Heard::Provisioned {
+        attempt: Attempt(attempt),
         instances: numbers.iter().copied().map(instance).collect(),
         shortfall: shortfall.map(|(reason, retry)| Shortfall { reason: reason.into(), retry }),
     }
@@ -64,6 +69,10 @@ fn stopping(nodes: &[u32]) -> Vec<Effect> {
     ];
     effects.extend(nodes.iter().copied().map(drain));
     effects
+}
+
+fn provision(attempt: u32, count: u32) -> Effect {
+    Effect::Provision { attempt: Attempt(attempt), count }
 }
 
 fn terminate(numbers: &[u32]) -> Effect {
@@ -120,7 +129,7 @@ fn a_pool_goes_from_specs_to_ready_and_gives_everything_back() {
                 Effect::Prepare { spec: 0, offer: offer() },
             ],
         ),
-        (Heard::Prepared(Ok(())), vec![announce(PoolPhase::Provisioning), Effect::Provision { count: 2 }]),
+        (Heard::Prepared(Ok(())), vec![announce(PoolPhase::Provisioning), provision(1, 2)]),
         (
             given(&[0, 1], None),
             vec![provisioned(&[0, 1], 2), announce(PoolPhase::Starting), spawn(0), spawn(1)],
@@ -176,9 +185,12 @@ fn partial_launches_add_up_and_only_what_is_missing_is_asked_for_again() {
                     Effect::Wake(Timer::Provision, Timing::default().provision_retry.first),
                 ],
             ),
-            (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 2 }]),
+            // The answer that was heard already changes nothing, nor does it stand for the next.
+            (given(&[0], Some(("full", true))), vec![]),
+            (Heard::Woke(Timer::Provision), vec![provision(2, 2)]),
+            (given(&[0], Some(("full", true))), vec![]),
             (
-                given(&[1, 2], None),
+                given_in(2, &[1, 2], None),
                 vec![provisioned(&[1, 2], 3), announce(PoolPhase::Starting), spawn(0), spawn(1), spawn(2)],
             ),
         ],
@@ -203,10 +215,10 @@ fn exhausted_attempts_give_back_what_was_rented_and_say_how_much_there_was() {
         &mut state,
         vec![
             (given(&[0], Some(("full", true))), vec![provisioned(&[0], 2), refused("full", 1), again()]),
-            (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 1 }]),
-            (given(&[], Some(("full", true))), vec![refused("full", 2), again()]),
-            (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 1 }]),
-            (given(&[], Some(("full", true))), last),
+            (Heard::Woke(Timer::Provision), vec![provision(2, 1)]),
+            (given_in(2, &[], Some(("full", true))), vec![refused("full", 2), again()]),
+            (Heard::Woke(Timer::Provision), vec![provision(3, 1)]),
+            (given_in(3, &[], Some(("full", true))), last),
             (Heard::Terminated(Ok(())), vec![terminated(0), Effect::Teardown]),
             (Heard::TornDown(Ok(vec![])), over(Some(failure), vec![])),
         ],

@@ -10,7 +10,7 @@ use super::messages::PoolMessage;
 use super::request::PoolRequest;
 use super::state::{Heard, Shortfall};
 use crate::bootstrap::{self, Includes};
-use crate::model::{Epoch, InstanceId, Offer};
+use crate::model::{Attempt, Epoch, InstanceId, Offer};
 use crate::node::{NodeKit, ProgramCell};
 use crate::provider::{ProviderRef, Request, Retry};
 
@@ -83,7 +83,7 @@ async fn try_prepare(
 }
 
 /// Rents machines.
-pub(super) async fn provision(kit: Arc<NodeKit>, count: u32) -> PoolMessage {
+pub(super) async fn provision(kit: Arc<NodeKit>, attempt: Attempt, count: u32) -> PoolMessage {
     let told = kit.provider.provision(Arc::clone(&kit.request), count, kit.timing.provision).await;
     let shortfall = |error: &crate::provider::ProviderError| Shortfall {
         reason: error.to_string(),
@@ -96,7 +96,7 @@ pub(super) async fn provision(kit: Arc<NodeKit>, count: u32) -> PoolMessage {
         }
         Err(error) => (Vec::new(), Some(shortfall(&error))),
     };
-    PoolMessage::heard(Heard::Provisioned { instances, shortfall })
+    PoolMessage::heard(Heard::Provisioned { attempt, instances, shortfall })
 }
 
 /// Gives machines back.

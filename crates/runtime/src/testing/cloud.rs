@@ -193,7 +193,8 @@ impl World {
         let content = machine.lease.to_le_bytes();
         let holds = machine.guard.look((machine.lease > 0).then_some(content.as_slice()), now);
         let pause = machine.guard.pause();
-        let unrenewed = now.saturating_sub(machine.renewed);
+        // A renewal from before it froze is new to it when it goes on.
+        let unrenewed = now.saturating_sub(machine.renewed.max(machine.frozen));
         if holds || mutation == Some(Mutation::RenewLapsed) {
             if !holds {
                 machine.guard = Guard::new(lease, now);
@@ -207,7 +208,8 @@ impl World {
         let silent = machine.silent_until();
         self.summary.lapsed += 1;
         if let Some(since) = self.renewable_since(id)
-            && now.saturating_sub(since.max(silent)) > lease + pause
+            // Two of three renewals fit into this.
+            && now.saturating_sub(since.max(silent)) > lease * 2 / 3
         {
             let what = format!("the lease of m{} lapsed, though its node could renew it", id.0);
             self.breach(Law::LeaseHolds, what);

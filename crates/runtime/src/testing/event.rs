@@ -43,7 +43,7 @@ pub(super) enum Event {
 pub(super) enum Asked {
     Offers,
     Prepare { offer: Offer },
-    Provision { count: u32 },
+    Provision { attempt: Attempt, count: u32 },
     Release { instances: Vec<InstanceId> },
     Terminate { instances: Vec<InstanceId> },
     Teardown,

@@ -104,7 +104,7 @@ impl World {
         match effect {
             Effect::AskOffers => self.ask(Asked::Offers),
             Effect::Prepare { offer, .. } => self.ask(Asked::Prepare { offer }),
-            Effect::Provision { count } if pool.kit => self.ask(Asked::Provision { count }),
+            Effect::Provision { attempt, count } if pool.kit => self.ask(Asked::Provision { attempt, count }),
             Effect::Provision { .. } => {}
             Effect::Spawn { rank, attempt, instance } => {
                 if self.mutation == Some(Mutation::SpawnTwice) {

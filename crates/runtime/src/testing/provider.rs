@@ -6,7 +6,7 @@ use super::event::{Asked, Event};
 use super::knobs::Mutation;
 use super::pool::PoolMessage;
 use super::world::World;
-use crate::model::{InstanceId, Leftover, Offer};
+use crate::model::{Attempt, InstanceId, Leftover, Offer};
 use crate::pool::StartError;
 use crate::pool::state::{Heard, Shortfall};
 
@@ -46,7 +46,7 @@ impl World {
                     return self.cast_pool(PoolMessage::Prepared);
                 }
             },
-            Asked::Provision { count } => self.provision(count),
+            Asked::Provision { attempt, count } => self.provision(attempt, count),
             Asked::Release { instances } => {
                 let _ = self.terminate(&instances);
                 return;
@@ -78,18 +78,26 @@ impl World {
         offers
     }
 
-    fn provision(&mut self, count: u32) -> Heard {
+    fn provision(&mut self, attempt: Attempt, count: u32) -> Heard {
         let short = |reason: &str, retry| Some(Shortfall { reason: reason.to_owned(), retry });
         if self.dice.chance(self.weather.unreported) {
             // The cloud did some of it, and its answer was lost.
             for _ in 0..self.dice.count(0, count) {
                 self.make_machine(false);
             }
-            return Heard::Provisioned { instances: Vec::new(), shortfall: short("no answer", true) };
+            return Heard::Provisioned {
+                attempt,
+                instances: Vec::new(),
+                shortfall: short("no answer", true),
+            };
         }
         if self.dice.chance(self.weather.refused) {
             let retry = self.dice.chance(800);
-            return Heard::Provisioned { instances: Vec::new(), shortfall: short("no capacity", retry) };
+            return Heard::Provisioned {
+                attempt,
+                instances: Vec::new(),
+                shortfall: short("no capacity", retry),
+            };
         }
         let given = match self.dice.chance(self.weather.partial) {
             true => self.dice.count(0, count),
@@ -97,7 +105,7 @@ impl World {
         };
         let instances = (0..given).map(|_| self.make_machine(true)).collect();
         let shortfall = if given < count { short("no more capacity", self.dice.chance(800)) } else { None };
-        Heard::Provisioned { instances, shortfall }
+        Heard::Provisioned { attempt, instances, shortfall }
     }
 
     fn terminate(&mut self, instances: &[InstanceId]) -> Result<(), String> {
