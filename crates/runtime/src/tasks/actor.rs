@@ -8,7 +8,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::messages::{Decision, Grant, Share, TasksMessage};
+use super::messages::{Claim, Decision, Grant, Share, TasksMessage};
 use super::order::{GroupId, Order, Undone};
 use super::running::Running;
 use super::state::{Effect, Heard, State};
@@ -71,7 +71,11 @@ impl Tasks {
         if shares.is_empty() {
             return Err(Undone::NoNodes);
         }
-        let run = |it: Share| (it.rank, Running::shared(self.clone(), order.clone(), it.id, it.decision));
+        let run = |it: Share| {
+            let running = Running::shared(self.clone(), order.clone(), it.id, it.decision);
+            it.claim.hand_over();
+            (it.rank, running)
+        };
         Ok(shares.into_iter().map(run).collect())
     }
 
@@ -134,13 +138,13 @@ impl Actor for TasksActor {
 
     async fn handle(
         &self,
-        _: ActorRef<Self::Msg>,
+        myself: ActorRef<Self::Msg>,
         message: Self::Msg,
         doing: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         let heard = doing.take_in(message);
         for effect in doing.state.hear(heard) {
-            doing.act(effect);
+            doing.act(effect, &myself);
         }
         Ok(())
     }
@@ -190,7 +194,7 @@ impl Doing {
         }
     }
 
-    fn act(&mut self, effect: Effect) {
+    fn act(&mut self, effect: Effect, myself: &ActorRef<TasksMessage>) {
         match effect {
             Effect::Grant { id, attempt, rank } => {
                 let Some(link) = self.links.get(&rank).cloned() else { return };
@@ -207,30 +211,26 @@ impl Doing {
                     let _ = decide.send(Decision::Refuse(why));
                 }
             }
-            Effect::Shares { first, ranks } => self.share(first, ranks),
+            Effect::Shares { first, ranks } => self.share(first, ranks, myself),
             Effect::Retry { id, attempt, reason } => {
                 self.events.emit(EventKind::TaskRetried { task: id, attempt, reason });
             }
         }
     }
 
-    fn share(&mut self, first: TaskId, ranks: Vec<Rank>) {
+    fn share(&mut self, first: TaskId, ranks: Vec<Rank>, myself: &ActorRef<TasksMessage>) {
         let Some((answer, function)) = self.shares.remove(&first) else { return };
         let mut shares = Vec::with_capacity(ranks.len());
         let mut id = first;
         for rank in ranks {
             let (decide, decision) = oneshot::channel();
             self.callers.insert(id, Caller { function, decide: Some(decide) });
-            shares.push(Share { rank, id, decision });
+            let claim = Claim::new(myself.clone(), id);
+            shares.push(Share { rank, id, decision, claim });
             id = id.next();
         }
-        // If the caller has gone, the dropped shares leave tasks that nobody will answer: they are
-        // cancelled here.
-        if let Err(unwanted) = answer.send(shares) {
-            for share in unwanted {
-                self.callers.remove(&share.id);
-                self.state.hear(Heard::Cancelled { id: share.id });
-            }
-        }
+        // If the caller has gone, now or before it has read them, each dropped share cancels itself. That
+        // is a message like any other: the slot it frees may be another's, who has to be told.
+        let _ = answer.send(shares);
     }
 }

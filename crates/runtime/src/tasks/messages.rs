@@ -1,5 +1,6 @@
 //! What the TasksActor hears.
 
+use ractor::ActorRef;
 use ractor_cluster::RactorMessage;
 use tokio::sync::oneshot;
 
@@ -118,4 +119,34 @@ pub(crate) struct Share {
     pub(crate) id: TaskId,
     /// Where the decision comes from.
     pub(crate) decision: oneshot::Receiver<Decision>,
+    /// Cancels the task, should the list of shares be dropped before its caller has read it.
+    pub(crate) claim: Claim,
+}
+
+/// Somebody's interest in a task that is in the queue already; the task is cancelled when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    queue: ActorRef<TasksMessage>,
+    id: TaskId,
+    open: bool,
+}
+
+impl Claim {
+    pub(super) const fn new(queue: ActorRef<TasksMessage>, id: TaskId) -> Self {
+        Self { queue, id, open: true }
+    }
+
+    /// Somebody else cares for the task from now on.
+    pub(super) fn hand_over(mut self) {
+        self.open = false;
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if self.open {
+            // Fails only when the queue has ended, and its tasks with it.
+            let _ = self.queue.cast(TasksMessage::Cancelled { id: self.id });
+        }
+    }
 }
