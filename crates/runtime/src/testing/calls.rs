@@ -7,7 +7,7 @@ use super::failure::Law;
 use super::knobs::Mutation;
 use super::link::LinkId;
 use super::tasks::Letter;
-use super::world::World;
+use super::world::{HICCUP, World};
 use crate::model::{Attempt, Rank, TaskId};
 use crate::tasks::state::Heard;
 use crate::tasks::{GroupId, Target};
@@ -20,6 +20,7 @@ pub(super) struct Call {
     phase: Phase,
     /// Counts its tries, so that what belongs to an older one is known.
     number: u64,
+    over: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,12 @@ enum End {
     Cancelled,
 }
 
+impl Call {
+    const fn new(what: What, group: GroupId, phase: Phase) -> Self {
+        Self { what, group, phase, number: 0, over: Duration::ZERO }
+    }
+}
+
 impl World {
     /// Draws all callers of a life.
     pub(super) fn draw_calls(&mut self, most: u32) {
@@ -60,12 +67,11 @@ impl World {
             let (what, members) = match self.dice.below(10) {
                 0..=4 => (What::One(Target::Any), 1),
                 5 | 6 => (What::One(Target::Rank(rank)), 1),
-                7 | 8 => (What::One(Target::Any), self.dice.count(2, 8)),
+                7 => (What::One(Target::Any), self.dice.count(2, 8)),
                 _ => (What::Broadcast, 1),
             };
             for _ in 0..members {
-                let call = Call { what, group: GroupId(group), phase: Phase::Planned, number: 0 };
-                self.calls.insert(id, call);
+                self.calls.insert(id, Call::new(what, GroupId(group), Phase::Planned));
                 self.open_calls += 1;
                 self.plan(at, Event::Call(id, CallEvent::Begins));
                 if self.dice.chance(self.weather.cancel) {
@@ -112,7 +118,7 @@ impl World {
     pub(super) fn hold_shares(&mut self, shares: &[TaskId]) {
         for id in shares {
             let what = What::One(Target::Any);
-            self.calls.insert(*id, Call { what, group: GroupId(0), phase: Phase::Held, number: 0 });
+            self.calls.insert(*id, Call::new(what, GroupId(0), Phase::Held));
             self.open_calls += 1;
         }
     }
@@ -155,7 +161,7 @@ impl World {
     /// The call goes over its link.
     fn carry(&mut self, id: TaskId, number: u64, link: LinkId) {
         let latency = self.dice.up_to(Duration::from_millis(100));
-        let most = if self.dice.chance(150) { 60 } else { 5 };
+        let most = if self.dice.chance(300) { 60 } else { 5 };
         let runs = self.dice.up_to(Duration::from_secs(most));
         let Some(way) = self.links.get_mut(link.0).filter(|it| it.alive) else {
             return self.plan(latency, Event::Call(id, CallEvent::Breaks(number, "the link is closed")));
@@ -207,7 +213,7 @@ impl World {
                 true => Heard::Answered { id, attempt },
                 false => Heard::Lost { id, attempt, reason: why.to_owned() },
             };
-            let after = Duration::from_millis(60) + self.dice.up_to(Duration::from_secs(10));
+            let after = HICCUP + self.dice.up_to(Duration::from_secs(3));
             self.plan(after, Event::Queue(Letter::Again(again)));
         }
     }
@@ -238,7 +244,7 @@ impl World {
         if call.phase == Phase::Over {
             return self.breach(Law::NoneTwice, format!("task {id} is reported twice"));
         }
-        call.phase = Phase::Over;
+        (call.phase, call.over) = (Phase::Over, self.now);
         match end {
             End::Answered => self.summary.answered += 1,
             End::Refused => self.summary.refused += 1,
@@ -248,6 +254,12 @@ impl World {
         if self.open_calls == 0 && self.stops_when_done {
             self.plan(Duration::from_secs(1), Event::Owner(Owner::Stops));
         }
+    }
+
+    /// Whether a call has been over for so long that the queue must have heard of it.
+    pub(super) fn is_long_over(&self, id: TaskId) -> bool {
+        let call = self.calls.get(&id);
+        call.is_none_or(|it| it.phase == Phase::Over && it.over + HICCUP * 2 < self.now)
     }
 
     /// A call that has no end, if there is one.

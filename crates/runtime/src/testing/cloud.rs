@@ -109,7 +109,7 @@ impl World {
             let after = self.dice.up_to(span);
             self.plan(after, Event::Machine(id, Happening::Dies("preempted")));
         }
-        for _ in 0..3 {
+        for _ in 0..FAULTS {
             let (at, length) = (self.dice.up_to(span), self.dice.up_to(blink * 3 / 2));
             let (short, at2) = (self.dice.up_to(self.timing.detect), self.dice.up_to(span));
             if self.dice.chance(self.weather.cut) {
@@ -252,3 +252,6 @@ impl World {
         }
     }
 }
+
+/// How often each kind of trouble may come to one machine.
+const FAULTS: u32 = 6;

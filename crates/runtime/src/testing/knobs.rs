@@ -142,8 +142,8 @@ impl Weather {
             reset: some(800),
             frozen: some(600),
             kept: some(700),
-            twice: some(400),
-            cancel: some(600),
+            twice: some(800),
+            cancel: some(800),
         }
     }
 }

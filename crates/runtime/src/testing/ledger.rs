@@ -109,6 +109,10 @@ impl Ledger {
         entry.on.map(|_| Attempt(entry.tries.saturating_sub(1)))
     }
 
+    pub(super) fn open_tasks(&self) -> impl Iterator<Item = TaskId> {
+        self.tasks.keys().copied()
+    }
+
     fn runs(&self, id: TaskId, attempt: Attempt) -> bool {
         self.attempt(id) == Some(attempt)
     }

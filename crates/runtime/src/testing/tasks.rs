@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::event::{CallEvent, Decided, Event};
+use super::failure::Law;
 use super::knobs::Mutation;
 use super::ledger::Ledger;
 use super::link::LinkId;
@@ -231,6 +232,9 @@ impl World {
     /// The queue's actor ends: what waits for a decision learns that there will be none.
     pub(super) fn end_queue(&mut self) {
         let Some(queue) = self.queue.take() else { return };
+        if let Some(id) = queue.ledger.open_tasks().find(|it| self.is_long_over(*it)) {
+            self.breach(Law::Known, format!("the queue keeps task {id}, which nobody waits for"));
+        }
         let waiting = queue.callers.into_iter().filter(|(_, waits)| *waits).map(|(id, _)| id);
         for id in waiting.chain(queue.shares.into_iter().map(caller_of)) {
             self.decide(id, Decided::Over);

@@ -222,7 +222,7 @@ impl World {
 }
 
 /// How long a mailbox is read late at most.
-const HICCUP: Duration = Duration::from_millis(50);
+pub(super) const HICCUP: Duration = Duration::from_millis(50);
 
 /// How long a life may be: far longer than the time-outs of one add up to.
 const LONGEST: Duration = Duration::from_secs(4 * 3600);
