@@ -105,6 +105,10 @@ impl Doing {
                 self.kit = Some(kit);
                 Heard::Prepared(Ok(()))
             }
+            PoolMessage::Unprepared(kit, error) => {
+                self.kit = Some(kit);
+                Heard::Prepared(Err(error))
+            }
             PoolMessage::Node(NodeReport { rank, attempt, what }) => match what {
                 Reported::Ready(link) => {
                     self.links.insert(rank, link);
@@ -193,7 +197,7 @@ impl Doing {
                 begin(myself, async move {
                     match kit {
                         Some(kit) => steps::teardown(kit).await,
-                        // Nothing was set up: `prepare` leaves nothing when it fails.
+                        // The provider was not asked for anything.
                         None => PoolMessage::heard(Heard::TornDown(Ok(Vec::new()))),
                     }
                 });

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ractor_cluster::RactorMessage;
 
+use super::error::StartError;
 use super::state::{Heard, Timer};
 use crate::node::{NodeKit, NodeReport};
 
@@ -14,6 +15,8 @@ pub(super) enum PoolMessage {
     Heard(Heard),
     /// The provider is set up; this is what the nodes are given.
     Prepared(Arc<NodeKit>),
+    /// The provider is not set up, or not entirely: what is there has to be undone with this.
+    Unprepared(Arc<NodeKit>, StartError),
     /// A node says what became of it.
     Node(NodeReport),
     /// Give everything back.

@@ -30,13 +30,22 @@ pub(super) async fn prepare(
     spec: usize,
     offer: Offer,
 ) -> PoolMessage {
-    match try_prepare(&request, provider, spec, offer).await {
-        Ok(kit) => PoolMessage::Prepared(Arc::new(kit)),
-        Err(error) => PoolMessage::heard(Heard::Prepared(Err(error))),
+    let kit = match make_kit(&request, provider, spec, offer).await {
+        Ok(kit) => Arc::new(kit),
+        Err(error) => return PoolMessage::heard(Heard::Prepared(Err(error))),
+    };
+    match kit.provider.prepare(Arc::clone(&kit.request), request.timing.provision).await {
+        Ok(()) => PoolMessage::Prepared(kit),
+        // A request that took too long was broken off, and its provider could not clean up.
+        Err(error) => {
+            let provider = kit.provider.provider().name().to_owned();
+            let error = StartError::Prepare { provider, reason: error.to_string() };
+            PoolMessage::Unprepared(kit, error)
+        }
     }
 }
 
-async fn try_prepare(
+async fn make_kit(
     request: &PoolRequest,
     provider: ProviderRef,
     spec: usize,
@@ -61,9 +70,6 @@ async fn try_prepare(
         ssh_key: keys.ssh.public().to_owned(),
         lease: request.timing.lease,
     });
-    provider.prepare(Arc::clone(&asked), request.timing.provision).await.map_err(|error| {
-        StartError::Prepare { provider: provider.provider().name().to_owned(), reason: error.to_string() }
-    })?;
     Ok(NodeKit {
         provider,
         request: asked,

@@ -86,7 +86,7 @@ impl Mutation {
 pub(super) struct Weather {
     /// A provider has no offers, or does not answer.
     pub(super) no_offers: u32,
-    /// The preparation fails.
+    /// The preparation fails, and may leave something behind.
     pub(super) unprepared: u32,
     /// A request for machines brings none.
     pub(super) refused: u32,
@@ -124,6 +124,8 @@ pub(super) struct Weather {
 
 impl Weather {
     pub(super) fn draw(dice: &mut Dice, trouble: u32) -> Self {
+        // Troubles seldom come alone.
+        let trouble = if dice.chance(150) { trouble.saturating_mul(3) } else { trouble };
         let mut some = |most: u32| if dice.chance(trouble) { dice.count(1, most) } else { 0 };
         Self {
             no_offers: some(500),

@@ -44,9 +44,9 @@ use world::World;
 /// # Errors
 /// The law that it broke, with a transcript.
 pub fn simulate(seed: u64, knobs: &Knobs) -> Result<Summary, Box<Failure>> {
-    World::draw(seed, knobs, false).live(seed).or_else(|broken| {
+    World::draw(seed, knobs, false).live(seed).map_err(|broken| {
         // The same once more, written down. It cannot end otherwise; if it does, the first is told.
         let told = World::draw(seed, knobs, true).live(seed);
-        Err(Box::new(told.err().unwrap_or(broken)))
+        Box::new(told.err().unwrap_or(broken))
     })
 }

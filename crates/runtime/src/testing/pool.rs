@@ -19,6 +19,7 @@ use crate::pool::state::{Effect, Heard, State};
 pub(super) enum PoolMessage {
     Heard(Heard),
     Prepared,
+    Unprepared(StartError),
     Ready { rank: Rank, attempt: Attempt, link: LinkId },
     Paused { rank: Rank, attempt: Attempt },
     Gone { rank: Rank, attempt: Attempt, reason: String },
@@ -30,7 +31,7 @@ pub(super) enum PoolMessage {
 pub(super) struct Pool {
     state: State,
     pub(super) inbox: Duration,
-    /// The provider is set up.
+    /// The provider was asked to set things up.
     kit: bool,
     nodes: BTreeMap<Rank, LifeId>,
     links: BTreeMap<Rank, LinkId>,
@@ -59,6 +60,10 @@ impl Pool {
             PoolMessage::Prepared => {
                 self.kit = true;
                 Heard::Prepared(Ok(()))
+            }
+            PoolMessage::Unprepared(error) => {
+                self.kit = true;
+                Heard::Prepared(Err(error))
             }
             PoolMessage::Ready { rank, attempt, link } => {
                 self.links.insert(rank, link);

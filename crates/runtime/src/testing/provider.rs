@@ -36,16 +36,7 @@ impl World {
     pub(super) fn provide(&mut self, asked: Asked) {
         let heard = match asked {
             Asked::Offers => Heard::Offered(self.offers()),
-            Asked::Prepare { offer } => match self.dice.chance(self.weather.unprepared) {
-                true => Heard::Prepared(Err(StartError::Prepare {
-                    provider: offer.id,
-                    reason: "not today".to_owned(),
-                })),
-                false => {
-                    self.cloud.prepared = true;
-                    return self.cast_pool(PoolMessage::Prepared);
-                }
-            },
+            Asked::Prepare { offer } => return self.prepare(offer),
             Asked::Provision { attempt, count } => self.provision(attempt, count),
             Asked::Release { instances } => {
                 let _ = self.terminate(&instances);
@@ -59,6 +50,17 @@ impl World {
             self.plan(after, Event::Pool(PoolMessage::Heard(heard.clone())));
         }
         self.cast_pool(PoolMessage::Heard(heard));
+    }
+
+    /// One that took too long has failed, and is there nevertheless.
+    fn prepare(&mut self, offer: Offer) {
+        let fails = self.dice.chance(self.weather.unprepared);
+        self.cloud.prepared = !fails || self.dice.chance(500);
+        let error = StartError::Prepare { provider: offer.id, reason: "not in time".to_owned() };
+        self.cast_pool(match fails {
+            true => PoolMessage::Unprepared(error),
+            false => PoolMessage::Prepared,
+        });
     }
 
     fn offers(&mut self) -> Vec<Result<Vec<Offer>, String>> {
