@@ -150,3 +150,49 @@ impl Drop for Claim {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ractor::{Actor, ActorProcessingErr};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// Tells what it hears.
+    struct Ear;
+
+    impl Actor for Ear {
+        type Msg = TasksMessage;
+        type State = mpsc::UnboundedSender<TasksMessage>;
+        type Arguments = Self::State;
+
+        async fn pre_start(
+            &self,
+            _: ActorRef<Self::Msg>,
+            told: Self::Arguments,
+        ) -> Result<Self::State, ActorProcessingErr> {
+            Ok(told)
+        }
+
+        async fn handle(
+            &self,
+            _: ActorRef<Self::Msg>,
+            message: Self::Msg,
+            told: &mut Self::State,
+        ) -> Result<(), ActorProcessingErr> {
+            Ok(told.send(message)?)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_claim_cancels_its_task_unless_it_was_handed_over() {
+        let (told, mut heard) = mpsc::unbounded_channel();
+        let (queue, running) = Actor::spawn(None, Ear, told).await.expect("spawned");
+        Claim::new(queue.clone(), TaskId(1)).hand_over();
+        drop(Claim::new(queue.clone(), TaskId(2)));
+        assert!(matches!(heard.recv().await, Some(TasksMessage::Cancelled { id: TaskId(2) })));
+        queue.drain().expect("running");
+        running.await.expect("ended");
+        assert!(heard.recv().await.is_none());
+    }
+}

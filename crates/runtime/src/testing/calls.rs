@@ -75,8 +75,9 @@ impl World {
                 self.open_calls += 1;
                 self.plan(at, Event::Call(id, CallEvent::Begins));
                 if self.dice.chance(self.weather.cancel) {
-                    let most =
-                        if self.dice.chance(500) { Duration::from_millis(5) } else { self.timing.boot };
+                    // A broadcast is short: what can go wrong with it does at once.
+                    let soon = what == What::Broadcast || self.dice.chance(500);
+                    let most = if soon { Duration::from_millis(3) } else { self.timing.boot };
                     let after = self.dice.up_to(most);
                     self.plan(at + after, Event::Call(id, CallEvent::Cancelled));
                 }

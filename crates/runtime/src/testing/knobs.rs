@@ -54,6 +54,8 @@ pub enum Mutation {
     ForgetTeardown,
     /// The queue is not told that a link is being dialled again.
     ForgetPause,
+    /// The queue is not told that a node takes tasks.
+    ForgetReady,
     /// A node is begun twice.
     SpawnTwice,
     /// The shares of a broadcast whose caller went away are not cancelled.
@@ -62,7 +64,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::DropNodeGone,
         Self::AcceptStale,
         Self::ForgetMachine,
@@ -76,6 +78,7 @@ impl Mutation {
         Self::ForgetQueueStop,
         Self::ForgetTeardown,
         Self::ForgetPause,
+        Self::ForgetReady,
         Self::SpawnTwice,
         Self::LeakShares,
     ];

@@ -255,7 +255,8 @@ fn mutate(mutation: Option<Mutation>, heard: Heard, ledger: &Ledger) -> Option<H
         (Some(Mutation::ExtraSlot), Heard::NodeReady { rank, slots }) => {
             Some(Heard::NodeReady { rank, slots: slots + 1 })
         }
-        (Some(Mutation::ForgetPause), Heard::NodePaused { .. }) => None,
+        (Some(Mutation::ForgetPause), Heard::NodePaused { .. })
+        | (Some(Mutation::ForgetReady), Heard::NodeReady { .. }) => None,
         (_, heard) => Some(heard),
     }
 }

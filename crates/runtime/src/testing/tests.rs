@@ -68,6 +68,13 @@ fn a_world_without_trouble_starts_every_pool_whose_owner_waits() {
 }
 
 #[test]
+fn a_large_pool_in_bad_weather_keeps_every_law() {
+    let knobs = Knobs { nodes: 16, slots: 6, callers: 80, trouble: 500, ..Knobs::default() };
+    let sum = live(0..300, &knobs).unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(sum.machines > 1500, "{sum:?}");
+}
+
+#[test]
 fn every_fault_that_is_put_back_is_found() {
     let mut missed = Vec::new();
     for mutation in Mutation::ALL {

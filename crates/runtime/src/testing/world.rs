@@ -79,14 +79,24 @@ impl World {
         };
         world.begin_pool();
         world.draw_calls(knobs.callers.max(1));
-        let horizon = world.timing.boot * 2;
-        let at = world.dice.up_to(horizon);
-        match world.dice.below(10) {
-            0..=4 => world.stops_when_done = true,
-            5..=7 => world.plan(at, Event::Owner(Owner::Stops)),
-            _ => world.plan(at, Event::Owner(Owner::Dies)),
-        }
+        world.draw_ending();
         world
+    }
+
+    /// Half of the endings that come from outside come while the pool starts.
+    fn draw_ending(&mut self) {
+        let boot = self.timing.boot;
+        let at = if self.dice.chance(500) { self.dice.up_to(boot / 8) } else { self.dice.up_to(boot * 2) };
+        match self.dice.below(10) {
+            0..=4 => self.stops_when_done = true,
+            5..=7 => {
+                self.plan(at, Event::Owner(Owner::Stops));
+                // Once more changes nothing.
+                let again = self.dice.up_to(boot / 4);
+                self.plan(at + again, Event::Owner(Owner::Stops));
+            }
+            _ => self.plan(at, Event::Owner(Owner::Dies)),
+        }
     }
 
     /// Lives it to its end.
