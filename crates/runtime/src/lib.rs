@@ -3,6 +3,7 @@
 //! The floors, from the ground up (each module uses only those below it; `tests/floors.rs` checks it):
 //!
 //! ```text
+//! testing                           the simulated world (feature `testing`)
 //! supervisor                        the root actor: providers, pools
 //! pool                              one pool, from specs to the last undo
 //! node                              one rank: launching → … → ready → gone
@@ -32,4 +33,6 @@ pub mod ssh;
 pub mod status;
 pub mod supervisor;
 pub mod tasks;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod timing;

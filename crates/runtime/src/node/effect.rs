@@ -7,7 +7,7 @@ use crate::model::{Attempt, EventKind, NodePhase, Rank, SshEndpoint};
 
 /// What a node wants done. Each step ends in something heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
+pub(crate) enum Effect {
     /// Ask the provider about the machine.
     Describe,
     /// Dial its SSH server.
@@ -40,7 +40,7 @@ pub(super) enum Effect {
 
 /// What is announced; the shell adds rank and attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(crate) enum Said {
     Entered(NodePhase),
     LinkLost(String),
     LinkRestored,
@@ -50,7 +50,7 @@ pub(super) enum Said {
 
 impl Said {
     /// The event of a rank's attempt.
-    pub(super) fn event(self, rank: Rank, attempt: Attempt) -> EventKind {
+    pub(crate) fn event(self, rank: Rank, attempt: Attempt) -> EventKind {
         match self {
             Self::Entered(phase) => EventKind::Node { rank, attempt, phase },
             Self::LinkLost(reason) => EventKind::LinkLost { rank, reason },

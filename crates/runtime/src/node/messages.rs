@@ -59,7 +59,7 @@ pub enum Reported {
 
 /// What a node hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(crate) enum Heard {
     /// It begins.
     Born,
     /// What the provider says of the machine.
@@ -88,14 +88,14 @@ pub(super) enum Heard {
 
 /// Why something failed, and whether trying again may help.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Trouble {
-    pub(super) reason: String,
-    pub(super) retry: bool,
+pub(crate) struct Trouble {
+    pub(crate) reason: String,
+    pub(crate) retry: bool,
 }
 
 /// Why a node wakes up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Timer {
+pub(crate) enum Timer {
     /// The phase has lasted too long.
     Deadline,
     /// Time for the next try or look.

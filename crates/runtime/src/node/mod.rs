@@ -10,10 +10,10 @@
 //! became of it through the recipient it was given at birth.
 
 mod actor;
-mod effect;
+pub(crate) mod effect;
 mod kit;
-mod messages;
-mod state;
+pub(crate) mod messages;
+pub(crate) mod state;
 mod steps;
 
 pub use actor::NodeRef;

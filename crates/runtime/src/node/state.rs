@@ -14,7 +14,7 @@ const RESTARTS: u32 = 3;
 
 /// Where a node is in its life; each state has its own data.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum State {
     Unborn,
     Launching { since: Instant, looks: u32 },
     Reaching(Reaching),
@@ -28,7 +28,7 @@ pub(super) enum State {
 
 /// An SSH server is being dialled.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reaching {
+pub(crate) struct Reaching {
     ssh: SshEndpoint,
     since: Instant,
     tries: u32,
@@ -37,7 +37,7 @@ pub(super) struct Reaching {
 
 /// A worker is being started, then linked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Joining {
+pub(crate) struct Joining {
     worker: Option<Listening>,
     restarts: u32,
     tries: u32,
@@ -46,7 +46,7 @@ pub(super) struct Joining {
 impl State {
     /// Takes in what was heard. Something that does not fit the state is dropped here: it is the late
     /// answer of a step that no longer matters.
-    pub(super) fn hear(&mut self, heard: Heard, now: Instant, timing: &Timing) -> Vec<Effect> {
+    pub(crate) fn hear(&mut self, heard: Heard, now: Instant, timing: &Timing) -> Vec<Effect> {
         let state = std::mem::replace(self, Self::Gone);
         let (next, effects) = state.step(heard, now, timing);
         *self = next;

@@ -8,7 +8,7 @@ use crate::model::{Attempt, EventKind, InstanceId, Leftover, Offer, Rank};
 
 /// What a pool wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
+pub(crate) enum Effect {
     /// Ask every spec's provider for offers.
     AskOffers,
     /// Check the image, pack the files, make the keys, set the provider up.

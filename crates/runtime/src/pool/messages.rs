@@ -35,7 +35,7 @@ impl PoolMessage {
 
 /// What a pool hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(crate) enum Heard {
     /// It begins: the specs' numbers of nodes, in order.
     Born { specs: Vec<Nodes> },
     /// What each spec's provider offers, or why nothing.
@@ -62,14 +62,14 @@ pub(super) enum Heard {
 
 /// Why there are fewer machines than were asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Shortfall {
-    pub(super) reason: String,
-    pub(super) retry: bool,
+pub(crate) struct Shortfall {
+    pub(crate) reason: String,
+    pub(crate) retry: bool,
 }
 
 /// Why a pool wakes up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Timer {
+pub(crate) enum Timer {
     /// Time to ask for the missing machines again.
     Provision,
     /// Giving everything back has taken too long.

@@ -13,13 +13,13 @@
 //! finish and end, the machines are terminated, the provider tears down.
 
 mod actor;
-mod effect;
+pub(crate) mod effect;
 mod error;
 mod handle;
 mod keys;
-mod messages;
+pub(crate) mod messages;
 mod request;
-mod state;
+pub(crate) mod state;
 mod steps;
 
 pub use error::StartError;

@@ -11,7 +11,7 @@ use crate::timing::Timing;
 
 /// A pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct State {
+pub(crate) struct State {
     phase: Phase,
     /// The chosen provider's name, for messages.
     provider: String,
@@ -84,7 +84,7 @@ enum Step {
 }
 
 impl State {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             phase: Phase::Unborn,
             provider: String::new(),
@@ -101,7 +101,7 @@ impl State {
     }
 
     /// The providers' names, by spec, are the shell's to know; the chosen one is told for messages.
-    pub(super) fn hear(
+    pub(crate) fn hear(
         &mut self,
         heard: Heard,
         now: Instant,

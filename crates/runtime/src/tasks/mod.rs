@@ -13,7 +13,7 @@ mod actor;
 mod messages;
 mod order;
 mod running;
-mod state;
+pub(crate) mod state;
 
 pub use actor::Tasks;
 pub(crate) use messages::TasksMessage;

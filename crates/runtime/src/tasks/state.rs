@@ -8,7 +8,7 @@ use crate::status::Waits;
 
 /// What the queue hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(crate) enum Heard {
     /// A caller waits for a grant.
     Submitted { id: TaskId, target: Target, group: GroupId, retries: Retries },
     /// A caller wants one grant on each ready rank; the ids are taken from `first` on.
@@ -35,7 +35,7 @@ pub(super) enum Heard {
 
 /// What the queue wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
+pub(crate) enum Effect {
     /// The task may run on this rank.
     Grant { id: TaskId, attempt: Attempt, rank: Rank },
     /// The task gets no (further) grant.
@@ -50,7 +50,7 @@ pub(super) enum Effect {
 
 /// The queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct State {
+pub(crate) struct State {
     /// How many ranks the pool has, lost ones included.
     nodes: u32,
     ranks: BTreeMap<Rank, Slots>,
@@ -85,7 +85,7 @@ struct Task {
 }
 
 impl State {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             nodes: 0,
             ranks: BTreeMap::new(),
@@ -99,7 +99,7 @@ impl State {
         }
     }
 
-    pub(super) fn hear(&mut self, heard: Heard) -> Vec<Effect> {
+    pub(crate) fn hear(&mut self, heard: Heard) -> Vec<Effect> {
         let mut effects = Vec::new();
         match heard {
             Heard::Submitted { id, target, group, retries } => {
@@ -154,8 +154,14 @@ impl State {
         self.enqueue(id, target, group);
     }
 
+    /// How many tasks it knows.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn held(&self) -> usize {
+        self.tasks.len()
+    }
+
     /// What the tasks wait for, counted.
-    pub(super) fn waits(&self) -> Waits {
+    pub(crate) fn waits(&self) -> Waits {
         let mut waits = Waits::default();
         let is_any_open = self.ranks.values().any(|it| it.open);
         for task in self.tasks.values() {
