@@ -130,6 +130,10 @@ impl Doing {
                 if let Heard::Described(Ok(InstanceState::Running { address, end, .. })) = &heard {
                     self.address = Some((*address, end.clone()));
                 }
+                // Also one that came of a dial that nothing waits for any more: renewals must not go there.
+                if matches!(heard, Heard::LinkClosed { .. }) {
+                    self.link.take_if(|(link, _)| link.over().is_some());
+                }
                 heard
             }
             NodeMessage::Reached(session) => {

@@ -111,22 +111,23 @@ impl Steps {
     /// Renews the lease the best way there is. `number` grows with each renewal.
     pub(super) async fn renew(&self, member: Option<Member>, session: Option<Session>, number: u64) {
         let timing = &self.kit.timing;
-        let result = match (member, session) {
-            (Some(member), _) => member.renew(timing.control).await.map_err(|error| error.to_string()),
-            (None, Some(session)) => {
-                // A rename is atomic: the guard never sees half a number.
-                let command = format!(
-                    "mkdir -p \"$HOME/.skyward\" && echo ssh {number} > \"$HOME/{LEASE_FILE}.new\" \
-                     && mv -f \"$HOME/{LEASE_FILE}.new\" \"$HOME/{LEASE_FILE}\""
-                );
-                match session.run(&command, Bytes::new(), timing.control).await {
-                    Ok(output) if output.code == Some(0) => Ok(()),
-                    Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-                    Err(error) => Err(error.to_string()),
-                }
-            }
-            (None, None) => Err("there is no connection to the node".to_owned()),
-        };
+        let mut result = Err("there is no connection to the node".to_owned());
+        if let Some(member) = member {
+            result = member.renew(timing.control).await.map_err(|error| error.to_string());
+        }
+        // The link may be broken without having been noticed yet.
+        if let (Err(_), Some(session)) = (&result, session) {
+            // A rename is atomic: the guard never sees half a number.
+            let command = format!(
+                "mkdir -p \"$HOME/.skyward\" && echo ssh {number} > \"$HOME/{LEASE_FILE}.new\" \
+                 && mv -f \"$HOME/{LEASE_FILE}.new\" \"$HOME/{LEASE_FILE}\""
+            );
+            result = match session.run(&command, Bytes::new(), timing.control).await {
+                Ok(output) if output.code == Some(0) => Ok(()),
+                Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+                Err(error) => Err(error.to_string()),
+            };
+        }
         if let Err(reason) = result {
             // Two renewals of three may be lost; a link that is broken is noticed by itself.
             tracing::warn!(pool = %self.kit.request.pool, rank = %self.rank, reason, "lease not renewed");

@@ -8,7 +8,6 @@ use super::event::{CallEvent, Event};
 use super::node::{LifeId, NodeMessage};
 use super::world::World;
 use crate::model::TaskId;
-use crate::node::messages::Heard;
 
 /// A link, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,7 +58,7 @@ impl World {
         }
         let (life, running) = (link.life, std::mem::take(&mut link.running));
         self.summary.broken += 1;
-        self.cast_node(life, NodeMessage::Heard(Heard::LinkClosed { reason: why.to_owned() }));
+        self.cast_node(life, NodeMessage::Closed(id, why));
         for (task, call) in running {
             let after = self.dice.up_to(Duration::from_millis(2));
             self.plan(after, Event::Call(task, CallEvent::Breaks(call, why)));

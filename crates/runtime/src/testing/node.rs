@@ -23,6 +23,7 @@ pub(super) struct LifeId(pub(super) usize);
 #[derive(Clone, Debug)]
 pub(super) enum NodeMessage {
     Heard(Heard),
+    Closed(LinkId, &'static str),
     Reached,
     Linked(LinkId),
     Drain,
@@ -63,6 +64,10 @@ impl Life {
     fn take_in(&mut self, message: NodeMessage, now: Duration) -> Heard {
         match message {
             NodeMessage::Heard(heard) => heard,
+            NodeMessage::Closed(link, reason) => {
+                self.link.take_if(|it| *it == link);
+                Heard::LinkClosed { reason: reason.to_owned() }
+            }
             NodeMessage::Reached => {
                 self.session = Some(now);
                 Heard::Reached(Ok(()))
@@ -246,11 +251,8 @@ impl World {
     /// Over the link when there is one, else over SSH.
     fn renew(&mut self, id: LifeId, machine: MachineId) {
         let Some(life) = self.lives.get(id.0) else { return };
-        let way = match life.link {
-            Some(link) => self.link_is_alive(link),
-            None => life.session.is_some(),
-        };
-        if way {
+        // Over SSH where the link has broken.
+        if life.link.is_some_and(|it| self.link_is_alive(it)) || life.session.is_some() {
             self.renewed(machine);
         }
     }
