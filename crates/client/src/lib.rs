@@ -143,7 +143,7 @@ pub use skyward_runtime::model::{
 };
 pub use skyward_runtime::pool::{Spec, StartError, Worker};
 pub use skyward_runtime::program::{InstanceInfo, instance_info};
-pub use skyward_runtime::tasks::Lost;
+pub use skyward_runtime::tasks::{Lost, OnLost};
 pub use skyward_runtime::timing::Timing;
 pub use work::{
     Broadcast, Call, Destination, Dispatch, Gather, Group, Indexed, Results, Settled, Spawned, Work,

@@ -36,6 +36,7 @@ pub struct Builder {
     worker: Worker,
     timing: Timing,
     queue: usize,
+    interruptions: u32,
     console: bool,
     signals: bool,
 }
@@ -44,8 +45,8 @@ pub struct Builder {
 /// thousand nodes do not run dry while one caller wakes up.
 const QUEUE: usize = 4096;
 
-/// How often a call is tried again when the infrastructure under it fails.
-const RETRIES: u32 = 3;
+/// Default of how often a call is tried again when its node or the link to it is lost.
+const INTERRUPTIONS: u32 = 3;
 
 /// How long a pool's id is, at five bits a letter: short enough to be read, and one in a million
 /// million pools has another's.
@@ -60,6 +61,7 @@ impl Default for Builder {
             worker: Worker::default(),
             timing: Timing::default(),
             queue: QUEUE,
+            interruptions: INTERRUPTIONS,
             console: false,
             signals: true,
         }
@@ -101,6 +103,14 @@ impl Builder {
     /// How many calls wait in the pool's queue; more wait in their futures. Default 4096, at least 1.
     pub fn queue(mut self, calls: usize) -> Self {
         self.queue = calls.max(1);
+        self
+    }
+
+    /// How often a call is tried again when the node that it runs on, or the link to it, is lost.
+    /// Default 3; each is counted, and when there are no more the call ends with
+    /// [`CallError::Lost`](crate::CallError::Lost). A call can say [`once`](crate::Call::once).
+    pub fn interruptions(mut self, tries: u32) -> Self {
+        self.interruptions = tries;
         self
     }
 
@@ -150,7 +160,7 @@ impl Builder {
             worker: self.worker,
             timing: self.timing,
             queue: self.queue,
-            retries: RETRIES,
+            interruptions: self.interruptions,
             events,
         };
         let (pool, nodes, keeper) = engine.keep(request, printer).await?;

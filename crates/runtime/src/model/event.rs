@@ -51,7 +51,9 @@ pub enum EventKind {
     LinkLost { rank: Rank, reason: String },
     /// A link is back.
     LinkRestored { rank: Rank },
-    /// A node will not come back.
+    /// A worker ended, its machine lives: another worker is started there.
+    WorkerRestarted { rank: Rank },
+    /// This life of a node is over.
     NodeLost { rank: Rank, attempt: Attempt, reason: String },
     /// A task was handed to a node.
     TaskStarted { task: TaskId, attempt: Attempt, rank: Rank, function: String },
@@ -191,6 +193,7 @@ impl fmt::Display for EventKind {
             Self::Deployed { rank, sent: false, .. } => write!(f, "node {rank}: program already there"),
             Self::LinkLost { rank, reason } => write!(f, "node {rank}: link lost, redialling: {reason}"),
             Self::LinkRestored { rank } => write!(f, "node {rank}: link restored"),
+            Self::WorkerRestarted { rank } => write!(f, "node {rank}: its worker ended and is restarted"),
             Self::NodeLost { rank, reason, .. } => write!(f, "node {rank}: lost: {reason}"),
             Self::TaskStarted { task, rank, function, .. } => {
                 write!(f, "task {task}: {function} on node {rank}")

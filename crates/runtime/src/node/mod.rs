@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! launching → reaching → bootstrapping → joining → ready ⇄ redialling
+//!     │           │            │            ↑ worker ended ┘
 //!     └───────────┴────────────┴────────────┴────────┴──→ draining → gone
 //! ```
 //!
@@ -9,6 +10,7 @@
 //! became of it through the recipient it was given at birth.
 
 mod actor;
+mod effect;
 mod kit;
 mod messages;
 mod state;

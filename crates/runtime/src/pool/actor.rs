@@ -8,11 +8,12 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use super::effect::Effect;
 use super::error::StartError;
 use super::handle::{Progress, Stopped};
-use super::messages::PoolMessage;
+use super::messages::{Heard, PoolMessage};
 use super::request::PoolRequest;
-use super::state::{Effect, Heard, State};
+use super::state::State;
 use super::steps;
 use crate::link::Link;
 use crate::model::{Nodes, Rank};
@@ -115,9 +116,9 @@ impl Doing {
                     Heard::NodeReady { rank, attempt }
                 }
                 Reported::Paused => Heard::NodePaused { rank, attempt },
-                Reported::Gone { reason } => {
+                Reported::Gone { reason, retry } => {
                     self.nodes.remove(&rank);
-                    Heard::NodeGone { rank, attempt, reason }
+                    Heard::NodeGone { rank, attempt, reason, retry }
                 }
             },
             PoolMessage::Stop => Heard::Stop,
@@ -152,7 +153,8 @@ impl Doing {
                     }
                     Err(error) => {
                         let reason = format!("failed to start its actor: {error}");
-                        let _ = myself.cast(PoolMessage::heard(Heard::NodeGone { rank, attempt, reason }));
+                        let gone = Heard::NodeGone { rank, attempt, reason, retry: false };
+                        let _ = myself.cast(PoolMessage::heard(gone));
                     }
                 }
             }
@@ -207,8 +209,7 @@ impl Doing {
                 self.timers.push(wake.abort_handle());
             }
             Effect::Announce(kind) => self.request.events.emit(kind),
-            Effect::Started => {
-                let nodes = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+            Effect::Started { nodes } => {
                 self.progress.send_replace(Progress::Ready { nodes });
             }
             Effect::Ended { failure, left } => self.end(failure, left, myself),

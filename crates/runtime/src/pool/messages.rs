@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use ractor_cluster::RactorMessage;
 
-use super::state::{Heard, Timer};
+use super::error::StartError;
+use crate::model::{Attempt, InstanceId, Leftover, Nodes, Offer, Rank};
 use crate::node::{NodeKit, NodeReport};
 
 /// Messages of the PoolActor: the results of its own steps, its nodes' reports, and one order.
@@ -28,4 +29,47 @@ impl PoolMessage {
     pub(super) const fn woke(timer: Timer) -> Self {
         Self::heard(Heard::Woke(timer))
     }
+}
+
+/// What a pool hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// It begins: the specs' numbers of nodes, in order.
+    Born { specs: Vec<Nodes> },
+    /// What each spec's provider offers, or why nothing.
+    Offered(Vec<Result<Vec<Offer>, String>>),
+    /// Whether the image is possible, its files are packed and the provider is set up.
+    Prepared(Result<(), StartError>),
+    /// What came of a request for machines.
+    Provisioned { instances: Vec<InstanceId>, shortfall: Option<Shortfall> },
+    /// A node takes tasks.
+    NodeReady { rank: Rank, attempt: Attempt },
+    /// A node's link is being dialled again.
+    NodePaused { rank: Rank, attempt: Attempt },
+    /// A node has ended. `retry`: another machine may do better.
+    NodeGone { rank: Rank, attempt: Attempt, reason: String, retry: bool },
+    /// The owner wants everything given back.
+    Stop,
+    /// A timer went off.
+    Woke(Timer),
+    /// The machines are given back, or not.
+    Terminated(Result<(), String>),
+    /// What the provider could not remove.
+    TornDown(Result<Vec<Leftover>, String>),
+}
+
+/// Why there are fewer machines than were asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Shortfall {
+    pub(super) reason: String,
+    pub(super) retry: bool,
+}
+
+/// Why a pool wakes up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// Time to ask for the missing machines again.
+    Provision,
+    /// Giving everything back has taken too long.
+    Shutdown,
 }

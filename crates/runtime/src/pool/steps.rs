@@ -6,9 +6,8 @@ use futures_util::future::join_all;
 
 use super::error::StartError;
 use super::keys::Keys;
-use super::messages::PoolMessage;
+use super::messages::{Heard, PoolMessage, Shortfall};
 use super::request::PoolRequest;
-use super::state::{Heard, Shortfall};
 use crate::bootstrap::{self, Includes};
 use crate::model::{Epoch, InstanceId, Offer};
 use crate::node::{NodeKit, ProgramCell};

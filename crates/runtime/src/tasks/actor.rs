@@ -9,7 +9,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::messages::{Decision, Grant, Share, TasksMessage};
-use super::order::{GroupId, Order, Undone};
+use super::order::{GroupId, OnLost, Order, Retries, Undone};
 use super::running::Running;
 use super::state::{Effect, Heard, State};
 use crate::events::Events;
@@ -29,26 +29,35 @@ struct Inner {
     groups: AtomicU64,
     /// One permit per task that may wait for a grant.
     room: Arc<Semaphore>,
+    interruptions: u32,
     call: Duration,
 }
 
 impl Tasks {
     /// Starts the queue of a pool. At most `queue` tasks wait for a grant at once;
-    /// further callers wait to be let in. `call` is how long a call may run by default.
+    /// further callers wait to be let in. `interruptions` is how often a call is tried again by default
+    /// when its node is lost, `call` how long one may run by default.
     ///
     /// # Errors
     /// When the actor cannot be started.
     pub async fn start(
-        retries: u32,
+        interruptions: u32,
         queue: usize,
         call: Duration,
         events: Events,
     ) -> Result<Self, ractor::SpawnErr> {
-        let state = State::new(retries);
+        let state = State::new();
         let (actor, _) = Actor::spawn(None, TasksActor, (state, events)).await?;
         let room = Arc::new(Semaphore::new(queue.clamp(1, Semaphore::MAX_PERMITS)));
         Ok(Self {
-            inner: Arc::new(Inner { actor, ids: AtomicU64::new(1), groups: AtomicU64::new(1), room, call }),
+            inner: Arc::new(Inner {
+                actor,
+                ids: AtomicU64::new(1),
+                groups: AtomicU64::new(1),
+                room,
+                interruptions,
+                call,
+            }),
         })
     }
 
@@ -59,14 +68,17 @@ impl Tasks {
     }
 
     /// One call on every node that is ready now, in rank order. The order's target is not looked at.
+    /// Nodes that become ready later take no part. `lost` says what becomes of the share of a node that
+    /// is lost; whoever asks for [`OnLost::Ignore`] leaves out the shares that are lost.
     ///
     /// # Errors
     /// [`Undone::NoNodes`] when no node is ready, [`Undone::Stopped`] when the pool has ended.
-    pub async fn broadcast(&self, order: Order) -> Result<Vec<(Rank, Running)>, Undone> {
+    pub async fn broadcast(&self, order: Order, lost: OnLost) -> Result<Vec<(Rank, Running)>, Undone> {
         let first = TaskId(self.inner.ids.fetch_add(u64::from(Nodes::MOST), Ordering::Relaxed));
         let group = order.group.unwrap_or_else(|| self.group());
         let (shares, answer) = oneshot::channel();
-        self.tell(TasksMessage::Broadcast { first, group, function: order.function.name, shares });
+        let (retries, function) = (self.retries(&order), order.function.name);
+        self.tell(TasksMessage::Broadcast { first, group, retries, lost, function, shares });
         let shares = answer.await.map_err(|_| Undone::Stopped)?;
         if shares.is_empty() {
             return Err(Undone::NoNodes);
@@ -81,6 +93,12 @@ impl Tasks {
     /// A new group: calls that take their turns as one.
     pub fn group(&self) -> GroupId {
         GroupId(self.inner.groups.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// How often an order may be tried again.
+    pub(super) fn retries(&self, order: &Order) -> Retries {
+        let infrastructure = order.interruptions.unwrap_or(self.inner.interruptions);
+        Retries { own: order.retries, infrastructure }
     }
 
     pub(super) fn next_id(&self) -> TaskId {
@@ -161,18 +179,27 @@ impl Doing {
     /// Keeps what only the shell may hold (channels, links) and passes on the rest.
     fn take_in(&mut self, message: TasksMessage) -> Heard {
         match message {
-            TasksMessage::Submit { id, target, group, function, decide } => {
+            TasksMessage::Submit { id, target, group, retries, function, decide } => {
                 self.callers.insert(id, Caller::new(function, decide));
-                Heard::Submitted { id, target, group }
+                Heard::Submitted { id, target, group, retries }
             }
-            TasksMessage::Broadcast { first, group, function, shares } => {
+            TasksMessage::Broadcast { first, group, retries, lost, function, shares } => {
                 self.shares.insert(first, (shares, function));
-                Heard::Broadcast { first, group }
+                Heard::Broadcast { first, group, retries, lost }
             }
             TasksMessage::Answered { id, attempt, rank, ok } => {
                 self.callers.remove(&id);
                 self.events.emit(EventKind::TaskFinished { task: id, attempt, rank, ok });
                 Heard::Answered { id, attempt }
+            }
+            TasksMessage::Failed { id, attempt, rank, reason, decide } => {
+                self.events.emit(EventKind::TaskFinished { task: id, attempt, rank, ok: false });
+                if let Some(caller) = self.callers.get_mut(&id) {
+                    caller.decide = Some(decide);
+                    // Its end has been said.
+                    caller.granted = None;
+                }
+                Heard::Failed { id, attempt, reason }
             }
             TasksMessage::Lost { id, attempt, reason, decide } => {
                 if let Some(caller) = self.callers.get_mut(&id) {
@@ -205,6 +232,11 @@ impl Doing {
         match effect {
             Effect::Grant { id, attempt, rank } => self.grant(id, attempt, rank),
             Effect::Refuse { id, why } => self.refuse(id, why),
+            Effect::Exhausted { id } => {
+                if let Some(decide) = self.callers.remove(&id).and_then(|it| it.decide) {
+                    let _ = decide.send(Decision::Exhausted);
+                }
+            }
             Effect::Shares { first, ranks } => self.share(first, ranks, myself),
             Effect::Retry { id, attempt, reason } => {
                 self.events.emit(EventKind::TaskRetried { task: id, attempt, reason });

@@ -4,7 +4,7 @@ use ractor::ActorRef;
 use ractor_cluster::RactorMessage;
 use tokio::sync::oneshot;
 
-use super::order::{GroupId, Target, Undone};
+use super::order::{GroupId, OnLost, Retries, Target, Undone};
 use crate::link::Link;
 use crate::model::{Attempt, Rank, TaskId};
 
@@ -19,6 +19,8 @@ pub(crate) enum TasksMessage {
         target: Target,
         /// What it shares its turn with.
         group: GroupId,
+        /// How often it may be tried again.
+        retries: Retries,
         /// The function's name, for events.
         function: &'static str,
         /// Where the decision goes.
@@ -30,6 +32,10 @@ pub(crate) enum TasksMessage {
         first: TaskId,
         /// What its shares take turns as.
         group: GroupId,
+        /// How often a share may be tried again.
+        retries: Retries,
+        /// What becomes of the share of a lost node.
+        lost: OnLost,
         /// The function's name, for events.
         function: &'static str,
         /// Where the list of shares goes.
@@ -45,6 +51,19 @@ pub(crate) enum TasksMessage {
         rank: Rank,
         /// Whether it returned a value.
         ok: bool,
+    },
+    /// A granted task failed by its own fault, and its caller would try again.
+    Failed {
+        /// The task.
+        id: TaskId,
+        /// Its attempt.
+        attempt: Attempt,
+        /// Where it ran.
+        rank: Rank,
+        /// What it said.
+        reason: String,
+        /// Where the next decision goes; dropped when there is no try left.
+        decide: oneshot::Sender<Decision>,
     },
     /// A granted task lost its node.
     Lost {
@@ -97,6 +116,8 @@ pub(crate) enum Decision {
     Grant(Grant),
     /// It gets no (further) try.
     Refuse(Undone),
+    /// It failed by its own fault as often as it may: the outcome that it had counts.
+    Exhausted,
 }
 
 /// The right to run one task once on one node.

@@ -17,5 +17,5 @@ mod state;
 
 pub use actor::Tasks;
 pub(crate) use messages::TasksMessage;
-pub use order::{GroupId, Lost, Order, Target, Undone};
+pub use order::{GroupId, Lost, OnLost, Order, Retries, Target, Undone};
 pub use running::Running;
