@@ -138,11 +138,14 @@ pub use provider::Provider;
 pub use skyward_macros::{function, main, test};
 pub use skyward_providers::local::Local;
 pub use skyward_runtime::backoff::Backoff;
+pub use skyward_runtime::inside::{
+    Cancellation, InstanceInfo, cancellation, cancelled, instance_info, secret,
+};
 pub use skyward_runtime::model::{
-    Event, EventKind, Image, Leftover, NodePhase, Nodes, Panic, PipIndex, PoolId, PoolPhase, Rank,
+    Accelerator, Event, EventKind, Image, Incarnation, Leftover, NodePhase, Nodes, Panic, Peer, PipIndex,
+    PoolId, PoolPhase, Rank, Secret,
 };
 pub use skyward_runtime::pool::{Spec, StartError, Worker};
-pub use skyward_runtime::program::{InstanceInfo, instance_info};
 pub use skyward_runtime::tasks::Lost;
 pub use skyward_runtime::timing::Timing;
 pub use work::{

@@ -10,7 +10,7 @@
 //! bootstrap                         what a bare machine must become
 //! program                           the running program as the worker
 //! ssh | link | control              reaching machines, calls to a worker, membership
-//! provider | registry | events | lease | random | backoff | timing
+//! provider | registry | inside | events | lease | random | backoff | timing
 //! model                             the words
 //! ```
 
@@ -18,6 +18,7 @@ pub mod backoff;
 pub mod bootstrap;
 pub mod control;
 pub mod events;
+pub mod inside;
 pub mod lease;
 pub mod link;
 pub mod model;

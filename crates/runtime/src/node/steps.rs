@@ -65,6 +65,9 @@ impl Steps {
             slots: kit.slots,
             detect: kit.timing.detect,
             drain: kit.timing.drain,
+            // Offers do not name any yet.
+            accelerators: Vec::new(),
+            secrets: kit.secrets.clone(),
         };
         let up = bootstrap::start_worker(session, &deployed.path, &start, kit.timing.join)
             .await

@@ -11,6 +11,7 @@ use super::error::StartError;
 use super::handle::{Progress, Stopped};
 use super::messages::PoolMessage;
 use super::request::PoolRequest;
+use super::roster::Rosters;
 use super::state::{Effect, Heard, State};
 use super::steps;
 use crate::link::Link;
@@ -51,6 +52,7 @@ struct Doing {
     kit: Option<Arc<NodeKit>>,
     nodes: BTreeMap<Rank, NodeRef>,
     links: BTreeMap<Rank, Link>,
+    rosters: Rosters,
 }
 
 impl Actor for PoolActor {
@@ -78,6 +80,7 @@ impl Actor for PoolActor {
             kit: None,
             nodes: BTreeMap::new(),
             links: BTreeMap::new(),
+            rosters: Rosters::default(),
         })
     }
 
@@ -87,7 +90,7 @@ impl Actor for PoolActor {
         message: Self::Msg,
         doing: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        let heard = doing.take_in(message);
+        let Some(heard) = doing.take_in(message, &myself) else { return Ok(()) };
         let timing = doing.request.timing.clone();
         for effect in doing.state.hear(heard, Instant::now(), &timing, &doing.names) {
             doing.act(effect, &myself).await;
@@ -97,27 +100,48 @@ impl Actor for PoolActor {
 }
 
 impl Doing {
-    /// Keeps what only the shell may hold (the kit, links) and passes on the rest.
-    fn take_in(&mut self, message: PoolMessage) -> Heard {
-        match message {
+    /// Keeps what only the shell may hold (the kit, links, who is there) and passes on the rest.
+    fn take_in(&mut self, message: PoolMessage, myself: &ActorRef<PoolMessage>) -> Option<Heard> {
+        Some(match message {
             PoolMessage::Heard(heard) => heard,
             PoolMessage::Prepared(kit) => {
                 self.kit = Some(kit);
                 Heard::Prepared(Ok(()))
             }
             PoolMessage::Node(NodeReport { rank, attempt, what }) => match what {
-                Reported::Ready(link) => {
-                    self.links.insert(rank, link);
-                    Heard::NodeReady { rank, attempt }
+                // Ready for the pool's state when all know of each other: no call runs on a node that
+                // is told less than what there is.
+                Reported::Ready { link, member, address } => {
+                    let within = self.request.timing.control;
+                    let known = self.rosters.ready(rank, attempt, &link, member, address, within);
+                    begin(myself, async move {
+                        known.await;
+                        PoolMessage::Introduced { rank, attempt, link }
+                    });
+                    return None;
                 }
                 Reported::Paused => Heard::NodePaused { rank, attempt },
                 Reported::Gone { reason } => {
                     self.nodes.remove(&rank);
+                    self.rosters.gone(rank, attempt);
                     Heard::NodeGone { rank, attempt, reason }
                 }
             },
+            PoolMessage::Introduced { rank, attempt, link } => {
+                // A link that broke meanwhile is dialled again, and that is reported again.
+                if link.over().is_some() || !self.rosters.holds(rank, &link) {
+                    return None;
+                }
+                self.links.insert(rank, link);
+                Heard::NodeReady { rank, attempt }
+            }
+            PoolMessage::Links(to) => {
+                // Whoever asked may have given up.
+                let _ = to.send(self.rosters.links());
+                return None;
+            }
             PoolMessage::Stop => Heard::Stop,
-        }
+        })
     }
 
     async fn act(&mut self, effect: Effect, myself: &ActorRef<PoolMessage>) {

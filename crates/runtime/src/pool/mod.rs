@@ -14,6 +14,7 @@ mod handle;
 mod keys;
 mod messages;
 mod request;
+mod roster;
 mod state;
 mod steps;
 

@@ -76,6 +76,7 @@ async fn try_prepare(
         cluster: keys.cluster,
         cookie: keys.cookie,
         epoch: Epoch(1),
+        secrets: request.secrets.clone(),
         slots: request.worker.concurrency.max(1),
         timing: request.timing.clone(),
         events: request.events.clone(),
