@@ -124,6 +124,7 @@ mod compute;
 mod engine;
 mod entry;
 mod error;
+mod inside;
 mod never;
 mod work;
 
@@ -133,6 +134,10 @@ pub use bounds::{Argument, Fallible, TaskFailure, TaskValue};
 pub use compute::{Builder, Compute, Events, Node, StopError};
 pub use entry::init;
 pub use error::{CallError, Error, Failure, Result};
+pub use inside::{
+    Column, Shard, ShardError, Shardable, is_head, node_state, node_state_async, shard, try_node_state,
+    try_node_state_async,
+};
 pub use never::Never;
 pub use provider::Provider;
 pub use skyward_macros::{function, main, test};

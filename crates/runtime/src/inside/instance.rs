@@ -106,6 +106,11 @@ pub fn place() -> (usize, usize) {
     with(InstanceInfo::place).unwrap_or((0, 1))
 }
 
+/// The rank of this process; `None` outside of a worker.
+pub fn rank() -> Option<Rank> {
+    with(|it| it.rank)
+}
+
 fn with<T>(see: impl FnOnce(&InstanceInfo) -> T) -> Option<T> {
     DECLARED.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|it| see(&it.info))
 }

@@ -7,6 +7,6 @@ mod secrets;
 mod task;
 
 pub use directory::{declare_directory, directory};
-pub use instance::{InstanceInfo, instance_info, place};
+pub use instance::{InstanceInfo, instance_info, place, rank};
 pub use secrets::{declare_secrets, secret};
 pub use task::{Cancellation, TaskContext, cancellation, cancelled};
