@@ -143,6 +143,7 @@ pub use provider::Provider;
 pub use skyward_macros::{function, main, test};
 pub use skyward_providers::local::Local;
 pub use skyward_runtime::backoff::Backoff;
+pub use skyward_runtime::files::{Artifact, FileError, FileTrouble, Transferred};
 pub use skyward_runtime::inside::{
     Cancellation, InstanceInfo, cancellation, cancelled, instance_info, secret,
 };

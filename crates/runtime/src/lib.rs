@@ -9,7 +9,7 @@
 //! tasks                             queue, slots, retries, broadcast
 //! bootstrap                         what a bare machine must become
 //! program                           the running program as the worker
-//! ssh | link | control              reaching machines, calls to a worker, membership
+//! ssh | link | control | files      reaching machines, calls to a worker, membership, files
 //! provider | registry | inside | events | lease | random | backoff | timing
 //! model                             the words
 //! ```
@@ -18,6 +18,7 @@ pub mod backoff;
 pub mod bootstrap;
 pub mod control;
 pub mod events;
+pub mod files;
 pub mod inside;
 pub mod lease;
 pub mod link;

@@ -25,17 +25,17 @@ pub(super) async fn run(order: Order) -> Result<Bytes, Undone> {
                 let body = start(arguments).map_err(Undone::Undecodable)?;
                 AssertUnwindSafe(context.surround(body)).catch_unwind().await.map_err(|it| panicked(&*it))
             }
-            Body::Blocking(start) => match {
+            Body::Blocking(start) => {
                 let cancellation = context.cancellation();
                 let plain = move || cancellation.surround(|| start(arguments));
-                engine.handle().spawn_blocking(plain).await
-            } {
-                Ok(answer) => answer.map_err(Undone::Undecodable),
-                Err(error) => Err(match error.try_into_panic() {
-                    Ok(payload) => panicked(&*payload),
-                    Err(_) => Undone::Cancelled,
-                }),
-            },
+                match engine.handle().spawn_blocking(plain).await {
+                    Ok(answer) => answer.map_err(Undone::Undecodable),
+                    Err(error) => Err(match error.try_into_panic() {
+                        Ok(payload) => panicked(&*payload),
+                        Err(_) => Undone::Cancelled,
+                    }),
+                }
+            }
         }
     };
     let answer = match order.timeout {
