@@ -322,6 +322,29 @@ async fn an_artifact_is_fetched_from_its_node_and_only_as_it_was() -> skyward::R
 }
 
 #[skyward::test]
+async fn an_included_folder_arrives_without_what_its_ignore_files_name() -> skyward::Result<()> {
+    let (ground, desk) = (Ground::new("include"), desk("include")?);
+    let project = desk.path().join("project");
+    fs::create_dir_all(project.join(".git"))?;
+    fs::create_dir_all(project.join("src"))?;
+    for (file, content) in [
+        (".git/HEAD", "ref"),
+        (".gitignore", "*.log\n"),
+        (".skywardignore", "raw.bin\n"),
+        ("src/a.rs", "a"),
+        ("src/a.log", "a"),
+        ("raw.bin", "raw"),
+    ] {
+        fs::write(project.join(file), content)?;
+    }
+    let compute = builder(&ground).image(Image::new().include(&project)).start().await?;
+    let expected = ["", ".gitignore", ".skywardignore", "src", "src/a.rs"];
+    let there = (listed(".".into()) >> &compute).await?;
+    assert_eq!(there, expected.map(|it| Path::new("./project").join(it)));
+    end(compute, &ground).await
+}
+
+#[skyward::test]
 async fn a_transfer_to_a_pool_that_was_given_back_says_so() -> skyward::Result<()> {
     let ground = Ground::new("given-back");
     let compute = builder(&ground).start().await?;

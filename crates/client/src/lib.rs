@@ -61,6 +61,33 @@
 //! }
 //! ```
 //!
+//! # Inside a function
+//!
+//! A function can ask where it runs: [`instance_info`] knows the pool as it is now, [`is_head`] is true on
+//! one node, [`shard`] gives this node its part of the data. [`node_state`] keeps what is built once for
+//! each node, [`secret`] what the pool was given and nothing else sees, and [`cancelled`] tells a plain
+//! function that runs long whether anybody still waits. In a `.local()` call there is no node: the share
+//! is everything, and there are no secrets.
+//!
+//! ```
+//! struct Model(f64);
+//!
+//! #[skyward::function]
+//! fn score(data: Vec<f64>) -> f64 {
+//!     let model = skyward::node_state(|| Model(2.0)); // loaded by the first call on each node
+//!     skyward::shard(&data).iter().take_while(|_| !skyward::cancelled()).map(|it| it * model.0).sum()
+//! }
+//!
+//! #[skyward::main]
+//! async fn main() -> skyward::Result<()> {
+//!     assert_eq!(score(vec![1.0, 2.0]).local().await?, 6.0);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Files go to nodes by [`Compute::upload`] and come back by [`Compute::download`]; a function that leaves
+//! a file for its caller returns an [`Artifact`].
+//!
 //! # Errors
 //!
 //! A call ends in `Result<T, CallError<E>>`, where `E` is the function's own error type: match
