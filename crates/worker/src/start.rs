@@ -12,7 +12,7 @@ use skyward_runtime::registry::DuplicateFunction;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// Standard input did not hold a [`WorkerStart`].
+    /// Standard input did not hold an order.
     #[error(
         "failed to read what to do from standard input: {0}; a worker is started by a client of the same version"
     )]

@@ -159,11 +159,16 @@ pub(crate) async fn tell(worker: &mut Child, frame: &[u8]) -> WorkerUp {
     stdin.write_all(frame).await.expect("written");
     let stdout = worker.stdout.as_mut().expect("piped");
     let answered = tokio::time::timeout(SOON, async {
-        let mut answer = vec![0; stdout.read_u32().await.expect("a length") as usize];
-        stdout.read_exact(&mut answer).await.expect("a frame");
-        answer
+        let mut received = Vec::new();
+        loop {
+            if let Some(up) = WorkerUp::decode(&received).expect("an answer") {
+                return up;
+            }
+            let read = stdout.read_buf(&mut received).await.expect("readable");
+            assert_ne!(read, 0, "the worker ended before it answered");
+        }
     });
-    rmp_serde::from_slice(&answered.await.expect("in time")).expect("a WorkerUp")
+    answered.await.expect("in time")
 }
 
 /// A call without a time limit.
