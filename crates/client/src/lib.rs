@@ -61,6 +61,33 @@
 //! }
 //! ```
 //!
+//! # Inside a function
+//!
+//! A function can ask where it runs: [`instance_info`] knows the pool as it is now, [`is_head`] is true on
+//! one node, [`shard`] gives this node its part of the data. [`node_state`] keeps what is built once for
+//! each node, [`secret`] what the pool was given and nothing else sees, and [`cancelled`] tells a plain
+//! function that runs long whether anybody still waits. In a `.local()` call there is no node: the share
+//! is everything, and there are no secrets.
+//!
+//! ```
+//! struct Model(f64);
+//!
+//! #[skyward::function]
+//! fn score(data: Vec<f64>) -> f64 {
+//!     let model = skyward::node_state(|| Model(2.0)); // loaded by the first call on each node
+//!     skyward::shard(&data).iter().take_while(|_| !skyward::cancelled()).map(|it| it * model.0).sum()
+//! }
+//!
+//! #[skyward::main]
+//! async fn main() -> skyward::Result<()> {
+//!     assert_eq!(score(vec![1.0, 2.0]).local().await?, 6.0);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Files go to nodes by [`Compute::upload`] and come back by [`Compute::download`]; a function that leaves
+//! a file for its caller returns an [`Artifact`].
+//!
 //! # Errors
 //!
 //! A call ends in `Result<T, CallError<E>>`, where `E` is the function's own error type: match
@@ -124,6 +151,7 @@ mod compute;
 mod engine;
 mod entry;
 mod error;
+mod inside;
 mod never;
 mod work;
 
@@ -133,16 +161,24 @@ pub use bounds::{Argument, Fallible, TaskFailure, TaskValue};
 pub use compute::{Builder, Compute, Events, Node, StopError};
 pub use entry::init;
 pub use error::{CallError, Error, Failure, Result};
+pub use inside::{
+    Column, Shard, ShardError, Shardable, is_head, node_state, node_state_async, shard, try_node_state,
+    try_node_state_async,
+};
 pub use never::Never;
 pub use provider::Provider;
 pub use skyward_macros::{function, main, test};
 pub use skyward_providers::local::Local;
 pub use skyward_runtime::backoff::Backoff;
+pub use skyward_runtime::files::{Artifact, FileError, FileTrouble, Transferred};
+pub use skyward_runtime::inside::{
+    Cancellation, InstanceInfo, cancellation, cancelled, instance_info, secret,
+};
 pub use skyward_runtime::model::{
-    Event, EventKind, Image, Leftover, NodePhase, Nodes, Panic, PipIndex, PoolId, PoolPhase, Rank,
+    Accelerator, Event, EventKind, Image, Incarnation, Leftover, NodePhase, Nodes, Panic, Peer, PipIndex,
+    PoolId, PoolPhase, Rank, Secret,
 };
 pub use skyward_runtime::pool::{Spec, StartError, Worker};
-pub use skyward_runtime::program::{InstanceInfo, instance_info};
 pub use skyward_runtime::status::{Explanation, NodeStatus, Status, Waits};
 pub use skyward_runtime::tasks::{Lost, OnLost};
 pub use skyward_runtime::timing::Timing;

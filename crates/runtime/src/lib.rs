@@ -10,9 +10,9 @@
 //! tasks                             queue, slots, retries, broadcast
 //! bootstrap                         what a bare machine must become
 //! program                           the running program as the worker
-//! ssh | link | control              reaching machines, calls to a worker, membership
+//! ssh | link | control | files      reaching machines, calls to a worker, membership, files
 //! events                            where facts go
-//! provider | registry | status | lease | random | backoff | timing
+//! provider | registry | inside | status | lease | random | backoff | timing
 //! model                             the words
 //! ```
 
@@ -20,6 +20,8 @@ pub mod backoff;
 pub mod bootstrap;
 pub mod control;
 pub mod events;
+pub mod files;
+pub mod inside;
 pub mod lease;
 pub mod link;
 pub mod model;

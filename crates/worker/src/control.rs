@@ -1,9 +1,10 @@
-//! The worker's one remotable actor: leases and draining.
+//! The worker's one remotable actor: leases, draining, and who is in the pool.
 
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr};
 use skyward_runtime::control::{ControlMessage, DrainOrder, Drained, Packed};
+use skyward_runtime::inside::InstanceInfo;
 
 use crate::worker::Worker;
 
@@ -60,6 +61,17 @@ impl Actor for ControlActor {
             }
             ControlMessage::Ping(number, port) => {
                 let _ = port.send(number);
+            }
+            ControlMessage::Peers(roster, port) => {
+                if let Ok(roster) = roster.open()
+                    && worker.seat.claim(roster.epoch).is_ok()
+                {
+                    let number = roster.number;
+                    if !InstanceInfo::introduce(roster) {
+                        tracing::debug!(number, "an old roster, or one without this node");
+                    }
+                    let _ = port.send(Packed::new(number));
+                }
             }
         }
         Ok(())

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use skyward_runtime::inside::TaskContext;
 use skyward_runtime::link::Outcome;
 use skyward_runtime::model::Panic;
 use skyward_runtime::registry::{Answer, Body, Function};
@@ -42,9 +43,11 @@ pub(crate) async fn execute(
     slots: &Slots,
     unwanted: BoxFuture<'static, ()>,
 ) -> Option<Outcome> {
+    // Whichever way this ends, what still runs of the function is unwanted then.
+    let context = TaskContext::new();
     let run = async {
         match slots.take().await {
-            Some(slot) => run(function, arguments, slot).await,
+            Some(slot) => run(function, arguments, slot, &context).await,
             None => Outcome::Draining,
         }
     };
@@ -58,18 +61,20 @@ pub(crate) async fn execute(
     }
 }
 
-async fn run(function: &'static Function, arguments: Bytes, slot: Slot) -> Outcome {
+async fn run(function: &'static Function, arguments: Bytes, slot: Slot, context: &TaskContext) -> Outcome {
     match function.body {
         Body::Async(body) => {
             let _slot = slot;
-            let running = async move { Ok(body(arguments)?.await) };
+            let running = context.surround(async move { Ok(body(arguments)?.await) });
             let ended = AssertUnwindSafe(running).catch_unwind().await;
             outcome(ended.map_err(|it| panics::caught(&*it)))
         }
         Body::Blocking(body) => {
+            let cancellation = context.cancellation();
             let running = tokio::task::spawn_blocking(move || {
                 let _slot = slot;
-                catch_unwind(AssertUnwindSafe(|| body(arguments))).map_err(|it| panics::caught(&*it))
+                let body = AssertUnwindSafe(|| cancellation.surround(|| body(arguments)));
+                catch_unwind(body).map_err(|it| panics::caught(&*it))
             });
             match running.await {
                 Ok(ended) => outcome(ended),

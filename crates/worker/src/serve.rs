@@ -7,8 +7,10 @@ use std::process::exit;
 use std::sync::Arc;
 use std::time::Duration;
 
+use skyward_runtime::inside::{self, InstanceInfo};
 use skyward_runtime::link::{Arrival, LinkError, Listener, Refusal};
-use skyward_runtime::program::{InstanceInfo, WorkerStart, WorkerUp};
+use skyward_runtime::model::Peer;
+use skyward_runtime::program::{WorkerStart, WorkerUp};
 use skyward_runtime::registry::Registry;
 use skyward_runtime::timing::Timing;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -47,7 +49,7 @@ async fn begin(start: WorkerStart) -> Result<(Arc<Worker>, Arc<Listener>, Signal
     let (slots, seat) = (Slots::new(start.slots), Seat::new(start.epoch));
     let worker = Arc::new(Worker { start, registry, slots, lease, seat });
     control::start(Arc::clone(&worker)).await.map_err(|it| runtime(&it))?;
-    InstanceInfo::declare(worker.start.pool.clone(), worker.start.rank, worker.start.incarnation.clone());
+    declare(&worker.start)?;
     let up = WorkerUp::Listening { port: listener.port(), pid: std::process::id() };
     up.write(std::io::stdout().lock()).map_err(StartError::Output)?;
     if let Err(error) = start::detach() {
@@ -61,6 +63,15 @@ async fn begin(start: WorkerStart) -> Result<(Arc<Worker>, Arc<Listener>, Signal
         "listening"
     );
     Ok((worker, Arc::new(listener), terminate))
+}
+
+/// Declares what functions may know.
+fn declare(start: &WorkerStart) -> Result<(), StartError> {
+    inside::declare_directory(std::env::current_dir().map_err(StartError::Directory)?);
+    inside::declare_secrets(start.secrets.clone());
+    let own = Peer::new(start.rank, start.incarnation.clone(), start.listen);
+    InstanceInfo::alone(start.pool.clone(), own, start.accelerators.clone(), start.slots).declare();
+    Ok(())
 }
 
 async fn live(worker: Arc<Worker>, listener: Arc<Listener>, mut terminate: Signal) -> Infallible {

@@ -1,11 +1,13 @@
-//! One link of the pool's client: every stream that it opens is a task of its own.
+//! One link of the pool's client: every stream that it opens is a call or a transfer of its own.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use skyward_runtime::control::Attachment;
 use skyward_runtime::link::{
     BODY_LIMIT, Cause, Kind, Outcome, Session, Stream, WireError, read_arguments, read_header, write_outcome,
 };
+use skyward_runtime::{files, inside};
 
 use crate::execute::{Deadline, execute};
 use crate::worker::Worker;
@@ -31,6 +33,7 @@ async fn converse(worker: Arc<Worker>, session: Arc<Session>, mut stream: Stream
             control(&worker, &session, stream).await;
             Ok(())
         }
+        Ok(Kind::File) => files(&mut stream).await,
         Ok(Kind::Hello) => Err(WireError::Kind(Kind::Hello as u8)),
         Err(error) => Err(error),
     };
@@ -66,6 +69,16 @@ async fn call(worker: &Worker, stream: &mut Stream) -> Result<(), WireError> {
             Ok(())
         }
     }
+}
+
+/// Files take no slot: they are the client's, and may go on while functions run and while they drain.
+async fn files(stream: &mut Stream) -> Result<(), WireError> {
+    let directory = inside::directory().unwrap_or(Path::new("."));
+    let served = files::serve(stream, directory).await;
+    if served.is_err() {
+        stream.outgoing.reset();
+    }
+    served
 }
 
 async fn control(worker: &Worker, session: &Session, stream: Stream) {

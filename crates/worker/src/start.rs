@@ -23,6 +23,9 @@ pub enum StartError {
     /// There is no home directory.
     #[error("failed to find the lease's file: HOME is not set")]
     NoHome,
+    /// The directory that the worker was started in is not there.
+    #[error("failed to find the worker's directory: {0}")]
+    Directory(#[source] io::Error),
     /// The machine's lease has lapsed before.
     #[error("the lease of this machine has lapsed, so it takes no work: rent another")]
     Lapsed,

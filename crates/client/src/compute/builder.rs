@@ -1,8 +1,10 @@
 //! Describes a pool, and starts it.
 
+use std::collections::BTreeMap;
+
 use skyward_providers::local::Local;
 use skyward_runtime::events::Events as Facts;
-use skyward_runtime::model::{EventKind, Image, Nodes, PoolId};
+use skyward_runtime::model::{EventKind, Image, Nodes, PoolId, Secret};
 use skyward_runtime::pool::{PoolRequest, Spec, Worker};
 use skyward_runtime::timing::Timing;
 use skyward_runtime::{program, random};
@@ -37,6 +39,7 @@ pub struct Builder {
     timing: Timing,
     queue: usize,
     interruptions: u32,
+    secrets: BTreeMap<String, Secret<String>>,
     console: bool,
     signals: bool,
 }
@@ -47,6 +50,9 @@ const QUEUE: usize = 4096;
 
 /// Default of how often a call is tried again when its node or the link to it is lost.
 const INTERRUPTIONS: u32 = 3;
+
+/// Bytes of all secrets of a pool. They are part of a worker's order, which has at most a mebibyte.
+const MOST_SECRETS: usize = 256 << 10;
 
 /// How long a pool's id is, at five bits a letter: short enough to be read, and one in a million
 /// million pools has another's.
@@ -62,6 +68,7 @@ impl Default for Builder {
             timing: Timing::default(),
             queue: QUEUE,
             interruptions: INTERRUPTIONS,
+            secrets: BTreeMap::new(),
             console: false,
             signals: true,
         }
@@ -114,6 +121,33 @@ impl Builder {
         self
     }
 
+    /// Gives the pool's functions a secret, which they ask for by [`secret`](crate::secret). Default
+    /// none; a second of the same name replaces the first.
+    ///
+    /// It travels inside the SSH session that starts each worker, to the worker's standard input, and is
+    /// kept in the worker's memory. It never is in an argument, an environment variable, a file, a log
+    /// or an image. All of a pool's secrets together, names included, may have 256 KiB.
+    ///
+    /// ```no_run
+    /// # use skyward::prelude::*;
+    /// #[skyward::function]
+    /// async fn fetch(model: String) -> Result<(), Failure> {
+    ///     let token = skyward::secret("HF_TOKEN").ok_or("the pool has no HF_TOKEN")?;
+    ///     let header = format!("Bearer {}", token.reveal());
+    ///     # drop((model, header));
+    ///     Ok(())
+    /// }
+    ///
+    /// # async fn start() -> skyward::Result<()> {
+    /// let compute = Compute::builder().secret("HF_TOKEN", std::env::var("HF_TOKEN")?).start().await?;
+    /// # compute.stop().await
+    /// # }
+    /// ```
+    pub fn secret(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.secrets.insert(name.into(), Secret::new(value.into()));
+        self
+    }
+
     /// Prints one line on stderr for each event. Default off: a library prints nothing.
     pub fn console(mut self) -> Self {
         self.console = true;
@@ -144,6 +178,13 @@ impl Builder {
                  skyward::init() as its first line",
             ));
         }
+        let secrets: usize = self.secrets.iter().map(|(name, it)| name.len() + it.reveal().len()).sum();
+        if secrets > MOST_SECRETS {
+            return Err(Error::from(format!(
+                "the pool's secrets have {secrets} bytes, more than {MOST_SECRETS}: give the functions a \
+                 secret with which they fetch the rest"
+            )));
+        }
         let engine = Engine::get()?;
         if self.signals {
             engine.heed_signals();
@@ -161,6 +202,7 @@ impl Builder {
             timing: self.timing,
             queue: self.queue,
             interruptions: self.interruptions,
+            secrets: self.secrets,
             events,
         };
         let (pool, nodes, keeper) = engine.keep(request, printer).await?;

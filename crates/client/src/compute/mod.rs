@@ -6,6 +6,7 @@
 
 mod builder;
 mod events;
+mod files;
 mod node;
 
 use std::fmt;
@@ -117,7 +118,7 @@ impl Compute {
     /// One node by its rank, from 0, as a place to send work to. What is sent to a rank that the pool
     /// does not have fails with [`CallError::NoSuchNode`](crate::CallError::NoSuchNode).
     pub fn node(&self, rank: u32) -> Node {
-        Node::new(self.engine, self.pool.tasks().clone(), Rank(rank))
+        Node::new(self.engine, self.pool.clone(), Rank(rank))
     }
 
     /// What happens in the pool from now on.

@@ -1,7 +1,8 @@
 //! One node of a pool as a place to send work to.
 
 use skyward_runtime::model::Rank;
-use skyward_runtime::tasks::{Target, Tasks};
+use skyward_runtime::pool::Pool;
+use skyward_runtime::tasks::Target;
 
 use crate::engine::Engine;
 use crate::work::{Dispatch, Gather, Results, Route, Spawned, Work};
@@ -11,14 +12,14 @@ use crate::work::{Dispatch, Gather, Results, Route, Spawned, Work};
 /// node, even when others are free.
 #[derive(Clone, Debug)]
 pub struct Node {
-    engine: &'static Engine,
-    tasks: Tasks,
-    rank: Rank,
+    pub(super) engine: &'static Engine,
+    pub(super) pool: Pool,
+    pub(super) rank: Rank,
 }
 
 impl Node {
-    pub(super) const fn new(engine: &'static Engine, tasks: Tasks, rank: Rank) -> Self {
-        Self { engine, tasks, rank }
+    pub(super) const fn new(engine: &'static Engine, pool: Pool, rank: Rank) -> Self {
+        Self { engine, pool, rank }
     }
 
     /// Its rank, from 0.
@@ -44,6 +45,6 @@ impl Node {
     }
 
     pub(crate) fn route(&self) -> Route {
-        Route::Pool { tasks: self.tasks.clone(), target: Target::Rank(self.rank), group: None }
+        Route::Pool { tasks: self.pool.tasks().clone(), target: Target::Rank(self.rank), group: None }
     }
 }

@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use skyward_runtime::inside::TaskContext;
 use skyward_runtime::model::Panic;
 use skyward_runtime::registry::{Answer, Body};
 use skyward_runtime::tasks::{Lost, Order, Undone};
@@ -17,19 +18,24 @@ pub(super) async fn run(order: Order) -> Result<Bytes, Undone> {
     let engine =
         Engine::get().map_err(|it| Undone::Lost(Lost { rank: None, reason: it.to_string(), attempts: 0 }))?;
     let arguments = order.arguments;
+    let context = TaskContext::new();
     let run = async {
         match order.function.body {
             Body::Async(start) => {
                 let body = start(arguments).map_err(Undone::Undecodable)?;
-                AssertUnwindSafe(body).catch_unwind().await.map_err(|it| panicked(&*it))
+                AssertUnwindSafe(context.surround(body)).catch_unwind().await.map_err(|it| panicked(&*it))
             }
-            Body::Blocking(start) => match engine.handle().spawn_blocking(move || start(arguments)).await {
-                Ok(answer) => answer.map_err(Undone::Undecodable),
-                Err(error) => Err(match error.try_into_panic() {
-                    Ok(payload) => panicked(&*payload),
-                    Err(_) => Undone::Cancelled,
-                }),
-            },
+            Body::Blocking(start) => {
+                let cancellation = context.cancellation();
+                let plain = move || cancellation.surround(|| start(arguments));
+                match engine.handle().spawn_blocking(plain).await {
+                    Ok(answer) => answer.map_err(Undone::Undecodable),
+                    Err(error) => Err(match error.try_into_panic() {
+                        Ok(payload) => panicked(&*payload),
+                        Err(_) => Undone::Cancelled,
+                    }),
+                }
+            }
         }
     };
     let answer = match order.timeout {

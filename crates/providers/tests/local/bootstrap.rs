@@ -121,6 +121,8 @@ fn order(pool: &str) -> WorkerStart {
         slots: 1,
         detect: LONG,
         drain: LONG,
+        accelerators: vec![],
+        secrets: [].into(),
     }
 }
 

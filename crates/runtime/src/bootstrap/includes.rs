@@ -28,8 +28,9 @@ pub struct Includes {
 impl Includes {
     /// Reads and packs what the image includes. Blocks; the compressed archive is held in memory.
     ///
-    /// Excludes are gitignore patterns, seen from the worker's directory: `*.log`, `data/tmp/`. A
-    /// project's own `.gitignore` is not read. What the image includes by name is never excluded.
+    /// Excludes are gitignore patterns, seen from the worker's directory: `*.log`, `data/tmp/`. The files
+    /// `.gitignore` and `.skywardignore` in the included folders are honoured, and `.git` is left out.
+    /// What the image includes by name is never left out. Very much is packed as well, but warned of.
     ///
     /// # Errors
     /// When something is missing, unreadable, leaves its folder by a symbolic link, is neither file nor
@@ -39,6 +40,7 @@ impl Includes {
             return Ok(Self::default());
         }
         let entries = walk(image)?;
+        warn_of_much(&entries);
         let mut archive = tar::Builder::new(Hashing::new(GzEncoder::new(Vec::new(), Compression::fast())));
         let (mut files, mut bytes) = (0_u64, 0_u64);
         for entry in &entries {
@@ -90,6 +92,30 @@ impl Includes {
         format!("include: {} ({} file{plural}, {})", self.names(), self.files, size(self.bytes))
     }
 }
+
+/// Warns before a packing that takes long: whoever includes so much often did not mean to.
+fn warn_of_much(entries: &[Entry]) {
+    let sizes = entries.iter().filter(|it| it.kind == Kind::File).map(|it| fs::metadata(&it.from));
+    let (files, bytes) = sizes.fold((0_u64, 0_u64), |(files, bytes), it| {
+        (files.saturating_add(1), bytes.saturating_add(it.map_or(0, |it| it.len())))
+    });
+    if is_much(files, bytes) {
+        tracing::warn!(
+            files,
+            size = size(bytes),
+            "the image includes very much, which is packed and sent to every machine: leave out what is not \
+             needed with `.exclude` or a `.skywardignore` file"
+        );
+    }
+}
+
+const fn is_much(files: u64, bytes: u64) -> bool {
+    files > MANY_FILES || bytes > MANY_BYTES
+}
+
+/// Above these an include is warned of: packing takes tens of seconds then, and sending minutes.
+const MANY_FILES: u64 = 10_000;
+const MANY_BYTES: u64 = 1_000_000_000;
 
 /// Adds one entry and tells the size of a file.
 fn append<W: Write>(archive: &mut tar::Builder<W>, entry: &Entry) -> Result<Option<u64>, IncludeError> {
@@ -253,6 +279,15 @@ mod tests {
     fn an_image_without_includes_has_no_archive() {
         let none = Includes::pack(&Image::new()).unwrap();
         assert!(none.archive().is_none() && none.path().is_none());
+    }
+
+    #[test]
+    fn much_is_ten_thousand_files_or_a_gigabyte() {
+        for (files, bytes, expected) in
+            [(10_000, 1_000_000_000, false), (10_001, 0, true), (1, 1_000_000_001, true)]
+        {
+            assert_eq!(is_much(files, bytes), expected, "{files} files, {bytes} bytes");
+        }
     }
 
     #[test]

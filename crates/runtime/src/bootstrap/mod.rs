@@ -15,6 +15,7 @@
 
 mod check;
 mod deploy;
+mod ignores;
 mod includes;
 mod plan;
 mod program;

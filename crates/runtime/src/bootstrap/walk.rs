@@ -4,8 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
-
+use super::ignores::Ignores;
 use crate::model::Image;
 
 /// Why the included files could not be packed. Trying again helps only when something was changed.
@@ -87,7 +86,7 @@ pub(super) enum Kind {
 
 /// Everything that the image includes, parents before children, each folder sorted by name.
 pub(super) fn walk(image: &Image) -> Result<Vec<Entry>, IncludeError> {
-    let excludes = excludes(&image.exclude)?;
+    let mut ignores = Ignores::new(&image.exclude)?;
     let mut found = Vec::new();
     let mut roots: Vec<_> = image.include.iter().collect();
     roots.sort_by_key(|path| path.file_name().map(ToOwned::to_owned));
@@ -107,12 +106,12 @@ pub(super) fn walk(image: &Image) -> Result<Vec<Entry>, IncludeError> {
             Err(source) => return Err(IncludeError::Unreadable { path: path.clone(), source }),
         };
         let root = Entry { from: path.clone(), to: PathBuf::from(name), kind };
-        descend(root, &excludes, &mut found)?;
+        descend(root, &mut ignores, &mut found)?;
     }
     Ok(found)
 }
 
-fn descend(entry: Entry, excludes: &Gitignore, found: &mut Vec<Entry>) -> Result<(), IncludeError> {
+fn descend(entry: Entry, ignores: &mut Ignores, found: &mut Vec<Entry>) -> Result<(), IncludeError> {
     let unreadable = |source| IncludeError::Unreadable { path: entry.from.clone(), source };
     let mut children = Vec::new();
     if entry.kind == Kind::Folder {
@@ -122,13 +121,14 @@ fn descend(entry: Entry, excludes: &Gitignore, found: &mut Vec<Entry>) -> Result
     }
     children.sort_by_key(fs::DirEntry::file_name);
     let (from, to) = (entry.from.clone(), entry.to.clone());
+    let outside = ignores.enter(&from);
     found.push(entry);
     for child in children {
         let path = from.join(child.file_name());
         let to = to.join(child.file_name());
         let unreadable = |source| IncludeError::Unreadable { path: path.clone(), source };
         let class = child.file_type().map_err(unreadable)?;
-        if excludes.matched(&to, class.is_dir()).is_ignore() {
+        if ignores.leave_out(&path, &to, class.is_dir()) {
             continue;
         }
         let kind = if class.is_symlink() {
@@ -140,8 +140,9 @@ fn descend(entry: Entry, excludes: &Gitignore, found: &mut Vec<Entry>) -> Result
         } else {
             return Err(IncludeError::Special { path });
         };
-        descend(Entry { from: path, to, kind }, excludes, found)?;
+        descend(Entry { from: path, to, kind }, ignores, found)?;
     }
+    ignores.leave(outside);
     Ok(())
 }
 
@@ -161,19 +162,6 @@ fn checked_link(path: &Path, to: &Path) -> Result<PathBuf, IncludeError> {
         }
     }
     Ok(target)
-}
-
-/// The patterns, read as a `.gitignore` file in the worker's directory.
-fn excludes(patterns: &[String]) -> Result<Gitignore, IncludeError> {
-    let mut builder = GitignoreBuilder::new("");
-    let refused = |pattern: &str, error: ignore::Error| IncludeError::Pattern {
-        pattern: pattern.to_owned(),
-        reason: error.to_string(),
-    };
-    for pattern in patterns {
-        builder.add_line(None, pattern).map_err(|error| refused(pattern, error))?;
-    }
-    builder.build().map_err(|error| refused(&patterns.join(" "), error))
 }
 
 #[cfg(test)]
@@ -227,6 +215,40 @@ mod tests {
             expected.sort_unstable();
             assert_eq!(files, expected, "{patterns:?}");
         }
+    }
+
+    #[test]
+    fn ignore_files_in_the_folder_are_honoured_and_the_nearest_wins() {
+        let (_folder, root) = tree(&[
+            "a.log",
+            "keep.log",
+            "target/big",
+            "sub/b.log",
+            "sub/target/x",
+            "sub/notes/y",
+            ".git/config",
+            "sub/.git",
+            "huge.bin",
+        ]);
+        fs::write(root.join(".gitignore"), "*.log\n!keep.log\n/target/\n[broken\n").unwrap();
+        fs::write(root.join(".skywardignore"), "# not for machines\nhuge.bin\n").unwrap();
+        fs::write(root.join("sub/.gitignore"), "!b.log\nnotes/\n").unwrap();
+        let image = Image::new().include(&root);
+        let files = |image: &Image| {
+            let found = walk(image).unwrap().into_iter().filter(|it| it.kind == Kind::File);
+            found
+                .map(|it| it.to.strip_prefix("data").unwrap().to_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        let kept =
+            [".gitignore", ".skywardignore", "keep.log", "sub/.gitignore", "sub/b.log", "sub/target/x"];
+        assert_eq!(files(&image), kept);
+        // The image has the last word, but for Git's own folder.
+        let image = image.exclude("!a.log").exclude("!.git").exclude("sub").exclude(".*ignore");
+        assert_eq!(files(&image), ["a.log", "keep.log"]);
+        // An ignore file above the folder is none of its business.
+        assert_eq!(listed(&Image::new().include(root.join("sub/target"))), ["target", "target/x"]);
+        assert_eq!(listed(&Image::new().include(root.join(".git"))), [".git", ".git/config"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::error::ControlError;
 use super::messages::{ControlMessage, DrainOrder, Drained, LeaseState, Packed, Renewal};
 use super::presence::Presence;
-use crate::model::{Epoch, Incarnation};
+use crate::model::{Epoch, Incarnation, Roster};
 
 /// A worker that has joined. Clones are the same member. It is down for good when its link is over;
 /// joining again over a new link gives another one.
@@ -57,6 +57,14 @@ impl Member {
     pub async fn drain(&self, deadline: Duration) -> Result<Drained, ControlError> {
         let order = DrainOrder { epoch: self.epoch, within: deadline - deadline / 5 };
         self.ask(|port| ControlMessage::Drain(Packed::new(order), port), deadline).await
+    }
+
+    /// Tells the worker who is in the pool.
+    ///
+    /// # Errors
+    /// When the worker does not answer in time.
+    pub async fn introduce(&self, roster: Roster, deadline: Duration) -> Result<(), ControlError> {
+        self.ask(|port| ControlMessage::Peers(Packed::new(roster), port), deadline).await.map(|_| ())
     }
 
     /// Asks for a sign of life.

@@ -8,7 +8,7 @@ use ractor_cluster::RactorClusterMessage;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::model::Epoch;
+use crate::model::{Epoch, Roster};
 
 /// What the control actor hears.
 #[derive(Debug, RactorClusterMessage)]
@@ -22,6 +22,9 @@ pub enum ControlMessage {
     /// Answer with the same number.
     #[rpc]
     Ping(Packed<u64>, RpcReplyPort<Packed<u64>>),
+    /// Who is in the pool now. Answered with the roster's number when it was taken in or is old news.
+    #[rpc]
+    Peers(Packed<Roster>, RpcReplyPort<Packed<u64>>),
 }
 
 /// A renewal of the lease.
@@ -113,6 +116,7 @@ mod tests {
             let _ = Packed::<Renewal>::from_bytes(bytes.clone()).open();
             let _ = Packed::<LeaseState>::from_bytes(bytes.clone()).open();
             let _ = Packed::<DrainOrder>::from_bytes(bytes.clone()).open();
+            let _ = Packed::<Roster>::from_bytes(bytes.clone()).open();
             let _ = Packed::<Drained>::from_bytes(bytes).open();
         }
 

@@ -32,4 +32,4 @@ pub use identity::{Authority, CLIENT, Identity, IdentityError};
 pub use listener::{Arrival, Guest, Listener};
 pub use session::Session;
 pub use tls::acceptor;
-pub use wire::{BODY_LIMIT, FRAME_LIMIT, Kind, WireError};
+pub use wire::{BODY_LIMIT, FRAME_LIMIT, Kind, WireError, read_message, write_message};

@@ -1,4 +1,5 @@
-//! How a stream begins and what a frame is: used by both sides of hello and call.
+//! How a stream begins and what a frame is: used by both sides of hello and call, and by what else
+//! speaks over a stream.
 //!
 //! ```text
 //! stream = kind (1 byte), then what the kind says
@@ -9,7 +10,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The largest frame. Frames are headers; what is large travels as a body.
 pub const FRAME_LIMIT: usize = 64 * 1024;
@@ -30,6 +31,8 @@ pub enum Kind {
     Control = 2,
     /// One call.
     Call = 3,
+    /// Files, in either direction.
+    File = 4,
 }
 
 /// Bytes from the other side that make no sense, or stopped coming.
@@ -92,6 +95,7 @@ impl TryFrom<u8> for Kind {
             1 => Ok(Self::Hello),
             2 => Ok(Self::Control),
             3 => Ok(Self::Call),
+            4 => Ok(Self::File),
             other => Err(WireError::Kind(other)),
         }
     }
@@ -119,6 +123,30 @@ fn put(buffer: &mut Vec<u8>, encoded: Result<Vec<u8>, rmp_serde::encode::Error>)
 /// What a frame says.
 pub(super) fn decode<T: DeserializeOwned>(frame: &[u8], what: &'static str) -> Result<T, WireError> {
     rmp_serde::from_slice(frame).map_err(|it| WireError::Undecodable { what, reason: it.to_string() })
+}
+
+/// Writes a value as one frame, with field names. For streams of a kind of their own.
+///
+/// # Errors
+/// When it does not fit into a frame, or the stream fails.
+pub async fn write_message<W: AsyncWrite + Unpin + ?Sized>(
+    writer: &mut W,
+    value: &(impl Serialize + Sync),
+) -> Result<(), WireError> {
+    let mut buffer = Vec::new();
+    put_named(&mut buffer, value)?;
+    writer.write_all(&buffer).await.map_err(|it| WireError::Interrupted(it.to_string()))
+}
+
+/// Reads one frame as a value. `what` says in errors what it should be.
+///
+/// # Errors
+/// When the stream fails, ends or says something else.
+pub async fn read_message<T: DeserializeOwned, R: AsyncRead + Unpin + ?Sized>(
+    reader: &mut R,
+    what: &'static str,
+) -> Result<T, WireError> {
+    decode(&read_frame(reader, what).await?, what)
 }
 
 /// Reads the first byte of a stream.
@@ -197,6 +225,7 @@ mod tests {
             (&[1][..], Ok(Kind::Hello)),
             (&[2], Ok(Kind::Control)),
             (&[3], Ok(Kind::Call)),
+            (&[4], Ok(Kind::File)),
             (&[0], Err(WireError::Kind(0))),
             (&[255], Err(WireError::Kind(255))),
             (&[], Err(WireError::Truncated("its kind"))),

@@ -27,6 +27,7 @@ pub struct Image {
     /// file on the machine.
     pub env: BTreeMap<String, String>,
     /// Files and folders of this computer, copied beside the worker under their last path component.
+    /// Of a folder, `.git` and what its `.gitignore` and `.skywardignore` files name stay here.
     pub include: Vec<PathBuf>,
     /// What to leave out of the included folders, as gitignore patterns.
     pub exclude: Vec<String>,
@@ -82,7 +83,9 @@ impl Image {
         self
     }
 
-    /// Adds a file or folder of this computer.
+    /// Adds a file or folder of this computer. Of a folder, `.git` and what `.gitignore` and
+    /// `.skywardignore` files in it name are left out; `.exclude("!data/")` takes something in again.
+    /// More than 10,000 files or 1 GB are warned of by `tracing`.
     #[must_use]
     pub fn include(mut self, path: impl Into<PathBuf>) -> Self {
         self.include.push(path.into());

@@ -10,6 +10,7 @@ mod image;
 mod machine;
 mod nodes;
 mod panic;
+mod roster;
 mod secret;
 
 pub use capabilities::Capabilities;
@@ -20,4 +21,5 @@ pub use image::{Image, PipIndex};
 pub use machine::{HostKey, Instance, InstanceState, Offer, SshEndpoint};
 pub use nodes::{InvalidNodes, Nodes};
 pub use panic::Panic;
+pub use roster::{Accelerator, Peer, Roster};
 pub use secret::Secret;

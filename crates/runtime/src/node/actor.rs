@@ -212,8 +212,9 @@ impl Doing {
                 self.steps.kit.events.emit(said.event(self.steps.rank, self.attempt));
             }
             Effect::ReportReady => {
-                if let Some((link, _)) = &self.link {
-                    self.report(Reported::Ready(link.clone()));
+                if let (Some((link, member)), Some((address, _))) = (&self.link, &self.address) {
+                    let (link, member) = (link.clone(), member.clone());
+                    self.report(Reported::Ready { link, member, address: *address });
                 }
             }
             Effect::ReportPaused => {

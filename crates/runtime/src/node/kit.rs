@@ -1,5 +1,6 @@
 //! What every node of a pool is given: the pool's keys, plan and ways to reach things.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -39,6 +40,8 @@ pub struct NodeKit {
     pub cookie: Secret<String>,
     /// This ownership of the pool.
     pub epoch: Epoch,
+    /// What functions may ask for by name.
+    pub secrets: BTreeMap<String, Secret<String>>,
     /// How many tasks a node runs at once.
     pub slots: u32,
     /// Every time-out.

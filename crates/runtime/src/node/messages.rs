@@ -1,5 +1,6 @@
 //! What the NodeActor hears, and what it reports.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ractor_cluster::RactorMessage;
@@ -44,8 +45,15 @@ pub struct NodeReport {
 /// What a node reports.
 #[derive(Debug)]
 pub enum Reported {
-    /// It takes tasks over this link.
-    Ready(Link),
+    /// It takes tasks.
+    Ready {
+        /// Over this link.
+        link: Link,
+        /// As this member of the cluster.
+        member: Member,
+        /// At this address.
+        address: IpAddr,
+    },
     /// Its link is being dialled again.
     Paused,
     /// It has ended, or will never be.

@@ -68,6 +68,9 @@ impl Steps {
             slots: kit.slots,
             detect: kit.timing.detect,
             drain: kit.timing.drain,
+            // Offers do not name any yet.
+            accelerators: Vec::new(),
+            secrets: kit.secrets.clone(),
         };
         bootstrap::start_worker(session, &deployed.path, &start, kit.timing.join).await.map_err(|error| {
             Trouble { retry: error.retry(), reason: format!("failed to start the worker: {error}") }

@@ -13,6 +13,7 @@ use super::error::StartError;
 use super::handle::{Progress, Stopped};
 use super::messages::{Heard, PoolMessage};
 use super::request::PoolRequest;
+use super::roster::Rosters;
 use super::state::State;
 use super::steps;
 use crate::link::Link;
@@ -55,6 +56,7 @@ struct Doing {
     links: BTreeMap<Rank, Link>,
     /// Timers that may still be waiting. A program that starts many pools must not gather them.
     timers: Vec<AbortHandle>,
+    rosters: Rosters,
 }
 
 impl Actor for PoolActor {
@@ -83,6 +85,7 @@ impl Actor for PoolActor {
             nodes: BTreeMap::new(),
             links: BTreeMap::new(),
             timers: Vec::new(),
+            rosters: Rosters::default(),
         })
     }
 
@@ -92,7 +95,7 @@ impl Actor for PoolActor {
         message: Self::Msg,
         doing: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        let heard = doing.take_in(message);
+        let Some(heard) = doing.take_in(message, &myself) else { return Ok(()) };
         let timing = doing.request.timing.clone();
         for effect in doing.state.hear(heard, Instant::now(), &timing, &doing.names) {
             doing.act(effect, &myself).await;
@@ -102,9 +105,9 @@ impl Actor for PoolActor {
 }
 
 impl Doing {
-    /// Keeps what only the shell may hold (the kit, links) and passes on the rest.
-    fn take_in(&mut self, message: PoolMessage) -> Heard {
-        match message {
+    /// Keeps what only the shell may hold (the kit, links, who is there) and passes on the rest.
+    fn take_in(&mut self, message: PoolMessage, myself: &ActorRef<PoolMessage>) -> Option<Heard> {
+        Some(match message {
             PoolMessage::Heard(heard) => heard,
             PoolMessage::Prepared(kit) => {
                 self.kit = Some(kit);
@@ -115,18 +118,39 @@ impl Doing {
                 Heard::Prepared(Err(error))
             }
             PoolMessage::Node(NodeReport { rank, attempt, what }) => match what {
-                Reported::Ready(link) => {
-                    self.links.insert(rank, link);
-                    Heard::NodeReady { rank, attempt }
+                // Ready for the pool's state when all know of each other: no call runs on a node that
+                // is told less than what there is.
+                Reported::Ready { link, member, address } => {
+                    let within = self.request.timing.control;
+                    let known = self.rosters.ready(rank, attempt, &link, member, address, within);
+                    begin(myself, async move {
+                        known.await;
+                        PoolMessage::Introduced { rank, attempt, link }
+                    });
+                    return None;
                 }
                 Reported::Paused => Heard::NodePaused { rank, attempt },
                 Reported::Gone { reason, retry } => {
                     self.nodes.remove(&rank);
+                    self.rosters.gone(rank, attempt);
                     Heard::NodeGone { rank, attempt, reason, retry }
                 }
             },
+            PoolMessage::Introduced { rank, attempt, link } => {
+                // A link that broke meanwhile is dialled again, and that is reported again.
+                if link.over().is_some() || !self.rosters.holds(rank, &link) {
+                    return None;
+                }
+                self.links.insert(rank, link);
+                Heard::NodeReady { rank, attempt }
+            }
+            PoolMessage::Links(to) => {
+                // Whoever asked may have given up.
+                let _ = to.send(self.rosters.links());
+                return None;
+            }
             PoolMessage::Stop => Heard::Stop,
-        }
+        })
     }
 
     async fn act(&mut self, effect: Effect, myself: &ActorRef<PoolMessage>) {

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use ractor::{ActorCell, ActorRef, SpawnErr};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, oneshot, watch};
 
 use super::actor::{self, Birth};
 use super::error::StartError;
 use super::messages::PoolMessage;
 use super::request::PoolRequest;
 use crate::events::Events;
-use crate::model::{Event, Leftover, PoolId};
+use crate::link::Link;
+use crate::model::{Event, Leftover, PoolId, Rank};
 use crate::provider::ProviderRef;
 use crate::status::Explanation;
 use crate::tasks::Tasks;
@@ -72,6 +73,14 @@ impl Pool {
     /// Its queue.
     pub fn tasks(&self) -> &Tasks {
         &self.inner.tasks
+    }
+
+    /// The links of the nodes that there are, by rank. A link may be over, and is dialled again then.
+    pub async fn links(&self) -> Vec<(Rank, Link)> {
+        let (to, links) = oneshot::channel();
+        // Fails only when the pool is over, and then there are none.
+        let _ = self.inner.actor.cast(PoolMessage::Links(to));
+        links.await.unwrap_or_default()
     }
 
     /// What happens in it, from now on.

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use ractor_cluster::RactorMessage;
+use tokio::sync::oneshot;
 
 use super::error::StartError;
+use crate::link::Link;
 use crate::model::{Attempt, InstanceId, Leftover, Nodes, Offer, Rank};
 use crate::node::{NodeKit, NodeReport};
 
@@ -19,6 +21,17 @@ pub(super) enum PoolMessage {
     Unprepared(Arc<NodeKit>, StartError),
     /// A node says what became of it.
     Node(NodeReport),
+    /// A node that became ready knows its peers, and they know it.
+    Introduced {
+        /// Its rank.
+        rank: Rank,
+        /// Which life of it.
+        attempt: Attempt,
+        /// Its link.
+        link: Link,
+    },
+    /// Somebody wants the links of the nodes that there are.
+    Links(oneshot::Sender<Vec<(Rank, Link)>>),
     /// Give everything back.
     Stop,
 }

@@ -19,6 +19,7 @@ mod handle;
 mod keys;
 pub(crate) mod messages;
 mod request;
+mod roster;
 pub(crate) mod state;
 mod steps;
 

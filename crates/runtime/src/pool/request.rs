@@ -1,9 +1,10 @@
 //! What a pool is asked to be.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::events::Events;
-use crate::model::{Image, Nodes};
+use crate::model::{Image, Nodes, Secret};
 use crate::provider::Provider;
 use crate::timing::Timing;
 
@@ -84,6 +85,8 @@ pub struct PoolRequest {
     pub image: Image,
     /// How nodes run tasks.
     pub worker: Worker,
+    /// What functions may ask for by name. It reaches workers on their standard input alone.
+    pub secrets: BTreeMap<String, Secret<String>>,
     /// Every time-out.
     pub timing: Timing,
     /// How many calls may wait for a slot at once.

@@ -81,6 +81,7 @@ async fn make_kit(
         cluster: keys.cluster,
         cookie: keys.cookie,
         epoch: Epoch(1),
+        secrets: request.secrets.clone(),
         slots: request.worker.concurrency.max(1),
         timing: request.timing.clone(),
         events: request.events.clone(),

@@ -158,6 +158,8 @@ mod tests {
             slots: 4,
             detect: Duration::from_secs(12),
             drain: Duration::from_secs(5),
+            accelerators: vec![],
+            secrets: [("TOKEN".to_owned(), Secret::new("hush".to_owned()))].into(),
         }
     }
 
@@ -167,6 +169,7 @@ mod tests {
         let read = WorkerStart::read(&frame[..]).unwrap();
         assert_eq!(format!("{read:?}"), format!("{:?}", order()));
         assert_eq!((read.identity, read.cookie), (order().identity, order().cookie));
+        assert_eq!(read.secrets, order().secrets);
     }
 
     #[test]

@@ -2,11 +2,9 @@
 //! worker's, or that of a machine of the `Local` provider.
 
 mod frame;
-mod instance;
 mod role;
 mod start;
 
 pub use frame::{FrameError, decode_answer, encode_order, read_order, write_answer};
-pub use instance::{InstanceInfo, instance_info};
 pub use role::{ROLE_VARIABLE, Role, declare_entry, entry_arguments, executable};
 pub use start::{WorkerStart, WorkerUp};

@@ -1,13 +1,14 @@
 //! What a worker is told when it starts, on the standard input of its SSH command, and what it
 //! answers. Keys travel this way alone: never as arguments, environment variables or files.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::link::Identity;
-use crate::model::{End, Epoch, Incarnation, PoolId, Rank, Secret};
+use crate::model::{Accelerator, End, Epoch, Incarnation, PoolId, Rank, Secret};
 
 /// Everything that a worker needs to know, written as one frame of MessagePack after its length in
 /// four bytes, big endian.
@@ -37,6 +38,12 @@ pub struct WorkerStart {
     pub detect: Duration,
     /// How long running tasks may finish when the worker drains.
     pub drain: Duration,
+    /// The accelerators of its machine.
+    #[serde(default)]
+    pub accelerators: Vec<Accelerator>,
+    /// What its functions may ask for by name.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, Secret<String>>,
 }
 
 /// A worker's answer on its standard output, one frame like the above. After it the worker detaches

@@ -29,9 +29,11 @@ register!(
     Async unencodable,
     Async leave_a_note,
     Async start_a_child,
+    Async count_nodes,
     Blocking double,
     Blocking panic_blocking,
     Blocking block_until_noted,
+    Blocking block_until_cancelled,
 );
 
 /// The id of a function.
@@ -89,6 +91,11 @@ fn start_a_child(_: Bytes) -> Running {
     }))
 }
 
+fn count_nodes(_: Bytes) -> Running {
+    let nodes = skyward_runtime::inside::instance_info().map_or(0, |it| it.nodes);
+    Ok(Box::pin(async move { Answer::Returned(nodes.to_string().into()) }))
+}
+
 fn double(arguments: Bytes) -> Result<Answer, String> {
     Ok(Answer::Returned([arguments.clone(), arguments].concat().into()))
 }
@@ -104,6 +111,18 @@ fn block_until_noted(arguments: Bytes) -> Result<Answer, String> {
     while std::fs::read_to_string(&path).map_err(|it| it.to_string())? != "go" {
         std::thread::sleep(Duration::from_millis(1));
     }
+    Ok(Answer::Returned(Bytes::new()))
+}
+
+/// Writes `running` to the file that it is given, blocks until nobody wants its outcome, and writes
+/// `cancelled`.
+fn block_until_cancelled(arguments: Bytes) -> Result<Answer, String> {
+    let path = path(&arguments);
+    std::fs::write(&path, "running").map_err(|it| it.to_string())?;
+    while !skyward_runtime::inside::cancelled() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::fs::write(&path, "cancelled").map_err(|it| it.to_string())?;
     Ok(Answer::Returned(Bytes::new()))
 }
 

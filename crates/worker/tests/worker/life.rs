@@ -1,5 +1,6 @@
 //! How workers and links begin and end: leases, membership, redials, signals.
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -7,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use skyward_runtime::control::{Cluster, ControlError, Drained, Member};
 use skyward_runtime::lease::LEASE_FILE;
 use skyward_runtime::link::{Cause, Link, LinkError, Outcome, Side};
-use skyward_runtime::model::End;
+use skyward_runtime::model::{End, Incarnation, Peer, Rank, Roster};
 use skyward_runtime::program::WorkerUp;
 use tokio::io::AsyncReadExt;
 
@@ -25,6 +26,8 @@ tests!(
     a_newer_link_replaces_the_older_one,
     draining_finishes_what_runs_and_takes_nothing_new,
     draining_cancels_what_does_not_end_in_time,
+    a_plain_function_that_asks_hears_when_draining_waits_no_longer,
+    a_worker_knows_the_newest_roster_that_it_is_in,
     a_killed_worker_is_noticed_in_time_by_link_and_member,
     two_clusters_in_one_process_do_not_meet,
     a_stopped_cluster_has_no_members,
@@ -199,6 +202,37 @@ async fn draining_cancels_what_does_not_end_in_time() {
     assert_eq!(member.drain(Duration::from_millis(500)).await, Ok(Drained { unfinished: 1 }));
     assert_eq!(running.await.expect("joined"), Ok(Outcome::Cancelled));
     assert_eq!(says(&note), "dropped");
+}
+
+async fn a_plain_function_that_asks_hears_when_draining_waits_no_longer() {
+    let node = Node::start().await;
+    let link = node.link().await;
+    let (_cluster, member) = join(&node, &link).await;
+    let note = node.file("note");
+    let running = tokio::spawn(link.call(request("block_until_cancelled", as_arguments(&note))));
+    until("the task runs", || says(&note) == "running").await;
+    assert_eq!(member.drain(Duration::from_millis(500)).await, Ok(Drained { unfinished: 1 }));
+    assert_eq!(running.await.expect("joined"), Ok(Outcome::Cancelled));
+    until("the task has heard", || says(&note) == "cancelled").await;
+}
+
+async fn a_worker_knows_the_newest_roster_that_it_is_in() {
+    let node = Node::start().await;
+    let link = node.link().await;
+    let (_cluster, member) = join(&node, &link).await;
+    let own = node.hello.incarnation.clone();
+    let peer = |rank, name| Peer::new(Rank(rank), name, Ipv4Addr::LOCALHOST.into());
+    let other = |rank| peer(rank, Incarnation::new("other"));
+    for (number, peers, known) in [
+        (2, vec![peer(0, own.clone()), other(1)], "2"),
+        (1, vec![peer(0, own.clone())], "2"),
+        (3, vec![other(0), other(1), other(2)], "2"),
+        (4, vec![peer(0, own.clone()), other(1), other(2)], "3"),
+    ] {
+        let roster = Roster { epoch: node.hello.epoch, number, peers };
+        member.introduce(roster, SOON).await.expect("answered");
+        assert_eq!(call(&link, "count_nodes", "").await, Outcome::Returned(Bytes::from(known)), "{number}");
+    }
 }
 
 async fn a_killed_worker_is_noticed_in_time_by_link_and_member() {

@@ -92,6 +92,8 @@ impl Node {
             slots: 4,
             detect: Duration::from_secs(5),
             drain: Timing::short().drain,
+            accelerators: vec![],
+            secrets: [].into(),
         };
         change(&mut start);
         let mut worker = spawn(home.path());

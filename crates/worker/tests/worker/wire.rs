@@ -10,6 +10,7 @@ use crate::tests;
 
 tests!(
     garbage_on_a_call_stream_closes_that_link_with_a_reason,
+    garbage_on_a_file_stream_closes_that_link_with_a_reason,
     a_frame_over_the_limit_closes_that_link_with_a_reason,
     arguments_over_the_limit_close_that_link_with_a_reason,
     a_stream_of_an_unexpected_kind_closes_that_link_with_a_reason,
@@ -40,6 +41,11 @@ async fn works(link: &Link) {
 async fn garbage_on_a_call_stream_closes_that_link_with_a_reason() {
     let node = Node::start().await;
     closed_by(&node, Kind::Call, &[0, 0, 0, 4, 0xc1, 0xc1, 0xc1, 0xc1], "cannot be decoded").await;
+}
+
+async fn garbage_on_a_file_stream_closes_that_link_with_a_reason() {
+    let node = Node::start().await;
+    closed_by(&node, Kind::File, &[0, 0, 0, 4, 0xc1, 0xc1, 0xc1, 0xc1], "a request for files").await;
 }
 
 async fn a_frame_over_the_limit_closes_that_link_with_a_reason() {

@@ -1,0 +1,132 @@
+//! Whether a running function is still wanted. Whoever runs a function puts a [`TaskContext`] around
+//! it; the function, and what it hands the [`Cancellation`] to, ask.
+
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+tokio::task_local! {
+    static TASK: Cancellation;
+}
+
+/// What surrounds one running function. Dropping it says that nobody waits for the outcome any more.
+#[derive(Debug)]
+pub struct TaskContext {
+    cancellation: Cancellation,
+    _wanted: DropGuard,
+}
+
+/// Whether one call is still wanted, for those who cannot ask [`cancelled`]: threads and tasks that the
+/// function itself starts. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Cancellation {
+    token: CancellationToken,
+}
+
+impl TaskContext {
+    /// The context of a new task.
+    pub fn new() -> Self {
+        let token = CancellationToken::new();
+        Self { cancellation: Cancellation { token: token.clone() }, _wanted: token.drop_guard() }
+    }
+
+    /// Runs an async function in this context.
+    pub fn surround<F: Future>(&self, function: F) -> impl Future<Output = F::Output> + use<F> {
+        TASK.scope(self.cancellation.clone(), function)
+    }
+
+    /// What a plain function is run with, on whichever thread, by [`Cancellation::surround`].
+    pub fn cancellation(&self) -> Cancellation {
+        self.cancellation.clone()
+    }
+}
+
+impl Default for TaskContext {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Cancellation {
+    /// Whether nobody waits for the call's outcome any more; see [`cancelled`].
+    pub fn is_cancelled(&self) -> bool {
+        self.token.is_cancelled()
+    }
+
+    /// Resolves when [`is_cancelled`](Self::is_cancelled) is true.
+    pub async fn cancelled(&self) {
+        self.token.cancelled().await;
+    }
+
+    /// Runs a plain function as part of this task, on this thread: [`cancelled`] answers for it there.
+    pub fn surround<T>(self, function: impl FnOnce() -> T) -> T {
+        TASK.sync_scope(self, function)
+    }
+}
+
+/// Whether nobody waits for the outcome of the call that this function answers: its caller dropped it,
+/// its time is over, its link is lost, or its node drained and does not wait any longer.
+///
+/// An async function hardly needs it, because it is dropped at its next await. A plain function cannot
+/// be interrupted and keeps its slot until it returns, so one that runs for long asks now and then, and
+/// returns anything: nobody reads it. On threads that the function started itself the answer is always
+/// no; hand them a [`cancellation`].
+///
+/// Outside of any task it is `false`.
+///
+/// ```
+/// use skyward_runtime::inside::cancelled;
+///
+/// fn search(candidates: &[u64]) -> Option<u64> {
+///     candidates.iter().copied().take_while(|_| !cancelled()).find(|it| it % 97 == 0)
+/// }
+/// assert_eq!(search(&[1, 194]), Some(194));
+/// ```
+pub fn cancelled() -> bool {
+    TASK.try_with(Cancellation::is_cancelled).unwrap_or(false)
+}
+
+/// [`cancelled`] as a value that can be sent to other threads, and awaited. Outside of any task it
+/// never comes true.
+///
+/// ```
+/// use skyward_runtime::inside::cancellation;
+///
+/// let cancellation = cancellation();
+/// let helper = std::thread::spawn(move || cancellation.is_cancelled());
+/// assert!(!helper.join().expect("joined"));
+/// ```
+pub fn cancellation() -> Cancellation {
+    let never = || Cancellation { token: CancellationToken::new() };
+    TASK.try_with(Clone::clone).unwrap_or_else(|_| never())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn outside_of_a_task_nothing_is_cancelled() {
+        assert!(!cancelled());
+        assert!(cancellation().cancelled().now_or_never().is_none());
+    }
+
+    #[test]
+    fn a_dropped_context_cancels_its_task_and_no_other() {
+        let (one, other) = (TaskContext::new(), TaskContext::new());
+        let (mine, theirs) = (one.cancellation(), other.cancellation());
+        drop(one);
+        assert!(mine.clone().surround(cancelled));
+        assert!(mine.cancelled().now_or_never().is_some());
+        assert!(!theirs.surround(cancelled));
+    }
+
+    #[test]
+    fn async_and_plain_functions_find_their_own_task() {
+        let context = TaskContext::new();
+        let inner = context.surround(async { cancellation() }).now_or_never().expect("ready");
+        assert!(!inner.is_cancelled());
+        drop(context);
+        assert!(inner.is_cancelled());
+    }
+}

@@ -1,0 +1,168 @@
+//! Who is in the pool, and telling it to everybody in it. The PoolActor says when a node is ready or
+//! gone; each ready node has a courier that brings its worker the newest roster until it is no member
+//! any more, so nobody waits for a node that does not answer.
+//!
+//! ready | gone → roster (pure) → couriers → each worker's `InstanceInfo`
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::watch;
+
+use crate::control::Member;
+use crate::link::Link;
+use crate::model::{Attempt, Epoch, Incarnation, Peer, Rank, Roster};
+
+/// The nodes that there are, and what they have been told.
+#[derive(Debug)]
+pub(super) struct Rosters {
+    nodes: BTreeMap<Rank, Known>,
+    newest: watch::Sender<Roster>,
+}
+
+/// A node that is there.
+#[derive(Debug)]
+struct Known {
+    attempt: Attempt,
+    name: Incarnation,
+    address: IpAddr,
+    link: Link,
+    /// The number of the newest roster that its worker has taken in. Closed when the courier is over.
+    told: watch::Receiver<u64>,
+}
+
+impl Default for Rosters {
+    fn default() -> Self {
+        Self { nodes: BTreeMap::new(), newest: watch::Sender::new(Roster::default()) }
+    }
+}
+
+impl Rosters {
+    /// A node is ready, for the first time or over a new link. The future is over when everybody knows
+    /// everybody, or `within` has passed; a node that did not even learn of itself is made to link again.
+    pub(super) fn ready(
+        &mut self,
+        rank: Rank,
+        attempt: Attempt,
+        link: &Link,
+        member: Member,
+        address: IpAddr,
+        within: Duration,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let hello = link.hello();
+        let (teller, told) = watch::channel(0);
+        let known = Known {
+            attempt,
+            name: hello.incarnation.clone(),
+            address,
+            link: link.clone(),
+            told: told.clone(),
+        };
+        self.nodes.insert(rank, known);
+        let number = self.publish(hello.epoch);
+        tokio::spawn(bring(member, self.newest.subscribe(), teller, within));
+        let all: Vec<_> = self.nodes.values().map(|it| it.told.clone()).collect();
+        let link = link.clone();
+        async move {
+            let everybody = join_all(all.into_iter().map(|it| heard(it, number)));
+            if tokio::time::timeout(within, everybody).await.is_err() && *told.borrow() < number {
+                link.close("the worker did not answer when it was told who is in the pool");
+            }
+        }
+    }
+
+    /// A node is gone.
+    pub(super) fn gone(&mut self, rank: Rank, attempt: Attempt) {
+        if let Some(known) = self.nodes.get(&rank)
+            && known.attempt == attempt
+        {
+            let epoch = known.link.hello().epoch;
+            self.nodes.remove(&rank);
+            self.publish(epoch);
+        }
+    }
+
+    /// Whether this link is the one that the rank has.
+    pub(super) fn holds(&self, rank: Rank, link: &Link) -> bool {
+        self.nodes.get(&rank).is_some_and(|it| it.name == link.hello().incarnation)
+    }
+
+    /// The link of each node.
+    pub(super) fn links(&self) -> Vec<(Rank, Link)> {
+        self.nodes.iter().map(|(rank, it)| (*rank, it.link.clone())).collect()
+    }
+
+    /// Gives the couriers what there is now, and tells its number.
+    fn publish(&self, epoch: Epoch) -> u64 {
+        let nodes = self.nodes.iter().map(|(rank, it)| (*rank, (it.name.clone(), it.address))).collect();
+        let number = self.newest.borrow().number.saturating_add(1);
+        self.newest.send_replace(roster(epoch, number, &nodes));
+        number
+    }
+}
+
+/// The roster of these nodes. Pure.
+fn roster(epoch: Epoch, number: u64, nodes: &BTreeMap<Rank, (Incarnation, IpAddr)>) -> Roster {
+    let peer =
+        |(rank, (name, address)): (&Rank, &(Incarnation, IpAddr))| Peer::new(*rank, name.clone(), *address);
+    Roster { epoch, number, peers: nodes.iter().map(peer).collect() }
+}
+
+/// Brings the newest roster to one worker, as long as it is a member and the pool is there.
+async fn bring(
+    member: Member,
+    mut newest: watch::Receiver<Roster>,
+    told: watch::Sender<u64>,
+    deadline: Duration,
+) {
+    loop {
+        let roster = newest.borrow_and_update().clone();
+        let number = roster.number;
+        match member.introduce(roster, deadline).await {
+            Ok(()) => {
+                told.send_replace(number);
+                tokio::select! {
+                    changed = newest.changed() => if changed.is_err() { return },
+                    () = member.down() => return,
+                }
+            }
+            Err(_) if member.is_down() => return,
+            // It was late; its deadline was the pause between two tries.
+            Err(error) if error.retry() => {
+                tracing::debug!(%error, "a worker did not take in who is in the pool; told again");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a worker cannot be told who is in the pool");
+                return;
+            }
+        }
+    }
+}
+
+/// Resolves when a worker has taken in this roster or a newer one, or will never.
+async fn heard(mut told: watch::Receiver<u64>, number: u64) {
+    let _ = told.wait_for(|it| *it >= number).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn a_roster_lists_the_nodes_by_rank() {
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let name = |it: &str| Incarnation::new(it);
+        let nodes = [(Rank(2), (name("c"), address)), (Rank(0), (name("a"), address))].into();
+        let expected = Roster {
+            epoch: Epoch(1),
+            number: 7,
+            peers: vec![Peer::new(Rank(0), name("a"), address), Peer::new(Rank(2), name("c"), address)],
+        };
+        assert_eq!(roster(Epoch(1), 7, &nodes), expected);
+        assert_eq!(roster(Epoch(1), 8, &BTreeMap::new()).peers, []);
+    }
+}
