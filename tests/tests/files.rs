@@ -1,5 +1,7 @@
 //! Files and folders to and from real local nodes, and artifacts of tasks.
 
+#![expect(clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};

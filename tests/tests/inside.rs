@@ -1,6 +1,8 @@
 //! What functions find on their nodes: the pool around them, their share of the data, whether they are
 //! still wanted, what is built once, and secrets.
 
+#![expect(clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
+
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
