@@ -189,15 +189,15 @@ async fn a_call_that_takes_too_long_times_out() {
 #[skyward::test]
 async fn what_cannot_be_encoded_is_said_when_the_call_is_run() {
     let call = takes_what_refuses(1, Refuses);
-    assert!(
-        format!("{call:?}").ends_with("takes_what_refuses, unencodable: argument `refuses`: it refuses)")
-    );
+    assert!(format!("{call:?}").ends_with(
+        "takes_what_refuses, unencodable: argument `refuses`: it refuses; see its Serialize implementation)"
+    ));
     let Err(CallError::Unencodable(reason)) = call.local().await else { panic!("it refuses") };
-    assert_eq!(reason, "argument `refuses`: it refuses");
+    assert_eq!(reason, "argument `refuses`: it refuses; see its Serialize implementation");
     let Err(CallError::Unencodable(reason)) = gives_what_refuses().local().await else {
         panic!("it refuses")
     };
-    assert_eq!(reason, "the value: it refuses");
+    assert_eq!(reason, "the value: it refuses; see its Serialize implementation");
 }
 
 #[skyward::test]
