@@ -29,6 +29,8 @@ pub enum EventKind {
     Chosen { provider: String, offer: Offer, nodes: u32 },
     /// A provider gave machines.
     Provisioned { instances: Vec<InstanceId>, wanted: u32 },
+    /// The pool will not become ready.
+    StartFailed { reason: String },
     /// A request for machines failed.
     ProvisionFailed { reason: String, attempt: Attempt },
     /// A node entered a phase.
@@ -171,6 +173,7 @@ impl fmt::Display for EventKind {
             Self::Provisioned { instances, wanted } => {
                 write!(f, "{} of {wanted} machines rented", instances.len())
             }
+            Self::StartFailed { reason } => write!(f, "cannot start: {reason}"),
             Self::ProvisionFailed { reason, attempt } => {
                 write!(f, "renting failed (attempt {attempt}): {reason}")
             }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr};
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr};
 use tokio::task::AbortHandle;
 
 use super::effect::Effect;
@@ -27,7 +27,7 @@ pub struct NodeRef {
 }
 
 impl NodeRef {
-    /// Begins a node's life on a rented machine.
+    /// Begins a node's life on a rented machine. Its supervisor hears when the actor itself fails.
     ///
     /// # Errors
     /// When the actor cannot be started.
@@ -37,13 +37,19 @@ impl NodeRef {
         attempt: Attempt,
         instance: InstanceId,
         reports: Recipient<NodeReport>,
+        supervisor: ActorCell,
     ) -> Result<Self, SpawnErr> {
         let incarnation =
             incarnation(&kit, rank, attempt).map_err(|error| SpawnErr::StartupFailed(error.into()))?;
         let steps = Steps { kit, rank, incarnation };
         let birth = Birth { steps, attempt, instance, reports };
-        let (actor, _) = Actor::spawn(None, NodeActor, birth).await?;
+        let (actor, _) = Actor::spawn_linked(None, NodeActor, birth, supervisor).await?;
         Ok(Self { actor })
+    }
+
+    /// Whether this is the node behind that actor.
+    pub(crate) fn is(&self, actor: ActorId) -> bool {
+        self.actor.get_id() == actor
     }
 
     /// Finish what runs, then end. The report follows.

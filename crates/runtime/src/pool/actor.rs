@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
@@ -17,7 +17,7 @@ use super::roster::Rosters;
 use super::state::State;
 use super::steps;
 use crate::link::Link;
-use crate::model::{Nodes, Rank};
+use crate::model::{Attempt, Nodes, Rank};
 use crate::node::{NodeKit, NodeRef, NodeReport, Reported};
 use crate::provider::ProviderRef;
 use crate::tasks::{Tasks, TasksMessage};
@@ -52,7 +52,7 @@ struct Doing {
     ended: Option<Box<dyn FnOnce() + Send>>,
     state: State,
     kit: Option<Arc<NodeKit>>,
-    nodes: BTreeMap<Rank, NodeRef>,
+    nodes: BTreeMap<Rank, (Attempt, NodeRef)>,
     links: BTreeMap<Rank, Link>,
     /// Timers that may still be waiting. A program that starts many pools must not gather them.
     timers: Vec<AbortHandle>,
@@ -102,6 +102,25 @@ impl Actor for PoolActor {
         }
         Ok(())
     }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        event: SupervisionEvent,
+        doing: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        // A node that ends in good order has reported so itself.
+        if let SupervisionEvent::ActorFailed(actor, error) = event {
+            let failed = doing.nodes.iter().find(|(_, (_, node))| node.is(actor.get_id()));
+            let Some((rank, (attempt, _))) = failed else { return Ok(()) };
+            let (rank, attempt) = (*rank, *attempt);
+            tracing::error!(%rank, %error, "a node's actor failed; please report this");
+            let reason = "Skyward itself failed to look after it; see the log".to_owned();
+            let what = Reported::Gone { reason, retry: true };
+            myself.cast(PoolMessage::Node(NodeReport { rank, attempt, what }))?;
+        }
+        Ok(())
+    }
 }
 
 impl Doing {
@@ -131,7 +150,9 @@ impl Doing {
                 }
                 Reported::Paused => Heard::NodePaused { rank, attempt },
                 Reported::Gone { reason, retry } => {
-                    self.nodes.remove(&rank);
+                    if self.nodes.get(&rank).is_some_and(|(living, _)| *living == attempt) {
+                        self.nodes.remove(&rank);
+                    }
                     self.rosters.gone(rank, attempt);
                     Heard::NodeGone { rank, attempt, reason, retry }
                 }
@@ -175,9 +196,9 @@ impl Doing {
                     // Fails only when the pool is over, and then nobody needs to know.
                     let _ = to.cast(PoolMessage::Node(report));
                 });
-                match NodeRef::start(kit, rank, attempt, instance, reports).await {
+                match NodeRef::start(kit, rank, attempt, instance, reports, myself.get_cell()).await {
                     Ok(node) => {
-                        self.nodes.insert(rank, node);
+                        self.nodes.insert(rank, (attempt, node));
                     }
                     Err(error) => {
                         let reason = format!("failed to start its actor: {error}");
@@ -187,7 +208,7 @@ impl Doing {
                 }
             }
             Effect::DrainNode { rank } => {
-                if let Some(node) = self.nodes.get(&rank) {
+                if let Some((_, node)) = self.nodes.get(&rank) {
                     node.drain();
                 }
             }
@@ -253,7 +274,7 @@ impl Doing {
         if let Some(kit) = self.kit.take() {
             tokio::spawn(async move { kit.cluster.stop().await });
         }
-        for node in self.nodes.values() {
+        for (_, node) in self.nodes.values() {
             node.stop();
         }
         self.tasks.end();

@@ -56,8 +56,14 @@ impl Pool {
         supervisor: ActorCell,
     ) -> Result<Self, SpawnErr> {
         let events = request.events.clone();
-        let tasks =
-            Tasks::start(request.interruptions, request.queue, request.timing.call, events.clone()).await?;
+        let tasks = Tasks::start(
+            request.interruptions,
+            request.queue,
+            request.timing.call,
+            request.timing.detect,
+            events.clone(),
+        )
+        .await?;
         let (sender, progress) = watch::channel(Progress::Starting);
         let birth =
             Birth { request: Arc::new(request), providers, tasks: tasks.clone(), progress: sender, ended };

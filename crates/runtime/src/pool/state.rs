@@ -270,6 +270,7 @@ impl State {
         }
         // Nothing was asked of any cloud but offers: there is nothing to give back.
         self.fail(StartError::NoOffers { tried });
+        self.say_failure(effects);
         effects.push(Effect::QueueStop);
         effects.push(Effect::Ended { failure: self.failure.clone(), left: Vec::new() });
         Phase::Stopped
@@ -432,6 +433,13 @@ impl State {
         self.failure.get_or_insert(why);
     }
 
+    /// Says why the pool will not become ready. That its owner stopped it, its owner knows.
+    fn say_failure(&self, effects: &mut Vec<Effect>) {
+        if let Some(failure) = self.failure.as_ref().filter(|it| **it != StartError::Stopped) {
+            effects.push(Effect::Announce(EventKind::StartFailed { reason: failure.to_string() }));
+        }
+    }
+
     /// Gives back, but not before the answer to a request for machines that is under way.
     fn stop_from(&self, now: Instant, timing: &Timing, ready: bool, effects: &mut Vec<Effect>) -> Phase {
         if self.asking > 0 {
@@ -442,6 +450,7 @@ impl State {
     }
 
     fn give_back(&self, now: Instant, timing: &Timing, effects: &mut Vec<Effect>) -> Phase {
+        self.say_failure(effects);
         effects.push(announce(PoolPhase::Stopping));
         effects.push(Effect::Wake(Timer::Shutdown, timing.shutdown));
         effects.push(Effect::QueueStop);

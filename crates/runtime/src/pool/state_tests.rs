@@ -87,6 +87,10 @@ fn stopping(nodes: &[u32]) -> Vec<Effect> {
     effects
 }
 
+fn failed(why: &StartError) -> Effect {
+    Effect::Announce(EventKind::StartFailed { reason: why.to_string() })
+}
+
 fn terminate(numbers: &[u32]) -> Effect {
     Effect::Terminate { instances: numbers.iter().copied().map(instance).collect() }
 }
@@ -173,12 +177,16 @@ fn the_first_spec_with_an_offer_is_taken_and_no_offer_says_what_was_tried() {
         )],
     );
     let tried = vec!["one: no credentials".into(), "two has none".into()];
-    let failure = Some(StartError::NoOffers { tried });
+    let failure = Some(StartError::NoOffers { tried: tried.clone() });
     check(
         &mut after(vec![born(1)]),
         vec![(
             Heard::Offered(vec![Err("no credentials".into()), Ok(vec![])]),
-            vec![Effect::QueueStop, Effect::Ended { failure, left: vec![] }],
+            vec![
+                failed(&StartError::NoOffers { tried }),
+                Effect::QueueStop,
+                Effect::Ended { failure, left: vec![] },
+            ],
         )],
     );
 }
@@ -218,7 +226,7 @@ fn exhausted_attempts_give_back_what_was_rented_and_say_how_much_there_was() {
         reason: "full".into(),
     };
     let again = || Effect::Wake(Timer::Provision, Timing::default().provision_retry.first);
-    let mut last = vec![refused("full", 3)];
+    let mut last = vec![refused("full", 3), failed(&failure)];
     last.extend(stopping(&[0]));
     check(
         &mut state,
@@ -241,7 +249,14 @@ fn exhausted_attempts_give_back_what_was_rented_and_say_how_much_there_was() {
 #[test]
 fn a_refusal_that_cannot_change_is_not_tried_again() {
     let mut state = after(vec![born(1), offered(), Heard::Prepared(Ok(()))]);
-    let mut effects = vec![refused("bad request", 1)];
+    let failure = StartError::Provision {
+        provider: "one".into(),
+        got: 0,
+        wanted: 1,
+        attempts: Attempt(1),
+        reason: "bad request".into(),
+    };
+    let mut effects = vec![refused("bad request", 1), failed(&failure)];
     effects.extend(stopping(&[]));
     effects.push(terminate(&[]));
     check(&mut state, vec![(given(&[], Some(("bad request", false))), effects)]);
@@ -274,7 +289,7 @@ fn a_stop_while_preparing_undoes_what_was_prepared() {
 fn a_node_that_cannot_become_ready_anywhere_fails_the_start_and_the_others_are_ended() {
     let mut state = after(vec![born(2), offered(), Heard::Prepared(Ok(())), given(&[0, 1], None)]);
     let failure = StartError::Node { rank: Rank(1), reason: "step failed".into() };
-    let mut effects = vec![release(1)];
+    let mut effects = vec![release(1), failed(&failure)];
     effects.extend(stopping(&[0]));
     check(
         &mut state,
@@ -301,7 +316,8 @@ fn a_machine_that_fails_while_starting_is_replaced_as_often_as_machines_are_aske
         attempt: Attempt(attempt),
         instance: instance(number),
     };
-    let mut last = vec![release(2)];
+    let failure = StartError::Node { rank: Rank(0), reason: "died".into() };
+    let mut last = vec![release(2), failed(&failure)];
     last.extend(stopping(&[]));
     last.push(terminate(&[0, 1, 2]));
     check(

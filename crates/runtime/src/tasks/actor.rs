@@ -32,12 +32,14 @@ struct Inner {
     room: Arc<Semaphore>,
     interruptions: u32,
     call: Duration,
+    patience: Duration,
 }
 
 impl Tasks {
     /// Starts the queue of a pool. At most `queue` tasks wait for a grant at once;
     /// further callers wait to be let in. `interruptions` is how often a call is tried again by default
-    /// when its node is lost, `call` how long one may run by default.
+    /// when its node is lost, `call` how long one may run by default, `patience` how much longer than that
+    /// its worker is waited for.
     ///
     /// # Errors
     /// When the actor cannot be started.
@@ -45,6 +47,7 @@ impl Tasks {
         interruptions: u32,
         queue: usize,
         call: Duration,
+        patience: Duration,
         events: Events,
     ) -> Result<Self, ractor::SpawnErr> {
         let state = State::new();
@@ -58,6 +61,7 @@ impl Tasks {
                 room,
                 interruptions,
                 call,
+                patience,
             }),
         })
     }
@@ -119,6 +123,12 @@ impl Tasks {
 
     pub(super) fn default_timeout(&self) -> Duration {
         self.inner.call
+    }
+
+    /// How long a worker is waited for that was given this long: it keeps the time itself, but a function
+    /// that never awaits may keep it from doing so.
+    pub(super) fn patience(&self, given: Duration) -> Duration {
+        given.saturating_add(self.inner.patience)
     }
 
     /// Sends to the actor; when it has ended the message is dropped, and with it the sender of the

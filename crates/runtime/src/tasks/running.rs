@@ -185,7 +185,8 @@ async fn call(
         remaining: Some(remaining),
         arguments: order.arguments.clone(),
     };
-    grant.link.call(request).await
+    let waited = tokio::time::timeout(ticket.tasks.patience(remaining), grant.link.call(request)).await;
+    waited.unwrap_or(Ok(Outcome::TimedOut))
 }
 
 /// A function of this program is always in its registry; an id that no registry has is answered by
