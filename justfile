@@ -18,10 +18,11 @@ bench case *options:
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-# The tests again and again, for a number of minutes, until one fails.
-soak minutes="30":
+# Many simulated lives, then the tests again and again, for a number of minutes, until one fails.
+soak minutes="30" seeds="100000":
     #!/usr/bin/env bash
     set -euo pipefail
+    SKYWARD_SEEDS={{ seeds }} cargo test -p skyward-runtime --features testing two_thousand_seeds -- --nocapture
     cargo test --workspace --no-run
     for ((round = 1; SECONDS < {{ minutes }} * 60; round++)); do
         echo "round $round, $((SECONDS / 60)) of {{ minutes }} minutes"

@@ -48,6 +48,9 @@ fn decode<T: serde::de::DeserializeOwned>(reader: &mut Reader<'_>) -> Result<T, 
 #[derive(Debug)]
 pub struct Encoder(Result<Vec<u8>, String>);
 
+/// What to do about a value that cannot be encoded.
+const ADVICE: &str = "see its Serialize implementation";
+
 /// MessagePack's marker of an array whose length follows in two bytes.
 const ARRAY_16: u8 = 0xdc;
 
@@ -68,7 +71,7 @@ impl Encoder {
         if let Ok(bytes) = &mut self.0
             && let Err(reason) = (codec.encode)(value, bytes)
         {
-            self.0 = Err(format!("argument `{name}`: {reason}"));
+            self.0 = Err(format!("argument `{name}`: {reason}; {ADVICE}"));
         }
     }
 
@@ -124,11 +127,11 @@ impl<R, T, E> Outcome<R, T, E> {
         match (self.split)(returned) {
             Ok(value) => match (self.value.encode)(&value, &mut bytes) {
                 Ok(()) => Answer::Returned(bytes.into()),
-                Err(reason) => Answer::Unencodable(format!("the value: {reason}")),
+                Err(reason) => Answer::Unencodable(format!("the value: {reason}; {ADVICE}")),
             },
             Err(error) => match (self.error.encode)(&error, &mut bytes) {
                 Ok(()) => Answer::Failed(bytes.into()),
-                Err(reason) => Answer::Unencodable(format!("the error: {reason}")),
+                Err(reason) => Answer::Unencodable(format!("the error: {reason}; {ADVICE}")),
             },
         }
     }

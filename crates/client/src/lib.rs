@@ -179,7 +179,8 @@ pub use skyward_runtime::model::{
     PoolId, PoolPhase, Rank, Secret,
 };
 pub use skyward_runtime::pool::{Spec, StartError, Worker};
-pub use skyward_runtime::tasks::Lost;
+pub use skyward_runtime::status::{Explanation, NodeStatus, Status, Waits};
+pub use skyward_runtime::tasks::{Lost, OnLost};
 pub use skyward_runtime::timing::Timing;
 pub use work::{
     Broadcast, Call, Destination, Dispatch, Gather, Group, Indexed, Results, Settled, Spawned, Work,

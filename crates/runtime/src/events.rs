@@ -1,11 +1,12 @@
 //! Where a pool's facts go: to whoever listens, and to `tracing`. Nobody waits for a slow listener.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::broadcast;
 
 use crate::model::{Event, EventKind, PoolId};
+use crate::status::Status;
 
 /// The facts of one pool. Clones share the listeners.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ struct Inner {
     pool: PoolId,
     started: Instant,
     sender: broadcast::Sender<Event>,
+    /// Held for the moment of a fold or a copy, never across a wait.
+    status: Mutex<Status>,
 }
 
 impl Events {
@@ -28,19 +31,26 @@ impl Events {
     /// The facts of a pool that starts now.
     pub fn new(pool: PoolId) -> Self {
         let (sender, _) = broadcast::channel(Self::BEHIND);
-        Self { inner: Arc::new(Inner { pool, started: Instant::now(), sender }) }
+        Self { inner: Arc::new(Inner { pool, started: Instant::now(), sender, status: Mutex::default() }) }
     }
 
     /// Says that something happened.
     pub fn emit(&self, kind: EventKind) {
         if !matches!(kind, EventKind::TaskStarted { .. } | EventKind::TaskFinished { .. }) {
             tracing::debug!(pool = %self.inner.pool, "{kind}");
+            let mut status = self.inner.status.lock().unwrap_or_else(PoisonError::into_inner);
+            status.take_in(&kind, self.inner.started.elapsed());
         }
         if self.inner.sender.receiver_count() > 0 {
             let event = Event { pool: self.inner.pool.clone(), after: self.inner.started.elapsed(), kind };
             // Fails only when the last listener left in between.
             let _ = self.inner.sender.send(event);
         }
+    }
+
+    /// What the facts so far add up to.
+    pub fn status(&self) -> Status {
+        self.inner.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Listens from now on.

@@ -3,6 +3,7 @@
 //! The floors, from the ground up (each module uses only those below it; `tests/floors.rs` checks it):
 //!
 //! ```text
+//! testing                           the simulated world (feature `testing`)
 //! supervisor                        the root actor: providers, pools
 //! pool                              one pool, from specs to the last undo
 //! node                              one rank: launching → … → ready → gone
@@ -10,7 +11,8 @@
 //! bootstrap                         what a bare machine must become
 //! program                           the running program as the worker
 //! ssh | link | control | files      reaching machines, calls to a worker, membership, files
-//! provider | registry | inside | events | lease | random | backoff | timing
+//! events                            where facts go
+//! provider | registry | inside | status | lease | random | backoff | timing
 //! model                             the words
 //! ```
 
@@ -30,6 +32,9 @@ pub mod provider;
 pub mod random;
 pub mod registry;
 pub mod ssh;
+pub mod status;
 pub mod supervisor;
 pub mod tasks;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod timing;

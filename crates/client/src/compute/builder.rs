@@ -38,6 +38,7 @@ pub struct Builder {
     worker: Worker,
     timing: Timing,
     queue: usize,
+    interruptions: u32,
     secrets: BTreeMap<String, Secret<String>>,
     console: bool,
     signals: bool,
@@ -47,8 +48,8 @@ pub struct Builder {
 /// thousand nodes do not run dry while one caller wakes up.
 const QUEUE: usize = 4096;
 
-/// How often a call is tried again when the infrastructure under it fails.
-const RETRIES: u32 = 3;
+/// Default of how often a call is tried again when its node or the link to it is lost.
+const INTERRUPTIONS: u32 = 3;
 
 /// Bytes of all secrets of a pool. They are part of a worker's order, which has at most a mebibyte.
 const MOST_SECRETS: usize = 256 << 10;
@@ -66,6 +67,7 @@ impl Default for Builder {
             worker: Worker::default(),
             timing: Timing::default(),
             queue: QUEUE,
+            interruptions: INTERRUPTIONS,
             secrets: BTreeMap::new(),
             console: false,
             signals: true,
@@ -108,6 +110,14 @@ impl Builder {
     /// How many calls wait in the pool's queue; more wait in their futures. Default 4096, at least 1.
     pub fn queue(mut self, calls: usize) -> Self {
         self.queue = calls.max(1);
+        self
+    }
+
+    /// How often a call is tried again when the node that it runs on, or the link to it, is lost.
+    /// Default 3; each is counted, and when there are no more the call ends with
+    /// [`CallError::Lost`](crate::CallError::Lost). A call can say [`once`](crate::Call::once).
+    pub fn interruptions(mut self, tries: u32) -> Self {
+        self.interruptions = tries;
         self
     }
 
@@ -191,7 +201,7 @@ impl Builder {
             worker: self.worker,
             timing: self.timing,
             queue: self.queue,
-            retries: RETRIES,
+            interruptions: self.interruptions,
             secrets: self.secrets,
             events,
         };

@@ -13,6 +13,7 @@ use std::fmt;
 
 use skyward_runtime::model::{Leftover, PoolId, Rank};
 use skyward_runtime::pool::Pool;
+use skyward_runtime::status::Explanation;
 use skyward_runtime::tasks::Target;
 
 use crate::engine::{Ending, Engine, Keeper};
@@ -123,6 +124,12 @@ impl Compute {
     /// What happens in the pool from now on.
     pub fn events(&self) -> Events {
         Events::new(self.pool.events())
+    }
+
+    /// Why the pool is waiting: where it, each of its nodes and its calls are, for how long, and what was
+    /// last heard of them. Its `Display` says it in words.
+    pub async fn explain(&self) -> Explanation {
+        self.pool.explain().await
     }
 
     /// Sends work (a call, a group, a gather) to whichever nodes are free, like `work >> &compute`.

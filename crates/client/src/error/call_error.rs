@@ -51,7 +51,8 @@ pub enum CallError<E = Never> {
     },
     /// It was sent to every node, and none is ready.
     NoNodes,
-    /// An argument, the value or the error cannot be encoded. The encoder's words.
+    /// An argument, the value or the error cannot be encoded, or is larger than a link carries. In the
+    /// words of the encoder or the link.
     Unencodable(String),
     /// What arrived, here or there, cannot be decoded. The decoder's words.
     Undecodable(String),
@@ -149,10 +150,7 @@ impl<E> fmt::Display for Infrastructure<'_, E> {
             CallError::NoNodes => {
                 f.write_str("no node of the pool is ready; wait for one, or see its events")
             }
-            CallError::Unencodable(reason) => write!(
-                f,
-                "the call or its outcome cannot be encoded: {reason}; see the Serialize implementation"
-            ),
+            CallError::Unencodable(reason) => write!(f, "the call or its outcome cannot be sent: {reason}"),
             CallError::Undecodable(reason) => write!(
                 f,
                 "the call or its outcome cannot be decoded: {reason}; its Deserialize implementation must \
@@ -179,7 +177,7 @@ mod tests {
             (CallError::Cancelled, "the call was cancelled"),
             (CallError::NoSuchNode { rank: Rank(7), nodes: 4 }, "there is no node 7: the pool has 4"),
             (CallError::NoNodes, "no node of the pool is ready"),
-            (CallError::Unencodable("x".into()), "the call or its outcome cannot be encoded: x"),
+            (CallError::Unencodable("x".into()), "the call or its outcome cannot be sent: x"),
             (CallError::Undecodable("x".into()), "the call or its outcome cannot be decoded: x"),
             (CallError::Stopped, "the pool is stopped"),
         ] {

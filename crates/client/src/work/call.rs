@@ -26,6 +26,8 @@ pub struct Call<T, E = Never> {
     function: &'static Function,
     arguments: Result<Bytes, String>,
     timeout: Option<Duration>,
+    retries: u32,
+    interruptions: Option<u32>,
     decoding: Decoding<T, E>,
 }
 
@@ -35,7 +37,7 @@ pub fn call<T, E>(
     arguments: Result<Bytes, String>,
     decoding: Decoding<T, E>,
 ) -> Call<T, E> {
-    Call { function, arguments, timeout: None, decoding }
+    Call { function, arguments, timeout: None, retries: 0, interruptions: None, decoding }
 }
 
 impl<T, E> Call<T, E> {
@@ -44,6 +46,23 @@ impl<T, E> Call<T, E> {
     /// a node has it, however long it waits before.
     pub fn timeout(mut self, after: Duration) -> Self {
         self.timeout = Some(after);
+        self
+    }
+
+    /// Tries the call again, up to this often, when the function itself fails: when it returns an error
+    /// or panics. Default 0: only who wrote the function knows whether that can help. Each try may run on
+    /// another node; the time-out counts over all of them. The last failure is the one that is reported.
+    pub const fn retries(mut self, tries: u32) -> Self {
+        self.retries = tries;
+        self
+    }
+
+    /// Never runs the call a second time, not even when the node that it ran on is lost: then nobody
+    /// knows how far it came, and it ends with [`CallError::Lost`]. By default such a call is tried again
+    /// up to three times, see [`Builder::interruptions`](crate::Builder::interruptions).
+    pub const fn once(mut self) -> Self {
+        self.retries = 0;
+        self.interruptions = Some(0);
         self
     }
 
@@ -63,6 +82,8 @@ impl<T, E> Call<T, E> {
             arguments: self.arguments.map_err(CallError::Unencodable)?,
             target: Target::Any,
             group: None,
+            retries: self.retries,
+            interruptions: self.interruptions,
             timeout: self.timeout,
         })
     }
@@ -151,6 +172,8 @@ impl<T, E> Clone for Call<T, E> {
             function: self.function,
             arguments: self.arguments.clone(),
             timeout: self.timeout,
+            retries: self.retries,
+            interruptions: self.interruptions,
             decoding: self.decoding,
         }
     }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use skyward_runtime::model::Rank;
-use skyward_runtime::tasks::{GroupId, Order, Running, Target, Tasks, Undone};
+use skyward_runtime::tasks::{GroupId, OnLost, Order, Running, Target, Tasks, Undone};
 
 use super::local;
 
@@ -57,10 +57,10 @@ impl Route {
 
     /// Runs one order on every ready node; the runs come in rank order. This process counts as a pool
     /// of one.
-    pub(super) async fn run_everywhere(self, order: Order) -> Result<Vec<(Rank, Run)>, Undone> {
+    pub(super) async fn run_everywhere(self, order: Order, lost: OnLost) -> Result<Vec<(Rank, Run)>, Undone> {
         match &self {
             Self::Pool { tasks, .. } => {
-                let runs = tasks.broadcast(order).await?;
+                let runs = tasks.broadcast(order, lost).await?;
                 Ok(runs.into_iter().map(|(rank, it)| (rank, Run::Pool(it))).collect())
             }
             Self::Here => Ok(vec![(Rank(0), self.run(order))]),

@@ -30,7 +30,7 @@ use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Prov
 
 use config::{MachineStart, Record};
 use launch::{Machine, lock, running};
-use place::{Place, directories, remove_empty};
+use place::{Place, advice, list, remove_empty};
 
 pub use machine::main as machine_main;
 
@@ -214,16 +214,24 @@ impl Provider for Local {
     async fn teardown(&self, request: &Request) -> Result<Vec<Leftover>, ProviderError> {
         let place = self.place();
         let pool = place.pool(&request.pool)?;
-        let mut ids: Vec<InstanceId> = directories(&pool)
+        let listed = list(&pool);
+        let mut ids: Vec<InstanceId> = listed
             .iter()
+            .flatten()
             .filter_map(|it| Some(InstanceId::new(it.file_name()?.to_str()?)))
             .collect();
         // A machine that removed its own directory may still have a process to be reaped.
         let machines: Vec<Arc<Machine>> = lock(&self.known.machines).values().cloned().collect();
         let of_pool = machines.iter().filter(|it| it.directory.starts_with(&pool));
         ids.extend(of_pool.map(|it| it.id.clone()).filter(|id| !ids.contains(id)).collect::<Vec<_>>());
-        let left = self.end_all(request, &ids).await;
+        let mut left = self.end_all(request, &ids).await;
         remove_empty(&place.above(&request.pool)?);
+        if let Err(error) = listed
+            && pool.exists()
+        {
+            let what = format!("local machines in {}", pool.display());
+            left.push(Leftover { what, reason: format!("{error}{}", advice(&error)) });
+        }
         Ok(left)
     }
 }

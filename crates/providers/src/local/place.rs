@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use rustix::process::{Signal, geteuid};
 use skyward_runtime::model::{InstanceId, PoolId};
 use skyward_runtime::provider::{ProviderError, ProviderErrorKind};
@@ -17,7 +18,7 @@ use super::process::marked;
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     base: PathBuf,
-    /// The base is ours to remove when it is empty: it was not there before.
+    /// The base is ours to remove when it is empty, marked or not: it was not there before.
     ours: bool,
 }
 
@@ -54,7 +55,7 @@ impl Place {
     /// What is to be removed with the last machine of a pool when it is empty, innermost first.
     pub(super) fn above(&self, pool: &PoolId) -> Result<Vec<PathBuf>, ProviderError> {
         let mut above = vec![self.pool(pool)?];
-        if self.ours {
+        if self.ours || is_marked(&self.base) {
             above.push(self.base.clone());
         }
         Ok(above)
@@ -70,9 +71,14 @@ impl Place {
                 format!("refused to keep machines in {base}: {what}; {advice}"),
             ))
         };
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.base);
-        if let Err(error) = made {
+        if let Some(parent) = self.base.parent()
+            && let Err(error) = DirBuilder::new().recursive(true).mode(0o700).create(parent)
+        {
             return refuse(&error.to_string());
+        }
+        match DirBuilder::new().mode(0o700 | MARK).create(&self.base) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return refuse(&error.to_string()),
+            Ok(()) | Err(_) => {}
         }
         match fs::symlink_metadata(&self.base) {
             Err(error) => refuse(&error.to_string()),
@@ -91,7 +97,11 @@ impl Place {
             match self.try_plot(pool)? {
                 Ok(plot) => return Ok(plot),
                 // A machine that ends, or a sweep, removes empty directories; then try again.
-                Err(error) => last = error,
+                Err(error) if is_disturbance(&error) => last = error,
+                Err(error) => {
+                    last = error;
+                    break;
+                }
             }
         }
         let pool = self.pool(pool)?;
@@ -108,7 +118,9 @@ impl Place {
         let make = || {
             let parent = self.pool(pool).map_err(io::Error::other)?;
             DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-            DirBuilder::new().mode(0o700).create(&directory)?;
+            DirBuilder::new().mode(0o700).create(&directory)
+        };
+        let open = || {
             let log =
                 OpenOptions::new().create_new(true).append(true).mode(0o600).open(directory.join(LOG))?;
             log.try_lock()?;
@@ -118,7 +130,13 @@ impl Place {
             }
             Ok(log)
         };
-        Ok(make().map(|log| Plot { id, directory: directory.clone(), log }))
+        let made = make().and_then(|()| {
+            open().inspect_err(|_| {
+                // With a log in it, the next sweep has it.
+                let _ = fs::remove_dir(&directory);
+            })
+        });
+        Ok(made.map(|log| Plot { id, directory: directory.clone(), log }))
     }
 
     /// Removes what dead machines of any pool left behind, and empty directories.
@@ -162,14 +180,19 @@ pub(super) fn remove_empty(directories: &[PathBuf]) {
     }
 }
 
-/// The directories in a directory.
-pub(super) fn directories(parent: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(parent) else { return Vec::new() };
-    entries
-        .flatten()
-        .filter(|it| it.file_type().is_ok_and(|kind| kind.is_dir()))
-        .map(|it| it.path())
-        .collect()
+/// The directories in a directory; none when there is no such directory.
+pub(super) fn list(parent: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(parent) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let directories = entries.flatten().filter(|it| it.file_type().is_ok_and(|kind| kind.is_dir()));
+    Ok(directories.map(|it| it.path()).collect())
+}
+
+/// As [`list`], for a sweep, which does what it can.
+fn directories(parent: &Path) -> Vec<PathBuf> {
+    list(parent).unwrap_or_default()
 }
 
 /// Whether a machine's directory has a log that nobody holds.
@@ -190,10 +213,38 @@ fn plain(name: &str) -> Result<&str, ProviderError> {
     Err(ProviderError::new(ProviderErrorKind::InvalidRequest, message))
 }
 
+/// Whether a directory was made by a program like this one, for machines alone.
+fn is_marked(base: &Path) -> bool {
+    fs::symlink_metadata(base).is_ok_and(|it| it.is_dir() && it.mode() & MARK != 0)
+}
+
+/// Whether something that another program did meanwhile can be the reason.
+fn is_disturbance(error: &io::Error) -> bool {
+    use io::ErrorKind::{AlreadyExists, NotFound, WouldBlock};
+    matches!(error.kind(), AlreadyExists | NotFound | WouldBlock)
+}
+
 /// An error of this computer's.
 pub(super) fn local(what: &str, path: &Path, source: io::Error) -> ProviderError {
-    ProviderError::new(ProviderErrorKind::Local, format!("{what} ({})", path.display())).because(source)
+    let message = format!("{what} ({}): {source}{}", path.display(), advice(&source));
+    ProviderError::new(ProviderErrorKind::Local, message)
 }
+
+/// What a person can do about it, where that is known.
+pub(super) fn advice(error: &io::Error) -> &'static str {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::MFILE | Errno::NFILE) => "; raise the limit of open files (`ulimit -n`)",
+        Some(Errno::NOSPC | Errno::DQUOT) => {
+            "; make room, name another directory for the machines, or set TMPDIR"
+        }
+        Some(Errno::AGAIN | Errno::NOMEM) => "; end other programs, or raise the limits (`ulimit -u`, `-v`)",
+        _ => "",
+    }
+}
+
+/// The sticky bit, which is given to a base directory in the moment that it is made, so that the last
+/// of several programs that share one knows that it is not a person's.
+const MARK: u32 = 0o1000;
 
 /// How long a killed process is given to be gone before the next look.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(2);

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ractor::{Actor, ActorRef};
+use ractor::{Actor, ActorRef, SpawnErr};
 use ractor_cluster::node::NodeConnectionMode;
 use ractor_cluster::{
     BoxRead, BoxWrite, ClusterBidiStream, IncomingEncryptionMode, NodeServer, NodeServerMessage,
@@ -59,7 +59,7 @@ impl Node {
         )
         .with_listen_addr(IpAddr::V4(Ipv4Addr::LOCALHOST))
         .with_max_inbound_frame_size(FRAME_LIMIT);
-        let (server, _) = Actor::spawn(None, server, ()).await.map_err(failed)?;
+        let (server, _) = Actor::spawn(None, server, ()).await.map_err(|it| failed(cause(it)))?;
         let presences = Presences::default();
         let subscription = Box::new(Subscription(presences.clone()));
         server
@@ -137,6 +137,17 @@ impl ClusterBidiStream for ControlStream {
 
     fn peer_label(&self) -> Option<String> {
         Some(self.label.clone())
+    }
+}
+
+/// What is at the bottom of it: ractor wraps the error of an actor's start, and that of its child's.
+fn cause(error: SpawnErr) -> String {
+    match error {
+        SpawnErr::StartupFailed(inner) => match inner.downcast::<SpawnErr>() {
+            Ok(inner) => cause(*inner),
+            Err(inner) => inner.to_string(),
+        },
+        other => other.to_string(),
     }
 }
 

@@ -51,7 +51,9 @@ pub enum EventKind {
     LinkLost { rank: Rank, reason: String },
     /// A link is back.
     LinkRestored { rank: Rank },
-    /// A node will not come back.
+    /// A worker ended, its machine lives: another worker is started there.
+    WorkerRestarted { rank: Rank },
+    /// This life of a node is over.
     NodeLost { rank: Rank, attempt: Attempt, reason: String },
     /// A task was handed to a node.
     TaskStarted { task: TaskId, attempt: Attempt, rank: Rank, function: String },
@@ -59,6 +61,11 @@ pub enum EventKind {
     TaskFinished { task: TaskId, attempt: Attempt, rank: Rank, ok: bool },
     /// A task will be tried again because of the infrastructure under it.
     TaskRetried { task: TaskId, attempt: Attempt, reason: String },
+    /// A task that had started was lost for good, with the infrastructure under it.
+    TaskLost { task: TaskId, reason: String },
+    /// A task that had started has no outcome, because its caller does not wait for it any more: it was
+    /// dropped, its time was over, or the pool ends.
+    TaskCancelled { task: TaskId, attempt: Attempt, rank: Rank },
     /// Machines could not be given back; the teardown tries again.
     TerminateFailed { reason: String },
     /// A machine was given back.
@@ -186,6 +193,7 @@ impl fmt::Display for EventKind {
             Self::Deployed { rank, sent: false, .. } => write!(f, "node {rank}: program already there"),
             Self::LinkLost { rank, reason } => write!(f, "node {rank}: link lost, redialling: {reason}"),
             Self::LinkRestored { rank } => write!(f, "node {rank}: link restored"),
+            Self::WorkerRestarted { rank } => write!(f, "node {rank}: its worker ended and is restarted"),
             Self::NodeLost { rank, reason, .. } => write!(f, "node {rank}: lost: {reason}"),
             Self::TaskStarted { task, rank, function, .. } => {
                 write!(f, "task {task}: {function} on node {rank}")
@@ -194,6 +202,8 @@ impl fmt::Display for EventKind {
                 write!(f, "task {task}: {} on node {rank}", if *ok { "done" } else { "failed" })
             }
             Self::TaskRetried { task, reason, .. } => write!(f, "task {task}: tried again: {reason}"),
+            Self::TaskLost { task, reason } => write!(f, "task {task}: {reason}"),
+            Self::TaskCancelled { task, rank, .. } => write!(f, "task {task}: cancelled on node {rank}"),
             Self::TerminateFailed { reason } => write!(f, "giving machines back failed: {reason}"),
             Self::Terminated { instance } => write!(f, "machine {instance} given back"),
             Self::Stopped { left, took } if left.is_empty() => {

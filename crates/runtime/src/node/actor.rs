@@ -6,16 +6,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr};
 use tokio::task::AbortHandle;
 
+use super::effect::Effect;
 use super::kit::NodeKit;
-use super::messages::{NodeMessage, NodeReport, Recipient, Reported};
-use super::state::{Effect, Heard, State, Timer, Trouble};
+use super::messages::{Heard, NodeMessage, NodeReport, Recipient, Reported, Timer, Trouble};
+use super::state::State;
 use super::steps::Steps;
 use crate::control::Member;
 use crate::link::Link;
 use crate::model::{Attempt, End, EventKind, Incarnation, InstanceId, InstanceState, Rank};
+use crate::random;
 use crate::ssh::{Session, SshError};
 
 /// A node behind its actor.
@@ -35,9 +37,9 @@ impl NodeRef {
         attempt: Attempt,
         instance: InstanceId,
         reports: Recipient<NodeReport>,
-    ) -> Result<Self, ractor::SpawnErr> {
-        let life = crate::random::text(8).map_err(|error| ractor::SpawnErr::StartupFailed(error.into()))?;
-        let incarnation = Incarnation::new(format!("{}-{rank}-{attempt}-{life}", kit.request.pool));
+    ) -> Result<Self, SpawnErr> {
+        let incarnation =
+            incarnation(&kit, rank, attempt).map_err(|error| SpawnErr::StartupFailed(error.into()))?;
         let steps = Steps { kit, rank, incarnation };
         let birth = Birth { steps, attempt, instance, reports };
         let (actor, _) = Actor::spawn(None, NodeActor, birth).await?;
@@ -128,6 +130,10 @@ impl Doing {
                 if let Heard::Described(Ok(InstanceState::Running { address, end, .. })) = &heard {
                     self.address = Some((*address, end.clone()));
                 }
+                // Also one that came of a dial that nothing waits for any more: renewals must not go there.
+                if matches!(heard, Heard::LinkClosed { .. }) {
+                    self.link.take_if(|(link, _)| link.over().is_some());
+                }
                 heard
             }
             NodeMessage::Reached(session) => {
@@ -170,11 +176,12 @@ impl Doing {
                     steps.bootstrap(&session).await
                 })
             }
-            Effect::StartWorker => {
-                let address = self.address.clone();
-                self.with_session(myself, Heard::Started, |steps, session| async move {
-                    let (listen, end) = address.ok_or("the machine has no address")?;
-                    steps.start_worker(&session, listen, end).await
+            Effect::StartWorker => self.start_worker(myself),
+            Effect::CheckWorker { pid } => {
+                let Some(session) = self.session.clone() else { return };
+                let steps = self.steps.clone();
+                self.begin(myself, async move {
+                    NodeMessage::Heard(Heard::WorkerEnded(steps.has_worker_ended(&session, pid).await))
                 });
             }
             Effect::Link { port } => self.dial(port, myself),
@@ -214,9 +221,9 @@ impl Doing {
                 self.link = None;
                 self.report(Reported::Paused);
             }
-            Effect::End { reason } => {
+            Effect::End { reason, retry } => {
                 self.let_go();
-                self.report(Reported::Gone { reason });
+                self.report(Reported::Gone { reason, retry });
                 myself.stop(None);
             }
         }
@@ -228,6 +235,21 @@ impl Doing {
             let described = kit.provider.describe(Arc::clone(&kit.request), id, kit.timing.provision).await;
             let described = described.map(|it| it.state).map_err(|error| error.to_string());
             NodeMessage::Heard(Heard::Described(described))
+        });
+    }
+
+    /// Each worker has an incarnation of its own, so that nothing meant for the last one reaches it.
+    fn start_worker(&mut self, myself: &ActorRef<NodeMessage>) {
+        let address = self.address.clone();
+        let incarnation = incarnation(&self.steps.kit, self.steps.rank, self.attempt);
+        if let Ok(incarnation) = &incarnation {
+            self.steps.incarnation = incarnation.clone();
+        }
+        self.with_session(myself, Heard::Started, |steps, session| async move {
+            let never = |reason: String| Trouble { reason, retry: false };
+            incarnation.map_err(|error| never(format!("the system has no random numbers: {error}")))?;
+            let (listen, end) = address.ok_or_else(|| never("the machine has no address".to_owned()))?;
+            steps.start_worker(&session, listen, end).await
         });
     }
 
@@ -263,11 +285,11 @@ impl Doing {
     fn with_session<T, F>(
         &mut self,
         myself: &ActorRef<NodeMessage>,
-        heard: impl FnOnce(Result<T, String>) -> Heard + Send + 'static,
+        heard: impl FnOnce(Result<T, Trouble>) -> Heard + Send + 'static,
         step: impl FnOnce(Steps, Session) -> F,
     ) where
         T: Send,
-        F: Future<Output = Result<T, String>> + Send + 'static,
+        F: Future<Output = Result<T, Trouble>> + Send + 'static,
     {
         let Some(session) = self.session.clone() else { return };
         let step = step(self.steps.clone(), session);
@@ -321,4 +343,10 @@ impl Doing {
 
 fn trouble(error: &SshError) -> Trouble {
     Trouble { retry: error.retry(), reason: error.to_string() }
+}
+
+/// A fresh name for a life of a worker.
+fn incarnation(kit: &NodeKit, rank: Rank, attempt: Attempt) -> Result<Incarnation, getrandom::Error> {
+    let life = random::text(8)?;
+    Ok(Incarnation::new(format!("{}-{rank}-{attempt}-{life}", kit.request.pool)))
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use ractor_cluster::RactorMessage;
 
-use super::state::{Heard, Timer};
+use crate::bootstrap::Listening;
 use crate::control::Member;
 use crate::link::Link;
-use crate::model::{Attempt, Rank};
+use crate::model::{Attempt, InstanceState, Rank};
 use crate::ssh::Session;
 
 /// Messages of the NodeActor: the results of its own steps, its timers, and two orders.
@@ -60,5 +60,54 @@ pub enum Reported {
     Gone {
         /// Why.
         reason: String,
+        /// Whether another machine may do better.
+        retry: bool,
     },
+}
+
+/// What a node hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// It begins.
+    Born,
+    /// What the provider says of the machine.
+    Described(Result<InstanceState, String>),
+    /// Whether the SSH server let us in.
+    Reached(Result<(), Trouble>),
+    /// Whether the machine is what the image asks for.
+    Bootstrapped(Result<(), Trouble>),
+    /// Whether a worker listens, and where.
+    Started(Result<Listening, Trouble>),
+    /// Whether the worker's process has ended, while its machine has not.
+    WorkerEnded(bool),
+    /// Whether the worker is linked and a member of the cluster.
+    Linked(Result<(), Trouble>),
+    /// The link is over.
+    LinkClosed { reason: String },
+    /// Whether the worker has finished what ran.
+    Drained,
+    /// A timer went off.
+    Woke(Timer),
+    /// The pool wants it to finish.
+    Drain,
+    /// The pool wants it to end now.
+    Stop,
+}
+
+/// Why something failed, and whether trying again may help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    pub(crate) reason: String,
+    pub(crate) retry: bool,
+}
+
+/// Why a node wakes up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// The phase has lasted too long.
+    Deadline,
+    /// Time for the next try or look.
+    Retry,
+    /// Time to renew the lease.
+    Renew,
 }

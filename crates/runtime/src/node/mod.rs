@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! launching → reaching → bootstrapping → joining → ready ⇄ redialling
+//!     │           │            │            ↑ worker ended ┘
 //!     └───────────┴────────────┴────────────┴────────┴──→ draining → gone
 //! ```
 //!
@@ -9,9 +10,10 @@
 //! became of it through the recipient it was given at birth.
 
 mod actor;
+pub(crate) mod effect;
 mod kit;
-mod messages;
-mod state;
+pub(crate) mod messages;
+pub(crate) mod state;
 mod steps;
 
 pub use actor::NodeRef;

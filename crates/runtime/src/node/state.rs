@@ -2,112 +2,51 @@
 
 use std::time::{Duration, Instant};
 
-use crate::model::{EventKind, InstanceState, NodePhase, SshEndpoint};
+use super::effect::{Effect, Said};
+use super::messages::{Heard, Timer, Trouble};
+use crate::bootstrap::Listening;
+use crate::model::{InstanceState, NodePhase, SshEndpoint};
 use crate::timing::Timing;
 
-/// What a node hears.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
-    /// It begins.
-    Born,
-    /// What the provider says of the machine.
-    Described(Result<InstanceState, String>),
-    /// Whether the SSH server let us in.
-    Reached(Result<(), Trouble>),
-    /// Whether the machine is what the image asks for.
-    Bootstrapped(Result<(), String>),
-    /// Whether a worker listens, and on which port.
-    Started(Result<u16, String>),
-    /// Whether the worker is linked and a member of the cluster.
-    Linked(Result<(), Trouble>),
-    /// The link is over.
-    LinkClosed { reason: String },
-    /// Whether the worker has finished what ran.
-    Drained,
-    /// A timer went off.
-    Woke(Timer),
-    /// The pool wants it to finish.
-    Drain,
-    /// The pool wants it to end now.
-    Stop,
-}
-
-/// Why something failed, and whether trying again may help.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Trouble {
-    pub(super) reason: String,
-    pub(super) retry: bool,
-}
-
-/// Why a node wakes up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Timer {
-    /// The phase has lasted too long.
-    Deadline,
-    /// Time for the next try or look.
-    Retry,
-    /// Time to renew the lease.
-    Renew,
-}
-
-/// What a node wants done. Each step ends in something heard.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// Ask the provider about the machine.
-    Describe,
-    /// Dial its SSH server.
-    Reach(SshEndpoint),
-    /// Run the bootstrap.
-    Bootstrap,
-    /// Upload the program and start it as a worker that ends its machine as told.
-    StartWorker,
-    /// Dial the worker and join it to the cluster.
-    Link { port: u16 },
-    /// Renew the lease: over the link when there is one, else over SSH.
-    Renew,
-    /// Ask the worker to finish what runs.
-    Drain,
-    /// Wake up after a while; replaces the timer of the same name.
-    Wake(Timer, Duration),
-    /// Forget the timer.
-    Quiet(Timer),
-    /// Say what happened.
-    Announce(Said),
-    /// Tell the pool.
-    ReportReady,
-    /// Tell the pool.
-    ReportPaused,
-    /// Let everything go and tell the pool why.
-    End { reason: String },
-}
-
-/// What is announced; the shell adds rank and attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Said {
-    Entered(NodePhase),
-    LinkLost(String),
-    LinkRestored,
-    Lost(String),
-}
+/// How often the worker of one life of a node may be restarted: a task that ends its worker again and
+/// again is the likelier cause then than bad luck.
+const RESTARTS: u32 = 3;
 
 /// Where a node is in its life; each state has its own data.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum State {
     Unborn,
     Launching { since: Instant, looks: u32 },
-    Reaching { ssh: SshEndpoint, since: Instant, tries: u32, last: String },
+    Reaching(Reaching),
     Bootstrapping,
-    Joining { port: Option<u16>, since: Instant, tries: u32 },
-    Ready { port: u16 },
-    Redialling { port: u16, tries: u32, reason: String },
+    Joining(Joining),
+    Ready { worker: Listening, restarts: u32 },
+    Redialling { worker: Listening, restarts: u32, tries: u32, reason: String },
     Draining,
     Gone,
+}
+
+/// An SSH server is being dialled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reaching {
+    ssh: SshEndpoint,
+    since: Instant,
+    tries: u32,
+    last: String,
+}
+
+/// A worker is being started, then linked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Joining {
+    worker: Option<Listening>,
+    restarts: u32,
+    tries: u32,
 }
 
 impl State {
     /// Takes in what was heard. Something that does not fit the state is dropped here: it is the late
     /// answer of a step that no longer matters.
-    pub(super) fn hear(&mut self, heard: Heard, now: Instant, timing: &Timing) -> Vec<Effect> {
+    pub(crate) fn hear(&mut self, heard: Heard, now: Instant, timing: &Timing) -> Vec<Effect> {
         let state = std::mem::replace(self, Self::Gone);
         let (next, effects) = state.step(heard, now, timing);
         *self = next;
@@ -117,50 +56,47 @@ impl State {
     fn step(self, heard: Heard, now: Instant, timing: &Timing) -> (Self, Vec<Effect>) {
         match (self, heard) {
             (Self::Gone, _) => (Self::Gone, vec![]),
-            (_, Heard::Stop) => Self::end("stopped", vec![]),
+            (_, Heard::Stop) => Self::end("stopped", true, vec![]),
             (Self::Ready { .. }, Heard::Drain) => {
                 let effects =
                     vec![enter(NodePhase::Draining), Effect::Drain, wake(Timer::Deadline, timing.drain)];
                 (Self::Draining, effects)
             }
             (Self::Draining, Heard::Drain) => (Self::Draining, vec![]),
-            (_, Heard::Drain) => Self::end("stopped", vec![]),
+            (_, Heard::Drain) => Self::end("stopped", true, vec![]),
+            // The lease is renewed for as long as there is a way to.
+            (state, Heard::Woke(Timer::Renew)) => {
+                (state, vec![Effect::Renew, wake(Timer::Renew, timing.renew())])
+            }
             (Self::Unborn, Heard::Born) => {
                 let effects =
                     vec![enter(NodePhase::Launching), wake(Timer::Deadline, timing.boot), Effect::Describe];
                 (Self::Launching { since: now, looks: 0 }, effects)
             }
             (Self::Launching { since, looks }, heard) => Self::launching(since, looks, heard, now, timing),
-            (Self::Reaching { ssh, since, tries, last }, heard) => {
-                Self::reaching(Reaching { ssh, since, tries, last }, heard, now, timing)
-            }
+            (Self::Reaching(at), heard) => at.step(heard, now, timing),
             (Self::Bootstrapping, Heard::Bootstrapped(Ok(()))) => {
-                let effects = vec![enter(NodePhase::Joining), Effect::StartWorker];
-                (Self::Joining { port: None, since: now, tries: 0 }, effects)
+                let at = Joining { worker: None, restarts: 0, tries: 0 };
+                (Self::Joining(at), vec![enter(NodePhase::Joining), Effect::StartWorker])
             }
-            (Self::Bootstrapping, Heard::Bootstrapped(Err(reason))) => Self::lost(reason),
-            (Self::Joining { port, since, tries }, heard) => {
-                Self::joining(port, since, tries, heard, now, timing)
-            }
-            (Self::Ready { port }, Heard::LinkClosed { reason }) => {
+            (Self::Bootstrapping, Heard::Bootstrapped(Err(trouble))) => Self::lost(trouble),
+            (Self::Joining(at), heard) => at.step(heard, timing),
+            (Self::Ready { worker, restarts }, Heard::LinkClosed { reason }) => {
                 let effects = vec![
                     Effect::Announce(Said::LinkLost(reason.clone())),
                     Effect::ReportPaused,
                     wake(Timer::Deadline, timing.grace),
                     Effect::Describe,
-                    Effect::Link { port },
+                    Effect::CheckWorker { pid: worker.pid },
+                    Effect::Link { port: worker.port },
                 ];
-                (Self::Redialling { port, tries: 0, reason }, effects)
+                (Self::Redialling { worker, restarts, tries: 0, reason }, effects)
             }
-            (Self::Redialling { port, tries, reason }, heard) => {
-                Self::redialling(port, tries, reason, heard, timing)
+            (Self::Redialling { worker, restarts, tries, reason }, heard) => {
+                Self::redialling(worker, restarts, tries, reason, heard, timing)
             }
             (Self::Draining, Heard::Drained | Heard::LinkClosed { .. } | Heard::Woke(Timer::Deadline)) => {
-                Self::end("drained", vec![])
-            }
-            // The lease is renewed for as long as there is a way to.
-            (state, Heard::Woke(Timer::Renew)) => {
-                (state, vec![Effect::Renew, wake(Timer::Renew, timing.renew())])
+                Self::end("drained", true, vec![])
             }
             (state, _) => (state, vec![]),
         }
@@ -181,10 +117,10 @@ impl State {
                     wake(Timer::Deadline, timing.ssh),
                     Effect::Reach(ssh.clone()),
                 ];
-                (Self::Reaching { ssh, since: now, tries: 0, last: String::new() }, effects)
+                (Self::Reaching(Reaching { ssh, since: now, tries: 0, last: String::new() }), effects)
             }
             Heard::Described(Ok(InstanceState::Gone { reason })) => {
-                Self::lost(format!("the machine ended while it booted: {reason}"))
+                Self::lost(passing(format!("the machine ended while it booted: {reason}")))
             }
             // The cloud may not know the machine yet, or may not have answered: look again.
             Heard::Described(Ok(InstanceState::Pending) | Err(_)) => {
@@ -193,94 +129,17 @@ impl State {
             Heard::Woke(Timer::Retry) => (stay(looks), vec![Effect::Describe]),
             Heard::Woke(Timer::Deadline) => {
                 let waited = now.saturating_duration_since(since);
-                Self::lost(format!("the machine had no address after {waited:.0?}; its provider may be slow"))
+                let reason =
+                    format!("the machine had no address after {waited:.0?}; its provider may be slow");
+                Self::lost(passing(reason))
             }
             _ => (stay(looks), vec![]),
         }
     }
 
-    fn reaching(at: Reaching, heard: Heard, now: Instant, timing: &Timing) -> (Self, Vec<Effect>) {
-        match heard {
-            Heard::Reached(Ok(())) => {
-                let effects = vec![
-                    Effect::Quiet(Timer::Deadline),
-                    Effect::Renew,
-                    wake(Timer::Renew, timing.renew()),
-                    enter(NodePhase::Bootstrapping),
-                    Effect::Bootstrap,
-                ];
-                (Self::Bootstrapping, effects)
-            }
-            Heard::Reached(Err(Trouble { reason, retry: false })) => Self::lost(reason),
-            // The machine may have ended: its provider is asked before the next try.
-            Heard::Reached(Err(Trouble { reason, retry: true })) => {
-                (at.after(reason).into_state(), vec![Effect::Describe])
-            }
-            Heard::Described(Ok(InstanceState::Gone { reason })) => {
-                Self::lost(format!("the machine ended before it could be reached: {reason}"))
-            }
-            Heard::Described(_) => {
-                let delay = timing.ssh_retry.delay(at.tries.saturating_sub(1));
-                (at.into_state(), vec![wake(Timer::Retry, delay)])
-            }
-            Heard::Woke(Timer::Retry) => {
-                let ssh = at.ssh.clone();
-                (at.into_state(), vec![Effect::Reach(ssh)])
-            }
-            Heard::Woke(Timer::Deadline) => {
-                let waited = now.saturating_duration_since(at.since);
-                let Reaching { ssh, tries, last, .. } = at;
-                Self::lost(format!("no ssh to {ssh} after {tries} tries in {waited:.0?}: {last}"))
-            }
-            _ => (at.into_state(), vec![]),
-        }
-    }
-
-    fn joining(
-        port: Option<u16>,
-        since: Instant,
-        tries: u32,
-        heard: Heard,
-        now: Instant,
-        timing: &Timing,
-    ) -> (Self, Vec<Effect>) {
-        match (heard, port) {
-            (Heard::Started(Ok(port)), None) => {
-                let effects = vec![wake(Timer::Deadline, timing.join), Effect::Link { port }];
-                (Self::Joining { port: Some(port), since: now, tries }, effects)
-            }
-            (Heard::Started(Err(reason)), None) => Self::lost(reason),
-            (Heard::Linked(Ok(())), Some(port)) => {
-                let effects =
-                    vec![Effect::Quiet(Timer::Deadline), enter(NodePhase::Ready), Effect::ReportReady];
-                (Self::Ready { port }, effects)
-            }
-            (Heard::Linked(Err(Trouble { reason, retry: false })), Some(_)) => Self::lost(reason),
-            (Heard::Linked(Err(Trouble { retry: true, .. })), Some(_)) => {
-                let tries = tries.saturating_add(1);
-                (
-                    Self::Joining { port, since, tries },
-                    vec![wake(Timer::Retry, timing.redial.delay(tries - 1))],
-                )
-            }
-            (Heard::Woke(Timer::Retry), Some(port)) => {
-                (Self::Joining { port: Some(port), since, tries }, vec![Effect::Link { port }])
-            }
-            (Heard::Woke(Timer::Deadline), Some(port)) => Self::lost(format!(
-                "the worker listens on port {port} but could not be linked within {:.0?}; \
-                 does a firewall drop udp?",
-                timing.join
-            )),
-            (Heard::Woke(Timer::Renew), port) => {
-                let effects = vec![Effect::Renew, wake(Timer::Renew, timing.renew())];
-                (Self::Joining { port, since, tries }, effects)
-            }
-            (_, port) => (Self::Joining { port, since, tries }, vec![]),
-        }
-    }
-
     fn redialling(
-        port: u16,
+        worker: Listening,
+        restarts: u32,
         tries: u32,
         reason: String,
         heard: Heard,
@@ -293,75 +152,139 @@ impl State {
                     Effect::Announce(Said::LinkRestored),
                     Effect::ReportReady,
                 ];
-                (Self::Ready { port }, effects)
+                (Self::Ready { worker, restarts }, effects)
             }
-            Heard::Linked(Err(Trouble { reason, retry: false })) => Self::lost(reason),
+            Heard::Linked(Err(trouble @ Trouble { retry: false, .. })) => Self::lost(trouble),
             Heard::Linked(Err(Trouble { retry: true, .. })) => {
                 let effects = vec![wake(Timer::Retry, timing.redial.delay(tries))];
-                (Self::Redialling { port, tries: tries.saturating_add(1), reason }, effects)
+                (Self::Redialling { worker, restarts, tries: tries.saturating_add(1), reason }, effects)
             }
             Heard::Described(Ok(InstanceState::Gone { reason: why })) => {
-                Self::lost(format!("the machine has ended: {why}"))
+                Self::lost(passing(format!("the machine has ended: {why}")))
             }
+            Heard::WorkerEnded(true) if restarts < RESTARTS => {
+                let at = Joining { worker: None, restarts: restarts + 1, tries: 0 };
+                let effects = vec![
+                    Effect::Quiet(Timer::Deadline),
+                    Effect::Quiet(Timer::Retry),
+                    Effect::Announce(Said::WorkerRestarted),
+                    enter(NodePhase::Joining),
+                    Effect::StartWorker,
+                ];
+                (Self::Joining(at), effects)
+            }
+            Heard::WorkerEnded(true) => Self::lost(passing(format!(
+                "its worker ended {} times; see the task that it ran",
+                restarts + 1
+            ))),
             Heard::Woke(Timer::Retry) => {
-                let effects = vec![Effect::Describe, Effect::Link { port }];
-                (Self::Redialling { port, tries, reason }, effects)
+                let effects = vec![
+                    Effect::Describe,
+                    Effect::CheckWorker { pid: worker.pid },
+                    Effect::Link { port: worker.port },
+                ];
+                (Self::Redialling { worker, restarts, tries, reason }, effects)
             }
             Heard::Woke(Timer::Deadline) => {
-                Self::lost(format!("no link within {:.0?} after it broke: {reason}", timing.grace))
+                Self::lost(passing(format!("no link within {:.0?} after it broke: {reason}", timing.grace)))
             }
-            Heard::Woke(Timer::Renew) => {
-                let effects = vec![Effect::Renew, wake(Timer::Renew, timing.renew())];
-                (Self::Redialling { port, tries, reason }, effects)
-            }
-            _ => (Self::Redialling { port, tries, reason }, vec![]),
+            _ => (Self::Redialling { worker, restarts, tries, reason }, vec![]),
         }
     }
 
     /// The end that nobody wanted.
-    fn lost(reason: String) -> (Self, Vec<Effect>) {
+    fn lost(trouble: Trouble) -> (Self, Vec<Effect>) {
+        let Trouble { reason, retry } = trouble;
         let said = Effect::Announce(Said::Lost(reason.clone()));
-        Self::end(&reason, vec![said])
+        Self::end(&reason, retry, vec![said])
     }
 
-    fn end(reason: &str, mut effects: Vec<Effect>) -> (Self, Vec<Effect>) {
+    fn end(reason: &str, retry: bool, mut effects: Vec<Effect>) -> (Self, Vec<Effect>) {
         effects.push(enter(NodePhase::Gone));
-        effects.push(Effect::End { reason: reason.to_owned() });
+        effects.push(Effect::End { reason: reason.to_owned(), retry });
         (Self::Gone, effects)
     }
 }
 
-/// The data of the reaching state, taken apart and put together again.
-struct Reaching {
-    ssh: SshEndpoint,
-    since: Instant,
-    tries: u32,
-    last: String,
-}
-
 impl Reaching {
-    fn after(self, reason: String) -> Self {
-        Self { tries: self.tries.saturating_add(1), last: reason, ..self }
-    }
-
-    fn into_state(self) -> State {
-        State::Reaching { ssh: self.ssh, since: self.since, tries: self.tries, last: self.last }
-    }
-}
-
-impl Said {
-    /// The event of a rank's attempt.
-    pub(super) fn event(self, rank: crate::model::Rank, attempt: crate::model::Attempt) -> EventKind {
-        match self {
-            Self::Entered(phase) => EventKind::Node { rank, attempt, phase },
-            Self::LinkLost(reason) => EventKind::LinkLost { rank, reason },
-            Self::LinkRestored => EventKind::LinkRestored { rank },
-            Self::Lost(reason) => EventKind::NodeLost { rank, attempt, reason },
+    fn step(mut self, heard: Heard, now: Instant, timing: &Timing) -> (State, Vec<Effect>) {
+        match heard {
+            Heard::Reached(Ok(())) => {
+                let effects = vec![
+                    Effect::Quiet(Timer::Deadline),
+                    Effect::Renew,
+                    wake(Timer::Renew, timing.renew()),
+                    enter(NodePhase::Bootstrapping),
+                    Effect::Bootstrap,
+                ];
+                (State::Bootstrapping, effects)
+            }
+            Heard::Reached(Err(trouble @ Trouble { retry: false, .. })) => State::lost(trouble),
+            // The machine may have ended: its provider is asked before the next try.
+            Heard::Reached(Err(Trouble { reason, retry: true })) => {
+                self.tries = self.tries.saturating_add(1);
+                self.last = reason;
+                (State::Reaching(self), vec![Effect::Describe])
+            }
+            Heard::Described(Ok(InstanceState::Gone { reason })) => {
+                State::lost(passing(format!("the machine ended before it could be reached: {reason}")))
+            }
+            Heard::Described(_) => {
+                let delay = timing.ssh_retry.delay(self.tries.saturating_sub(1));
+                (State::Reaching(self), vec![wake(Timer::Retry, delay)])
+            }
+            Heard::Woke(Timer::Retry) => {
+                let ssh = self.ssh.clone();
+                (State::Reaching(self), vec![Effect::Reach(ssh)])
+            }
+            Heard::Woke(Timer::Deadline) => {
+                let waited = now.saturating_duration_since(self.since);
+                let Self { ssh, tries, last, .. } = self;
+                State::lost(passing(format!("no ssh to {ssh} after {tries} tries in {waited:.0?}: {last}")))
+            }
+            _ => (State::Reaching(self), vec![]),
         }
     }
 }
 
-fn enter(phase: NodePhase) -> Effect {
+impl Joining {
+    fn step(mut self, heard: Heard, timing: &Timing) -> (State, Vec<Effect>) {
+        match (heard, self.worker) {
+            (Heard::Started(Ok(worker)), None) => {
+                self.worker = Some(worker);
+                let effects = vec![wake(Timer::Deadline, timing.join), Effect::Link { port: worker.port }];
+                (State::Joining(self), effects)
+            }
+            (Heard::Started(Err(trouble)), None) => State::lost(trouble),
+            (Heard::Linked(Ok(())), Some(worker)) => {
+                let effects =
+                    vec![Effect::Quiet(Timer::Deadline), enter(NodePhase::Ready), Effect::ReportReady];
+                (State::Ready { worker, restarts: self.restarts }, effects)
+            }
+            (Heard::Linked(Err(trouble @ Trouble { retry: false, .. })), Some(_)) => State::lost(trouble),
+            (Heard::Linked(Err(Trouble { retry: true, .. })), Some(_)) => {
+                let delay = timing.redial.delay(self.tries);
+                self.tries = self.tries.saturating_add(1);
+                (State::Joining(self), vec![wake(Timer::Retry, delay)])
+            }
+            (Heard::Woke(Timer::Retry), Some(worker)) => {
+                (State::Joining(self), vec![Effect::Link { port: worker.port }])
+            }
+            (Heard::Woke(Timer::Deadline), Some(worker)) => State::lost(passing(format!(
+                "the worker listens on port {} but could not be linked within {:.0?}; does a firewall drop udp?",
+                worker.port, timing.join
+            ))),
+            _ => (State::Joining(self), vec![]),
+        }
+    }
+}
+
+/// Trouble of this machine, which another one may not have.
+const fn passing(reason: String) -> Trouble {
+    Trouble { reason, retry: true }
+}
+
+const fn enter(phase: NodePhase) -> Effect {
     Effect::Announce(Said::Entered(phase))
 }
 

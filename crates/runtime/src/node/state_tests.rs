@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use super::*;
 use crate::model::{End, HostKey};
 
-const PORT: u16 = 4433;
+const WORKER: Listening = Listening { port: 4433, pid: 99 };
+
+const PORT: u16 = WORKER.port;
 
 fn ssh() -> SshEndpoint {
     SshEndpoint {
@@ -35,11 +37,16 @@ fn never(reason: &str) -> Trouble {
     Trouble { reason: reason.into(), retry: false }
 }
 
+/// The end of a node whose rank may do better on another machine.
 fn ended(reason: &str) -> Vec<Effect> {
+    end(reason, true)
+}
+
+fn end(reason: &str, retry: bool) -> Vec<Effect> {
     vec![
         Effect::Announce(Said::Lost(reason.into())),
         enter(NodePhase::Gone),
-        Effect::End { reason: reason.into() },
+        Effect::End { reason: reason.into(), retry },
     ]
 }
 
@@ -56,7 +63,7 @@ fn check(state: &mut State, steps: Vec<(u64, Heard, Vec<Effect>)>) {
 }
 
 fn ready() -> State {
-    State::Ready { port: PORT }
+    State::Ready { worker: WORKER, restarts: 0 }
 }
 
 fn reaching() -> State {
@@ -105,7 +112,7 @@ fn a_node_goes_from_a_rented_machine_to_ready() {
             (1, Heard::Bootstrapped(Ok(())), vec![enter(NodePhase::Joining), Effect::StartWorker]),
             (
                 1,
-                Heard::Started(Ok(PORT)),
+                Heard::Started(Ok(WORKER)),
                 vec![wake(Timer::Deadline, timing.join), Effect::Link { port: PORT }],
             ),
             (
@@ -157,15 +164,59 @@ fn a_refused_dial_is_tried_again_after_asking_whether_the_machine_lives() {
 
 #[test]
 fn a_wrong_host_key_is_not_tried_again() {
-    check(&mut reaching(), vec![(0, Heard::Reached(Err(never("wrong host key"))), ended("wrong host key"))]);
+    let told = Heard::Reached(Err(never("wrong host key")));
+    check(&mut reaching(), vec![(0, told, end("wrong host key", false))]);
 }
 
 #[test]
-fn a_step_that_fails_ends_the_node() {
+fn a_step_that_fails_ends_the_node_and_says_whether_another_machine_may_do_better() {
     let reason = "shell 1: exit code 2";
-    check(&mut State::Bootstrapping, vec![(0, Heard::Bootstrapped(Err(reason.into())), ended(reason))]);
-    let joining = || State::Joining { port: None, since: Instant::now(), tries: 0 };
-    check(&mut joining(), vec![(0, Heard::Started(Err(reason.into())), ended(reason))]);
+    let joining = || State::Joining(Joining { worker: None, restarts: 0, tries: 0 });
+    for (trouble, retry) in [(never(reason), false), (again(reason), true)] {
+        let bootstrapped = Heard::Bootstrapped(Err(trouble.clone()));
+        check(&mut State::Bootstrapping, vec![(0, bootstrapped, end(reason, retry))]);
+        check(&mut joining(), vec![(0, Heard::Started(Err(trouble)), end(reason, retry))]);
+    }
+}
+
+#[test]
+fn a_worker_that_ended_is_restarted_on_its_machine_a_few_times() {
+    let timing = Timing::default();
+    let next = Listening { port: 5544, pid: 100 };
+    let broken = |restarts| State::Redialling { worker: WORKER, restarts, tries: 0, reason: "silent".into() };
+    let mut state = broken(0);
+    check(
+        &mut state,
+        vec![
+            (0, Heard::WorkerEnded(false), vec![]),
+            (
+                0,
+                Heard::WorkerEnded(true),
+                vec![
+                    Effect::Quiet(Timer::Deadline),
+                    Effect::Quiet(Timer::Retry),
+                    Effect::Announce(Said::WorkerRestarted),
+                    enter(NodePhase::Joining),
+                    Effect::StartWorker,
+                ],
+            ),
+            // The dial of the old worker fails late.
+            (0, Heard::Linked(Err(again("nothing answers"))), vec![]),
+            (
+                1,
+                Heard::Started(Ok(next)),
+                vec![wake(Timer::Deadline, timing.join), Effect::Link { port: next.port }],
+            ),
+            (
+                0,
+                Heard::Linked(Ok(())),
+                vec![Effect::Quiet(Timer::Deadline), enter(NodePhase::Ready), Effect::ReportReady],
+            ),
+        ],
+    );
+    assert_eq!(state, State::Ready { worker: next, restarts: 1 });
+    let worn = "its worker ended 4 times; see the task that it ran";
+    check(&mut broken(RESTARTS), vec![(0, Heard::WorkerEnded(true), ended(worn))]);
 }
 
 #[test]
@@ -182,12 +233,17 @@ fn a_broken_link_is_dialled_again_within_the_grace_and_the_node_is_ready_again()
                     Effect::ReportPaused,
                     wake(Timer::Deadline, timing.grace),
                     Effect::Describe,
+                    Effect::CheckWorker { pid: WORKER.pid },
                     Effect::Link { port: PORT },
                 ],
             ),
             (0, running(), vec![]),
             (1, Heard::Linked(Err(again("refused"))), vec![wake(Timer::Retry, Duration::from_millis(50))]),
-            (0, Heard::Woke(Timer::Retry), vec![Effect::Describe, Effect::Link { port: PORT }]),
+            (
+                0,
+                Heard::Woke(Timer::Retry),
+                vec![Effect::Describe, Effect::CheckWorker { pid: WORKER.pid }, Effect::Link { port: PORT }],
+            ),
             (5, Heard::Woke(Timer::Renew), vec![Effect::Renew, wake(Timer::Renew, timing.renew())]),
             (
                 0,
@@ -204,19 +260,20 @@ fn a_broken_link_is_dialled_again_within_the_grace_and_the_node_is_ready_again()
 
 #[test]
 fn a_link_that_stays_broken_or_whose_machine_is_gone_ends_the_node() {
-    let broken = || State::Redialling { port: PORT, tries: 3, reason: "timed out".into() };
+    let broken = || State::Redialling { worker: WORKER, restarts: 0, tries: 3, reason: "timed out".into() };
     check(
         &mut broken(),
         vec![(30, Heard::Woke(Timer::Deadline), ended("no link within 30s after it broke: timed out"))],
     );
     check(&mut broken(), vec![(0, gone("killed"), ended("the machine has ended: killed"))]);
     let refused = "the worker runs another build";
-    check(&mut broken(), vec![(0, Heard::Linked(Err(never(refused))), ended(refused))]);
+    check(&mut broken(), vec![(0, Heard::Linked(Err(never(refused))), end(refused, false))]);
 }
 
 #[test]
 fn a_ready_node_drains_before_it_ends_and_any_other_ends_at_once() {
-    let over = |reason: &str| vec![enter(NodePhase::Gone), Effect::End { reason: reason.into() }];
+    let over =
+        |reason: &str| vec![enter(NodePhase::Gone), Effect::End { reason: reason.into(), retry: true }];
     let drain =
         || vec![enter(NodePhase::Draining), Effect::Drain, wake(Timer::Deadline, Timing::default().drain)];
     for last in [Heard::Drained, Heard::Woke(Timer::Deadline), Heard::LinkClosed { reason: String::new() }] {
@@ -241,10 +298,11 @@ fn late_answers_of_steps_that_no_longer_matter_are_dropped() {
         &mut ready(),
         vec![
             (0, Heard::Reached(Ok(())), vec![]),
-            (0, Heard::Bootstrapped(Err("late".into())), vec![]),
-            (0, Heard::Started(Ok(1)), vec![]),
+            (0, Heard::Bootstrapped(Err(again("late"))), vec![]),
+            (0, Heard::Started(Ok(WORKER)), vec![]),
             (0, gone("late"), vec![]),
             (0, Heard::Drained, vec![]),
+            (0, Heard::WorkerEnded(true), vec![]),
             (0, Heard::Woke(Timer::Retry), vec![]),
         ],
     );

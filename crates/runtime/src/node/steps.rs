@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::kit::NodeKit;
-use super::state::Trouble;
-use crate::bootstrap::{self, Progress};
+use super::messages::Trouble;
+use crate::bootstrap::{self, Listening, Progress};
 use crate::control::Member;
 use crate::lease::LEASE_FILE;
 use crate::link::{Hello, Link, PROTOCOL};
@@ -26,12 +26,15 @@ pub(super) struct Steps {
 
 impl Steps {
     /// Makes the machine what the image asks for.
-    pub(super) async fn bootstrap(&self, session: &Session) -> Result<(), String> {
+    pub(super) async fn bootstrap(&self, session: &Session) -> Result<(), Trouble> {
         let tell = |progress: Progress| self.kit.events.emit(told(self.rank, progress));
         let kit = &self.kit;
         bootstrap::run(session, &kit.plan, &kit.includes, kit.timing.upload + kit.timing.bootstrap, &tell)
             .await
-            .map_err(|error| format!("failed to bootstrap: {error}"))
+            .map_err(|error| Trouble {
+                retry: error.retry(),
+                reason: format!("failed to bootstrap: {error}"),
+            })
     }
 
     /// Uploads the program and starts it as a worker. Returns the port on which it listens.
@@ -40,18 +43,18 @@ impl Steps {
         session: &Session,
         listen: IpAddr,
         end: End,
-    ) -> Result<u16, String> {
+    ) -> Result<Listening, Trouble> {
         let kit = &self.kit;
-        let program = kit.program.get().await?;
-        let deployed = bootstrap::deploy(session, &program, kit.timing.upload)
-            .await
-            .map_err(|error| format!("failed to upload the program: {error}"))?;
+        let program = kit.program.get().await.map_err(|reason| Trouble { reason, retry: false })?;
+        let deployed = bootstrap::deploy(session, &program, kit.timing.upload).await.map_err(|error| {
+            Trouble { retry: error.retry(), reason: format!("failed to upload the program: {error}") }
+        })?;
         let (bytes, sent) = (deployed.bytes, deployed.sent);
         kit.events.emit(EventKind::Deployed { rank: self.rank, bytes, sent });
         let identity = kit
             .authority
             .issue(self.incarnation.as_str())
-            .map_err(|error| format!("failed to issue the node's certificate: {error}"))?;
+            .map_err(|error| Trouble { retry: false, reason: error.to_string() })?;
         let start = WorkerStart {
             pool: kit.request.pool.clone(),
             rank: self.rank,
@@ -69,10 +72,16 @@ impl Steps {
             accelerators: Vec::new(),
             secrets: kit.secrets.clone(),
         };
-        let up = bootstrap::start_worker(session, &deployed.path, &start, kit.timing.join)
-            .await
-            .map_err(|error| format!("failed to start the worker: {error}"))?;
-        Ok(up.port)
+        bootstrap::start_worker(session, &deployed.path, &start, kit.timing.join).await.map_err(|error| {
+            Trouble { retry: error.retry(), reason: format!("failed to start the worker: {error}") }
+        })
+    }
+
+    /// Whether the worker's process has ended. When that cannot be told it counts as running.
+    pub(super) async fn has_worker_ended(&self, session: &Session, pid: u32) -> bool {
+        let asked = format!("kill -0 {pid} 2>/dev/null && echo running || echo ended");
+        let answer = session.run(&asked, Bytes::new(), self.kit.timing.control).await;
+        answer.is_ok_and(|it| it.stdout.trim_ascii() == b"ended")
     }
 
     /// Dials the worker and joins it to the cluster.
@@ -105,22 +114,23 @@ impl Steps {
     /// Renews the lease the best way there is. `number` grows with each renewal.
     pub(super) async fn renew(&self, member: Option<Member>, session: Option<Session>, number: u64) {
         let timing = &self.kit.timing;
-        let result = match (member, session) {
-            (Some(member), _) => member.renew(timing.control).await.map_err(|error| error.to_string()),
-            (None, Some(session)) => {
-                // A rename is atomic: the guard never sees half a number.
-                let command = format!(
-                    "mkdir -p \"$HOME/.skyward\" && echo ssh {number} > \"$HOME/{LEASE_FILE}.new\" \
-                     && mv -f \"$HOME/{LEASE_FILE}.new\" \"$HOME/{LEASE_FILE}\""
-                );
-                match session.run(&command, Bytes::new(), timing.control).await {
-                    Ok(output) if output.code == Some(0) => Ok(()),
-                    Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-                    Err(error) => Err(error.to_string()),
-                }
-            }
-            (None, None) => Err("there is no connection to the node".to_owned()),
-        };
+        let mut result = Err("there is no connection to the node".to_owned());
+        if let Some(member) = member {
+            result = member.renew(timing.control).await.map_err(|error| error.to_string());
+        }
+        // The link may be broken without having been noticed yet.
+        if let (Err(_), Some(session)) = (&result, session) {
+            // A rename is atomic: the guard never sees half a number.
+            let command = format!(
+                "mkdir -p \"$HOME/.skyward\" && echo ssh {number} > \"$HOME/{LEASE_FILE}.new\" \
+                 && mv -f \"$HOME/{LEASE_FILE}.new\" \"$HOME/{LEASE_FILE}\""
+            );
+            result = match session.run(&command, Bytes::new(), timing.control).await {
+                Ok(output) if output.code == Some(0) => Ok(()),
+                Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+                Err(error) => Err(error.to_string()),
+            };
+        }
         if let Err(reason) = result {
             // Two renewals of three may be lost; a link that is broken is noticed by itself.
             tracing::warn!(pool = %self.kit.request.pool, rank = %self.rank, reason, "lease not renewed");

@@ -6,13 +6,15 @@ use std::time::Instant;
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
+use super::effect::Effect;
 use super::error::StartError;
 use super::handle::{Progress, Stopped};
-use super::messages::PoolMessage;
+use super::messages::{Heard, PoolMessage};
 use super::request::PoolRequest;
 use super::roster::Rosters;
-use super::state::{Effect, Heard, State};
+use super::state::State;
 use super::steps;
 use crate::link::Link;
 use crate::model::{Nodes, Rank};
@@ -52,6 +54,8 @@ struct Doing {
     kit: Option<Arc<NodeKit>>,
     nodes: BTreeMap<Rank, NodeRef>,
     links: BTreeMap<Rank, Link>,
+    /// Timers that may still be waiting. A program that starts many pools must not gather them.
+    timers: Vec<AbortHandle>,
     rosters: Rosters,
 }
 
@@ -80,6 +84,7 @@ impl Actor for PoolActor {
             kit: None,
             nodes: BTreeMap::new(),
             links: BTreeMap::new(),
+            timers: Vec::new(),
             rosters: Rosters::default(),
         })
     }
@@ -108,6 +113,10 @@ impl Doing {
                 self.kit = Some(kit);
                 Heard::Prepared(Ok(()))
             }
+            PoolMessage::Unprepared(kit, error) => {
+                self.kit = Some(kit);
+                Heard::Prepared(Err(error))
+            }
             PoolMessage::Node(NodeReport { rank, attempt, what }) => match what {
                 // Ready for the pool's state when all know of each other: no call runs on a node that
                 // is told less than what there is.
@@ -121,10 +130,10 @@ impl Doing {
                     return None;
                 }
                 Reported::Paused => Heard::NodePaused { rank, attempt },
-                Reported::Gone { reason } => {
+                Reported::Gone { reason, retry } => {
                     self.nodes.remove(&rank);
                     self.rosters.gone(rank, attempt);
-                    Heard::NodeGone { rank, attempt, reason }
+                    Heard::NodeGone { rank, attempt, reason, retry }
                 }
             },
             PoolMessage::Introduced { rank, attempt, link } => {
@@ -154,9 +163,9 @@ impl Doing {
                     begin(myself, steps::prepare(Arc::clone(&self.request), provider, spec, offer));
                 }
             }
-            Effect::Provision { count } => {
+            Effect::Provision { request, count } => {
                 if let Some(kit) = self.kit.clone() {
-                    begin(myself, steps::provision(kit, count));
+                    begin(myself, steps::provision(kit, request, count));
                 }
             }
             Effect::Spawn { rank, attempt, instance } => {
@@ -172,7 +181,8 @@ impl Doing {
                     }
                     Err(error) => {
                         let reason = format!("failed to start its actor: {error}");
-                        let _ = myself.cast(PoolMessage::heard(Heard::NodeGone { rank, attempt, reason }));
+                        let gone = Heard::NodeGone { rank, attempt, reason, retry: false };
+                        let _ = myself.cast(PoolMessage::heard(gone));
                     }
                 }
             }
@@ -217,17 +227,17 @@ impl Doing {
                 begin(myself, async move {
                     match kit {
                         Some(kit) => steps::teardown(kit).await,
-                        // Nothing was set up: `prepare` leaves nothing when it fails.
+                        // The provider was not asked for anything.
                         None => PoolMessage::heard(Heard::TornDown(Ok(Vec::new()))),
                     }
                 });
             }
             Effect::Wake(timer, after) => {
-                myself.send_after(after, move || PoolMessage::woke(timer));
+                let wake = myself.send_after(after, move || PoolMessage::woke(timer));
+                self.timers.push(wake.abort_handle());
             }
             Effect::Announce(kind) => self.request.events.emit(kind),
-            Effect::Started => {
-                let nodes = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+            Effect::Started { nodes } => {
                 self.progress.send_replace(Progress::Ready { nodes });
             }
             Effect::Ended { failure, left } => self.end(failure, left, myself),
@@ -247,6 +257,9 @@ impl Doing {
             node.stop();
         }
         self.tasks.end();
+        for timer in self.timers.drain(..) {
+            timer.abort();
+        }
         self.progress.send_replace(Progress::Ended(Stopped { failure, left }));
         if let Some(ended) = self.ended.take() {
             ended();

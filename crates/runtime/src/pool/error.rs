@@ -30,7 +30,7 @@ pub enum StartError {
         reason: String,
     },
     /// There were not enough machines.
-    #[error("{provider} gave {got} of {wanted} machines in {attempts} attempts: {reason}")]
+    #[error("{provider} gave {got} of {wanted} machines (attempt {attempts}): {reason}")]
     Provision {
         /// Which.
         provider: String,

@@ -13,6 +13,7 @@ use crate::events::Events;
 use crate::link::Link;
 use crate::model::{Event, Leftover, PoolId, Rank};
 use crate::provider::ProviderRef;
+use crate::status::Explanation;
 use crate::tasks::Tasks;
 
 /// One pool. Clones share it. Dropping the last one does not stop it: its owner says `stop`.
@@ -55,7 +56,8 @@ impl Pool {
         supervisor: ActorCell,
     ) -> Result<Self, SpawnErr> {
         let events = request.events.clone();
-        let tasks = Tasks::start(request.retries, request.queue, request.timing.call, events.clone()).await?;
+        let tasks =
+            Tasks::start(request.interruptions, request.queue, request.timing.call, events.clone()).await?;
         let (sender, progress) = watch::channel(Progress::Starting);
         let birth =
             Birth { request: Arc::new(request), providers, tasks: tasks.clone(), progress: sender, ended };
@@ -98,6 +100,13 @@ impl Pool {
             Ok(Progress::Ended(stopped)) => Err(stopped.failure.unwrap_or(StartError::Stopped)),
             Ok(Progress::Starting) | Err(_) => Err(gone()),
         }
+    }
+
+    /// Why it is waiting.
+    pub async fn explain(&self) -> Explanation {
+        let events = &self.inner.events;
+        let calls = self.inner.tasks.explain().await;
+        Explanation { after: events.started().elapsed(), status: events.status(), calls }
     }
 
     /// Gives everything back and tells how that went. May be called again and again; dropping the

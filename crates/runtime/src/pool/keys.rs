@@ -30,9 +30,7 @@ impl Keys {
             Secret::new(random::text(COOKIE_LETTERS).map_err(|it| failed("make the cluster's secret", &it))?);
         let dialer =
             Dialer::new(&client, timing).map_err(|it| failed("use the client's certificate", &it))?;
-        let cluster = Cluster::start(pool, &cookie, &client)
-            .await
-            .map_err(|it| failed("start the control plane", &it))?;
+        let cluster = Cluster::start(pool, &cookie, &client).await.map_err(|it| it.to_string())?;
         Ok(Self { ssh, authority, dialer, cluster, cookie })
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use ractor_cluster::RactorMessage;
 use tokio::sync::oneshot;
 
-use super::state::{Heard, Timer};
+use super::error::StartError;
 use crate::link::Link;
-use crate::model::{Attempt, Rank};
+use crate::model::{Attempt, InstanceId, Leftover, Nodes, Offer, Rank};
 use crate::node::{NodeKit, NodeReport};
 
 /// Messages of the PoolActor: the results of its own steps, its nodes' reports, and one order.
@@ -17,6 +17,8 @@ pub(super) enum PoolMessage {
     Heard(Heard),
     /// The provider is set up; this is what the nodes are given.
     Prepared(Arc<NodeKit>),
+    /// The provider is not set up, or not entirely: what is there has to be undone with this.
+    Unprepared(Arc<NodeKit>, StartError),
     /// A node says what became of it.
     Node(NodeReport),
     /// A node that became ready knows its peers, and they know it.
@@ -42,4 +44,47 @@ impl PoolMessage {
     pub(super) const fn woke(timer: Timer) -> Self {
         Self::heard(Heard::Woke(timer))
     }
+}
+
+/// What a pool hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// It begins: the specs' numbers of nodes, in order.
+    Born { specs: Vec<Nodes> },
+    /// What each spec's provider offers, or why nothing.
+    Offered(Vec<Result<Vec<Offer>, String>>),
+    /// Whether the image is possible, its files are packed and the provider is set up.
+    Prepared(Result<(), StartError>),
+    /// What came of a request for machines.
+    Provisioned { request: Attempt, instances: Vec<InstanceId>, shortfall: Option<Shortfall> },
+    /// A node takes tasks.
+    NodeReady { rank: Rank, attempt: Attempt },
+    /// A node's link is being dialled again.
+    NodePaused { rank: Rank, attempt: Attempt },
+    /// A node has ended. `retry`: another machine may do better.
+    NodeGone { rank: Rank, attempt: Attempt, reason: String, retry: bool },
+    /// The owner wants everything given back.
+    Stop,
+    /// A timer went off.
+    Woke(Timer),
+    /// The machines are given back, or not.
+    Terminated(Result<(), String>),
+    /// What the provider could not remove.
+    TornDown(Result<Vec<Leftover>, String>),
+}
+
+/// Why there are fewer machines than were asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shortfall {
+    pub(crate) reason: String,
+    pub(crate) retry: bool,
+}
+
+/// Why a pool wakes up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// Time to ask for the missing machines again.
+    Provision,
+    /// Giving everything back has taken too long.
+    Shutdown,
 }

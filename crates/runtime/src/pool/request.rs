@@ -91,8 +91,8 @@ pub struct PoolRequest {
     pub timing: Timing,
     /// How many calls may wait for a slot at once.
     pub queue: usize,
-    /// How often a call is tried again when the infrastructure under it fails.
-    pub retries: u32,
+    /// How often a call is tried again when its node or the link to it is lost, where it does not say.
+    pub interruptions: u32,
     /// Where facts go; it also names the pool.
     pub events: Events,
 }

@@ -1,125 +1,77 @@
 //! What a pool decides. Pure: what it hears in, effects out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::effect::Effect;
 use super::error::StartError;
+use super::messages::{Heard, Shortfall, Timer};
 use crate::model::{Attempt, EventKind, InstanceId, Leftover, Nodes, Offer, PoolPhase, Rank};
 use crate::timing::Timing;
 
-/// What a pool hears.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
-    /// It begins: the specs' numbers of nodes, in order.
-    Born { specs: Vec<Nodes> },
-    /// What each spec's provider offers, or why nothing.
-    Offered(Vec<Result<Vec<Offer>, String>>),
-    /// Whether the image is possible, its files are packed and the provider is set up.
-    Prepared(Result<(), StartError>),
-    /// What came of a request for machines.
-    Provisioned { instances: Vec<InstanceId>, shortfall: Option<Shortfall> },
-    /// A node takes tasks.
-    NodeReady { rank: Rank, attempt: Attempt },
-    /// A node's link is being dialled again.
-    NodePaused { rank: Rank, attempt: Attempt },
-    /// A node has ended.
-    NodeGone { rank: Rank, attempt: Attempt, reason: String },
-    /// The owner wants everything given back.
-    Stop,
-    /// A timer went off.
-    Woke(Timer),
-    /// The machines are given back, or not.
-    Terminated(Result<(), String>),
-    /// What the provider could not remove.
-    TornDown(Result<Vec<Leftover>, String>),
-}
-
-/// Why there are fewer machines than were asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Shortfall {
-    pub(super) reason: String,
-    pub(super) retry: bool,
-}
-
-/// Why a pool wakes up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Timer {
-    /// Time to ask for the missing machines again.
-    Provision,
-    /// Giving everything back has taken too long.
-    Shutdown,
-}
-
-/// What a pool wants done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// Ask every spec's provider for offers.
-    AskOffers,
-    /// Check the image, pack the files, make the keys, set the provider up.
-    Prepare { spec: usize, offer: Offer },
-    /// Rent machines.
-    Provision { count: u32 },
-    /// Begin a node on a machine.
-    Spawn { rank: Rank, attempt: Attempt, instance: InstanceId },
-    /// Let a node finish and end.
-    DrainNode { rank: Rank },
-    /// The queue may expect this many ranks.
-    QueueSized { nodes: u32 },
-    /// The queue may use the node.
-    QueueReady { rank: Rank },
-    /// The queue may not use the node for now.
-    QueuePaused { rank: Rank },
-    /// The queue may not use the node again.
-    QueueLost { rank: Rank },
-    /// The queue refuses everything.
-    QueueStop,
-    /// Give machines back while the pool goes on.
-    Release { instances: Vec<InstanceId> },
-    /// Give all machines back.
-    Terminate { instances: Vec<InstanceId> },
-    /// Undo the preparation.
-    Teardown,
-    /// Wake up after a while.
-    Wake(Timer, Duration),
-    /// Say what happened.
-    Announce(EventKind),
-    /// The pool is ready.
-    Started,
-    /// All is over. The failure is why it never started, if it did not.
-    Ended { failure: Option<StartError>, left: Vec<Leftover> },
-}
-
 /// A pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct State {
+pub(crate) struct State {
     phase: Phase,
     /// The chosen provider's name, for messages.
     provider: String,
-    nodes: u32,
-    /// Every machine that was ever rented and not yet certainly given back, by rank where it has one.
-    rented: Vec<InstanceId>,
+    nodes: Nodes,
+    /// Every rank that the pool wants to have, until it is given up.
     ranks: BTreeMap<Rank, Life>,
+    /// Machines that were rented and are not certainly given back.
+    rented: BTreeSet<InstanceId>,
+    /// How many machines are being asked for at this moment, and the number of the last request.
+    asking: u32,
+    request: Attempt,
+    /// How often in a row a request for machines has brought none.
+    refusals: Attempt,
+    /// Whether a timer will ask again.
+    resting: bool,
     /// Why the pool never became ready.
     failure: Option<StartError>,
     left: Vec<Leftover>,
 }
 
+/// Where one rank is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Life {
     attempt: Attempt,
-    instance: InstanceId,
-    ready: bool,
+    /// How many of its lives in a row ended before they were ready.
+    failures: u32,
+    place: Place,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// It has no machine.
+    Wanted,
+    /// Its machine becomes a node.
+    Starting { instance: InstanceId },
+    /// It takes tasks, or its link is being dialled again.
+    Ready { instance: InstanceId },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
     Unborn,
-    Choosing { specs: Vec<Nodes> },
-    Preparing { stop: bool },
-    Provisioning { attempt: Attempt, waiting: bool, stop: bool },
-    Starting,
-    Ready,
-    Stopping { since: Instant, step: Step, waiting: BTreeSet<Rank> },
+    Choosing {
+        specs: Vec<Nodes>,
+    },
+    Preparing {
+        stop: bool,
+    },
+    /// Machines are rented and become nodes, for as long as any rank is wanted. `ready`: there were
+    /// enough once, and the owner has the pool. `stop`: it is to end as soon as the request for machines
+    /// that is under way has been answered.
+    Living {
+        ready: bool,
+        stop: bool,
+    },
+    Stopping {
+        since: Instant,
+        step: Step,
+        waiting: BTreeSet<Rank>,
+    },
     Stopped,
 }
 
@@ -132,20 +84,24 @@ enum Step {
 }
 
 impl State {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             phase: Phase::Unborn,
             provider: String::new(),
-            nodes: 0,
-            rented: Vec::new(),
+            nodes: Nodes::default(),
             ranks: BTreeMap::new(),
+            rented: BTreeSet::new(),
+            asking: 0,
+            request: Attempt(0),
+            refusals: Attempt(0),
+            resting: false,
             failure: None,
             left: Vec::new(),
         }
     }
 
     /// The providers' names, by spec, are the shell's to know; the chosen one is told for messages.
-    pub(super) fn hear(
+    pub(crate) fn hear(
         &mut self,
         heard: Heard,
         now: Instant,
@@ -168,15 +124,21 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Phase {
         match (phase, heard) {
-            (Phase::Unborn, Heard::Born { specs }) => self.begin(specs, effects),
+            (Phase::Unborn, Heard::Born { specs }) => {
+                effects.push(announce(PoolPhase::Choosing));
+                effects.push(Effect::AskOffers);
+                Phase::Choosing { specs }
+            }
             (Phase::Unborn, _) => Phase::Unborn,
             (Phase::Choosing { specs }, Heard::Offered(offers)) => {
                 self.choose(&specs, offers, names, effects)
             }
             (Phase::Preparing { stop: false }, Heard::Prepared(Ok(()))) => {
                 effects.push(announce(PoolPhase::Provisioning));
-                effects.push(Effect::Provision { count: self.nodes });
-                Phase::Provisioning { attempt: Attempt(1), waiting: false, stop: false }
+                let wanted = || Life { attempt: Attempt::default(), failures: 0, place: Place::Wanted };
+                self.ranks = (0..self.nodes.desired).map(|rank| (Rank(rank), wanted())).collect();
+                self.reconcile(effects);
+                Phase::Living { ready: false, stop: false }
             }
             (Phase::Preparing { .. }, Heard::Prepared(result)) => {
                 self.fail(result.err().unwrap_or(StartError::Stopped));
@@ -185,39 +147,56 @@ impl State {
             // What has been asked of a cloud is heard to its end: a request for machines that is
             // still under way may bring machines.
             (Phase::Preparing { .. }, Heard::Stop) => Phase::Preparing { stop: true },
-            (Phase::Provisioning { attempt, waiting: false, .. }, Heard::Stop) => {
-                Phase::Provisioning { attempt, waiting: false, stop: true }
+            (Phase::Living { ready, .. }, Heard::Stop) if self.asking > 0 => {
+                Phase::Living { ready, stop: true }
             }
-            (Phase::Provisioning { attempt, stop, .. }, Heard::Provisioned { instances, shortfall }) => {
-                self.provisioned(attempt, stop, instances, shortfall, now, timing, effects)
+            (Phase::Living { ready, .. }, Heard::Stop) => {
+                if !ready {
+                    self.fail(StartError::Stopped);
+                }
+                self.give_back(now, timing, effects)
             }
-            (Phase::Provisioning { attempt, waiting: true, .. }, Heard::Woke(Timer::Provision)) => {
-                effects.push(Effect::Provision { count: self.missing() });
-                Phase::Provisioning { attempt: attempt.next(), waiting: false, stop: false }
+            // An answer that comes again must not pass for that of the next request, whose machines would
+            // then be nobody's.
+            (Phase::Living { ready, stop }, Heard::Provisioned { request, instances, shortfall })
+                if self.asking > 0 && request == self.request =>
+            {
+                self.asking = 0;
+                if stop {
+                    self.rented.extend(instances);
+                    return self.step(
+                        Phase::Living { ready, stop },
+                        Heard::Stop,
+                        now,
+                        timing,
+                        names,
+                        effects,
+                    );
+                }
+                self.take(instances, ready, effects);
+                self.after_request(ready, shortfall, now, timing, effects)
             }
-            (phase @ (Phase::Starting | Phase::Ready), Heard::NodeReady { rank, attempt }) => {
-                self.node_ready(phase, rank, attempt, effects)
+            (Phase::Living { ready, stop }, Heard::Woke(Timer::Provision)) => {
+                self.resting = false;
+                if !stop {
+                    self.reconcile(effects);
+                }
+                Phase::Living { ready, stop }
             }
-            (phase @ (Phase::Starting | Phase::Ready), Heard::NodePaused { rank, attempt }) => {
+            (Phase::Living { ready, stop }, Heard::NodeReady { rank, attempt }) => {
+                self.node_ready(rank, attempt, effects);
+                Phase::Living { ready: self.is_enough(ready, effects), stop }
+            }
+            (phase @ Phase::Living { .. }, Heard::NodePaused { rank, attempt }) => {
                 if self.is_current(rank, attempt) {
                     effects.push(Effect::QueuePaused { rank });
                 }
                 phase
             }
-            (Phase::Starting, Heard::NodeGone { rank, attempt, reason })
+            (Phase::Living { ready, stop }, Heard::NodeGone { rank, attempt, reason, retry })
                 if self.is_current(rank, attempt) =>
             {
-                self.ranks.remove(&rank);
-                self.fail(StartError::Node { rank, reason });
-                self.give_back(now, timing, effects)
-            }
-            (Phase::Ready, Heard::NodeGone { rank, attempt, .. }) if self.is_current(rank, attempt) => {
-                effects.push(Effect::QueueLost { rank });
-                // A machine without a node would be paid for nothing.
-                if let Some(life) = self.ranks.remove(&rank) {
-                    effects.push(Effect::Release { instances: vec![life.instance] });
-                }
-                Phase::Ready
+                self.node_gone(rank, reason, retry, ready, stop, now, timing, effects)
             }
             (Phase::Stopping { since, step: Step::Nodes, mut waiting }, Heard::NodeGone { rank, .. }) => {
                 waiting.remove(&rank);
@@ -235,17 +214,14 @@ impl State {
                 if let Err(reason) = result {
                     effects.push(Effect::Announce(EventKind::TerminateFailed { reason }));
                 } else {
-                    let gone = self.rented.drain(..);
+                    let gone = std::mem::take(&mut self.rented).into_iter();
                     effects.extend(gone.map(|instance| Effect::Announce(EventKind::Terminated { instance })));
                 }
                 effects.push(Effect::Teardown);
                 Phase::Stopping { since, step: Step::Provider, waiting }
             }
             (Phase::Stopping { since, step: Step::Provider, .. }, Heard::TornDown(result)) => {
-                match result {
-                    Ok(left) => self.left = left,
-                    Err(reason) => self.left = self.unknown(&reason),
-                }
+                self.left = result.unwrap_or_else(|reason| self.unknown(&reason));
                 self.end(since, now, effects)
             }
             (Phase::Stopping { since, .. }, Heard::Woke(Timer::Shutdown)) => {
@@ -254,7 +230,6 @@ impl State {
                 self.end(since, now, effects)
             }
             (phase @ (Phase::Stopping { .. } | Phase::Stopped), _) => phase,
-            (Phase::Ready, Heard::Stop) => self.give_back(now, timing, effects),
             (_, Heard::Stop) => {
                 self.fail(StartError::Stopped);
                 self.give_back(now, timing, effects)
@@ -262,12 +237,6 @@ impl State {
             // Late answers of lives and phases that are over.
             (phase, _) => phase,
         }
-    }
-
-    fn begin(&mut self, specs: Vec<Nodes>, effects: &mut Vec<Effect>) -> Phase {
-        effects.push(announce(PoolPhase::Choosing));
-        effects.push(Effect::AskOffers);
-        Phase::Choosing { specs }
     }
 
     fn choose(
@@ -283,7 +252,7 @@ impl State {
             match offered.map(|it| it.into_iter().next()) {
                 Ok(Some(offer)) => {
                     self.provider.clone_from(&name);
-                    self.nodes = nodes.desired;
+                    self.nodes = *nodes;
                     let nodes = nodes.desired;
                     effects.push(Effect::Announce(EventKind::Chosen {
                         provider: name,
@@ -306,66 +275,156 @@ impl State {
         Phase::Stopped
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the phase's data, taken apart by the match")]
-    fn provisioned(
+    /// Gives new machines to the ranks that want one; what nobody wants any more is given back.
+    fn take(&mut self, instances: Vec<InstanceId>, ready: bool, effects: &mut Vec<Effect>) {
+        if instances.is_empty() {
+            return;
+        }
+        self.refusals = Attempt(0);
+        let wanted = u32::try_from(self.wanted().count()).unwrap_or(u32::MAX);
+        effects.push(Effect::Announce(EventKind::Provisioned { instances: instances.clone(), wanted }));
+        self.rented.extend(instances.iter().cloned());
+        if !ready && instances.len() >= self.wanted().count() {
+            effects.push(announce(PoolPhase::Starting));
+        }
+        let mut instances = instances.into_iter();
+        for (rank, life) in &mut self.ranks {
+            if life.place != Place::Wanted {
+                continue;
+            }
+            let Some(instance) = instances.next() else { break };
+            life.place = Place::Starting { instance: instance.clone() };
+            effects.push(Effect::Spawn { rank: *rank, attempt: life.attempt, instance });
+        }
+        let spare: Vec<InstanceId> = instances.collect();
+        if !spare.is_empty() {
+            effects.push(Effect::Release { instances: spare });
+        }
+    }
+
+    /// Asks for what is still missing: at once, later, or not any more.
+    fn after_request(
         &mut self,
-        attempt: Attempt,
-        stop: bool,
-        instances: Vec<InstanceId>,
+        ready: bool,
         shortfall: Option<Shortfall>,
         now: Instant,
         timing: &Timing,
         effects: &mut Vec<Effect>,
     ) -> Phase {
-        if !instances.is_empty() {
-            effects.push(Effect::Announce(EventKind::Provisioned {
-                instances: instances.clone(),
-                wanted: self.nodes,
-            }));
-            self.rented.extend(instances);
+        let living = Phase::Living { ready, stop: false };
+        let Some(Shortfall { reason, retry }) = shortfall else {
+            // What is wanted now was lost while the machines were asked for.
+            self.reconcile(effects);
+            return living;
+        };
+        if self.wanted().next().is_none() {
+            return living;
         }
-        if stop {
-            self.fail(StartError::Stopped);
-            return self.give_back(now, timing, effects);
-        }
-        if self.missing() == 0 {
-            effects.push(announce(PoolPhase::Starting));
-            let machines = self.rented.clone();
-            for (rank, instance) in (0..self.nodes).map(Rank).zip(machines) {
-                let attempt = Attempt::default();
-                self.ranks.insert(rank, Life { attempt, instance: instance.clone(), ready: false });
-                effects.push(Effect::Spawn { rank, attempt, instance });
-            }
-            return Phase::Starting;
-        }
-        let nothing = || Shortfall { reason: "it did not say why".to_owned(), retry: true };
-        let Shortfall { reason, retry } = shortfall.unwrap_or_else(nothing);
+        self.refusals = self.refusals.next();
+        let attempt = self.refusals;
         effects.push(Effect::Announce(EventKind::ProvisionFailed { reason: reason.clone(), attempt }));
         if retry && attempt.0 < timing.provision_attempts {
             let delay = timing.provision_retry.delay(attempt.0.saturating_sub(1));
             effects.push(Effect::Wake(Timer::Provision, delay));
-            return Phase::Provisioning { attempt, waiting: true, stop: false };
+            self.resting = true;
+            return living;
         }
-        let got = self.nodes.saturating_sub(self.missing());
-        let (provider, wanted) = (self.provider.clone(), self.nodes);
-        self.fail(StartError::Provision { provider, got, wanted, attempts: attempt, reason });
-        self.give_back(now, timing, effects)
+        let wanted = self.nodes.desired;
+        let got = wanted.saturating_sub(u32::try_from(self.wanted().count()).unwrap_or(u32::MAX));
+        let given_up: Vec<Rank> = self.wanted().collect();
+        if !ready && got < self.nodes.least() {
+            let (provider, attempts) = (self.provider.clone(), attempt);
+            self.fail(StartError::Provision { provider, got, wanted, attempts, reason });
+            return self.give_back(now, timing, effects);
+        }
+        for rank in given_up {
+            self.give_up(rank, effects);
+        }
+        Phase::Living { ready: self.is_enough(ready, effects), stop: false }
     }
 
-    fn node_ready(&mut self, phase: Phase, rank: Rank, attempt: Attempt, effects: &mut Vec<Effect>) -> Phase {
-        if !self.is_current(rank, attempt) {
-            return phase;
+    fn node_ready(&mut self, rank: Rank, attempt: Attempt, effects: &mut Vec<Effect>) {
+        let Some(life) = self.ranks.get_mut(&rank).filter(|it| it.attempt == attempt) else { return };
+        life.failures = 0;
+        if let Place::Starting { instance } = &life.place {
+            life.place = Place::Ready { instance: instance.clone() };
         }
         effects.push(Effect::QueueReady { rank });
-        if let Some(life) = self.ranks.get_mut(&rank) {
-            life.ready = true;
-        }
-        if phase == Phase::Starting && self.ranks.values().all(|it| it.ready) {
+    }
+
+    /// Whether the pool is ready: it was, or there are enough ready nodes for the first time.
+    fn is_enough(&self, before: bool, effects: &mut Vec<Effect>) -> bool {
+        let is_ready = |it: &&Life| matches!(it.place, Place::Ready { .. });
+        let nodes = u32::try_from(self.ranks.values().filter(is_ready).count()).unwrap_or(u32::MAX);
+        // With a least number of its own the pool begins with that many, the others join as they come.
+        let enough = self.nodes.least().min(u32::try_from(self.ranks.len()).unwrap_or(u32::MAX)).max(1);
+        if !before && nodes >= enough {
             effects.push(announce(PoolPhase::Ready));
-            effects.push(Effect::Started);
-            return Phase::Ready;
+            effects.push(Effect::Started { nodes: self.nodes.desired });
+            return true;
         }
-        phase
+        before
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the message and the phase, taken apart by the match")]
+    fn node_gone(
+        &mut self,
+        rank: Rank,
+        reason: String,
+        retry: bool,
+        ready: bool,
+        stop: bool,
+        now: Instant,
+        timing: &Timing,
+        effects: &mut Vec<Effect>,
+    ) -> Phase {
+        let Some(life) = self.ranks.get_mut(&rank) else { return Phase::Living { ready, stop } };
+        life.attempt = life.attempt.next();
+        let before = std::mem::replace(&mut life.place, Place::Wanted);
+        let was_ready = matches!(before, Place::Ready { .. });
+        life.failures = if was_ready { 0 } else { life.failures.saturating_add(1) };
+        let again = retry && life.failures < timing.provision_attempts;
+        // A machine without a node would be paid for nothing.
+        if let Place::Starting { instance } | Place::Ready { instance } = before {
+            effects.push(Effect::Release { instances: vec![instance] });
+        }
+        if was_ready {
+            effects.push(Effect::QueuePaused { rank });
+        }
+        if stop {
+            return Phase::Living { ready, stop };
+        }
+        if again {
+            self.reconcile(effects);
+            return Phase::Living { ready, stop };
+        }
+        let others = u32::try_from(self.ranks.len()).unwrap_or(u32::MAX).saturating_sub(1);
+        if !ready && others < self.nodes.least() {
+            self.fail(StartError::Node { rank, reason });
+            return self.stop_from(now, timing, ready, effects);
+        }
+        self.give_up(rank, effects);
+        Phase::Living { ready: self.is_enough(ready, effects), stop }
+    }
+
+    /// A rank that will not come back.
+    fn give_up(&mut self, rank: Rank, effects: &mut Vec<Effect>) {
+        self.ranks.remove(&rank);
+        effects.push(Effect::QueueLost { rank });
+    }
+
+    /// Asks for a machine for every rank that wants one, unless that is under way or was refused just now.
+    fn reconcile(&mut self, effects: &mut Vec<Effect>) {
+        let count = u32::try_from(self.wanted().count()).unwrap_or(u32::MAX);
+        if count > 0 && self.asking == 0 && !self.resting {
+            self.asking = count;
+            self.request = self.request.next();
+            effects.push(Effect::Provision { request: self.request, count });
+        }
+    }
+
+    fn wanted(&self) -> impl Iterator<Item = Rank> {
+        self.ranks.iter().filter(|(_, it)| it.place == Place::Wanted).map(|(rank, _)| *rank)
     }
 
     fn fail(&mut self, why: StartError) {
@@ -373,11 +432,21 @@ impl State {
         self.failure.get_or_insert(why);
     }
 
+    /// Gives back, but not before the answer to a request for machines that is under way.
+    fn stop_from(&self, now: Instant, timing: &Timing, ready: bool, effects: &mut Vec<Effect>) -> Phase {
+        if self.asking > 0 {
+            Phase::Living { ready, stop: true }
+        } else {
+            self.give_back(now, timing, effects)
+        }
+    }
+
     fn give_back(&self, now: Instant, timing: &Timing, effects: &mut Vec<Effect>) -> Phase {
         effects.push(announce(PoolPhase::Stopping));
         effects.push(Effect::Wake(Timer::Shutdown, timing.shutdown));
         effects.push(Effect::QueueStop);
-        let waiting: BTreeSet<Rank> = self.ranks.keys().copied().collect();
+        let lives = self.ranks.iter().filter(|(_, it)| it.place != Place::Wanted);
+        let waiting: BTreeSet<Rank> = lives.map(|(rank, _)| *rank).collect();
         effects.extend(waiting.iter().map(|rank| Effect::DrainNode { rank: *rank }));
         self.after_nodes(now, waiting, effects)
     }
@@ -386,7 +455,7 @@ impl State {
         if !waiting.is_empty() {
             return Phase::Stopping { since, step: Step::Nodes, waiting };
         }
-        effects.push(Effect::Terminate { instances: self.rented.clone() });
+        effects.push(Effect::Terminate { instances: self.rented.iter().cloned().collect() });
         Phase::Stopping { since, step: Step::Machines, waiting }
     }
 
@@ -409,12 +478,8 @@ impl State {
         left
     }
 
-    fn missing(&self) -> u32 {
-        self.nodes.saturating_sub(u32::try_from(self.rented.len()).unwrap_or(u32::MAX))
-    }
-
     fn is_current(&self, rank: Rank, attempt: Attempt) -> bool {
-        self.ranks.get(&rank).is_some_and(|it| it.attempt == attempt)
+        self.ranks.get(&rank).is_some_and(|it| it.attempt == attempt && it.place != Place::Wanted)
     }
 }
 

@@ -1,5 +1,7 @@
 //! A pool's life as tables: what it hears, what it wants done.
 
+use std::time::Duration;
+
 use super::*;
 
 const START: Duration = Duration::ZERO;
@@ -17,15 +19,25 @@ fn instance(number: u32) -> InstanceId {
 }
 
 fn born(nodes: u32) -> Heard {
-    Heard::Born { specs: vec![Nodes { desired: nodes }, Nodes { desired: nodes }] }
+    Heard::Born { specs: vec![Nodes::from(nodes), Nodes::from(nodes)] }
 }
 
 fn offered() -> Heard {
     Heard::Offered(vec![Ok(vec![offer()]), Ok(vec![])])
 }
 
+fn ask(request: u32, count: u32) -> Effect {
+    Effect::Provision { request: Attempt(request), count }
+}
+
 fn given(numbers: &[u32], shortfall: Option<(&str, bool)>) -> Heard {
+    answer(1, numbers, shortfall)
+}
+
+/// The answer to a later request for machines.
+fn answer(request: u32, numbers: &[u32], shortfall: Option<(&str, bool)>) -> Heard {
     Heard::Provisioned {
+        request: Attempt(request),
         instances: numbers.iter().copied().map(instance).collect(),
         shortfall: shortfall.map(|(reason, retry)| Shortfall { reason: reason.into(), retry }),
     }
@@ -36,7 +48,16 @@ fn node_ready(rank: u32) -> Heard {
 }
 
 fn node_gone(rank: u32, reason: &str) -> Heard {
-    Heard::NodeGone { rank: Rank(rank), attempt: Attempt(0), reason: reason.into() }
+    Heard::NodeGone { rank: Rank(rank), attempt: Attempt(0), reason: reason.into(), retry: true }
+}
+
+/// A node has ended in a way that no other machine can mend.
+fn node_failed(rank: u32, attempt: u32, reason: &str) -> Heard {
+    Heard::NodeGone { rank: Rank(rank), attempt: Attempt(attempt), reason: reason.into(), retry: false }
+}
+
+fn release(number: u32) -> Effect {
+    Effect::Release { instances: vec![instance(number)] }
 }
 
 fn spawn(rank: u32) -> Effect {
@@ -120,13 +141,13 @@ fn a_pool_goes_from_specs_to_ready_and_gives_everything_back() {
                 Effect::Prepare { spec: 0, offer: offer() },
             ],
         ),
-        (Heard::Prepared(Ok(())), vec![announce(PoolPhase::Provisioning), Effect::Provision { count: 2 }]),
+        (Heard::Prepared(Ok(())), vec![announce(PoolPhase::Provisioning), ask(1, 2)]),
         (
             given(&[0, 1], None),
             vec![provisioned(&[0, 1], 2), announce(PoolPhase::Starting), spawn(0), spawn(1)],
         ),
         (node_ready(1), vec![rank(1)]),
-        (node_ready(0), vec![rank(0), announce(PoolPhase::Ready), Effect::Started]),
+        (node_ready(0), vec![rank(0), announce(PoolPhase::Ready), Effect::Started { nodes: 2 }]),
         (Heard::Stop, stopping(&[0, 1])),
         (node_gone(1, "drained"), vec![]),
         (node_gone(0, "drained"), vec![terminate(&[0, 1])]),
@@ -163,7 +184,7 @@ fn the_first_spec_with_an_offer_is_taken_and_no_offer_says_what_was_tried() {
 }
 
 #[test]
-fn partial_launches_add_up_and_only_what_is_missing_is_asked_for_again() {
+fn partial_launches_begin_at_once_and_only_what_is_missing_is_asked_for_again() {
     let mut state = after(vec![born(3), offered(), Heard::Prepared(Ok(()))]);
     check(
         &mut state,
@@ -172,14 +193,15 @@ fn partial_launches_add_up_and_only_what_is_missing_is_asked_for_again() {
                 given(&[0], Some(("full", true))),
                 vec![
                     provisioned(&[0], 3),
+                    spawn(0),
                     refused("full", 1),
                     Effect::Wake(Timer::Provision, Timing::default().provision_retry.first),
                 ],
             ),
-            (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 2 }]),
+            (Heard::Woke(Timer::Provision), vec![ask(2, 2)]),
             (
-                given(&[1, 2], None),
-                vec![provisioned(&[1, 2], 3), announce(PoolPhase::Starting), spawn(0), spawn(1), spawn(2)],
+                answer(2, &[1, 2], None),
+                vec![provisioned(&[1, 2], 2), announce(PoolPhase::Starting), spawn(1), spawn(2)],
             ),
         ],
     );
@@ -197,16 +219,19 @@ fn exhausted_attempts_give_back_what_was_rented_and_say_how_much_there_was() {
     };
     let again = || Effect::Wake(Timer::Provision, Timing::default().provision_retry.first);
     let mut last = vec![refused("full", 3)];
-    last.extend(stopping(&[]));
-    last.push(terminate(&[0]));
+    last.extend(stopping(&[0]));
     check(
         &mut state,
         vec![
-            (given(&[0], Some(("full", true))), vec![provisioned(&[0], 2), refused("full", 1), again()]),
-            (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 1 }]),
-            (given(&[], Some(("full", true))), vec![refused("full", 2), again()]),
-            (Heard::Woke(Timer::Provision), vec![Effect::Provision { count: 1 }]),
-            (given(&[], Some(("full", true))), last),
+            (
+                given(&[0], Some(("full", true))),
+                vec![provisioned(&[0], 2), spawn(0), refused("full", 1), again()],
+            ),
+            (Heard::Woke(Timer::Provision), vec![ask(2, 1)]),
+            (answer(2, &[], Some(("full", true))), vec![refused("full", 2), again()]),
+            (Heard::Woke(Timer::Provision), vec![ask(3, 1)]),
+            (answer(3, &[], Some(("full", true))), last),
+            (node_gone(0, "stopped"), vec![terminate(&[0])]),
             (Heard::Terminated(Ok(())), vec![terminated(0), Effect::Teardown]),
             (Heard::TornDown(Ok(vec![])), over(Some(failure), vec![])),
         ],
@@ -225,8 +250,7 @@ fn a_refusal_that_cannot_change_is_not_tried_again() {
 #[test]
 fn a_stop_while_machines_are_being_rented_waits_for_the_answer_and_returns_them() {
     let mut state = after(vec![born(2), offered(), Heard::Prepared(Ok(()))]);
-    let mut effects = vec![provisioned(&[0, 1], 2)];
-    effects.extend(stopping(&[]));
+    let mut effects = stopping(&[]);
     effects.push(terminate(&[0, 1]));
     check(&mut state, vec![(Heard::Stop, vec![]), (given(&[0, 1], None), effects)]);
 }
@@ -247,13 +271,15 @@ fn a_stop_while_preparing_undoes_what_was_prepared() {
 }
 
 #[test]
-fn a_node_that_fails_while_starting_fails_the_start_and_the_others_are_ended() {
+fn a_node_that_cannot_become_ready_anywhere_fails_the_start_and_the_others_are_ended() {
     let mut state = after(vec![born(2), offered(), Heard::Prepared(Ok(())), given(&[0, 1], None)]);
     let failure = StartError::Node { rank: Rank(1), reason: "step failed".into() };
+    let mut effects = vec![release(1)];
+    effects.extend(stopping(&[0]));
     check(
         &mut state,
         vec![
-            (node_gone(1, "step failed"), stopping(&[0])),
+            (node_failed(1, 0, "step failed"), effects),
             (node_gone(0, "stopped"), vec![terminate(&[0, 1])]),
             (Heard::Terminated(Ok(())), vec![terminated(0), terminated(1), Effect::Teardown]),
             (Heard::TornDown(Ok(vec![])), over(Some(failure), vec![])),
@@ -262,7 +288,44 @@ fn a_node_that_fails_while_starting_fails_the_start_and_the_others_are_ended() {
 }
 
 #[test]
-fn a_node_lost_later_leaves_the_queue_and_its_machine_is_given_back_at_once() {
+fn a_machine_that_fails_while_starting_is_replaced_as_often_as_machines_are_asked_for() {
+    let mut state = after(vec![born(1), offered(), Heard::Prepared(Ok(())), given(&[0], None)]);
+    let gone = |attempt| Heard::NodeGone {
+        rank: Rank(0),
+        attempt: Attempt(attempt),
+        reason: "died".into(),
+        retry: true,
+    };
+    let born_again = |attempt, number| Effect::Spawn {
+        rank: Rank(0),
+        attempt: Attempt(attempt),
+        instance: instance(number),
+    };
+    let mut last = vec![release(2)];
+    last.extend(stopping(&[]));
+    last.push(terminate(&[0, 1, 2]));
+    check(
+        &mut state,
+        vec![
+            (gone(0), vec![release(0), ask(2, 1)]),
+            (
+                answer(2, &[1], None),
+                vec![provisioned(&[1], 1), announce(PoolPhase::Starting), born_again(1, 1)],
+            ),
+            (gone(0), vec![]),
+            (gone(1), vec![release(1), ask(3, 1)]),
+            (
+                answer(3, &[2], None),
+                vec![provisioned(&[2], 1), announce(PoolPhase::Starting), born_again(2, 2)],
+            ),
+            (gone(2), last),
+        ],
+    );
+}
+
+#[test]
+fn a_node_lost_later_is_replaced_under_its_rank_and_its_machine_is_given_back_at_once() {
+    let again = Effect::Spawn { rank: Rank(1), attempt: Attempt(1), instance: instance(2) };
     check(
         &mut ready(2),
         vec![
@@ -271,14 +334,116 @@ fn a_node_lost_later_leaves_the_queue_and_its_machine_is_given_back_at_once() {
                 vec![Effect::QueuePaused { rank: Rank(1) }],
             ),
             (node_ready(1), vec![Effect::QueueReady { rank: Rank(1) }]),
-            (
-                node_gone(1, "frozen"),
-                vec![Effect::QueueLost { rank: Rank(1) }, Effect::Release { instances: vec![instance(1)] }],
-            ),
+            (node_gone(1, "frozen"), vec![release(1), Effect::QueuePaused { rank: Rank(1) }, ask(2, 1)]),
+            // What the old life says late is dropped.
             (node_gone(1, "frozen"), vec![]),
             (node_ready(1), vec![]),
+            (answer(2, &[2], None), vec![provisioned(&[2], 1), again]),
+            (
+                Heard::NodeReady { rank: Rank(1), attempt: Attempt(1) },
+                vec![Effect::QueueReady { rank: Rank(1) }],
+            ),
+            (Heard::Stop, stopping(&[0, 1])),
+        ],
+    );
+}
+
+#[test]
+fn a_node_lost_while_another_is_replaced_is_asked_for_next() {
+    check(
+        &mut ready(3),
+        vec![
+            (node_gone(1, "frozen"), vec![release(1), Effect::QueuePaused { rank: Rank(1) }, ask(2, 1)]),
+            (node_gone(2, "frozen"), vec![release(2), Effect::QueuePaused { rank: Rank(2) }]),
+            (
+                answer(2, &[3], None),
+                vec![
+                    provisioned(&[3], 2),
+                    Effect::Spawn { rank: Rank(1), attempt: Attempt(1), instance: instance(3) },
+                    ask(3, 1),
+                ],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_rank_that_cannot_be_replaced_is_given_up_and_the_pool_goes_on() {
+    let full = |request| answer(request, &[], Some(("full", true)));
+    let rest = || Effect::Wake(Timer::Provision, Timing::default().provision_retry.first);
+    check(
+        &mut ready(2),
+        vec![
+            (node_gone(1, "frozen"), vec![release(1), Effect::QueuePaused { rank: Rank(1) }, ask(2, 1)]),
+            (full(2), vec![refused("full", 1), rest()]),
+            (Heard::Woke(Timer::Provision), vec![ask(3, 1)]),
+            (full(3), vec![refused("full", 2), rest()]),
+            (Heard::Woke(Timer::Provision), vec![ask(4, 1)]),
+            (full(4), vec![refused("full", 3), Effect::QueueLost { rank: Rank(1) }]),
             (Heard::Stop, stopping(&[0])),
         ],
+    );
+}
+
+#[test]
+fn a_pool_with_a_least_number_begins_with_that_many_and_the_others_join() {
+    let nodes = Nodes { desired: 3, min: Some(2) };
+    let born = Heard::Born { specs: vec![nodes, nodes] };
+    let queue = |rank| Effect::QueueReady { rank: Rank(rank) };
+    check(
+        &mut after(vec![born, offered(), Heard::Prepared(Ok(())), given(&[0, 1, 2], None)]),
+        vec![
+            (node_ready(2), vec![queue(2)]),
+            (node_ready(0), vec![queue(0), announce(PoolPhase::Ready), Effect::Started { nodes: 3 }]),
+            (node_ready(1), vec![queue(1)]),
+        ],
+    );
+}
+
+#[test]
+fn a_pool_with_a_least_number_does_not_fail_for_one_node_less() {
+    let nodes = Nodes { desired: 2, min: Some(1) };
+    let born = Heard::Born { specs: vec![nodes, nodes] };
+    check(
+        &mut after(vec![born, offered(), Heard::Prepared(Ok(())), given(&[0, 1], None)]),
+        vec![
+            (node_failed(0, 0, "step failed"), vec![release(0), Effect::QueueLost { rank: Rank(0) }]),
+            (
+                node_ready(1),
+                vec![
+                    Effect::QueueReady { rank: Rank(1) },
+                    announce(PoolPhase::Ready),
+                    Effect::Started { nodes: 2 },
+                ],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn an_answer_that_comes_again_does_not_pass_for_that_of_the_next_request() {
+    let mut state = after(vec![born(2), offered(), Heard::Prepared(Ok(()))]);
+    state.hear(given(&[0], Some(("full", true))), Instant::now(), &Timing::default(), &names());
+    check(
+        &mut state,
+        vec![
+            (given(&[0], Some(("full", true))), vec![]),
+            (Heard::Woke(Timer::Provision), vec![ask(2, 1)]),
+            (given(&[0], Some(("full", true))), vec![]),
+            (answer(2, &[1], None), vec![provisioned(&[1], 1), announce(PoolPhase::Starting), spawn(1)]),
+        ],
+    );
+}
+
+#[test]
+fn machines_that_nobody_wants_any_more_are_given_back() {
+    let mut state = after(vec![born(1), offered(), Heard::Prepared(Ok(()))]);
+    check(
+        &mut state,
+        vec![(
+            given(&[0, 1], None),
+            vec![provisioned(&[0, 1], 1), announce(PoolPhase::Starting), spawn(0), release(1)],
+        )],
     );
 }
 
@@ -290,7 +455,7 @@ fn reports_of_an_older_life_of_a_rank_are_dropped() {
         vec![
             (Heard::NodeReady { rank: Rank(0), attempt: old }, vec![]),
             (Heard::NodePaused { rank: Rank(0), attempt: old }, vec![]),
-            (Heard::NodeGone { rank: Rank(0), attempt: old, reason: String::new() }, vec![]),
+            (node_failed(0, 7, "old"), vec![]),
         ],
     );
 }

@@ -6,11 +6,10 @@ use futures_util::future::join_all;
 
 use super::error::StartError;
 use super::keys::Keys;
-use super::messages::PoolMessage;
+use super::messages::{Heard, PoolMessage, Shortfall};
 use super::request::PoolRequest;
-use super::state::{Heard, Shortfall};
 use crate::bootstrap::{self, Includes};
-use crate::model::{Epoch, InstanceId, Offer};
+use crate::model::{Attempt, Epoch, InstanceId, Offer};
 use crate::node::{NodeKit, ProgramCell};
 use crate::provider::{ProviderRef, Request, Retry};
 
@@ -30,13 +29,22 @@ pub(super) async fn prepare(
     spec: usize,
     offer: Offer,
 ) -> PoolMessage {
-    match try_prepare(&request, provider, spec, offer).await {
-        Ok(kit) => PoolMessage::Prepared(Arc::new(kit)),
-        Err(error) => PoolMessage::heard(Heard::Prepared(Err(error))),
+    let kit = match make_kit(&request, provider, spec, offer).await {
+        Ok(kit) => Arc::new(kit),
+        Err(error) => return PoolMessage::heard(Heard::Prepared(Err(error))),
+    };
+    match kit.provider.prepare(Arc::clone(&kit.request), request.timing.provision).await {
+        Ok(()) => PoolMessage::Prepared(kit),
+        // A request that took too long was broken off, and its provider could not clean up.
+        Err(error) => {
+            let provider = kit.provider.provider().name().to_owned();
+            let error = StartError::Prepare { provider, reason: error.to_string() };
+            PoolMessage::Unprepared(kit, error)
+        }
     }
 }
 
-async fn try_prepare(
+async fn make_kit(
     request: &PoolRequest,
     provider: ProviderRef,
     spec: usize,
@@ -61,9 +69,6 @@ async fn try_prepare(
         ssh_key: keys.ssh.public().to_owned(),
         lease: request.timing.lease,
     });
-    provider.prepare(Arc::clone(&asked), request.timing.provision).await.map_err(|error| {
-        StartError::Prepare { provider: provider.provider().name().to_owned(), reason: error.to_string() }
-    })?;
     Ok(NodeKit {
         provider,
         request: asked,
@@ -84,7 +89,7 @@ async fn try_prepare(
 }
 
 /// Rents machines.
-pub(super) async fn provision(kit: Arc<NodeKit>, count: u32) -> PoolMessage {
+pub(super) async fn provision(kit: Arc<NodeKit>, request: Attempt, count: u32) -> PoolMessage {
     let told = kit.provider.provision(Arc::clone(&kit.request), count, kit.timing.provision).await;
     let shortfall = |error: &crate::provider::ProviderError| Shortfall {
         reason: error.to_string(),
@@ -97,7 +102,7 @@ pub(super) async fn provision(kit: Arc<NodeKit>, count: u32) -> PoolMessage {
         }
         Err(error) => (Vec::new(), Some(shortfall(&error))),
     };
-    PoolMessage::heard(Heard::Provisioned { instances, shortfall })
+    PoolMessage::heard(Heard::Provisioned { request, instances, shortfall })
 }
 
 /// Gives machines back.

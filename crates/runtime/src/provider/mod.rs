@@ -34,7 +34,8 @@ pub trait Provider: Send + Sync + 'static {
     fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>>;
 
     /// Sets up what all machines of a pool share: keys, networks, folders. Called once before the
-    /// first machine; must leave nothing behind when it fails.
+    /// first machine; must leave nothing behind when it fails. `teardown` is called after a failure too:
+    /// a request that took too long is broken off where it is.
     ///
     /// # Errors
     /// What the cloud said, classified.

@@ -9,12 +9,13 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::messages::{Decision, Grant, Share, TasksMessage};
-use super::order::{GroupId, Order, Undone};
+use super::order::{GroupId, OnLost, Order, Retries, Undone};
 use super::running::Running;
 use super::state::{Effect, Heard, State};
 use crate::events::Events;
 use crate::link::Link;
-use crate::model::{EventKind, Nodes, Rank, TaskId};
+use crate::model::{Attempt, EventKind, Nodes, Rank, TaskId};
+use crate::status::Waits;
 
 /// The queue of a pool, for callers. Clones share it.
 #[derive(Clone, Debug)]
@@ -29,26 +30,35 @@ struct Inner {
     groups: AtomicU64,
     /// One permit per task that may wait for a grant.
     room: Arc<Semaphore>,
+    interruptions: u32,
     call: Duration,
 }
 
 impl Tasks {
     /// Starts the queue of a pool. At most `queue` tasks wait for a grant at once;
-    /// further callers wait to be let in. `call` is how long a call may run by default.
+    /// further callers wait to be let in. `interruptions` is how often a call is tried again by default
+    /// when its node is lost, `call` how long one may run by default.
     ///
     /// # Errors
     /// When the actor cannot be started.
     pub async fn start(
-        retries: u32,
+        interruptions: u32,
         queue: usize,
         call: Duration,
         events: Events,
     ) -> Result<Self, ractor::SpawnErr> {
-        let state = State::new(retries);
+        let state = State::new();
         let (actor, _) = Actor::spawn(None, TasksActor, (state, events)).await?;
         let room = Arc::new(Semaphore::new(queue.clamp(1, Semaphore::MAX_PERMITS)));
         Ok(Self {
-            inner: Arc::new(Inner { actor, ids: AtomicU64::new(1), groups: AtomicU64::new(1), room, call }),
+            inner: Arc::new(Inner {
+                actor,
+                ids: AtomicU64::new(1),
+                groups: AtomicU64::new(1),
+                room,
+                interruptions,
+                call,
+            }),
         })
     }
 
@@ -59,25 +69,44 @@ impl Tasks {
     }
 
     /// One call on every node that is ready now, in rank order. The order's target is not looked at.
+    /// Nodes that become ready later take no part. `lost` says what becomes of the share of a node that
+    /// is lost; whoever asks for [`OnLost::Ignore`] leaves out the shares that are lost.
     ///
     /// # Errors
     /// [`Undone::NoNodes`] when no node is ready, [`Undone::Stopped`] when the pool has ended.
-    pub async fn broadcast(&self, order: Order) -> Result<Vec<(Rank, Running)>, Undone> {
+    pub async fn broadcast(&self, order: Order, lost: OnLost) -> Result<Vec<(Rank, Running)>, Undone> {
         let first = TaskId(self.inner.ids.fetch_add(u64::from(Nodes::MOST), Ordering::Relaxed));
         let group = order.group.unwrap_or_else(|| self.group());
         let (shares, answer) = oneshot::channel();
-        self.tell(TasksMessage::Broadcast { first, group, function: order.function.name, shares });
+        let (retries, function) = (self.retries(&order), order.function.name);
+        self.tell(TasksMessage::Broadcast { first, group, retries, lost, function, shares });
         let shares = answer.await.map_err(|_| Undone::Stopped)?;
         if shares.is_empty() {
             return Err(Undone::NoNodes);
         }
-        let run = |it: Share| (it.rank, Running::shared(self.clone(), order.clone(), it.id, it.decision));
+        let run = |it: Share| {
+            let (rank, id, decision) = it.take();
+            (rank, Running::shared(self.clone(), order.clone(), id, decision))
+        };
         Ok(shares.into_iter().map(run).collect())
+    }
+
+    /// What the calls wait for; `None` when the pool has ended.
+    pub async fn explain(&self) -> Option<Waits> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(TasksMessage::Explain { reply });
+        answer.await.ok()
     }
 
     /// A new group: calls that take their turns as one.
     pub fn group(&self) -> GroupId {
         GroupId(self.inner.groups.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// How often an order may be tried again.
+    pub(super) fn retries(&self, order: &Order) -> Retries {
+        let infrastructure = order.interruptions.unwrap_or(self.inner.interruptions);
+        Retries { own: order.retries, infrastructure }
     }
 
     pub(super) fn next_id(&self) -> TaskId {
@@ -117,6 +146,14 @@ struct Doing {
 struct Caller {
     function: &'static str,
     decide: Option<oneshot::Sender<Decision>>,
+    /// The try that was granted last, for events.
+    granted: Option<(Attempt, Rank)>,
+}
+
+impl Caller {
+    const fn new(function: &'static str, decide: oneshot::Sender<Decision>) -> Self {
+        Self { function, decide: Some(decide), granted: None }
+    }
 }
 
 impl Actor for TasksActor {
@@ -134,13 +171,12 @@ impl Actor for TasksActor {
 
     async fn handle(
         &self,
-        _: ActorRef<Self::Msg>,
+        myself: ActorRef<Self::Msg>,
         message: Self::Msg,
         doing: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        let heard = doing.take_in(message);
-        for effect in doing.state.hear(heard) {
-            doing.act(effect);
+        if let Some(heard) = doing.take_in(message, &myself) {
+            doing.hear(heard, &myself);
         }
         Ok(())
     }
@@ -148,29 +184,37 @@ impl Actor for TasksActor {
 
 impl Doing {
     /// Keeps what only the shell may hold (channels, links) and passes on the rest.
-    fn take_in(&mut self, message: TasksMessage) -> Heard {
-        match message {
-            TasksMessage::Submit { id, target, group, function, decide } => {
-                self.callers.insert(id, Caller { function, decide: Some(decide) });
-                Heard::Submitted { id, target, group }
+    fn take_in(&mut self, message: TasksMessage, myself: &ActorRef<TasksMessage>) -> Option<Heard> {
+        Some(match message {
+            TasksMessage::Submit { id, target, group, retries, function, decide } => {
+                self.callers.insert(id, Caller::new(function, decide));
+                Heard::Submitted { id, target, group, retries }
             }
-            TasksMessage::Broadcast { first, group, function, shares } => {
+            TasksMessage::Broadcast { first, group, retries, lost, function, shares } => {
                 self.shares.insert(first, (shares, function));
-                Heard::Broadcast { first, group }
+                Heard::Broadcast { first, group, retries, lost }
             }
             TasksMessage::Answered { id, attempt, rank, ok } => {
                 self.callers.remove(&id);
                 self.events.emit(EventKind::TaskFinished { task: id, attempt, rank, ok });
                 Heard::Answered { id, attempt }
             }
-            TasksMessage::Lost { id, attempt, reason, decide } => {
+            TasksMessage::Failed { id, attempt, rank, reason, decide } => {
+                self.events.emit(EventKind::TaskFinished { task: id, attempt, rank, ok: false });
+                if let Some(caller) = self.callers.get_mut(&id) {
+                    caller.decide = Some(decide);
+                }
+                Heard::Failed { id, attempt, reason }
+            }
+            TasksMessage::Lost { id, attempt, rank, reason, decide } => {
+                self.pause_if_over(rank, myself);
                 if let Some(caller) = self.callers.get_mut(&id) {
                     caller.decide = Some(decide);
                 }
                 Heard::Lost { id, attempt, reason }
             }
             TasksMessage::Cancelled { id } => {
-                self.callers.remove(&id);
+                self.given_up(id);
                 Heard::Cancelled { id }
             }
             TasksMessage::Sized { nodes } => Heard::Sized { nodes },
@@ -186,51 +230,92 @@ impl Doing {
                 self.links.remove(&rank);
                 Heard::NodeLost { rank }
             }
+            TasksMessage::Explain { reply } => {
+                // Nobody may be waiting any more.
+                let _ = reply.send(self.state.waits());
+                return None;
+            }
             TasksMessage::Stop => Heard::Stopped,
+        })
+    }
+
+    /// A caller may see that a link is over before its node does. Until the node has another, nothing
+    /// more is granted there: all tries of a task would be used up within a moment.
+    fn pause_if_over(&mut self, rank: Rank, myself: &ActorRef<TasksMessage>) {
+        if self.links.get(&rank).is_some_and(|it| it.over().is_some()) {
+            self.links.remove(&rank);
+            self.hear(Heard::NodePaused { rank }, myself);
         }
     }
 
-    fn act(&mut self, effect: Effect) {
+    fn hear(&mut self, heard: Heard, myself: &ActorRef<TasksMessage>) {
+        for effect in self.state.hear(heard) {
+            self.act(effect, myself);
+        }
+    }
+
+    fn act(&mut self, effect: Effect, myself: &ActorRef<TasksMessage>) {
         match effect {
-            Effect::Grant { id, attempt, rank } => {
-                let Some(link) = self.links.get(&rank).cloned() else { return };
-                let Some(caller) = self.callers.get_mut(&id) else { return };
-                let function = caller.function.to_owned();
-                self.events.emit(EventKind::TaskStarted { task: id, attempt, rank, function });
-                if let Some(decide) = caller.decide.take() {
-                    // A caller that has gone sends `Cancelled` by itself.
-                    let _ = decide.send(Decision::Grant(Grant { attempt, rank, link }));
-                }
-            }
-            Effect::Refuse { id, why } => {
+            Effect::Grant { id, attempt, rank } => self.grant(id, attempt, rank),
+            Effect::Refuse { id, why } => self.refuse(id, why),
+            Effect::Exhausted { id } => {
                 if let Some(decide) = self.callers.remove(&id).and_then(|it| it.decide) {
-                    let _ = decide.send(Decision::Refuse(why));
+                    let _ = decide.send(Decision::Exhausted);
                 }
             }
-            Effect::Shares { first, ranks } => self.share(first, ranks),
+            Effect::Shares { first, ranks } => self.share(first, ranks, myself),
             Effect::Retry { id, attempt, reason } => {
                 self.events.emit(EventKind::TaskRetried { task: id, attempt, reason });
             }
         }
     }
 
-    fn share(&mut self, first: TaskId, ranks: Vec<Rank>) {
+    fn grant(&mut self, id: TaskId, attempt: Attempt, rank: Rank) {
+        let Some(link) = self.links.get(&rank).cloned() else { return };
+        let Some(caller) = self.callers.get_mut(&id) else { return };
+        let Some(decide) = caller.decide.take() else { return };
+        caller.granted = Some((attempt, rank));
+        let function = caller.function.to_owned();
+        self.events.emit(EventKind::TaskStarted { task: id, attempt, rank, function });
+        // A caller that has gone sends `Cancelled` by itself.
+        let _ = decide.send(Decision::Grant(Grant { attempt, rank, link }));
+    }
+
+    fn refuse(&mut self, id: TaskId, why: Undone) {
+        let Some(caller) = self.callers.remove(&id) else { return };
+        match (&why, caller.granted) {
+            (Undone::Lost(lost), _) => {
+                self.events.emit(EventKind::TaskLost { task: id, reason: lost.to_string() });
+            }
+            (_, Some((attempt, rank))) => {
+                self.events.emit(EventKind::TaskCancelled { task: id, attempt, rank });
+            }
+            // It never started, so nobody waits to see it end.
+            (_, None) => {}
+        }
+        if let Some(decide) = caller.decide {
+            let _ = decide.send(Decision::Refuse(why));
+        }
+    }
+
+    /// Forgets a task whose caller has gone.
+    fn given_up(&mut self, id: TaskId) {
+        if let Some((attempt, rank)) = self.callers.remove(&id).and_then(|it| it.granted) {
+            self.events.emit(EventKind::TaskCancelled { task: id, attempt, rank });
+        }
+    }
+
+    fn share(&mut self, first: TaskId, ranks: Vec<Rank>, myself: &ActorRef<TasksMessage>) {
         let Some((answer, function)) = self.shares.remove(&first) else { return };
         let mut shares = Vec::with_capacity(ranks.len());
         let mut id = first;
         for rank in ranks {
             let (decide, decision) = oneshot::channel();
-            self.callers.insert(id, Caller { function, decide: Some(decide) });
-            shares.push(Share { rank, id, decision });
+            self.callers.insert(id, Caller::new(function, decide));
+            shares.push(Share::new(rank, id, decision, myself.clone()));
             id = id.next();
         }
-        // If the caller has gone, the dropped shares leave tasks that nobody will answer: they are
-        // cancelled here.
-        if let Err(unwanted) = answer.send(shares) {
-            for share in unwanted {
-                self.callers.remove(&share.id);
-                self.state.hear(Heard::Cancelled { id: share.id });
-            }
-        }
+        // Shares that nobody takes, now or later, cancel their tasks.
+        let _ = answer.send(shares);
     }
 }

@@ -1,11 +1,13 @@
 //! What the TasksActor hears.
 
+use ractor::ActorRef;
 use ractor_cluster::RactorMessage;
 use tokio::sync::oneshot;
 
-use super::order::{GroupId, Target, Undone};
+use super::order::{GroupId, OnLost, Retries, Target, Undone};
 use crate::link::Link;
 use crate::model::{Attempt, Rank, TaskId};
+use crate::status::Waits;
 
 /// Messages of the queue. Callers send through [`super::Tasks`]; the pool tells about nodes.
 #[derive(Debug, RactorMessage)]
@@ -18,6 +20,8 @@ pub(crate) enum TasksMessage {
         target: Target,
         /// What it shares its turn with.
         group: GroupId,
+        /// How often it may be tried again.
+        retries: Retries,
         /// The function's name, for events.
         function: &'static str,
         /// Where the decision goes.
@@ -29,6 +33,10 @@ pub(crate) enum TasksMessage {
         first: TaskId,
         /// What its shares take turns as.
         group: GroupId,
+        /// How often a share may be tried again.
+        retries: Retries,
+        /// What becomes of the share of a lost node.
+        lost: OnLost,
         /// The function's name, for events.
         function: &'static str,
         /// Where the list of shares goes.
@@ -45,12 +53,27 @@ pub(crate) enum TasksMessage {
         /// Whether it returned a value.
         ok: bool,
     },
+    /// A granted task failed by its own fault, and its caller would try again.
+    Failed {
+        /// The task.
+        id: TaskId,
+        /// Its attempt.
+        attempt: Attempt,
+        /// Where it ran.
+        rank: Rank,
+        /// What it said.
+        reason: String,
+        /// Where the next decision goes; dropped when there is no try left.
+        decide: oneshot::Sender<Decision>,
+    },
     /// A granted task lost its node.
     Lost {
         /// The task.
         id: TaskId,
         /// Its attempt.
         attempt: Attempt,
+        /// Where it ran.
+        rank: Rank,
         /// What happened.
         reason: String,
         /// Where the next decision goes.
@@ -85,6 +108,11 @@ pub(crate) enum TasksMessage {
         /// Its rank.
         rank: Rank,
     },
+    /// Somebody asks what the calls wait for.
+    Explain {
+        /// Where the answer goes.
+        reply: oneshot::Sender<Waits>,
+    },
     /// The pool ends.
     Stop,
 }
@@ -96,6 +124,8 @@ pub(crate) enum Decision {
     Grant(Grant),
     /// It gets no (further) try.
     Refuse(Undone),
+    /// It failed by its own fault as often as it may: the outcome that it had counts.
+    Exhausted,
 }
 
 /// The right to run one task once on one node.
@@ -109,13 +139,39 @@ pub(crate) struct Grant {
     pub(crate) link: Link,
 }
 
-/// One rank's part of a broadcast.
+/// One rank's part of a broadcast. One that is dropped instead of taken cancels its task: the caller
+/// may go away while its shares are on their way to it.
 #[derive(Debug)]
 pub(crate) struct Share {
-    /// The rank.
-    pub(crate) rank: Rank,
-    /// Its task.
-    pub(crate) id: TaskId,
-    /// Where the decision comes from.
-    pub(crate) decision: oneshot::Receiver<Decision>,
+    rank: Rank,
+    id: TaskId,
+    queue: ActorRef<TasksMessage>,
+    /// Where the decision comes from; `None` when taken.
+    decision: Option<oneshot::Receiver<Decision>>,
+}
+
+impl Share {
+    pub(super) const fn new(
+        rank: Rank,
+        id: TaskId,
+        decision: oneshot::Receiver<Decision>,
+        queue: ActorRef<TasksMessage>,
+    ) -> Self {
+        Self { rank, id, queue, decision: Some(decision) }
+    }
+
+    /// The rank, its task, and where the decision comes from. Whoever takes them cancels the task.
+    pub(super) fn take(mut self) -> (Rank, TaskId, oneshot::Receiver<Decision>) {
+        let decision = self.decision.take().unwrap_or_else(|| oneshot::channel().1);
+        (self.rank, self.id, decision)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        if self.decision.is_some() {
+            // Fails only when the queue is over.
+            let _ = self.queue.cast(TasksMessage::Cancelled { id: self.id });
+        }
+    }
 }

@@ -13,9 +13,9 @@ mod actor;
 mod messages;
 mod order;
 mod running;
-mod state;
+pub(crate) mod state;
 
 pub use actor::Tasks;
 pub(crate) use messages::TasksMessage;
-pub use order::{GroupId, Lost, Order, Target, Undone};
+pub use order::{GroupId, Lost, OnLost, Order, Retries, Target, Undone};
 pub use running::Running;

@@ -20,9 +20,42 @@ pub struct Order {
     /// What it shares its turn with: the calls of one gather take turns as one, so that a single call
     /// never waits behind all of them. `None`: a group of its own.
     pub group: Option<GroupId>,
+    /// How often it may be tried again after a failure of its own.
+    pub retries: u32,
+    /// How often it may be tried again after the node or the link under it was lost. `None`: what the
+    /// pool says.
+    pub interruptions: Option<u32>,
     /// How long it may take from now, waiting included. `None`: [`crate::timing::Timing::call`],
     /// counted from the moment that a node has it.
     pub timeout: Option<Duration>,
+}
+
+/// How often a call may be tried again after its first try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retries {
+    /// After a failure of its own: an error that it returned, or a panic. Default 0: only who wrote the
+    /// function knows whether that can help.
+    pub own: u32,
+    /// After the node or the link under it was lost. Default 3. With 0 a call is never run twice.
+    pub infrastructure: u32,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self { own: 0, infrastructure: 3 }
+    }
+}
+
+/// What becomes of a broadcast when one of its nodes is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnLost {
+    /// The broadcast fails, and what still runs is cancelled.
+    #[default]
+    FailFast,
+    /// The lost node's share is run on the machine that replaces it.
+    Replace,
+    /// The broadcast goes on without it: its result is missing from the list.
+    Ignore,
 }
 
 /// Where a call may run.
@@ -69,6 +102,29 @@ pub enum Undone {
     Undecodable(String),
     /// The pool is being given back, or is already.
     Stopped,
+}
+
+impl Undone {
+    /// Whether it is the function's own failure: an error that it returned, or a panic.
+    pub const fn is_own(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Panicked(_))
+    }
+
+    /// What happened, for the log and the events of a retry.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Failed(_) => "the function returned an error".to_owned(),
+            Self::Panicked(panic) => panic.to_string(),
+            Self::Lost(lost) => lost.to_string(),
+            Self::TimedOut { .. }
+            | Self::Cancelled
+            | Self::NoSuchNode { .. }
+            | Self::NoNodes
+            | Self::Unencodable(_)
+            | Self::Undecodable(_)
+            | Self::Stopped => "it could not be run".to_owned(),
+        }
+    }
 }
 
 /// A task that the infrastructure lost.

@@ -30,12 +30,14 @@ impl Running {
             let deadline = order.timeout.map(|it| Instant::now() + it);
             let permit = tasks.room().acquire_owned().await.map_err(|_| Undone::Stopped)?;
             let group = order.group.unwrap_or_else(|| tasks.group());
+            let retries = tasks.retries(&order);
             let ticket = Ticket::new(tasks, order.function.name);
             let (decide, decision) = oneshot::channel();
             ticket.tasks.tell(TasksMessage::Submit {
                 id: ticket.id,
                 target: order.target,
                 group,
+                retries,
                 function: order.function.name,
                 decide,
             });
@@ -100,6 +102,12 @@ impl Ticket {
         let id = tasks.next_id();
         Self { tasks, id, function, open: true }
     }
+
+    /// The queue has forgotten the task, so it need not be told that its caller is gone.
+    fn end<T>(mut self, result: T) -> T {
+        self.open = false;
+        result
+    }
 }
 
 impl Drop for Ticket {
@@ -113,46 +121,50 @@ impl Drop for Ticket {
 
 /// Follows a task through its tries to its end.
 async fn follow(
-    mut ticket: Ticket,
+    ticket: Ticket,
     order: Order,
     deadline: Option<Instant>,
     mut decision: oneshot::Receiver<Decision>,
     mut waiting: Option<OwnedSemaphorePermit>,
 ) -> Result<Bytes, Undone> {
+    let mut failure = None;
     loop {
         let decided = decision.await;
         drop(waiting.take());
         let grant = match decided {
             Ok(Decision::Grant(grant)) => grant,
-            Ok(Decision::Refuse(why)) => {
-                ticket.open = false;
-                return Err(why);
-            }
+            Ok(Decision::Refuse(why)) => return ticket.end(Err(why)),
+            Ok(Decision::Exhausted) => return ticket.end(Err(failure.unwrap_or(Undone::Stopped))),
             // The queue has ended and dropped its side.
-            Err(_) => {
-                ticket.open = false;
-                return Err(Undone::Stopped);
-            }
+            Err(_) => return ticket.end(Err(Undone::Stopped)),
         };
-        let reason = match call(&ticket, &order, deadline, &grant).await {
-            Ok(Outcome::Draining) => "the node is draining".to_owned(),
-            Ok(outcome) => {
-                let ok = matches!(outcome, Outcome::Returned(_));
-                let Grant { attempt, rank, .. } = grant;
-                ticket.open = false;
-                ticket.tasks.tell(TasksMessage::Answered { id: ticket.id, attempt, rank, ok });
-                return judge(outcome, order.timeout.unwrap_or_else(|| ticket.tasks.default_timeout()));
+        let given = order.timeout.unwrap_or_else(|| ticket.tasks.default_timeout());
+        let Grant { attempt, rank, .. } = grant;
+        let (id, (decide, next)) = (ticket.id, oneshot::channel());
+        decision = next;
+        ticket.tasks.tell(match call(&ticket, &order, deadline, &grant).await {
+            Ok(Outcome::Draining) => {
+                let reason = "the node is draining".to_owned();
+                TasksMessage::Lost { id, attempt, rank, reason, decide }
             }
+            Ok(outcome) => match judge(outcome, given) {
+                Err(own) if order.retries > 0 && own.is_own() => {
+                    let reason = own.reason();
+                    failure = Some(own);
+                    TasksMessage::Failed { id, attempt, rank, reason, decide }
+                }
+                result => {
+                    let ok = result.is_ok();
+                    ticket.tasks.tell(TasksMessage::Answered { id, attempt, rank, ok });
+                    return ticket.end(result);
+                }
+            },
             // No other node could carry it either.
             Err(error @ LinkError::TooLarge { .. }) => {
                 return Err(Undone::Unencodable(error.to_string()));
             }
-            Err(error) => error.to_string(),
-        };
-        let (decide, next) = oneshot::channel();
-        decision = next;
-        let attempt = grant.attempt;
-        ticket.tasks.tell(TasksMessage::Lost { id: ticket.id, attempt, reason, decide });
+            Err(error) => TasksMessage::Lost { id, attempt, rank, reason: error.to_string(), decide },
+        });
     }
 }
 

@@ -2,18 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::order::{GroupId, Lost, Target, Undone};
+use super::order::{GroupId, Lost, OnLost, Retries, Target, Undone};
 use crate::model::{Attempt, Rank, TaskId};
+use crate::status::Waits;
 
 /// What the queue hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(crate) enum Heard {
     /// A caller waits for a grant.
-    Submitted { id: TaskId, target: Target, group: GroupId },
+    Submitted { id: TaskId, target: Target, group: GroupId, retries: Retries },
     /// A caller wants one grant on each ready rank; the ids are taken from `first` on.
-    Broadcast { first: TaskId, group: GroupId },
+    Broadcast { first: TaskId, group: GroupId, retries: Retries, lost: OnLost },
     /// A granted task has its outcome.
     Answered { id: TaskId, attempt: Attempt },
+    /// A granted task failed by its own fault, and its caller would try again.
+    Failed { id: TaskId, attempt: Attempt, reason: String },
     /// A granted task lost its node.
     Lost { id: TaskId, attempt: Attempt, reason: String },
     /// The caller is no longer interested.
@@ -22,7 +25,7 @@ pub(super) enum Heard {
     Sized { nodes: u32 },
     /// A node takes tasks.
     NodeReady { rank: Rank, slots: u32 },
-    /// A node takes no new tasks until it is ready again.
+    /// A node takes no new tasks until it, or its replacement, is ready again.
     NodePaused { rank: Rank },
     /// A node will not come back.
     NodeLost { rank: Rank },
@@ -32,22 +35,22 @@ pub(super) enum Heard {
 
 /// What the queue wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
+pub(crate) enum Effect {
     /// The task may run on this rank.
     Grant { id: TaskId, attempt: Attempt, rank: Rank },
     /// The task gets no (further) grant.
     Refuse { id: TaskId, why: Undone },
     /// The broadcast has one task per rank of this list, with ids in a row; it may be empty.
     Shares { first: TaskId, ranks: Vec<Rank> },
+    /// The task has no try left: its outcome is the last one's.
+    Exhausted { id: TaskId },
     /// The task goes back to the queue.
     Retry { id: TaskId, attempt: Attempt, reason: String },
 }
 
 /// The queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct State {
-    /// How often a task is tried again because of the infrastructure under it.
-    retries: u32,
+pub(crate) struct State {
     /// How many ranks the pool has, lost ones included.
     nodes: u32,
     ranks: BTreeMap<Rank, Slots>,
@@ -75,16 +78,15 @@ struct Task {
     target: Target,
     group: GroupId,
     attempt: Attempt,
-    /// How often it may be tried again.
-    retries: u32,
+    /// How often it may still be tried again.
+    left: Retries,
     /// Where it runs; `None` while it waits.
     on: Option<Rank>,
 }
 
 impl State {
-    pub(super) const fn new(retries: u32) -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
-            retries,
             nodes: 0,
             ranks: BTreeMap::new(),
             lost: BTreeSet::new(),
@@ -97,18 +99,21 @@ impl State {
         }
     }
 
-    pub(super) fn hear(&mut self, heard: Heard) -> Vec<Effect> {
+    pub(crate) fn hear(&mut self, heard: Heard) -> Vec<Effect> {
         let mut effects = Vec::new();
         match heard {
-            Heard::Submitted { id, target, group } => {
-                self.submit(id, target, group, self.retries, &mut effects);
+            Heard::Submitted { id, target, group, retries } => {
+                self.submit(id, target, group, retries, &mut effects);
             }
-            Heard::Broadcast { first, group } => self.broadcast(first, group, &mut effects),
+            Heard::Broadcast { first, group, retries, lost } => {
+                self.broadcast(first, group, retries, lost, &mut effects);
+            }
             Heard::Answered { id, attempt } => {
                 if self.is_current(id, attempt) {
                     self.forget(id);
                 }
             }
+            Heard::Failed { id, attempt, reason } => self.fail(id, attempt, reason, &mut effects),
             Heard::Lost { id, attempt, reason } => self.lose(id, attempt, reason, &mut effects),
             Heard::Cancelled { id } => self.forget(id),
             Heard::Sized { nodes } => self.nodes = nodes,
@@ -137,7 +142,7 @@ impl State {
         id: TaskId,
         target: Target,
         group: GroupId,
-        retries: u32,
+        left: Retries,
         effects: &mut Vec<Effect>,
     ) {
         let refusal = if self.stopped { Some(Undone::Stopped) } else { self.refusal(target) };
@@ -145,8 +150,29 @@ impl State {
             effects.push(Effect::Refuse { id, why });
             return;
         }
-        self.tasks.insert(id, Task { target, group, retries, attempt: Attempt::default(), on: None });
+        self.tasks.insert(id, Task { target, group, left, attempt: Attempt::default(), on: None });
         self.enqueue(id, target, group);
+    }
+
+    /// How many tasks it knows.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn held(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// What the tasks wait for, counted.
+    pub(crate) fn waits(&self) -> Waits {
+        let mut waits = Waits::default();
+        let is_any_open = self.ranks.values().any(|it| it.open);
+        for task in self.tasks.values() {
+            match (task.on, task.target) {
+                (Some(_), _) => waits.running += 1,
+                (None, Target::Rank(rank)) => *waits.for_rank.entry(rank).or_default() += 1,
+                (None, Target::Any) if is_any_open => waits.for_slot += 1,
+                (None, Target::Any) => waits.for_node += 1,
+            }
+        }
+        waits
     }
 
     /// Why a task with this target could never run.
@@ -160,17 +186,46 @@ impl State {
         }
     }
 
-    fn broadcast(&mut self, first: TaskId, group: GroupId, effects: &mut Vec<Effect>) {
+    fn broadcast(
+        &mut self,
+        first: TaskId,
+        group: GroupId,
+        retries: Retries,
+        lost: OnLost,
+        effects: &mut Vec<Effect>,
+    ) {
         let ranks: Vec<Rank> = match self.stopped {
             true => Vec::new(),
             false => self.ranks.iter().filter(|(_, it)| it.open).map(|(rank, _)| *rank).collect(),
         };
+        let infrastructure = match lost {
+            OnLost::Replace => retries.infrastructure,
+            // A share is for the node as it is now: when that is lost, so is the share.
+            OnLost::FailFast | OnLost::Ignore => 0,
+        };
         effects.push(Effect::Shares { first, ranks: ranks.clone() });
         let mut id = first;
         for rank in ranks {
-            // A share is for the node as it is now: when that is lost, so is the share.
-            self.submit(id, Target::Rank(rank), group, 0, effects);
+            self.submit(id, Target::Rank(rank), group, Retries { infrastructure, ..retries }, effects);
             id = id.next();
+        }
+    }
+
+    fn fail(&mut self, id: TaskId, attempt: Attempt, reason: String, effects: &mut Vec<Effect>) {
+        if !self.is_current(id, attempt) {
+            return;
+        }
+        let Some(task) = self.tasks.get(&id).cloned() else { return };
+        let over = self.stopped || self.refusal(task.target).is_some();
+        match task.left.own.checked_sub(1) {
+            Some(own) if !over => {
+                self.release(task.on);
+                self.again(id, Task { left: Retries { own, ..task.left }, ..task }, reason, effects);
+            }
+            _ => {
+                self.forget(id);
+                effects.push(Effect::Exhausted { id });
+            }
         }
     }
 
@@ -180,24 +235,34 @@ impl State {
         }
         let Some(task) = self.tasks.get(&id).cloned() else { return };
         self.release(task.on);
+        let lost = || Lost { rank: task.on, reason: reason.clone(), attempts: attempt.0 + 1 };
         let refusal = if self.stopped {
             Some(Undone::Stopped)
-        } else if attempt.0 >= task.retries {
-            Some(Undone::Lost(Lost { rank: task.on, reason: reason.clone(), attempts: attempt.0 + 1 }))
+        } else if task.left.infrastructure == 0 {
+            Some(Undone::Lost(lost()))
         } else {
             // The rank that it is meant for, or every rank, is lost: more tries cannot help.
-            self.refusal(task.target).map(|_| {
-                Undone::Lost(Lost { rank: task.on, reason: reason.clone(), attempts: attempt.0 + 1 })
-            })
+            self.refusal(task.target).map(|_| Undone::Lost(lost()))
         };
-        if let Some(why) = refusal {
-            self.tasks.remove(&id);
-            effects.push(Effect::Refuse { id, why });
-            return;
+        match refusal {
+            Some(why) => {
+                self.tasks.remove(&id);
+                effects.push(Effect::Refuse { id, why });
+            }
+            None => {
+                let infrastructure = task.left.infrastructure.saturating_sub(1);
+                let left = Retries { infrastructure, ..task.left };
+                self.again(id, Task { left, ..task }, reason, effects);
+            }
         }
-        let attempt = attempt.next();
+    }
+
+    /// Queues the next try of a task, whose slot is free again.
+    fn again(&mut self, id: TaskId, task: Task, reason: String, effects: &mut Vec<Effect>) {
+        let attempt = task.attempt.next();
+        let (target, group) = (task.target, task.group);
         self.tasks.insert(id, Task { attempt, on: None, ..task });
-        self.enqueue(id, task.target, task.group);
+        self.enqueue(id, target, group);
         effects.push(Effect::Retry { id, attempt, reason });
     }
 

@@ -6,7 +6,7 @@ use super::*;
 const ALONE: GroupId = GroupId(0);
 
 fn pool(nodes: u32, slots: u32) -> State {
-    let mut state = State::new(3);
+    let mut state = State::new();
     assert_eq!(state.hear(Heard::Sized { nodes }), []);
     for rank in 0..nodes {
         assert_eq!(state.hear(Heard::NodeReady { rank: Rank(rank), slots }), []);
@@ -15,7 +15,15 @@ fn pool(nodes: u32, slots: u32) -> State {
 }
 
 fn submitted(id: u64, target: Target) -> Heard {
-    Heard::Submitted { id: TaskId(id), target, group: GroupId(1000 + id) }
+    Heard::Submitted { id: TaskId(id), target, group: GroupId(1000 + id), retries: Retries::default() }
+}
+
+fn broadcast(first: u64, group: GroupId, lost: OnLost) -> Heard {
+    Heard::Broadcast { first: TaskId(first), group, retries: Retries::default(), lost }
+}
+
+fn failed(id: u64, attempt: u32) -> Heard {
+    Heard::Failed { id: TaskId(id), attempt: Attempt(attempt), reason: "its own".into() }
 }
 
 fn answered(id: u64) -> Heard {
@@ -79,7 +87,8 @@ fn an_absent_rank_fails_at_once() {
 fn a_single_call_takes_its_turn_beside_a_large_group() {
     let mut state = pool(1, 1);
     for id in 1..=100 {
-        state.hear(Heard::Submitted { id: TaskId(id), target: Target::Any, group: ALONE });
+        let retries = Retries::default();
+        state.hear(Heard::Submitted { id: TaskId(id), target: Target::Any, group: ALONE, retries });
     }
     check(
         &mut state,
@@ -165,13 +174,10 @@ fn a_broadcast_has_one_task_per_ready_rank_each_with_its_own_id() {
         &mut pool(3, 2),
         vec![
             (Heard::NodePaused { rank: Rank(1) }, vec![]),
-            (
-                Heard::Broadcast { first: TaskId(10), group: ALONE },
-                vec![shares(10, &[0, 2]), grant(10, 0), grant(11, 2)],
-            ),
+            (broadcast(10, ALONE, OnLost::FailFast), vec![shares(10, &[0, 2]), grant(10, 0), grant(11, 2)]),
             // A second broadcast and a call at the same time have ids of their own: nothing can swap.
             (
-                Heard::Broadcast { first: TaskId(20), group: GroupId(1) },
+                broadcast(20, GroupId(1), OnLost::FailFast),
                 vec![shares(20, &[0, 2]), grant(20, 0), grant(21, 2)],
             ),
             (submitted(30, Target::Any), vec![]),
@@ -183,9 +189,80 @@ fn a_broadcast_has_one_task_per_ready_rank_each_with_its_own_id() {
 #[test]
 fn a_share_of_a_broadcast_is_lost_with_its_node_and_not_tried_again() {
     let mut state = pool(1, 1);
-    state.hear(Heard::Broadcast { first: TaskId(1), group: ALONE });
+    state.hear(broadcast(1, ALONE, OnLost::FailFast));
     let why = Undone::Lost(Lost { rank: Some(Rank(0)), reason: "gone".into(), attempts: 1 });
     check(&mut state, vec![(lost(1, 0), vec![Refuse { id: TaskId(1), why }])]);
+}
+
+#[test]
+fn a_share_that_may_be_replaced_waits_for_its_ranks_replacement() {
+    check(
+        &mut pool(2, 1),
+        vec![
+            (
+                broadcast(1, ALONE, OnLost::Replace),
+                vec![Shares { first: TaskId(1), ranks: vec![Rank(0), Rank(1)] }, grant(1, 0), grant(2, 1)],
+            ),
+            (Heard::NodePaused { rank: Rank(1) }, vec![]),
+            (lost(2, 0), vec![Retry { id: TaskId(2), attempt: Attempt(1), reason: "gone".into() }]),
+            (
+                Heard::NodeReady { rank: Rank(1), slots: 1 },
+                vec![Grant { id: TaskId(2), attempt: Attempt(1), rank: Rank(1) }],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_tasks_own_failure_is_tried_again_only_as_often_as_asked() {
+    let retries = Retries { own: 1, infrastructure: 3 };
+    let asked = Heard::Submitted { id: TaskId(1), target: Target::Any, group: ALONE, retries };
+    check(
+        &mut pool(1, 1),
+        vec![
+            (asked, vec![grant(1, 0)]),
+            (
+                failed(1, 0),
+                vec![
+                    Retry { id: TaskId(1), attempt: Attempt(1), reason: "its own".into() },
+                    Grant { id: TaskId(1), attempt: Attempt(1), rank: Rank(0) },
+                ],
+            ),
+            (failed(1, 0), vec![]),
+            (failed(1, 1), vec![Effect::Exhausted { id: TaskId(1) }]),
+            (submitted(2, Target::Any), vec![grant(2, 0)]),
+            (failed(2, 0), vec![Effect::Exhausted { id: TaskId(2) }]),
+        ],
+    );
+}
+
+#[test]
+fn a_task_that_may_run_once_is_not_tried_again_when_its_node_is_lost() {
+    let retries = Retries { own: 0, infrastructure: 0 };
+    let why = Undone::Lost(Lost { rank: Some(Rank(0)), reason: "gone".into(), attempts: 1 });
+    check(
+        &mut pool(2, 1),
+        vec![
+            (
+                Heard::Submitted { id: TaskId(1), target: Target::Any, group: ALONE, retries },
+                vec![grant(1, 0)],
+            ),
+            (lost(1, 0), vec![Refuse { id: TaskId(1), why }]),
+        ],
+    );
+}
+
+#[test]
+fn a_targeted_task_waits_while_its_rank_is_replaced() {
+    check(
+        &mut pool(2, 1),
+        vec![
+            (Heard::NodePaused { rank: Rank(1) }, vec![]),
+            (submitted(1, Target::Rank(Rank(1))), vec![]),
+            (submitted(2, Target::Any), vec![grant(2, 0)]),
+            (Heard::NodeReady { rank: Rank(1), slots: 1 }, vec![grant(1, 1)]),
+        ],
+    );
 }
 
 #[test]
@@ -217,10 +294,7 @@ fn a_stopped_pool_refuses_what_waits_and_what_comes() {
             (Heard::Stopped, vec![stopped(2)]),
             (submitted(3, Target::Any), vec![stopped(3)]),
             (lost(1, 0), vec![stopped(1)]),
-            (
-                Heard::Broadcast { first: TaskId(4), group: ALONE },
-                vec![Shares { first: TaskId(4), ranks: vec![] }],
-            ),
+            (broadcast(4, ALONE, OnLost::FailFast), vec![Shares { first: TaskId(4), ranks: vec![] }]),
         ],
     );
 }
@@ -237,4 +311,18 @@ fn a_rank_that_is_ready_again_counts_what_still_runs_on_it() {
             (answered(1), vec![grant(2, 0)]),
         ],
     );
+}
+
+#[test]
+fn what_calls_wait_for_is_counted() {
+    let mut state = pool(2, 1);
+    for (id, target) in [(1, Target::Any), (2, Target::Any), (3, Target::Any), (4, Target::Rank(Rank(1)))] {
+        state.hear(submitted(id, target));
+    }
+    let waits =
+        |for_slot, for_node| Waits { for_slot, for_node, for_rank: [(Rank(1), 1)].into(), running: 2 };
+    assert_eq!(state.waits(), waits(1, 0));
+    state.hear(Heard::NodePaused { rank: Rank(0) });
+    state.hear(Heard::NodePaused { rank: Rank(1) });
+    assert_eq!(state.waits(), waits(0, 1));
 }

@@ -26,7 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
 use super::config::{Door, MachineStart, MachineUp, Record};
-use super::place::{clear, remove_empty};
+use super::place::{advice, clear, remove_empty};
 use super::process::Process;
 use reaper::Reaper;
 
@@ -79,19 +79,27 @@ fn live() -> io::Result<()> {
 /// Boots, and serves for ever.
 async fn up(start: &MachineStart, reaper: &Reaper) -> io::Result<()> {
     let process = Process::of(std::process::id()).ok_or(io::ErrorKind::Unsupported)?;
-    Record { process, door: None }.write(&start.directory)?;
+    note(start, &Record { process, door: None })?;
     sleep(start.boot_delay).await;
     let key = server::host_key()?;
     let host_key = key.public_key().to_openssh().map_err(io::Error::other)?;
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let door = Door { port: listener.local_addr()?.port(), host_key };
-    Record { process, door: Some(door.clone()) }.write(&start.directory)?;
+    note(start, &Record { process, door: Some(door.clone()) })?;
     let serve = server::Server::new(start, key, reaper.clone())?;
     // A provider that is gone does not read the answer; the lease ends the machine then.
     let _ = write_answer(&MachineUp::Listening(door), io::stdout());
     detach()?;
     tokio::try_join!(serve.run(listener), reaper.run())?;
     Ok(())
+}
+
+/// Writes the machine's record down.
+fn note(start: &MachineStart, record: &Record) -> io::Result<()> {
+    record.write(&start.directory).map_err(|error| {
+        let (directory, advice) = (start.directory.display(), advice(&error));
+        io::Error::other(format!("failed to write in {directory}: {error}{advice}"))
+    })
 }
 
 async fn power_cut(start: &MachineStart) {

@@ -1,0 +1,62 @@
+//! What a node wants done. Its actor does it; each step ends in something heard.
+
+use std::time::Duration;
+
+use super::messages::Timer;
+use crate::model::{Attempt, EventKind, NodePhase, Rank, SshEndpoint};
+
+/// What a node wants done. Each step ends in something heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Ask the provider about the machine.
+    Describe,
+    /// Dial its SSH server.
+    Reach(SshEndpoint),
+    /// Run the bootstrap.
+    Bootstrap,
+    /// Upload the program and start it as a worker that ends its machine as told.
+    StartWorker,
+    /// Dial the worker and join it to the cluster.
+    Link { port: u16 },
+    /// Look whether the worker's process still runs, over SSH.
+    CheckWorker { pid: u32 },
+    /// Renew the lease: over the link when there is one, else over SSH.
+    Renew,
+    /// Ask the worker to finish what runs.
+    Drain,
+    /// Wake up after a while; replaces the timer of the same name.
+    Wake(Timer, Duration),
+    /// Forget the timer.
+    Quiet(Timer),
+    /// Say what happened.
+    Announce(Said),
+    /// Tell the pool.
+    ReportReady,
+    /// Tell the pool.
+    ReportPaused,
+    /// Let everything go and tell the pool why.
+    End { reason: String, retry: bool },
+}
+
+/// What is announced; the shell adds rank and attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Said {
+    Entered(NodePhase),
+    LinkLost(String),
+    LinkRestored,
+    WorkerRestarted,
+    Lost(String),
+}
+
+impl Said {
+    /// The event of a rank's attempt.
+    pub(crate) fn event(self, rank: Rank, attempt: Attempt) -> EventKind {
+        match self {
+            Self::Entered(phase) => EventKind::Node { rank, attempt, phase },
+            Self::LinkLost(reason) => EventKind::LinkLost { rank, reason },
+            Self::LinkRestored => EventKind::LinkRestored { rank },
+            Self::WorkerRestarted => EventKind::WorkerRestarted { rank },
+            Self::Lost(reason) => EventKind::NodeLost { rank, attempt, reason },
+        }
+    }
+}

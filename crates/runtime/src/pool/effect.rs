@@ -1,0 +1,46 @@
+//! What a pool wants done. Its actor does it.
+
+use std::time::Duration;
+
+use super::error::StartError;
+use super::messages::Timer;
+use crate::model::{Attempt, EventKind, InstanceId, Leftover, Offer, Rank};
+
+/// What a pool wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Ask every spec's provider for offers.
+    AskOffers,
+    /// Check the image, pack the files, make the keys, set the provider up.
+    Prepare { spec: usize, offer: Offer },
+    /// Rent machines; the answer names the request.
+    Provision { request: Attempt, count: u32 },
+    /// Begin a node on a machine.
+    Spawn { rank: Rank, attempt: Attempt, instance: InstanceId },
+    /// Let a node finish and end.
+    DrainNode { rank: Rank },
+    /// The queue may expect this many ranks.
+    QueueSized { nodes: u32 },
+    /// The queue may use the node.
+    QueueReady { rank: Rank },
+    /// The queue may not use the node for now.
+    QueuePaused { rank: Rank },
+    /// The queue may not use the node again.
+    QueueLost { rank: Rank },
+    /// The queue refuses everything.
+    QueueStop,
+    /// Give machines back while the pool goes on.
+    Release { instances: Vec<InstanceId> },
+    /// Give all machines back.
+    Terminate { instances: Vec<InstanceId> },
+    /// Undo the preparation.
+    Teardown,
+    /// Wake up after a while.
+    Wake(Timer, Duration),
+    /// Say what happened.
+    Announce(EventKind),
+    /// The pool is ready with this many nodes.
+    Started { nodes: u32 },
+    /// All is over. The failure is why it never started, if it did not.
+    Ended { failure: Option<StartError>, left: Vec<Leftover> },
+}

@@ -1,0 +1,270 @@
+//! Simulated callers: each follows its task from grant to grant, as `tasks::Running` does, to one end.
+
+use std::time::Duration;
+
+use super::event::{CallEvent, Decided, Event, Owner};
+use super::failure::Law;
+use super::knobs::Mutation;
+use super::link::LinkId;
+use super::tasks::Letter;
+use super::world::{HICCUP, World};
+use crate::model::{Attempt, Rank, TaskId};
+use crate::tasks::state::Heard;
+use crate::tasks::{GroupId, Target};
+
+/// One call.
+#[derive(Debug)]
+pub(super) struct Call {
+    what: What,
+    group: GroupId,
+    phase: Phase,
+    /// Counts its tries, so that what belongs to an older one is known.
+    number: u64,
+    over: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    One(Target),
+    /// Waits for the shares that begin after its own id.
+    Broadcast,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Planned,
+    /// A share whose list has not reached its caller.
+    Held,
+    Waiting,
+    Running {
+        link: LinkId,
+        attempt: Attempt,
+    },
+    Over,
+}
+
+/// How a call ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Answered,
+    Refused,
+    Cancelled,
+}
+
+impl Call {
+    const fn new(what: What, group: GroupId, phase: Phase) -> Self {
+        Self { what, group, phase, number: 0, over: Duration::ZERO }
+    }
+}
+
+impl World {
+    /// Draws all callers of a life.
+    pub(super) fn draw_calls(&mut self, most: u32) {
+        let mut id = TaskId(1);
+        for group in 0..u64::from(self.dice.count(1, most)) {
+            let at = self.dice.up_to(self.timing.boot);
+            let rank = Rank(self.dice.count(0, self.nodes));
+            let (what, members) = match self.dice.below(10) {
+                0..=4 => (What::One(Target::Any), 1),
+                5 | 6 => (What::One(Target::Rank(rank)), 1),
+                7 => (What::One(Target::Any), self.dice.count(2, 8)),
+                _ => (What::Broadcast, 1),
+            };
+            for _ in 0..members {
+                self.calls.insert(id, Call::new(what, GroupId(group), Phase::Planned));
+                self.open_calls += 1;
+                self.plan(at, Event::Call(id, CallEvent::Begins));
+                if self.dice.chance(self.weather.cancel) {
+                    // A broadcast is short: what can go wrong with it does at once.
+                    let soon = what == What::Broadcast || self.dice.chance(500);
+                    let most = if soon { Duration::from_millis(3) } else { self.timing.boot };
+                    let after = self.dice.up_to(most);
+                    self.plan(at + after, Event::Call(id, CallEvent::Cancelled));
+                }
+                id = if what == What::Broadcast { TaskId(id.0 + 1000) } else { id.next() };
+            }
+        }
+    }
+
+    pub(super) fn call_happens(&mut self, id: TaskId, event: CallEvent) {
+        match event {
+            CallEvent::Begins => self.call_begins(id),
+            CallEvent::Decided(decided) => self.call_decided(id, decided),
+            CallEvent::Shares(shares) => self.call_shares(id, &shares),
+            CallEvent::Returns(number) => self.call_returns(id, number),
+            CallEvent::Breaks(number, why) => self.call_breaks(id, number, why),
+            CallEvent::Cancelled => self.call_cancelled(id),
+        }
+    }
+
+    fn call_begins(&mut self, id: TaskId) {
+        let Some(call) = self.calls.get_mut(&id).filter(|it| it.phase == Phase::Planned) else { return };
+        call.phase = Phase::Waiting;
+        let group = call.group;
+        let letter = match call.what {
+            What::One(target) => Letter::Submit { id, target, group },
+            What::Broadcast => Letter::Broadcast { first: id.next(), group },
+        };
+        if self.queue.is_none() {
+            return self.end_call(id, End::Refused);
+        }
+        self.cast_queue(letter);
+    }
+
+    pub(super) fn waits(&self, id: TaskId) -> bool {
+        self.calls.get(&id).is_some_and(|it| it.phase == Phase::Waiting)
+    }
+
+    /// The shares of a broadcast exist; the list of them is on its way.
+    pub(super) fn hold_shares(&mut self, shares: &[TaskId]) {
+        for id in shares {
+            let what = What::One(Target::Any);
+            self.calls.insert(*id, Call::new(what, GroupId(0), Phase::Held));
+            self.open_calls += 1;
+        }
+    }
+
+    fn call_shares(&mut self, id: TaskId, shares: &[TaskId]) {
+        let wanted = self.waits(id);
+        for share in shares {
+            if let Some(call) = self.calls.get_mut(share) {
+                call.phase = Phase::Waiting;
+            }
+            if !wanted {
+                self.end_call(*share, End::Cancelled);
+            }
+        }
+        match (wanted, shares.is_empty()) {
+            (true, true) => self.end_call(id, End::Refused),
+            (true, false) => self.end_call(id, End::Answered),
+            (false, _) => self.drop_shares(shares),
+        }
+    }
+
+    fn call_decided(&mut self, id: TaskId, decided: Decided) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        match (call.phase, decided) {
+            (Phase::Held, decided) => {
+                self.plan(Duration::from_millis(1), Event::Call(id, CallEvent::Decided(decided)));
+            }
+            (Phase::Waiting, Decided::Grant { attempt, link }) => {
+                call.phase = Phase::Running { link, attempt };
+                call.number += 1;
+                let number = call.number;
+                self.carry(id, number, link);
+            }
+            (Phase::Waiting, Decided::Refuse | Decided::Over) => self.end_call(id, End::Refused),
+            // It has ended meanwhile.
+            (Phase::Planned | Phase::Running { .. } | Phase::Over, _) => {}
+        }
+    }
+
+    /// The call goes over its link.
+    fn carry(&mut self, id: TaskId, number: u64, link: LinkId) {
+        let latency = self.dice.up_to(Duration::from_millis(100));
+        let most = if self.dice.chance(300) { 60 } else { 5 };
+        let runs = self.dice.up_to(Duration::from_secs(most));
+        let Some(way) = self.links.get_mut(link.0).filter(|it| it.alive) else {
+            return self.plan(latency, Event::Call(id, CallEvent::Breaks(number, "the link is closed")));
+        };
+        way.running.insert((id, number));
+        let machine = way.machine;
+        if self.machine(machine).is_some_and(|it| it.draining) {
+            return self.plan(latency, Event::Call(id, CallEvent::Breaks(number, "the node is draining")));
+        }
+        self.plan(latency + runs, Event::Call(id, CallEvent::Returns(number)));
+    }
+
+    fn running(&self, id: TaskId, number: u64) -> Option<(LinkId, Attempt)> {
+        match self.calls.get(&id).filter(|it| it.number == number)?.phase {
+            Phase::Running { link, attempt } => Some((link, attempt)),
+            Phase::Planned | Phase::Held | Phase::Waiting | Phase::Over => None,
+        }
+    }
+
+    fn call_returns(&mut self, id: TaskId, number: u64) {
+        let Some((link, attempt)) = self.running(id, number) else { return };
+        let Some(way) = self.links.get(link.0).filter(|it| it.alive) else { return };
+        let Some(machine) = self.machine(way.machine).filter(|it| it.dead.is_none()) else { return };
+        if machine.silent_until() > self.now {
+            let after = machine.silent_until() - self.now + Duration::from_millis(1);
+            return self.plan(after, Event::Call(id, CallEvent::Returns(number)));
+        }
+        self.leave(link, id, number);
+        self.cast_queue(Letter::Answered { id, attempt });
+        self.end_call(id, End::Answered);
+        if self.mutation == Some(Mutation::AnswerTwice) {
+            self.end_call(id, End::Answered);
+        }
+    }
+
+    fn call_breaks(&mut self, id: TaskId, number: u64, why: &'static str) {
+        let Some((link, attempt)) = self.running(id, number) else { return };
+        self.leave(link, id, number);
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.phase = Phase::Waiting;
+        }
+        if self.queue.is_none() {
+            return self.end_call(id, End::Refused);
+        }
+        self.cast_queue(Letter::Lost { id, attempt, reason: why.to_owned() });
+        if self.dice.chance(self.weather.twice) {
+            // What was on its way when the link broke arrives after all.
+            let again = match self.dice.chance(500) {
+                true => Heard::Answered { id, attempt },
+                false => Heard::Lost { id, attempt, reason: why.to_owned() },
+            };
+            let after = HICCUP + self.dice.up_to(Duration::from_secs(3));
+            self.plan(after, Event::Queue(Letter::Again(again)));
+        }
+    }
+
+    fn call_cancelled(&mut self, id: TaskId) {
+        let Some(call) = self.calls.get(&id) else { return };
+        match (call.phase, call.what) {
+            (Phase::Over, _) => return,
+            (Phase::Planned | Phase::Held, _) | (_, What::Broadcast) => {}
+            (Phase::Running { link, .. }, What::One(_)) => {
+                let number = call.number;
+                self.leave(link, id, number);
+                self.cast_queue(Letter::Cancelled { id });
+            }
+            (Phase::Waiting, What::One(_)) => self.cast_queue(Letter::Cancelled { id }),
+        }
+        self.end_call(id, End::Cancelled);
+    }
+
+    fn leave(&mut self, link: LinkId, id: TaskId, number: u64) {
+        if let Some(way) = self.links.get_mut(link.0) {
+            way.running.remove(&(id, number));
+        }
+    }
+
+    fn end_call(&mut self, id: TaskId, end: End) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        if call.phase == Phase::Over {
+            return self.breach(Law::NoneTwice, format!("task {id} is reported twice"));
+        }
+        (call.phase, call.over) = (Phase::Over, self.now);
+        match end {
+            End::Answered => self.summary.answered += 1,
+            End::Refused => self.summary.refused += 1,
+            End::Cancelled => self.summary.cancelled += 1,
+        }
+        self.open_calls -= 1;
+        if self.open_calls == 0 && self.stops_when_done {
+            self.plan(Duration::from_secs(1), Event::Owner(Owner::Stops));
+        }
+    }
+
+    /// Whether a call has been over for so long that the queue must have heard of it.
+    pub(super) fn is_long_over(&self, id: TaskId) -> bool {
+        let call = self.calls.get(&id);
+        call.is_none_or(|it| it.phase == Phase::Over && it.over + HICCUP * 2 < self.now)
+    }
+
+    /// A call that has no end, if there is one.
+    pub(super) fn endless_call(&self) -> Option<TaskId> {
+        self.calls.iter().find(|(_, it)| it.phase != Phase::Over).map(|(id, _)| *id)
+    }
+}

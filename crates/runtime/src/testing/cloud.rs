@@ -1,0 +1,257 @@
+//! The scripted cloud: machines that are refused, late, slow, cut off, frozen or dead, and that end
+//! themselves when their lease is not renewed. They outlive the pool that rented them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::event::{Event, Happening};
+use super::failure::Law;
+use super::knobs::Mutation;
+use super::world::World;
+use crate::lease::Guard;
+use crate::model::{End, HostKey, InstanceId, InstanceState, SshEndpoint};
+
+/// A machine, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct MachineId(pub(super) usize);
+
+/// All machines, and what was prepared for them.
+#[derive(Debug, Default)]
+pub(super) struct Cloud {
+    pub(super) machines: Vec<Machine>,
+    pub(super) names: BTreeMap<InstanceId, MachineId>,
+    /// What `prepare` set up is there.
+    pub(super) prepared: bool,
+    /// Until when its writes are busy: they take turns.
+    pub(super) busy: Duration,
+    /// The one that [`Mutation::ForgetMachine`] overlooks.
+    pub(super) overlooked: Option<MachineId>,
+}
+
+/// One machine.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) name: InstanceId,
+    /// The pool was told of it.
+    pub(super) told: bool,
+    pub(super) dead: Option<&'static str>,
+    /// From when on the cloud knows it.
+    known: Duration,
+    /// From when on SSH lets us in; `None` before it has booted.
+    ssh: Option<Duration>,
+    pub(super) cut: Duration,
+    pub(super) frozen: Duration,
+    pub(super) worker: bool,
+    pub(super) draining: bool,
+    guard: Guard,
+    /// What the lease's file says; 0: there is none.
+    lease: u64,
+    renewed: Duration,
+}
+
+impl Machine {
+    /// Whether a packet to it is answered.
+    pub(super) fn answers(&self, now: Duration) -> bool {
+        self.dead.is_none() && self.ssh.is_some() && self.silent_until() <= now
+    }
+
+    pub(super) fn silent_until(&self) -> Duration {
+        self.cut.max(self.frozen)
+    }
+
+    pub(super) fn lets_in(&self, now: Duration) -> bool {
+        self.answers(now) && self.ssh.is_some_and(|it| it <= now)
+    }
+}
+
+impl World {
+    /// A machine comes into being; what it will suffer is drawn now.
+    pub(super) fn make_machine(&mut self, told: bool) -> InstanceId {
+        let id = MachineId(self.cloud.machines.len());
+        let name = InstanceId::new(format!("m{}", id.0));
+        let known = match self.dice.chance(self.weather.late) {
+            true => self.now + self.dice.up_to(self.timing.boot / 4),
+            false => self.now,
+        };
+        let guard = Guard::new(self.timing.lease, self.now);
+        self.cloud.machines.push(Machine {
+            name: name.clone(),
+            told,
+            dead: None,
+            known,
+            ssh: None,
+            cut: Duration::ZERO,
+            frozen: Duration::ZERO,
+            worker: false,
+            draining: false,
+            guard,
+            lease: 0,
+            renewed: self.now,
+        });
+        self.cloud.names.insert(name.clone(), id);
+        self.summary.machines += 1;
+        if self.dice.chance(self.weather.never) {
+            // Its cloud gives up on it some time.
+            self.plan(self.timing.boot * 2, Event::Machine(id, Happening::Dies("never booted")));
+            return name;
+        }
+        let most = if self.dice.chance(self.weather.slow) { self.timing.boot } else { self.timing.boot / 8 };
+        let boot = self.dice.up_to(most);
+        self.plan(boot, Event::Machine(id, Happening::Boots));
+        self.draw_fate(id);
+        name
+    }
+
+    fn draw_fate(&mut self, id: MachineId) {
+        let span = self.timing.boot * 2;
+        let blink = self.timing.detect + self.timing.grace;
+        if self.dice.chance(self.weather.dies) {
+            let after = self.dice.up_to(span);
+            self.plan(after, Event::Machine(id, Happening::Dies("preempted")));
+        }
+        for _ in 0..FAULTS {
+            let (at, length) = (self.dice.up_to(span), self.dice.up_to(blink * 3 / 2));
+            let (short, at2) = (self.dice.up_to(self.timing.detect), self.dice.up_to(span));
+            if self.dice.chance(self.weather.cut) {
+                self.plan(at, Event::Machine(id, Happening::Cut(length)));
+            }
+            if self.dice.chance(self.weather.frozen) {
+                self.plan(at2, Event::Machine(id, Happening::Freezes(length)));
+            }
+            if self.dice.chance(self.weather.cut) {
+                self.plan(at2, Event::Machine(id, Happening::Cut(short)));
+            }
+            if self.dice.chance(self.weather.reset) {
+                self.plan(at, Event::Machine(id, Happening::Reset));
+            }
+        }
+    }
+
+    pub(super) fn machine(&self, id: MachineId) -> Option<&Machine> {
+        self.cloud.machines.get(id.0)
+    }
+
+    pub(super) fn machine_mut(&mut self, id: MachineId) -> Option<&mut Machine> {
+        self.cloud.machines.get_mut(id.0)
+    }
+
+    pub(super) fn happens(&mut self, id: MachineId, happening: Happening) {
+        let (now, ssh) = (self.now, self.weather.ssh);
+        let wait = if self.dice.chance(ssh) { self.dice.up_to(self.timing.ssh) } else { Duration::ZERO };
+        let lease = self.timing.lease;
+        let Some(machine) = self.machine_mut(id) else { return };
+        if machine.dead.is_some() {
+            return;
+        }
+        match happening {
+            Happening::Boots => {
+                machine.ssh = Some(now + wait);
+                machine.guard = Guard::new(lease, now);
+                machine.renewed = now;
+                let pause = machine.guard.pause();
+                self.plan(pause, Event::Machine(id, Happening::Looks));
+            }
+            Happening::Dies(why) => self.kill(id, why),
+            Happening::Looks => self.look(id),
+            Happening::Cut(length) => {
+                machine.cut = machine.cut.max(now + length);
+                self.silence(id, length);
+            }
+            Happening::Freezes(length) => {
+                machine.frozen = machine.frozen.max(now + length);
+                self.silence(id, length);
+            }
+            Happening::Reset => {
+                for link in self.links_of(id) {
+                    self.break_link(link, "reset");
+                }
+            }
+        }
+    }
+
+    /// The machine is gone; its peers notice at once or when it has been silent for too long.
+    pub(super) fn kill(&mut self, id: MachineId, why: &'static str) {
+        let Some(machine) = self.machine_mut(id) else { return };
+        if machine.dead.is_some() {
+            return;
+        }
+        machine.dead = Some(why);
+        let after = if self.dice.chance(500) { Duration::ZERO } else { self.timing.detect };
+        for link in self.links_of(id) {
+            self.plan(after, Event::LinkBroken(link, why));
+        }
+    }
+
+    /// The machine's own look at its lease.
+    fn look(&mut self, id: MachineId) {
+        let (now, lease, mutation) = (self.now, self.timing.lease, self.mutation);
+        let Some(machine) = self.machine_mut(id) else { return };
+        if machine.frozen > now {
+            let after = machine.frozen - now;
+            return self.plan(after, Event::Machine(id, Happening::Looks));
+        }
+        let content = machine.lease.to_le_bytes();
+        let holds = machine.guard.look((machine.lease > 0).then_some(content.as_slice()), now);
+        let pause = machine.guard.pause();
+        // A renewal from before it froze is new to it when it goes on.
+        let unrenewed = now.saturating_sub(machine.renewed.max(machine.frozen));
+        if holds || mutation == Some(Mutation::RenewLapsed) {
+            if !holds {
+                machine.guard = Guard::new(lease, now);
+            }
+            if unrenewed > lease + pause * 2 {
+                let what = format!("machine m{} lives {unrenewed:?} after its last renewal", id.0);
+                self.breach(Law::LeaseEnds, what);
+            }
+            return self.plan(pause, Event::Machine(id, Happening::Looks));
+        }
+        let silent = machine.silent_until();
+        self.summary.lapsed += 1;
+        if let Some(since) = self.renewable_since(id)
+            // Two of three renewals fit into this.
+            && now.saturating_sub(since.max(silent)) > lease * 2 / 3
+        {
+            let what = format!("the lease of m{} lapsed, though its node could renew it", id.0);
+            self.breach(Law::LeaseHolds, what);
+        }
+        self.kill(id, "lease lapsed");
+    }
+
+    /// A renewal arrives at the machine.
+    pub(super) fn renewed(&mut self, id: MachineId) {
+        let now = self.now;
+        if let Some(machine) = self.machine_mut(id).filter(|it| it.answers(now)) {
+            machine.lease += 1;
+            machine.renewed = now;
+        }
+    }
+
+    /// What the cloud says of a machine.
+    pub(super) fn describe(&mut self, name: &InstanceId) -> Result<InstanceState, String> {
+        if self.dice.chance(self.weather.untold) {
+            return Err("the cloud is busy".to_owned());
+        }
+        let machine = self.cloud.names.get(name).and_then(|it| self.machine(*it));
+        let Some(machine) = machine else {
+            return Ok(InstanceState::Gone { reason: "never heard of".to_owned() });
+        };
+        match (machine.dead, machine.ssh) {
+            (Some(reason), _) => Ok(InstanceState::Gone { reason: reason.to_owned() }),
+            _ if machine.known > self.now => Err("not listed yet".to_owned()),
+            (None, None) => Ok(InstanceState::Pending),
+            (None, Some(_)) => Ok(InstanceState::Running {
+                ssh: SshEndpoint {
+                    host: name.to_string(),
+                    port: 22,
+                    user: "root".to_owned(),
+                    host_key: HostKey::PinOnFirstUse,
+                },
+                address: std::net::Ipv4Addr::LOCALHOST.into(),
+                end: End::Command { shell: "shutdown".to_owned() },
+            }),
+        }
+    }
+}
+
+/// How often each kind of trouble may come to one machine.
+const FAULTS: u32 = 6;

@@ -1,0 +1,102 @@
+//! What can happen in a simulated world: messages that reach a mailbox, steps that end, faults.
+
+use std::time::Duration;
+
+use super::cloud::MachineId;
+use super::link::LinkId;
+use super::node::{LifeId, NodeMessage, Step};
+use super::pool::PoolMessage;
+use super::tasks::Letter;
+use crate::model::{Attempt, InstanceId, Offer, TaskId};
+use crate::node::messages::Timer as NodeTimer;
+use crate::pool::messages::Timer as PoolTimer;
+
+/// One event.
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    /// The pool reads a message.
+    Pool(PoolMessage),
+    /// A node reads a message.
+    Node(LifeId, NodeMessage),
+    /// The queue reads a message.
+    Queue(Letter),
+    /// A timer of the pool goes off.
+    PoolTimer(PoolTimer),
+    /// A timer of a node goes off, if it is still the one with this number.
+    NodeTimer(LifeId, NodeTimer, u64),
+    /// A node's step ends.
+    Step(LifeId, Step),
+    /// A provider does what it was asked for, and answers.
+    Cloud(Asked),
+    /// Something happens to a machine.
+    Machine(MachineId, Happening),
+    /// A link is noticed to be broken.
+    LinkBroken(LinkId, &'static str),
+    /// A worker has finished what ran, or its time is over.
+    Call(TaskId, CallEvent),
+    /// The owner of the pool does something.
+    Owner(Owner),
+}
+
+/// What a provider is asked for.
+#[derive(Clone, Debug)]
+pub(super) enum Asked {
+    Offers,
+    Prepare { offer: Offer },
+    Provision { request: Attempt, count: u32 },
+    Release { instances: Vec<InstanceId> },
+    Terminate { instances: Vec<InstanceId> },
+    Teardown,
+}
+
+/// What can happen to a machine.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Happening {
+    Boots,
+    Dies(&'static str),
+    /// It looks at its lease.
+    Looks,
+    /// It is cut off the network.
+    Cut(Duration),
+    Freezes(Duration),
+    /// Its link is reset.
+    Reset,
+}
+
+/// What can happen to a call.
+#[derive(Clone, Debug)]
+pub(super) enum CallEvent {
+    /// Its caller begins to wait for it.
+    Begins,
+    /// The queue's decision reaches the caller.
+    Decided(Decided),
+    /// The list of shares reaches the caller of a broadcast.
+    Shares(Vec<TaskId>),
+    /// The worker's answer to this try reaches the caller.
+    Returns(u64),
+    /// The caller notices that the link of this try is broken.
+    Breaks(u64, &'static str),
+    /// The caller loses interest.
+    Cancelled,
+}
+
+/// The queue's decision as a caller gets it.
+#[derive(Clone, Debug)]
+pub(super) enum Decided {
+    Grant {
+        attempt: Attempt,
+        link: LinkId,
+    },
+    Refuse,
+    /// The queue has ended.
+    Over,
+}
+
+/// What an owner does.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Owner {
+    /// Gives the pool back.
+    Stops,
+    /// Is killed: everything in its process vanishes.
+    Dies,
+}

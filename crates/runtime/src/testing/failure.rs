@@ -1,0 +1,108 @@
+//! How a simulated life ends: a summary, or the law that it broke with all that led there.
+
+use std::fmt;
+use std::time::Duration;
+
+/// What every life must keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Law {
+    /// Every submitted task is answered, refused or cancelled: none is lost.
+    NoneLost,
+    /// No task is reported twice.
+    NoneTwice,
+    /// No task is tried more often than its retries plus one.
+    Tries,
+    /// A rank never runs more tasks than it has slots.
+    Slots,
+    /// A rank that is paused, lost or not the task's target is given nothing.
+    Closed,
+    /// No slot stays free while a task that may use it waits.
+    NoneIdle,
+    /// An answer of an old attempt changes nothing.
+    Stale,
+    /// The queue knows exactly the tasks that are not over.
+    Known,
+    /// A queue whose pool is being given back hands out nothing.
+    Stopped,
+    /// No two living nodes have one rank or one machine.
+    Ranks,
+    /// When a pool has ended, every machine and everything set up is gone or named.
+    NothingLeft,
+    /// A machine whose lease was not renewed ends itself.
+    LeaseEnds,
+    /// A machine whose owner can renew its lease keeps it.
+    LeaseHolds,
+    /// Every life is over after a bounded time.
+    Ends,
+}
+
+/// A life that broke a law.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Which life.
+    pub seed: u64,
+    /// Which law.
+    pub law: Law,
+    /// What broke it.
+    pub what: String,
+    /// When, on the simulated clock.
+    pub at: Duration,
+    /// The last that happened, oldest first.
+    pub transcript: Vec<String>,
+}
+
+/// What happened in a life that kept every law.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// How many events.
+    pub events: u64,
+    /// How long it took on the simulated clock.
+    pub took: Duration,
+    /// 1 when the pool became ready.
+    pub started: u64,
+    /// Machines that existed.
+    pub machines: u64,
+    /// Machines that their lease ended.
+    pub lapsed: u64,
+    /// Links that broke.
+    pub broken: u64,
+    /// Tasks that brought a value.
+    pub answered: u64,
+    /// Tasks that were refused.
+    pub refused: u64,
+    /// Tasks whose caller lost interest.
+    pub cancelled: u64,
+    /// Tries after the first.
+    pub retried: u64,
+}
+
+impl std::ops::AddAssign for Summary {
+    fn add_assign(&mut self, other: Self) {
+        self.events += other.events;
+        self.took += other.took;
+        self.started += other.started;
+        self.machines += other.machines;
+        self.lapsed += other.lapsed;
+        self.broken += other.broken;
+        self.answered += other.answered;
+        self.refused += other.refused;
+        self.cancelled += other.cancelled;
+        self.retried += other.retried;
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "the last of seed {}:", self.seed)?;
+        self.transcript.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+        writeln!(f, "law {:?} broken after {:?}: {}", self.law, self.at, self.what)?;
+        write!(
+            f,
+            "rerun: SKYWARD_SEED={} cargo test -p skyward-runtime --features testing two_thousand_seeds",
+            self.seed
+        )
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,157 @@
+//! How a simulated life is drawn: its sizes, its weather, and a fault that is put into it by hand.
+
+use super::dice::Dice;
+
+/// The bounds of what a seed may draw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Knobs {
+    /// The most nodes of a pool. Default 4.
+    pub nodes: u32,
+    /// The most slots of a node. Default 3.
+    pub slots: u32,
+    /// The most callers. Default 24.
+    pub callers: u32,
+    /// How many of a thousand lives have each kind of trouble. Default 250; 0 is a world without
+    /// trouble, and 1000 one in which hardly a pool starts.
+    pub trouble: u32,
+    /// A fault put back by hand, to see whether the laws find it.
+    pub mutation: Option<Mutation>,
+}
+
+impl Default for Knobs {
+    fn default() -> Self {
+        Self { nodes: 4, slots: 3, callers: 24, trouble: 250, mutation: None }
+    }
+}
+
+/// A fault between a machine and its world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mutation {
+    /// The report of a node's end never reaches the pool.
+    DropNodeGone,
+    /// An answer of an old attempt is passed on as one of the present attempt.
+    AcceptStale,
+    /// One machine is overlooked whenever machines are given back.
+    ForgetMachine,
+    /// The grant of a second try never reaches its caller.
+    LoseRetry,
+    /// A refusal never reaches its caller.
+    LoseRefusal,
+    /// An outcome is delivered twice.
+    AnswerTwice,
+    /// The queue is told of one slot more than a node has.
+    ExtraSlot,
+    /// The queue is told of one retry more than is allowed.
+    ExtraTry,
+    /// A machine takes a renewal of a lease that has lapsed.
+    RenewLapsed,
+    /// Nodes forget to renew.
+    ForgetRenew,
+    /// The queue is not told that the pool ends.
+    ForgetQueueStop,
+    /// What was prepared is not undone when the start has failed.
+    ForgetTeardown,
+    /// The queue is not told that a link is being dialled again.
+    ForgetPause,
+    /// The queue is not told that a node takes tasks.
+    ForgetReady,
+    /// A node is begun twice.
+    SpawnTwice,
+    /// The shares of a broadcast whose caller went away are not cancelled.
+    LeakShares,
+}
+
+impl Mutation {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::DropNodeGone,
+        Self::AcceptStale,
+        Self::ForgetMachine,
+        Self::LoseRetry,
+        Self::LoseRefusal,
+        Self::AnswerTwice,
+        Self::ExtraSlot,
+        Self::ExtraTry,
+        Self::RenewLapsed,
+        Self::ForgetRenew,
+        Self::ForgetQueueStop,
+        Self::ForgetTeardown,
+        Self::ForgetPause,
+        Self::ForgetReady,
+        Self::SpawnTwice,
+        Self::LeakShares,
+    ];
+}
+
+/// How likely each trouble is in one life, each time that it could happen, in thousandths.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Weather {
+    /// A provider has no offers, or does not answer.
+    pub(super) no_offers: u32,
+    /// The preparation fails, and may leave something behind.
+    pub(super) unprepared: u32,
+    /// A request for machines brings none.
+    pub(super) refused: u32,
+    /// A request for machines brings fewer.
+    pub(super) partial: u32,
+    /// A request for machines brings some, and the answer is lost.
+    pub(super) unreported: u32,
+    /// A machine is unknown for a while after it was given.
+    pub(super) late: u32,
+    /// A machine never boots.
+    pub(super) never: u32,
+    /// A machine takes long to boot.
+    pub(super) slow: u32,
+    /// A machine dies on its own.
+    pub(super) dies: u32,
+    /// The provider does not tell.
+    pub(super) untold: u32,
+    /// SSH is refused for a while.
+    pub(super) ssh: u32,
+    /// A step on the machine fails.
+    pub(super) step: u32,
+    /// A machine is cut off the network for a while.
+    pub(super) cut: u32,
+    /// A link breaks and may be dialled at once.
+    pub(super) reset: u32,
+    /// A link breaks because the worker has ended.
+    pub(super) worker: u32,
+    /// A machine stands still for a while.
+    pub(super) frozen: u32,
+    /// Giving back fails.
+    pub(super) kept: u32,
+    /// An answer comes a second time.
+    pub(super) twice: u32,
+    /// A caller loses interest.
+    pub(super) cancel: u32,
+}
+
+impl Weather {
+    pub(super) fn draw(dice: &mut Dice, trouble: u32) -> Self {
+        // Troubles seldom come alone.
+        let trouble = if dice.chance(150) { trouble.saturating_mul(3) } else { trouble };
+        let mut some = |most: u32| if dice.chance(trouble) { dice.count(1, most) } else { 0 };
+        Self {
+            no_offers: some(500),
+            unprepared: some(200),
+            refused: some(500),
+            partial: some(500),
+            unreported: some(500),
+            late: some(500),
+            never: some(150),
+            slow: some(400),
+            dies: some(600),
+            untold: some(400),
+            ssh: some(500),
+            step: some(100),
+            cut: some(700),
+            reset: some(800),
+            worker: some(500),
+            frozen: some(600),
+            kept: some(700),
+            twice: some(800),
+            cancel: some(800),
+        }
+    }
+}

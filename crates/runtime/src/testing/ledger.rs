@@ -1,0 +1,215 @@
+//! The laws of the queue: a second set of books, kept from what the queue hears and says, in which
+//! every entry can be judged at once.
+
+use std::collections::BTreeMap;
+
+use super::failure::Law;
+use crate::model::{Attempt, Rank, TaskId};
+use crate::tasks::Target;
+use crate::tasks::state::{Effect, Heard};
+
+/// A broken law, and what broke it.
+pub(super) type Breach = (Law, String);
+
+/// The books of one queue.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    retries: u32,
+    tasks: BTreeMap<TaskId, Entry>,
+    ranks: BTreeMap<Rank, Place>,
+    waiting_anywhere: usize,
+    stopped: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    target: Target,
+    limit: u32,
+    tries: u32,
+    on: Option<Rank>,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    open: bool,
+    slots: u32,
+    used: u32,
+    /// Tasks that wait for this rank and no other.
+    waiting: usize,
+}
+
+impl Ledger {
+    pub(super) const fn new(retries: u32) -> Self {
+        Self { retries, tasks: BTreeMap::new(), ranks: BTreeMap::new(), waiting_anywhere: 0, stopped: false }
+    }
+
+    /// Takes in what the queue is about to hear. Returns whether it may change anything: an answer of
+    /// an old attempt may not.
+    pub(super) fn hears(&mut self, heard: &Heard) -> bool {
+        match heard {
+            Heard::Submitted { id, target, .. } => self.open(*id, *target, self.retries),
+            Heard::Answered { id, attempt } if self.runs(*id, *attempt) => self.close(*id),
+            Heard::Lost { id, attempt, .. } | Heard::Failed { id, attempt, .. }
+                if self.runs(*id, *attempt) =>
+            {
+                self.back(*id);
+            }
+            Heard::Answered { .. } | Heard::Lost { .. } | Heard::Failed { .. } => return false,
+            Heard::Cancelled { id } => self.close(*id),
+            Heard::NodeReady { rank, slots } => {
+                let place = self.ranks.entry(*rank).or_default();
+                (place.open, place.slots) = (true, *slots);
+            }
+            Heard::NodePaused { rank } | Heard::NodeLost { rank } => {
+                self.ranks.entry(*rank).or_default().open = false;
+            }
+            Heard::Stopped => self.stopped = true,
+            Heard::Broadcast { .. } | Heard::Sized { .. } => {}
+        }
+        true
+    }
+
+    /// Judges what the queue said to something fresh, and what it knows now.
+    pub(super) fn judge(&mut self, heard: &Heard, effects: &[Effect], known: usize) -> Result<(), Breach> {
+        let lost = match heard {
+            Heard::Lost { id, .. } | Heard::Failed { id, .. } => Some(*id),
+            _ => None,
+        };
+        let mut heeded = lost.is_none();
+        for effect in effects {
+            match effect {
+                Effect::Grant { id, attempt, rank } => self.grant(*id, *attempt, *rank)?,
+                Effect::Refuse { id, .. } | Effect::Exhausted { id } => {
+                    heeded |= lost == Some(*id);
+                    self.refuse(*id)?;
+                }
+                Effect::Shares { first, ranks } => {
+                    let mut id = *first;
+                    for rank in ranks {
+                        self.open(id, Target::Rank(*rank), 0);
+                        id = id.next();
+                    }
+                }
+                Effect::Retry { id, .. } => heeded |= lost == Some(*id),
+            }
+        }
+        if !heeded {
+            return Err((Law::NoneLost, format!("{heard:?} is neither tried again nor refused")));
+        }
+        if self.tasks.len() != known {
+            let what = format!("the queue knows {known} tasks, and {} are open", self.tasks.len());
+            return Err((Law::Known, what));
+        }
+        self.none_idle()
+    }
+
+    pub(super) fn stale(heard: &Heard) -> Breach {
+        (Law::Stale, format!("{heard:?} is of an old attempt and changed something"))
+    }
+
+    /// The attempt that runs now.
+    pub(super) fn attempt(&self, id: TaskId) -> Option<Attempt> {
+        let entry = self.tasks.get(&id)?;
+        entry.on.map(|_| Attempt(entry.tries.saturating_sub(1)))
+    }
+
+    pub(super) fn open_tasks(&self) -> impl Iterator<Item = TaskId> {
+        self.tasks.keys().copied()
+    }
+
+    fn runs(&self, id: TaskId, attempt: Attempt) -> bool {
+        self.attempt(id) == Some(attempt)
+    }
+
+    fn open(&mut self, id: TaskId, target: Target, limit: u32) {
+        self.tasks.insert(id, Entry { target, limit, tries: 0, on: None });
+        self.wait(target);
+    }
+
+    fn wait(&mut self, target: Target) {
+        match target {
+            Target::Any => self.waiting_anywhere += 1,
+            Target::Rank(rank) => self.ranks.entry(rank).or_default().waiting += 1,
+        }
+    }
+
+    fn wait_no_more(&mut self, target: Target) {
+        let waiting = match target {
+            Target::Any => &mut self.waiting_anywhere,
+            Target::Rank(rank) => &mut self.ranks.entry(rank).or_default().waiting,
+        };
+        *waiting = waiting.saturating_sub(1);
+    }
+
+    fn back(&mut self, id: TaskId) {
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        let (target, on) = (entry.target, entry.on.take());
+        self.free(on);
+        self.wait(target);
+    }
+
+    fn close(&mut self, id: TaskId) {
+        let Some(entry) = self.tasks.remove(&id) else { return };
+        match entry.on {
+            Some(_) => self.free(entry.on),
+            None => self.wait_no_more(entry.target),
+        }
+    }
+
+    fn free(&mut self, on: Option<Rank>) {
+        if let Some(place) = on.and_then(|it| self.ranks.get_mut(&it)) {
+            place.used = place.used.saturating_sub(1);
+        }
+    }
+
+    fn grant(&mut self, id: TaskId, attempt: Attempt, rank: Rank) -> Result<(), Breach> {
+        let told = format!("task {id} attempt {attempt} on rank {rank}");
+        let Some(entry) = self.tasks.get_mut(&id).filter(|it| it.on.is_none()) else {
+            return Err((Law::NoneTwice, format!("{told} is granted, and does not wait")));
+        };
+        let place = self.ranks.entry(rank).or_default();
+        let law = if attempt.0 != entry.tries || entry.tries > entry.limit {
+            Some(Law::Tries)
+        } else if self.stopped {
+            Some(Law::Stopped)
+        } else if !place.open || !matches!(entry.target, Target::Any) && entry.target != Target::Rank(rank) {
+            Some(Law::Closed)
+        } else if place.used >= place.slots {
+            Some(Law::Slots)
+        } else {
+            None
+        };
+        if let Some(law) = law {
+            return Err((law, format!("{told} is granted: {entry:?}, {place:?}")));
+        }
+        entry.on = Some(rank);
+        entry.tries += 1;
+        place.used += 1;
+        let target = entry.target;
+        self.wait_no_more(target);
+        Ok(())
+    }
+
+    fn refuse(&mut self, id: TaskId) -> Result<(), Breach> {
+        match self.tasks.get(&id) {
+            Some(entry) if entry.on.is_none() => {
+                self.close(id);
+                Ok(())
+            }
+            other => Err((Law::NoneTwice, format!("task {id} is refused, and does not wait: {other:?}"))),
+        }
+    }
+
+    fn none_idle(&self) -> Result<(), Breach> {
+        let idle = self
+            .ranks
+            .iter()
+            .find(|(_, it)| it.open && it.used < it.slots && (it.waiting > 0 || self.waiting_anywhere > 0));
+        match idle {
+            Some((rank, place)) if !self.stopped => {
+                Err((Law::NoneIdle, format!("rank {rank} has a free slot while a task waits: {place:?}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The simulated network: links to workers, which break when one end is silent for too long.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::cloud::MachineId;
+use super::event::{CallEvent, Event};
+use super::node::{LifeId, NodeMessage};
+use super::world::World;
+use crate::model::TaskId;
+
+/// A link, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LinkId(pub(super) usize);
+
+/// One link.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) machine: MachineId,
+    life: LifeId,
+    pub(super) alive: bool,
+    /// The calls on it, with the number of their try.
+    pub(super) running: BTreeSet<(TaskId, u64)>,
+}
+
+impl World {
+    pub(super) fn open_link(&mut self, life: LifeId, machine: MachineId) -> LinkId {
+        let id = LinkId(self.links.len());
+        self.links.push(Link { machine, life, alive: true, running: BTreeSet::new() });
+        id
+    }
+
+    pub(super) fn link_is_alive(&self, id: LinkId) -> bool {
+        self.links.get(id.0).is_some_and(|it| it.alive)
+    }
+
+    pub(super) fn links_of(&self, machine: MachineId) -> Vec<LinkId> {
+        let all = self.links.iter().enumerate();
+        all.filter(|(_, it)| it.alive && it.machine == machine).map(|(at, _)| LinkId(at)).collect()
+    }
+
+    /// The machine answers nothing for a while: each of its links breaks when that is too long.
+    pub(super) fn silence(&mut self, machine: MachineId, length: Duration) {
+        if length < self.timing.detect {
+            return;
+        }
+        for link in self.links_of(machine) {
+            let after = self.timing.detect;
+            self.plan(after, Event::LinkBroken(link, "silent for too long"));
+        }
+    }
+
+    /// A link ends: whoever uses it notices, each at its own time.
+    pub(super) fn break_link(&mut self, id: LinkId, why: &'static str) {
+        let Some(link) = self.links.get_mut(id.0) else { return };
+        if !std::mem::replace(&mut link.alive, false) {
+            return;
+        }
+        let (life, running) = (link.life, std::mem::take(&mut link.running));
+        self.summary.broken += 1;
+        self.cast_node(life, NodeMessage::Closed(id, why));
+        for (task, call) in running {
+            let after = self.dice.up_to(Duration::from_millis(2));
+            self.plan(after, Event::Call(task, CallEvent::Breaks(call, why)));
+        }
+    }
+}

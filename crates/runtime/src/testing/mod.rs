@@ -1,0 +1,52 @@
+//! The simulated world: whole lives of pools, drawn from a seed, in which every law is checked after
+//! every event.
+//!
+//! ```text
+//! seed → weather, callers, ending → events in the order of a simulated clock → summary | broken law
+//!                                        ↑                        │
+//!                                        └── effects ← state.rs ←─┘
+//! ```
+//!
+//! What decides is the real thing: the `state.rs` of pool, node and tasks, and [`crate::lease::Guard`].
+//! What does (actors, providers, links, workers, callers) is written once more here, against a clock and
+//! a network that are data. No actor runs, nothing waits, and a seed is a life, again and again.
+
+mod agenda;
+mod calls;
+mod cloud;
+mod dice;
+mod event;
+mod failure;
+mod knobs;
+mod ledger;
+mod link;
+mod node;
+mod pool;
+mod provider;
+mod tasks;
+#[cfg(test)]
+mod tests;
+mod world;
+
+pub use failure::{Failure, Law, Summary};
+pub use knobs::{Knobs, Mutation};
+
+use world::World;
+
+/// Lives the life of a seed.
+///
+/// ```
+/// use skyward_runtime::testing::{Knobs, simulate};
+/// let summary = simulate(7, &Knobs::default()).expect("every law is kept");
+/// assert!(summary.events > 0);
+/// ```
+///
+/// # Errors
+/// The law that it broke, with a transcript.
+pub fn simulate(seed: u64, knobs: &Knobs) -> Result<Summary, Box<Failure>> {
+    World::draw(seed, knobs, false).live(seed).map_err(|broken| {
+        // The same once more, written down. It cannot end otherwise; if it does, the first is told.
+        let told = World::draw(seed, knobs, true).live(seed);
+        Box::new(told.err().unwrap_or(broken))
+    })
+}

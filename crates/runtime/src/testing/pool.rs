@@ -1,0 +1,187 @@
+//! The shell of the simulated pool: does with the effects of `pool::state` what the PoolActor does.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::event::{Asked, Event};
+use super::failure::Law;
+use super::knobs::Mutation;
+use super::link::LinkId;
+use super::node::{LifeId, NodeMessage};
+use super::tasks::Letter;
+use super::world::World;
+use crate::model::{Attempt, EventKind, InstanceId, Leftover, Nodes, PoolPhase, Rank};
+use crate::pool::StartError;
+use crate::pool::effect::Effect;
+use crate::pool::messages::Heard;
+use crate::pool::state::State;
+
+/// What reaches the pool's mailbox.
+#[derive(Clone, Debug)]
+pub(super) enum PoolMessage {
+    Heard(Heard),
+    Prepared,
+    Unprepared(StartError),
+    Ready { rank: Rank, attempt: Attempt, link: LinkId },
+    Paused { rank: Rank, attempt: Attempt },
+    Gone { rank: Rank, attempt: Attempt, reason: String, retry: bool },
+    Stop,
+}
+
+/// The pool of the client process.
+#[derive(Debug)]
+pub(super) struct Pool {
+    state: State,
+    pub(super) inbox: Duration,
+    /// The provider was asked to set things up.
+    kit: bool,
+    nodes: BTreeMap<Rank, LifeId>,
+    links: BTreeMap<Rank, LinkId>,
+    /// Since when it is being given back.
+    pub(super) stopping: Option<Duration>,
+    pub(super) ended: bool,
+}
+
+impl Pool {
+    pub(super) fn new() -> Self {
+        Self {
+            state: State::new(),
+            inbox: Duration::ZERO,
+            kit: false,
+            nodes: BTreeMap::new(),
+            links: BTreeMap::new(),
+            stopping: None,
+            ended: false,
+        }
+    }
+
+    /// Keeps what only the shell may hold and passes on the rest.
+    fn take_in(&mut self, message: PoolMessage) -> Heard {
+        match message {
+            PoolMessage::Heard(heard) => heard,
+            PoolMessage::Prepared => {
+                self.kit = true;
+                Heard::Prepared(Ok(()))
+            }
+            PoolMessage::Unprepared(error) => {
+                self.kit = true;
+                Heard::Prepared(Err(error))
+            }
+            PoolMessage::Ready { rank, attempt, link } => {
+                self.links.insert(rank, link);
+                Heard::NodeReady { rank, attempt }
+            }
+            PoolMessage::Paused { rank, attempt } => Heard::NodePaused { rank, attempt },
+            PoolMessage::Gone { rank, attempt, reason, retry } => {
+                self.nodes.remove(&rank);
+                Heard::NodeGone { rank, attempt, reason, retry }
+            }
+            PoolMessage::Stop => Heard::Stop,
+        }
+    }
+}
+
+impl World {
+    pub(super) fn cast_pool(&mut self, message: PoolMessage) {
+        let Some(pool) = &mut self.pool else { return };
+        let at = Self::arrival(&mut self.dice, self.now, &mut pool.inbox);
+        self.agenda.plan(at, Event::Pool(message));
+    }
+
+    pub(super) fn begin_pool(&mut self) {
+        let desired = self.nodes;
+        let min = self.dice.chance(300).then(|| self.dice.count(1, desired));
+        let specs = (0..self.specs).map(|_| Nodes { desired, min }).collect();
+        self.cast_pool(PoolMessage::Heard(Heard::Born { specs }));
+    }
+
+    pub(super) fn pool_hears(&mut self, message: PoolMessage) {
+        let moment = self.moment();
+        let Some(pool) = self.pool.as_mut().filter(|it| !it.ended) else { return };
+        let heard = pool.take_in(message);
+        let names = ["cloud-a".to_owned(), "cloud-b".to_owned()];
+        let effects = pool.state.hear(heard, moment, &self.timing, &names);
+        self.note(|| format!("    pool -> {effects:?}"));
+        for effect in effects {
+            self.pool_does(effect);
+        }
+    }
+
+    fn pool_does(&mut self, effect: Effect) {
+        let teardown = self.mutation != Some(Mutation::ForgetTeardown) || self.summary.started == 1;
+        let Some(pool) = &mut self.pool else { return };
+        match effect {
+            Effect::AskOffers => self.ask(Asked::Offers),
+            Effect::Prepare { offer, .. } => self.ask(Asked::Prepare { offer }),
+            Effect::Provision { request, count } if pool.kit => self.ask(Asked::Provision { request, count }),
+            Effect::Provision { .. } => {}
+            Effect::Spawn { rank, attempt, instance } => {
+                if self.mutation == Some(Mutation::SpawnTwice) {
+                    self.spawn(rank, attempt, instance.clone());
+                }
+                self.spawn(rank, attempt, instance);
+            }
+            Effect::DrainNode { rank } => {
+                if let Some(life) = pool.nodes.get(&rank).copied() {
+                    self.cast_node(life, NodeMessage::Drain);
+                }
+            }
+            Effect::QueueSized { nodes } => self.cast_queue(Letter::Sized { nodes }),
+            Effect::QueueReady { rank } => {
+                if let Some(link) = pool.links.remove(&rank) {
+                    self.cast_queue(Letter::NodeReady { rank, link });
+                }
+            }
+            Effect::QueuePaused { rank } => self.cast_queue(Letter::NodePaused { rank }),
+            Effect::QueueLost { rank } => self.cast_queue(Letter::NodeLost { rank }),
+            Effect::QueueStop => {
+                if self.mutation != Some(Mutation::ForgetQueueStop) {
+                    self.cast_queue(Letter::Stop);
+                }
+            }
+            Effect::Release { instances } if pool.kit => self.ask(Asked::Release { instances }),
+            Effect::Release { .. } => {}
+            Effect::Terminate { instances } if pool.kit => self.ask(Asked::Terminate { instances }),
+            Effect::Terminate { .. } => self.cast_pool(PoolMessage::Heard(Heard::Terminated(Ok(())))),
+            Effect::Teardown if pool.kit && teardown => self.ask(Asked::Teardown),
+            Effect::Teardown => self.cast_pool(PoolMessage::Heard(Heard::TornDown(Ok(Vec::new())))),
+            Effect::Wake(timer, after) => self.plan(after, Event::PoolTimer(timer)),
+            Effect::Announce(EventKind::Pool(PoolPhase::Stopping)) => pool.stopping = Some(self.now),
+            Effect::Announce(_) => {}
+            Effect::Started { .. } => self.summary.started = 1,
+            Effect::Ended { failure, left } => self.end_pool(failure.as_ref(), &left),
+        }
+    }
+
+    fn spawn(&mut self, rank: Rank, attempt: Attempt, instance: InstanceId) {
+        if let Some(other) =
+            self.lives.iter().find(|it| it.alive && (it.rank == rank || it.instance == instance))
+        {
+            let what = format!("{rank}.{attempt} on {instance} beside {}.{}", other.rank, other.attempt);
+            self.breach(Law::Ranks, what);
+        }
+        let life = self.begin_life(rank, attempt, instance);
+        if let Some(pool) = &mut self.pool {
+            pool.nodes.insert(rank, life);
+        }
+    }
+
+    fn end_pool(&mut self, failure: Option<&StartError>, left: &[Leftover]) {
+        self.note(|| format!("    pool ended: {failure:?}, left {left:?}"));
+        let Some(pool) = &mut self.pool else { return };
+        pool.ended = true;
+        for life in std::mem::take(&mut pool.nodes).into_values() {
+            self.cast_node(life, NodeMessage::Stop);
+        }
+        self.end_queue();
+        let named = |name: &InstanceId| left.iter().any(|it| it.what.ends_with(&format!(" {name}")));
+        let forgotten =
+            self.cloud.machines.iter().find(|it| it.told && it.dead.is_none() && !named(&it.name));
+        if let Some(machine) = forgotten {
+            let what = format!("the pool has ended without a word of {}", machine.name);
+            self.breach(Law::NothingLeft, what);
+        } else if self.cloud.prepared && left.is_empty() {
+            self.breach(Law::NothingLeft, "what was prepared is still there, and not named".to_owned());
+        }
+    }
+}

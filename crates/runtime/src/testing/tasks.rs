@@ -1,0 +1,265 @@
+//! The shell of the simulated queue: does with the effects of `tasks::state` what the TasksActor does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::event::{CallEvent, Decided, Event};
+use super::failure::Law;
+use super::knobs::Mutation;
+use super::ledger::Ledger;
+use super::link::LinkId;
+use super::world::World;
+use crate::model::{Attempt, Rank, TaskId};
+use crate::tasks::state::{Effect, Heard, State};
+use crate::tasks::{GroupId, OnLost, Retries, Target};
+
+/// What reaches the queue's mailbox.
+#[derive(Clone, Debug)]
+pub(super) enum Letter {
+    Submit {
+        id: TaskId,
+        target: Target,
+        group: GroupId,
+    },
+    Broadcast {
+        first: TaskId,
+        group: GroupId,
+    },
+    Answered {
+        id: TaskId,
+        attempt: Attempt,
+    },
+    Lost {
+        id: TaskId,
+        attempt: Attempt,
+        reason: String,
+    },
+    Cancelled {
+        id: TaskId,
+    },
+    Sized {
+        nodes: u32,
+    },
+    NodeReady {
+        rank: Rank,
+        link: LinkId,
+    },
+    NodePaused {
+        rank: Rank,
+    },
+    NodeLost {
+        rank: Rank,
+    },
+    Stop,
+    /// Something that was said long ago and comes again; the shell has no part in it.
+    Again(Heard),
+}
+
+/// The queue of the client process.
+#[derive(Debug)]
+pub(super) struct Queue {
+    state: State,
+    /// What every task is given; a share of a broadcast has none.
+    retries: Retries,
+    inbox: Duration,
+    ledger: Ledger,
+    links: BTreeMap<Rank, LinkId>,
+    /// Who was submitted, and whether it waits for a decision.
+    callers: BTreeMap<TaskId, bool>,
+    /// Broadcasts that wait for their shares.
+    shares: BTreeSet<TaskId>,
+}
+
+impl Queue {
+    pub(super) fn new(retries: u32, mutation: Option<Mutation>) -> Self {
+        let extra = u32::from(mutation == Some(Mutation::ExtraTry));
+        Self {
+            state: State::new(),
+            retries: Retries { own: 0, infrastructure: retries + extra },
+            inbox: Duration::ZERO,
+            ledger: Ledger::new(retries),
+            links: BTreeMap::new(),
+            callers: BTreeMap::new(),
+            shares: BTreeSet::new(),
+        }
+    }
+
+    /// Keeps what only the shell may hold and passes on the rest.
+    fn take_in(&mut self, letter: Letter, slots: u32) -> Heard {
+        match letter {
+            Letter::Submit { id, target, group } => {
+                self.callers.insert(id, true);
+                Heard::Submitted { id, target, group, retries: self.retries }
+            }
+            Letter::Broadcast { first, group } => {
+                self.shares.insert(first);
+                Heard::Broadcast { first, group, retries: self.retries, lost: OnLost::FailFast }
+            }
+            Letter::Answered { id, attempt } => {
+                self.callers.remove(&id);
+                Heard::Answered { id, attempt }
+            }
+            Letter::Lost { id, attempt, reason } => {
+                if let Some(waits) = self.callers.get_mut(&id) {
+                    *waits = true;
+                }
+                Heard::Lost { id, attempt, reason }
+            }
+            Letter::Cancelled { id } => {
+                self.callers.remove(&id);
+                Heard::Cancelled { id }
+            }
+            Letter::Sized { nodes } => Heard::Sized { nodes },
+            Letter::NodeReady { rank, link } => {
+                self.links.insert(rank, link);
+                Heard::NodeReady { rank, slots }
+            }
+            Letter::NodePaused { rank } => {
+                self.links.remove(&rank);
+                Heard::NodePaused { rank }
+            }
+            Letter::NodeLost { rank } => {
+                self.links.remove(&rank);
+                Heard::NodeLost { rank }
+            }
+            Letter::Stop => Heard::Stopped,
+            Letter::Again(heard) => heard,
+        }
+    }
+}
+
+impl World {
+    pub(super) fn cast_queue(&mut self, letter: Letter) {
+        let Some(queue) = &mut self.queue else { return };
+        let at = Self::arrival(&mut self.dice, self.now, &mut queue.inbox);
+        self.agenda.plan(at, Event::Queue(letter));
+    }
+
+    pub(super) fn queue_hears(&mut self, letter: Letter) {
+        let Some(queue) = &mut self.queue else { return self.undelivered(&letter) };
+        let heard = queue.take_in(letter, self.slots);
+        let fresh = queue.ledger.hears(&heard);
+        let before = (!fresh).then(|| queue.state.clone());
+        let mutated = mutate(self.mutation, heard.clone(), &queue.ledger);
+        let effects = mutated.map(|it| queue.state.hear(it)).unwrap_or_default();
+        let judged = match before {
+            Some(before) if before != queue.state || !effects.is_empty() => Err(Ledger::stale(&heard)),
+            Some(_) => Ok(()),
+            None => queue.ledger.judge(&heard, &effects, queue.state.held()),
+        };
+        self.note(|| format!("    queue -> {effects:?}"));
+        if let Err((law, what)) = judged {
+            self.breach(law, what);
+        }
+        for effect in effects {
+            self.queue_does(effect);
+        }
+    }
+
+    fn queue_does(&mut self, effect: Effect) {
+        let Some(queue) = &mut self.queue else { return };
+        match effect {
+            Effect::Grant { id, attempt, rank } => {
+                let Some(link) = queue.links.get(&rank).copied() else { return };
+                let Some(waits) = queue.callers.get_mut(&id) else { return };
+                if std::mem::take(waits) {
+                    self.summary.retried += u64::from(attempt.0 > 0);
+                    self.check_stopping(id);
+                    if attempt.0 == 0 || self.mutation != Some(Mutation::LoseRetry) {
+                        self.decide(id, Decided::Grant { attempt, link });
+                    }
+                }
+            }
+            Effect::Refuse { id, .. } | Effect::Exhausted { id } => {
+                let waits = queue.callers.remove(&id) == Some(true);
+                if waits && self.mutation != Some(Mutation::LoseRefusal) {
+                    self.decide(id, Decided::Refuse);
+                }
+            }
+            Effect::Shares { first, ranks } => self.share(first, ranks),
+            Effect::Retry { .. } => {}
+        }
+    }
+
+    /// A mailbox is dropped with its actor, and with each message the way back to who sent it.
+    fn undelivered(&mut self, letter: &Letter) {
+        match letter {
+            Letter::Submit { id, .. } | Letter::Lost { id, .. } => self.decide(*id, Decided::Over),
+            Letter::Broadcast { first, .. } => self.decide(caller_of(*first), Decided::Over),
+            Letter::Answered { .. }
+            | Letter::Cancelled { .. }
+            | Letter::Sized { .. }
+            | Letter::NodeReady { .. }
+            | Letter::NodePaused { .. }
+            | Letter::NodeLost { .. }
+            | Letter::Stop
+            | Letter::Again(_) => {}
+        }
+    }
+
+    fn decide(&mut self, id: TaskId, decided: Decided) {
+        let after = self.dice.up_to(Duration::from_millis(1));
+        self.plan(after, Event::Call(id, CallEvent::Decided(decided)));
+    }
+
+    fn share(&mut self, first: TaskId, ranks: Vec<Rank>) {
+        let Some(queue) = self.queue.as_mut().filter(|it| it.shares.contains(&first)) else { return };
+        queue.shares.remove(&first);
+        let mut shares = Vec::with_capacity(ranks.len());
+        let mut id = first;
+        for _ in ranks {
+            queue.callers.insert(id, true);
+            shares.push(id);
+            id = id.next();
+        }
+        let caller = caller_of(first);
+        if self.waits(caller) {
+            self.hold_shares(&shares);
+            let after = self.dice.up_to(Duration::from_millis(1));
+            self.plan(after, Event::Call(caller, CallEvent::Shares(shares)));
+        } else {
+            self.drop_shares(&shares);
+        }
+    }
+
+    /// The caller of a broadcast has gone: each share cancels itself.
+    pub(super) fn drop_shares(&mut self, shares: &[TaskId]) {
+        if self.mutation == Some(Mutation::LeakShares) {
+            return;
+        }
+        for id in shares {
+            self.cast_queue(Letter::Cancelled { id: *id });
+        }
+    }
+
+    /// The queue's actor ends: what waits for a decision learns that there will be none.
+    pub(super) fn end_queue(&mut self) {
+        let Some(queue) = self.queue.take() else { return };
+        if let Some(id) = queue.ledger.open_tasks().find(|it| self.is_long_over(*it)) {
+            self.breach(Law::Known, format!("the queue keeps task {id}, which nobody waits for"));
+        }
+        let waiting = queue.callers.into_iter().filter(|(_, waits)| *waits).map(|(id, _)| id);
+        for id in waiting.chain(queue.shares.into_iter().map(caller_of)) {
+            self.decide(id, Decided::Over);
+        }
+    }
+}
+
+/// Who waits for the shares of a broadcast: the id before theirs.
+pub(super) const fn caller_of(first: TaskId) -> TaskId {
+    TaskId(first.0.saturating_sub(1))
+}
+
+fn mutate(mutation: Option<Mutation>, heard: Heard, ledger: &Ledger) -> Option<Heard> {
+    match (mutation, heard) {
+        (Some(Mutation::AcceptStale), Heard::Answered { id, attempt }) => {
+            Some(Heard::Answered { id, attempt: ledger.attempt(id).unwrap_or(attempt) })
+        }
+        (Some(Mutation::ExtraSlot), Heard::NodeReady { rank, slots }) => {
+            Some(Heard::NodeReady { rank, slots: slots + 1 })
+        }
+        (Some(Mutation::ForgetPause), Heard::NodePaused { .. })
+        | (Some(Mutation::ForgetReady), Heard::NodeReady { .. }) => None,
+        (_, heard) => Some(heard),
+    }
+}
