@@ -86,7 +86,8 @@ struct Model {
 fn load(log: &Path) -> Model {
     let name = skyward::instance_info().map(|it| it.name.to_string()).unwrap_or_default();
     let file = OpenOptions::new().create(true).append(true).open(log);
-    let _ = file.and_then(|mut it| writeln!(it, "{name}"));
+    // One write, so that the lines of two nodes do not mix.
+    let _ = file.and_then(|mut it| it.write_all(format!("{name}\n").as_bytes()));
     // Long enough that others ask meanwhile.
     std::thread::sleep(Duration::from_millis(100));
     Model { built_by: name }
