@@ -17,6 +17,7 @@ pub(crate) mod effect;
 mod error;
 mod handle;
 mod keys;
+mod lives;
 pub(crate) mod messages;
 mod request;
 mod roster;

@@ -1,10 +1,11 @@
 //! What a pool decides. Pure: what it hears in, effects out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::effect::Effect;
 use super::error::StartError;
+use super::lives::{Ended, Lives};
 use super::messages::{Heard, Shortfall, Timer};
 use crate::model::{Attempt, EventKind, InstanceId, Leftover, Nodes, Offer, PoolPhase, Rank};
 use crate::timing::Timing;
@@ -17,7 +18,7 @@ pub(crate) struct State {
     provider: String,
     nodes: Nodes,
     /// Every rank that the pool wants to have, until it is given up.
-    ranks: BTreeMap<Rank, Life>,
+    lives: Lives,
     /// Machines that were rented and are not certainly given back.
     rented: BTreeSet<InstanceId>,
     /// How many machines are being asked for at this moment, and the number of the last request.
@@ -30,25 +31,6 @@ pub(crate) struct State {
     /// Why the pool never became ready.
     failure: Option<StartError>,
     left: Vec<Leftover>,
-}
-
-/// Where one rank is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Life {
-    attempt: Attempt,
-    /// How many of its lives in a row ended before they were ready.
-    failures: u32,
-    place: Place,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
-    /// It has no machine.
-    Wanted,
-    /// Its machine becomes a node.
-    Starting { instance: InstanceId },
-    /// It takes tasks, or its link is being dialled again.
-    Ready { instance: InstanceId },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +71,7 @@ impl State {
             phase: Phase::Unborn,
             provider: String::new(),
             nodes: Nodes::default(),
-            ranks: BTreeMap::new(),
+            lives: Lives::default(),
             rented: BTreeSet::new(),
             asking: 0,
             request: Attempt(0),
@@ -135,8 +117,7 @@ impl State {
             }
             (Phase::Preparing { stop: false }, Heard::Prepared(Ok(()))) => {
                 effects.push(announce(PoolPhase::Provisioning));
-                let wanted = || Life { attempt: Attempt::default(), failures: 0, place: Place::Wanted };
-                self.ranks = (0..self.nodes.desired).map(|rank| (Rank(rank), wanted())).collect();
+                self.lives = Lives::wanted_by(self.nodes.desired);
                 self.reconcile(effects);
                 Phase::Living { ready: false, stop: false }
             }
@@ -184,17 +165,19 @@ impl State {
                 Phase::Living { ready, stop }
             }
             (Phase::Living { ready, stop }, Heard::NodeReady { rank, attempt }) => {
-                self.node_ready(rank, attempt, effects);
+                if self.lives.becomes_ready(rank, attempt) {
+                    effects.push(Effect::QueueReady { rank });
+                }
                 Phase::Living { ready: self.is_enough(ready, effects), stop }
             }
             (phase @ Phase::Living { .. }, Heard::NodePaused { rank, attempt }) => {
-                if self.is_current(rank, attempt) {
+                if self.lives.is_current(rank, attempt) {
                     effects.push(Effect::QueuePaused { rank });
                 }
                 phase
             }
             (Phase::Living { ready, stop }, Heard::NodeGone { rank, attempt, reason, retry })
-                if self.is_current(rank, attempt) =>
+                if self.lives.is_current(rank, attempt) =>
             {
                 self.node_gone(rank, reason, retry, ready, stop, now, timing, effects)
             }
@@ -204,7 +187,7 @@ impl State {
             }
             (Phase::Stopping { since, step: Step::Nodes, waiting }, Heard::NodeReady { rank, attempt }) => {
                 // It became ready while it was told to end: it is told again.
-                if self.is_current(rank, attempt) {
+                if self.lives.is_current(rank, attempt) {
                     effects.push(Effect::DrainNode { rank });
                 }
                 Phase::Stopping { since, step: Step::Nodes, waiting }
@@ -282,22 +265,18 @@ impl State {
             return;
         }
         self.refusals = Attempt(0);
-        let wanted = u32::try_from(self.wanted().count()).unwrap_or(u32::MAX);
+        let wanted = self.lives.wanted();
         effects.push(Effect::Announce(EventKind::Provisioned { instances: instances.clone(), wanted }));
         self.rented.extend(instances.iter().cloned());
-        if !ready && instances.len() >= self.wanted().count() {
+        let (begun, spare) = self.lives.give(instances);
+        if !ready && self.lives.wanted() == 0 {
             effects.push(announce(PoolPhase::Starting));
         }
-        let mut instances = instances.into_iter();
-        for (rank, life) in &mut self.ranks {
-            if life.place != Place::Wanted {
-                continue;
-            }
-            let Some(instance) = instances.next() else { break };
-            life.place = Place::Starting { instance: instance.clone() };
-            effects.push(Effect::Spawn { rank: *rank, attempt: life.attempt, instance });
-        }
-        let spare: Vec<InstanceId> = instances.collect();
+        effects.extend(begun.into_iter().map(|(rank, attempt, instance)| Effect::Spawn {
+            rank,
+            attempt,
+            instance,
+        }));
         if !spare.is_empty() {
             effects.push(Effect::Release { instances: spare });
         }
@@ -318,7 +297,7 @@ impl State {
             self.reconcile(effects);
             return living;
         };
-        if self.wanted().next().is_none() {
+        if self.lives.wanted() == 0 {
             return living;
         }
         self.refusals = self.refusals.next();
@@ -331,35 +310,23 @@ impl State {
             return living;
         }
         let wanted = self.nodes.desired;
-        let got = wanted.saturating_sub(u32::try_from(self.wanted().count()).unwrap_or(u32::MAX));
-        let given_up: Vec<Rank> = self.wanted().collect();
+        let got = wanted.saturating_sub(self.lives.wanted());
         if !ready && got < self.nodes.least() {
             let (provider, attempts) = (self.provider.clone(), attempt);
             self.fail(StartError::Provision { provider, got, wanted, attempts, reason });
             return self.give_back(now, timing, effects);
         }
-        for rank in given_up {
+        for rank in self.lives.wanting() {
             self.give_up(rank, effects);
         }
         Phase::Living { ready: self.is_enough(ready, effects), stop: false }
     }
 
-    fn node_ready(&mut self, rank: Rank, attempt: Attempt, effects: &mut Vec<Effect>) {
-        let Some(life) = self.ranks.get_mut(&rank).filter(|it| it.attempt == attempt) else { return };
-        life.failures = 0;
-        if let Place::Starting { instance } = &life.place {
-            life.place = Place::Ready { instance: instance.clone() };
-        }
-        effects.push(Effect::QueueReady { rank });
-    }
-
     /// Whether the pool is ready: it was, or there are enough ready nodes for the first time.
     fn is_enough(&self, before: bool, effects: &mut Vec<Effect>) -> bool {
-        let is_ready = |it: &&Life| matches!(it.place, Place::Ready { .. });
-        let nodes = u32::try_from(self.ranks.values().filter(is_ready).count()).unwrap_or(u32::MAX);
         // With a least number of its own the pool begins with that many, the others join as they come.
-        let enough = self.nodes.least().min(u32::try_from(self.ranks.len()).unwrap_or(u32::MAX)).max(1);
-        if !before && nodes >= enough {
+        let enough = self.nodes.least().min(self.lives.count()).max(1);
+        if !before && self.lives.ready() >= enough {
             effects.push(announce(PoolPhase::Ready));
             effects.push(Effect::Started { nodes: self.nodes.desired });
             return true;
@@ -379,16 +346,12 @@ impl State {
         timing: &Timing,
         effects: &mut Vec<Effect>,
     ) -> Phase {
-        let Some(life) = self.ranks.get_mut(&rank) else { return Phase::Living { ready, stop } };
-        life.attempt = life.attempt.next();
-        let before = std::mem::replace(&mut life.place, Place::Wanted);
-        let was_ready = matches!(before, Place::Ready { .. });
-        life.failures = if was_ready { 0 } else { life.failures.saturating_add(1) };
-        let again = retry && life.failures < timing.provision_attempts;
+        let Some(Ended { instance, was_ready, failures }) = self.lives.ends(rank) else {
+            return Phase::Living { ready, stop };
+        };
+        let again = retry && failures < timing.provision_attempts;
         // A machine without a node would be paid for nothing.
-        if let Place::Starting { instance } | Place::Ready { instance } = before {
-            effects.push(Effect::Release { instances: vec![instance] });
-        }
+        effects.push(Effect::Release { instances: vec![instance] });
         if was_ready {
             effects.push(Effect::QueuePaused { rank });
         }
@@ -399,7 +362,7 @@ impl State {
             self.reconcile(effects);
             return Phase::Living { ready, stop };
         }
-        let others = u32::try_from(self.ranks.len()).unwrap_or(u32::MAX).saturating_sub(1);
+        let others = self.lives.count().saturating_sub(1);
         if !ready && others < self.nodes.least() {
             self.fail(StartError::Node { rank, reason });
             return self.stop_from(now, timing, ready, effects);
@@ -410,22 +373,18 @@ impl State {
 
     /// A rank that will not come back.
     fn give_up(&mut self, rank: Rank, effects: &mut Vec<Effect>) {
-        self.ranks.remove(&rank);
+        self.lives.give_up(rank);
         effects.push(Effect::QueueLost { rank });
     }
 
     /// Asks for a machine for every rank that wants one, unless that is under way or was refused just now.
     fn reconcile(&mut self, effects: &mut Vec<Effect>) {
-        let count = u32::try_from(self.wanted().count()).unwrap_or(u32::MAX);
+        let count = self.lives.wanted();
         if count > 0 && self.asking == 0 && !self.resting {
             self.asking = count;
             self.request = self.request.next();
             effects.push(Effect::Provision { request: self.request, count });
         }
-    }
-
-    fn wanted(&self) -> impl Iterator<Item = Rank> {
-        self.ranks.iter().filter(|(_, it)| it.place == Place::Wanted).map(|(rank, _)| *rank)
     }
 
     fn fail(&mut self, why: StartError) {
@@ -454,8 +413,7 @@ impl State {
         effects.push(announce(PoolPhase::Stopping));
         effects.push(Effect::Wake(Timer::Shutdown, timing.shutdown));
         effects.push(Effect::QueueStop);
-        let lives = self.ranks.iter().filter(|(_, it)| it.place != Place::Wanted);
-        let waiting: BTreeSet<Rank> = lives.map(|(rank, _)| *rank).collect();
+        let waiting = self.lives.living();
         effects.extend(waiting.iter().map(|rank| Effect::DrainNode { rank: *rank }));
         self.after_nodes(now, waiting, effects)
     }
@@ -485,10 +443,6 @@ impl State {
             left.push(Leftover { what, reason: reason.to_owned() });
         }
         left
-    }
-
-    fn is_current(&self, rank: Rank, attempt: Attempt) -> bool {
-        self.ranks.get(&rank).is_some_and(|it| it.attempt == attempt && it.place != Place::Wanted)
     }
 }
 

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use super::*;
 
+#[path = "replacement_tests.rs"]
+mod replacement;
+
 const START: Duration = Duration::ZERO;
 
 fn names() -> Vec<String> {
@@ -303,140 +306,6 @@ fn a_node_that_cannot_become_ready_anywhere_fails_the_start_and_the_others_are_e
 }
 
 #[test]
-fn a_machine_that_fails_while_starting_is_replaced_as_often_as_machines_are_asked_for() {
-    let mut state = after(vec![born(1), offered(), Heard::Prepared(Ok(())), given(&[0], None)]);
-    let gone = |attempt| Heard::NodeGone {
-        rank: Rank(0),
-        attempt: Attempt(attempt),
-        reason: "died".into(),
-        retry: true,
-    };
-    let born_again = |attempt, number| Effect::Spawn {
-        rank: Rank(0),
-        attempt: Attempt(attempt),
-        instance: instance(number),
-    };
-    let failure = StartError::Node { rank: Rank(0), reason: "died".into() };
-    let mut last = vec![release(2), failed(&failure)];
-    last.extend(stopping(&[]));
-    last.push(terminate(&[0, 1, 2]));
-    check(
-        &mut state,
-        vec![
-            (gone(0), vec![release(0), ask(2, 1)]),
-            (
-                answer(2, &[1], None),
-                vec![provisioned(&[1], 1), announce(PoolPhase::Starting), born_again(1, 1)],
-            ),
-            (gone(0), vec![]),
-            (gone(1), vec![release(1), ask(3, 1)]),
-            (
-                answer(3, &[2], None),
-                vec![provisioned(&[2], 1), announce(PoolPhase::Starting), born_again(2, 2)],
-            ),
-            (gone(2), last),
-        ],
-    );
-}
-
-#[test]
-fn a_node_lost_later_is_replaced_under_its_rank_and_its_machine_is_given_back_at_once() {
-    let again = Effect::Spawn { rank: Rank(1), attempt: Attempt(1), instance: instance(2) };
-    check(
-        &mut ready(2),
-        vec![
-            (
-                Heard::NodePaused { rank: Rank(1), attempt: Attempt(0) },
-                vec![Effect::QueuePaused { rank: Rank(1) }],
-            ),
-            (node_ready(1), vec![Effect::QueueReady { rank: Rank(1) }]),
-            (node_gone(1, "frozen"), vec![release(1), Effect::QueuePaused { rank: Rank(1) }, ask(2, 1)]),
-            // What the old life says late is dropped.
-            (node_gone(1, "frozen"), vec![]),
-            (node_ready(1), vec![]),
-            (answer(2, &[2], None), vec![provisioned(&[2], 1), again]),
-            (
-                Heard::NodeReady { rank: Rank(1), attempt: Attempt(1) },
-                vec![Effect::QueueReady { rank: Rank(1) }],
-            ),
-            (Heard::Stop, stopping(&[0, 1])),
-        ],
-    );
-}
-
-#[test]
-fn a_node_lost_while_another_is_replaced_is_asked_for_next() {
-    check(
-        &mut ready(3),
-        vec![
-            (node_gone(1, "frozen"), vec![release(1), Effect::QueuePaused { rank: Rank(1) }, ask(2, 1)]),
-            (node_gone(2, "frozen"), vec![release(2), Effect::QueuePaused { rank: Rank(2) }]),
-            (
-                answer(2, &[3], None),
-                vec![
-                    provisioned(&[3], 2),
-                    Effect::Spawn { rank: Rank(1), attempt: Attempt(1), instance: instance(3) },
-                    ask(3, 1),
-                ],
-            ),
-        ],
-    );
-}
-
-#[test]
-fn a_rank_that_cannot_be_replaced_is_given_up_and_the_pool_goes_on() {
-    let full = |request| answer(request, &[], Some(("full", true)));
-    let rest = || Effect::Wake(Timer::Provision, Timing::default().provision_retry.first);
-    check(
-        &mut ready(2),
-        vec![
-            (node_gone(1, "frozen"), vec![release(1), Effect::QueuePaused { rank: Rank(1) }, ask(2, 1)]),
-            (full(2), vec![refused("full", 1), rest()]),
-            (Heard::Woke(Timer::Provision), vec![ask(3, 1)]),
-            (full(3), vec![refused("full", 2), rest()]),
-            (Heard::Woke(Timer::Provision), vec![ask(4, 1)]),
-            (full(4), vec![refused("full", 3), Effect::QueueLost { rank: Rank(1) }]),
-            (Heard::Stop, stopping(&[0])),
-        ],
-    );
-}
-
-#[test]
-fn a_pool_with_a_least_number_begins_with_that_many_and_the_others_join() {
-    let nodes = Nodes { desired: 3, min: Some(2) };
-    let born = Heard::Born { specs: vec![nodes, nodes] };
-    let queue = |rank| Effect::QueueReady { rank: Rank(rank) };
-    check(
-        &mut after(vec![born, offered(), Heard::Prepared(Ok(())), given(&[0, 1, 2], None)]),
-        vec![
-            (node_ready(2), vec![queue(2)]),
-            (node_ready(0), vec![queue(0), announce(PoolPhase::Ready), Effect::Started { nodes: 3 }]),
-            (node_ready(1), vec![queue(1)]),
-        ],
-    );
-}
-
-#[test]
-fn a_pool_with_a_least_number_does_not_fail_for_one_node_less() {
-    let nodes = Nodes { desired: 2, min: Some(1) };
-    let born = Heard::Born { specs: vec![nodes, nodes] };
-    check(
-        &mut after(vec![born, offered(), Heard::Prepared(Ok(())), given(&[0, 1], None)]),
-        vec![
-            (node_failed(0, 0, "step failed"), vec![release(0), Effect::QueueLost { rank: Rank(0) }]),
-            (
-                node_ready(1),
-                vec![
-                    Effect::QueueReady { rank: Rank(1) },
-                    announce(PoolPhase::Ready),
-                    Effect::Started { nodes: 2 },
-                ],
-            ),
-        ],
-    );
-}
-
-#[test]
 fn an_answer_that_comes_again_does_not_pass_for_that_of_the_next_request() {
     let mut state = after(vec![born(2), offered(), Heard::Prepared(Ok(()))]);
     state.hear(given(&[0], Some(("full", true))), Instant::now(), &Timing::default(), &names());
@@ -460,19 +329,6 @@ fn machines_that_nobody_wants_any_more_are_given_back() {
             given(&[0, 1], None),
             vec![provisioned(&[0, 1], 1), announce(PoolPhase::Starting), spawn(0), release(1)],
         )],
-    );
-}
-
-#[test]
-fn reports_of_an_older_life_of_a_rank_are_dropped() {
-    let old = Attempt(7);
-    check(
-        &mut ready(1),
-        vec![
-            (Heard::NodeReady { rank: Rank(0), attempt: old }, vec![]),
-            (Heard::NodePaused { rank: Rank(0), attempt: old }, vec![]),
-            (node_failed(0, 7, "old"), vec![]),
-        ],
     );
 }
 

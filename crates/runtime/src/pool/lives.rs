@@ -1,0 +1,130 @@
+//! The ranks of a pool and where each is in its life. Pure; the pool's state asks and decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{Attempt, InstanceId, Rank};
+
+/// One life for each rank that the pool has not given up.
+///
+/// ```text
+/// wanted --machine--> starting --becomes_ready--> ready
+///    ^-------------------ends--------------------'
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lives(BTreeMap<Rank, Life>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Life {
+    attempt: Attempt,
+    /// How many of its lives in a row ended before they were ready.
+    failures: u32,
+    place: Place,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// It has no machine.
+    Wanted,
+    /// Its machine becomes a node.
+    Starting { instance: InstanceId },
+    /// It takes tasks, or its link is being dialled again.
+    Ready { instance: InstanceId },
+}
+
+/// A life that is over; the rank wants another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    pub(super) instance: InstanceId,
+    pub(super) was_ready: bool,
+    /// How many lives in a row have ended before they were ready, this one counted.
+    pub(super) failures: u32,
+}
+
+impl Lives {
+    /// Ranks from 0, all of which want a machine.
+    pub(super) fn wanted_by(ranks: u32) -> Self {
+        let wanted = || Life { attempt: Attempt::default(), failures: 0, place: Place::Wanted };
+        Self((0..ranks).map(|rank| (Rank(rank), wanted())).collect())
+    }
+
+    /// Gives machines to the ranks that want one, lowest first. Returns the lives that begin, and the
+    /// machines that nobody wants.
+    pub(super) fn give(
+        &mut self,
+        instances: Vec<InstanceId>,
+    ) -> (Vec<(Rank, Attempt, InstanceId)>, Vec<InstanceId>) {
+        let mut instances = instances.into_iter();
+        let mut begun = Vec::new();
+        for (rank, life) in self.0.iter_mut().filter(|(_, it)| it.place == Place::Wanted) {
+            let Some(instance) = instances.next() else { break };
+            life.place = Place::Starting { instance: instance.clone() };
+            begun.push((*rank, life.attempt, instance));
+        }
+        (begun, instances.collect())
+    }
+
+    /// A node takes tasks. Returns whether it is of the present life of its rank.
+    pub(super) fn becomes_ready(&mut self, rank: Rank, attempt: Attempt) -> bool {
+        let Some(life) = self.0.get_mut(&rank).filter(|it| it.attempt == attempt) else { return false };
+        if let Place::Starting { instance } = &life.place {
+            life.place = Place::Ready { instance: instance.clone() };
+        }
+        if life.place == Place::Wanted {
+            return false;
+        }
+        life.failures = 0;
+        true
+    }
+
+    /// The present life of a rank is over; `None` when it had no machine.
+    pub(super) fn ends(&mut self, rank: Rank) -> Option<Ended> {
+        let life = self.0.get_mut(&rank)?;
+        let (instance, was_ready) = match std::mem::replace(&mut life.place, Place::Wanted) {
+            Place::Wanted => return None,
+            Place::Starting { instance } => (instance, false),
+            Place::Ready { instance } => (instance, true),
+        };
+        life.attempt = life.attempt.next();
+        life.failures = if was_ready { 0 } else { life.failures.saturating_add(1) };
+        Some(Ended { instance, was_ready, failures: life.failures })
+    }
+
+    /// The rank will not come back.
+    pub(super) fn give_up(&mut self, rank: Rank) {
+        self.0.remove(&rank);
+    }
+
+    /// Whether this is the present life of the rank, and has a machine.
+    pub(super) fn is_current(&self, rank: Rank, attempt: Attempt) -> bool {
+        self.0.get(&rank).is_some_and(|it| it.attempt == attempt && it.place != Place::Wanted)
+    }
+
+    /// The ranks that want a machine.
+    pub(super) fn wanting(&self) -> Vec<Rank> {
+        self.0.iter().filter(|(_, it)| it.place == Place::Wanted).map(|(rank, _)| *rank).collect()
+    }
+
+    /// How many ranks want a machine.
+    pub(super) fn wanted(&self) -> u32 {
+        self.number(|it| *it == Place::Wanted)
+    }
+
+    /// How many ranks are ready.
+    pub(super) fn ready(&self) -> u32 {
+        self.number(|it| matches!(it, Place::Ready { .. }))
+    }
+
+    /// How many ranks there are.
+    pub(super) fn count(&self) -> u32 {
+        self.number(|_| true)
+    }
+
+    /// The ranks that have a machine.
+    pub(super) fn living(&self) -> BTreeSet<Rank> {
+        self.0.iter().filter(|(_, it)| it.place != Place::Wanted).map(|(rank, _)| *rank).collect()
+    }
+
+    fn number(&self, which: impl Fn(&Place) -> bool) -> u32 {
+        u32::try_from(self.0.values().filter(|it| which(&it.place)).count()).unwrap_or(u32::MAX)
+    }
+}
