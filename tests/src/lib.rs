@@ -44,6 +44,11 @@ impl Ground {
         assert!(left.is_some(), "left after {deadline:?}: {:#?}", self.left());
     }
 
+    /// The command lines of all processes that live here.
+    pub fn commands(&self) -> Vec<String> {
+        processes_at_home_in(&self.directory)
+    }
+
     /// The processes whose home is here, by what they are: `machine` or `worker`.
     pub fn processes(&self, role: &str) -> Vec<u32> {
         let all = processes().into_iter();

@@ -133,15 +133,56 @@ fn sigterm_gives_everything_back_and_says_so() {
     assert_eq!(ground.left(), Vec::<String>::new());
 }
 
+/// The processes that each of a victim's two machines has when it has come as far as this.
+fn come_as_far(victim: &Victim, phase: &str) {
+    let there = until(DEADLINE, || {
+        let steps = victim.ground.commands().iter().filter(|it| it.contains("sleep 60")).count();
+        let machines = victim.ground.processes("machine").len();
+        (machines == 2 && (phase == "booting" || steps >= 2)).then_some(())
+    });
+    assert!(there.is_some(), "the machines never came to be {phase}");
+}
+
 #[test]
-fn ctrl_c_while_machines_boot_gives_everything_back() {
-    let victim = Victim::start("starting", None);
-    let booting = until(DEADLINE, || Some(victim.ground.processes("machine")).filter(|it| it.len() == 2));
-    assert!(booting.is_some(), "no machines");
+fn ctrl_c_while_machines_boot_or_bootstrap_gives_everything_back() {
+    for phase in ["booting", "bootstrapping"] {
+        let victim = Victim::start(phase, None);
+        come_as_far(&victim, phase);
+        victim.signal(Signal::INT);
+        let (code, said, ground) = victim.end();
+        assert_eq!(code, Some(130), "{phase}: {said}");
+        assert_eq!(ground.left(), Vec::<String>::new(), "{phase}");
+    }
+}
+
+#[test]
+fn after_sigkill_while_machines_boot_or_bootstrap_leases_end_them() {
+    for phase in ["booting", "bootstrapping"] {
+        let victim = Victim::start(phase, Some(2));
+        come_as_far(&victim, phase);
+        victim.signal(Signal::KILL);
+        let (_, _, ground) = victim.end();
+        ground.expect_empty_within(DEADLINE);
+    }
+}
+
+#[test]
+fn after_sigkill_while_everything_is_given_back_leases_end_the_rest() {
+    let victim = Victim::start("wait", Some(2));
+    let machines = victim.ground.processes("machine");
+    // A machine that is frozen takes its time to be given back, so that there is a moment to be killed in.
+    for machine in &machines {
+        send(*machine, Signal::STOP).expect("stopped");
+    }
     victim.signal(Signal::INT);
-    let (code, said, ground) = victim.end();
-    assert_eq!(code, Some(130), "{said}");
-    assert_eq!(ground.left(), Vec::<String>::new());
+    std::thread::park_timeout(Duration::from_millis(200));
+    victim.signal(Signal::KILL);
+    let (_, _, ground) = victim.end();
+    for machine in machines {
+        // It may have been killed already.
+        let _ = send(machine, Signal::CONT);
+    }
+    ground.expect_empty_within(DEADLINE);
 }
 
 #[test]

@@ -138,6 +138,55 @@ async fn a_frozen_machine_is_replaced_within_detect_and_grace_and_three_seconds(
 }
 
 #[skyward::test]
+async fn a_machine_that_dies_while_it_boots_is_replaced_and_the_pool_starts() -> skyward::Result<()> {
+    let ground = Ground::new("boot-killed");
+    let mut local = Local::default();
+    local.directory = Some(ground.path().to_owned());
+    local.faults.boot_delay = Duration::from_millis(700);
+    let starting = Compute::builder().spec(Spec::on(local)).nodes(2).timing(timing()).start();
+    let compute =
+        while_starting(starting, &ground, |ground| ground.processes("machine").first().copied()).await?;
+    assert_eq!((sleeps(1) * &compute).await?, [Some(0), Some(1)]);
+    end(compute, &ground).await
+}
+
+#[skyward::test]
+async fn a_machine_that_dies_while_it_is_bootstrapped_is_replaced_and_the_pool_starts() -> skyward::Result<()>
+{
+    let ground = Ground::new("bootstrap-killed");
+    let mut local = Local::default();
+    local.directory = Some(ground.path().to_owned());
+    let image = Image::new().shell("sleep 1");
+    let starting = Compute::builder().spec(Spec::on(local)).nodes(2).image(image).timing(timing()).start();
+    let compute = while_starting(starting, &ground, |ground| {
+        let bootstrapping = ground.commands().iter().any(|it| it.contains("sleep 1"));
+        ground.processes("machine").first().copied().filter(|_| bootstrapping)
+    })
+    .await?;
+    assert_eq!((sleeps(1) * &compute).await?, [Some(0), Some(1)]);
+    end(compute, &ground).await
+}
+
+/// Starts a pool and kills the first process that is found meanwhile.
+async fn while_starting(
+    starting: impl Future<Output = skyward::Result<Compute>>,
+    ground: &Ground,
+    find: impl Fn(&Ground) -> Option<u32>,
+) -> skyward::Result<Compute> {
+    let killing = async {
+        loop {
+            if let Some(process) = find(ground) {
+                send(process, Signal::KILL);
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let (started, ()) = tokio::join!(starting, killing);
+    started
+}
+
+#[skyward::test]
 async fn a_pool_says_what_its_calls_and_nodes_wait_for() -> skyward::Result<()> {
     let ground = Ground::new("explain");
     let compute = pool(&ground, 1).await?;

@@ -29,12 +29,15 @@ async fn main() -> skyward::Result<()> {
     local.directory = arguments.next().map(Into::into);
     let lease =
         arguments.next().and_then(|it| it.parse().ok()).map_or(Duration::from_secs(60), Duration::from_secs);
-    let slow = ending == "starting";
-    if slow {
+    let slow = ending == "booting" || ending == "bootstrapping";
+    let mut image = Image::new();
+    if ending == "booting" {
         local.faults.boot_delay = Duration::from_secs(60);
+    } else if slow {
+        image = image.shell("sleep 60");
     }
     let timing = Timing { lease, ..Timing::short() };
-    let starting = Compute::builder().spec(Spec::on(local)).nodes(2).timing(timing).start();
+    let starting = Compute::builder().spec(Spec::on(local)).nodes(2).image(image).timing(timing).start();
     if slow {
         println!("started");
     }
