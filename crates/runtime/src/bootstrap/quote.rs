@@ -3,13 +3,10 @@
 
 use std::fmt::Write as _;
 
-/// The text as one word of a shell: the shell reads exactly these characters back.
-pub(super) fn quote(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
+use crate::ssh::quote;
 
-/// The same for bytes that need not be text, such as a program's arguments. What is not UTF-8 is
-/// written in octal, because a command line travels as text.
+/// One word of a shell, as [`quote`] makes it, out of bytes that need not be text, such as a program's
+/// arguments. What is not UTF-8 is written in octal, because a command line travels as text.
 pub(super) fn quote_bytes(bytes: &[u8]) -> String {
     let mut word = String::new();
     for chunk in bytes.utf8_chunks() {

@@ -1,8 +1,8 @@
 //! The shell text and the name of each kind of step. Pure. `$SKYWARD_HOME` is the machine's
 //! `$HOME/.skyward`, set by the script that runs the steps.
 
-use super::quote::quote;
 use crate::model::Image;
+use crate::ssh::quote;
 
 pub(super) fn env_name(image: &Image) -> String {
     let names: Vec<_> = image.env.keys().map(String::as_str).collect();

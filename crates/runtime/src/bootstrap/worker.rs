@@ -8,9 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::quote::{quote, quote_bytes};
+use super::quote::quote_bytes;
 use crate::program::{FrameError, Role, WorkerStart, WorkerUp, entry_arguments};
-use crate::ssh::{Piece, Session, SshError};
+use crate::ssh::{Piece, Session, SshError, quote};
 
 /// A worker that listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
