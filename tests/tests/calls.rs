@@ -275,6 +275,27 @@ async fn a_call_over_its_time_is_an_error_that_says_how_long_it_had() -> skyward
 }
 
 #[skyward::test]
+async fn a_gather_over_its_time_ends_whatever_its_calls_were_given() -> skyward::Result<()> {
+    let ground = Ground::new("gather-late");
+    let compute = pool(&ground, 1).await?;
+    // One slot: the third would begin after the time of all of them.
+    let calls = [1, 400, 10_000].map(|millis| sleeps(millis).timeout(Duration::from_secs(60)));
+    let began = std::time::Instant::now();
+    match (gather(calls.clone()).timeout(Duration::from_millis(800)) >> &compute).await {
+        Err(CallError::TimedOut(_)) => {}
+        other => panic!("{other:?}"),
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let mut results = compute.stream(gather(calls).timeout(Duration::from_millis(800)).ordered());
+    assert_eq!(
+        (results.next().await.and_then(Result::ok), results.next().await.and_then(Result::ok)),
+        (Some(1), Some(400))
+    );
+    assert!(matches!(results.next().await, Some(Err(CallError::TimedOut(_)))));
+    end(compute, &ground).await
+}
+
+#[skyward::test]
 async fn a_spawned_call_runs_without_being_awaited() -> skyward::Result<()> {
     let ground = Ground::new("spawn");
     let compute = pool(&ground, 1).await?;

@@ -76,6 +76,12 @@ impl<T, E> Call<T, E> {
         self.function.name
     }
 
+    /// The call with at most this long, however long it was given before.
+    pub(super) fn within(mut self, most: Duration) -> Self {
+        self.timeout = Some(self.timeout.map_or(most, |it| it.min(most)));
+        self
+    }
+
     pub(super) fn order(self) -> Result<Order, CallError<E>> {
         Ok(Order {
             function: self.function,

@@ -1,6 +1,7 @@
 //! Many calls of one type, whose results belong together.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use super::call::Decoded;
 use super::window::{Collected, Window};
@@ -13,6 +14,7 @@ use crate::error::CallError;
 pub struct Gather<T, E = Never> {
     calls: Vec<Call<T, E>>,
     ordered: bool,
+    timeout: Option<Duration>,
 }
 
 /// Gathers calls: `gather(calls) >> &compute` gives all their values in order, and the first error
@@ -37,7 +39,7 @@ pub struct Gather<T, E = Never> {
 /// }
 /// ```
 pub fn gather<T, E>(calls: impl IntoIterator<Item = Call<T, E>>) -> Gather<T, E> {
-    Gather { calls: calls.into_iter().collect(), ordered: false }
+    Gather { calls: calls.into_iter().collect(), ordered: false, timeout: None }
 }
 
 impl<T, E> Gather<T, E> {
@@ -45,6 +47,14 @@ impl<T, E> Gather<T, E> {
     /// whose turn has not come takes one of the places of what is in flight.
     pub fn ordered(mut self) -> Self {
         self.ordered = true;
+        self
+    }
+
+    /// Gives all calls together this long, counted from when the first is sent, waiting included. A call
+    /// is given what is left of it when its turn comes, or its own time-out if that is shorter; what does
+    /// not finish ends with [`CallError::TimedOut`]. Default: none, each call has its own.
+    pub fn timeout(mut self, after: Duration) -> Self {
+        self.timeout = Some(after);
         self
     }
 
@@ -72,9 +82,9 @@ impl<T: Send + 'static, E: Send + 'static> Gather<T, E> {
     }
 
     pub(crate) fn stream(self, route: Route) -> Results<T, E> {
-        let (most, ordered) = (route.in_flight(), self.ordered);
+        let (most, ordered, timeout) = (route.in_flight(), self.ordered, self.timeout);
         Results::new(Window::new(
-            Starts { calls: self.calls.into_iter(), route: route.as_one() },
+            Starts { calls: self.calls.into_iter(), route: route.as_one(), timeout, deadline: None },
             most,
             ordered,
         ))
@@ -86,8 +96,12 @@ impl<T: Send + 'static, E: Send + 'static> sealed::Start for Gather<T, E> {
     type Future = Collected<Starts<T, E>, T>;
 
     fn start(self, route: &Route) -> Self::Future {
-        let (count, most) = (self.calls.len(), route.in_flight());
-        Collected::new(Starts { calls: self.calls.into_iter(), route: route.as_one() }, count, most)
+        let (count, most, timeout) = (self.calls.len(), route.in_flight(), self.timeout);
+        Collected::new(
+            Starts { calls: self.calls.into_iter(), route: route.as_one(), timeout, deadline: None },
+            count,
+            most,
+        )
     }
 }
 
@@ -95,19 +109,27 @@ impl<T: Send + 'static, E: Send + 'static> sealed::Start for Gather<T, E> {
 pub struct Starts<T, E> {
     calls: std::vec::IntoIter<Call<T, E>>,
     route: Route,
+    timeout: Option<Duration>,
+    /// When the time of all of them is over; known from the first one on.
+    deadline: Option<Instant>,
 }
 
 impl<T: Send + 'static, E: Send + 'static> Iterator for Starts<T, E> {
     type Item = Decoded<T, E>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.calls.next().map(|it| sealed::Start::start(it, &self.route))
+        let call = self.calls.next()?;
+        let Some(timeout) = self.timeout else { return Some(sealed::Start::start(call, &self.route)) };
+        let now = Instant::now();
+        let deadline = *self.deadline.get_or_insert_with(|| now + timeout);
+        let left = deadline.saturating_duration_since(now);
+        Some(sealed::Start::start(call.within(left), &self.route))
     }
 }
 
 impl<T, E> Clone for Gather<T, E> {
     fn clone(&self) -> Self {
-        Self { calls: self.calls.clone(), ordered: self.ordered }
+        Self { calls: self.calls.clone(), ordered: self.ordered, timeout: self.timeout }
     }
 }
 
