@@ -129,9 +129,14 @@ async fn bring(
                 }
             }
             Err(_) if member.is_down() => return,
-            // It was late; its deadline was the pause between two tries.
+            // A session that is breaking fails at once, before it counts as down: without a pause the
+            // tries would keep the threads from which that is to be learned.
             Err(error) if error.retry() => {
                 tracing::debug!(%error, "a worker did not take in who is in the pool; told again");
+                let over = tokio::time::timeout(PAUSE, member.down()).await.is_ok();
+                if over || newest.has_changed().is_err() {
+                    return;
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "a worker cannot be told who is in the pool");
@@ -140,6 +145,10 @@ async fn bring(
         }
     }
 }
+
+/// The pause between two tries to tell a worker. A twentieth of a second is nothing to a pool, and long
+/// enough for a broken session to be noticed.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Resolves when a worker has taken in this roster or a newer one, or will never.
 async fn heard(mut told: watch::Receiver<u64>, number: u64) {
