@@ -5,6 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use skyward::Timing;
+
 /// A directory of a test's own, for its local machines.
 #[derive(Debug)]
 pub struct Ground {
@@ -62,6 +64,12 @@ impl Drop for Ground {
         // A failing test must not leave its machines to the next one's counts; their leases end them.
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Short times that forgive busy cores: for machines that nothing in a test wants to lose.
+pub fn patient() -> Timing {
+    let (detect, grace, lease) = (Duration::from_secs(5), Duration::from_secs(10), Duration::from_secs(30));
+    Timing { detect, grace, lease, ..Timing::short() }
 }
 
 /// Asks again and again until there is an answer or the deadline has come.

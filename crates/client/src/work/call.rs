@@ -76,9 +76,12 @@ impl<T, E> Call<T, E> {
         self.function.name
     }
 
-    /// The call with at most this long, however long it was given before.
-    pub(super) fn within(mut self, most: Duration) -> Self {
-        self.timeout = Some(self.timeout.map_or(most, |it| it.min(most)));
+    /// The call with at most this long, however long it was given before; `None` changes nothing.
+    pub(super) fn within(mut self, most: Option<Duration>) -> Self {
+        self.timeout = match (self.timeout, most) {
+            (Some(own), Some(most)) => Some(own.min(most)),
+            (own, most) => own.or(most),
+        };
         self
     }
 

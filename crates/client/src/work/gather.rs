@@ -52,7 +52,8 @@ impl<T, E> Gather<T, E> {
 
     /// Gives all calls together this long, counted from when the first is sent, waiting included. A call
     /// is given what is left of it when its turn comes, or its own time-out if that is shorter; what does
-    /// not finish ends with [`CallError::TimedOut`]. Default: none, each call has its own.
+    /// not finish is cancelled and ends with [`CallError::TimedOut`]. Default: none, each call has its own.
+    /// [`Group::timeout`](crate::Group::timeout) means the same.
     pub fn timeout(mut self, after: Duration) -> Self {
         self.timeout = Some(after);
         self
@@ -84,7 +85,7 @@ impl<T: Send + 'static, E: Send + 'static> Gather<T, E> {
     pub(crate) fn stream(self, route: Route) -> Results<T, E> {
         let (most, ordered, timeout) = (route.in_flight(), self.ordered, self.timeout);
         Results::new(Window::new(
-            Starts { calls: self.calls.into_iter(), route: route.as_one(), timeout, deadline: None },
+            Starts { calls: self.calls.into_iter(), route: route.as_one(), timeout, began: None },
             most,
             ordered,
         ))
@@ -98,7 +99,7 @@ impl<T: Send + 'static, E: Send + 'static> sealed::Start for Gather<T, E> {
     fn start(self, route: &Route) -> Self::Future {
         let (count, most, timeout) = (self.calls.len(), route.in_flight(), self.timeout);
         Collected::new(
-            Starts { calls: self.calls.into_iter(), route: route.as_one(), timeout, deadline: None },
+            Starts { calls: self.calls.into_iter(), route: route.as_one(), timeout, began: None },
             count,
             most,
         )
@@ -110,8 +111,8 @@ pub struct Starts<T, E> {
     calls: std::vec::IntoIter<Call<T, E>>,
     route: Route,
     timeout: Option<Duration>,
-    /// When the time of all of them is over; known from the first one on.
-    deadline: Option<Instant>,
+    /// When the first was started, from which the time of all of them counts.
+    began: Option<Instant>,
 }
 
 impl<T: Send + 'static, E: Send + 'static> Iterator for Starts<T, E> {
@@ -119,10 +120,10 @@ impl<T: Send + 'static, E: Send + 'static> Iterator for Starts<T, E> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let call = self.calls.next()?;
-        let Some(timeout) = self.timeout else { return Some(sealed::Start::start(call, &self.route)) };
-        let now = Instant::now();
-        let deadline = *self.deadline.get_or_insert_with(|| now + timeout);
-        let left = deadline.saturating_duration_since(now);
+        let left = self.timeout.map(|timeout| {
+            let began = *self.began.get_or_insert_with(Instant::now);
+            timeout.saturating_sub(began.elapsed())
+        });
         Some(sealed::Start::start(call.within(left), &self.route))
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::BitAnd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::{MaybeDone, maybe_done};
 
@@ -15,13 +16,16 @@ use crate::error::{CallError, Error};
 /// error cancels the rest. The parentheses are needed, because `>>` binds tighter than `&`.
 #[derive(Clone, Debug)]
 #[must_use = "a group does nothing until it is sent: `(a & b) >> &compute`"]
-pub struct Group<C>(C);
+pub struct Group<C> {
+    calls: C,
+    timeout: Option<Duration>,
+}
 
 /// A [`Group`] of which every call is waited for, and gives its own `Result`. Made by
 /// [`Group::settle`].
 #[derive(Clone, Debug)]
 #[must_use = "a group does nothing until it is sent: `(a & b).settle() >> &compute`"]
-pub struct Settled<C>(C);
+pub struct Settled<C>(Group<C>);
 
 /// A group of a tuple of two to eight calls, like `a & b & …`.
 ///
@@ -44,14 +48,36 @@ pub struct Settled<C>(C);
 /// }
 /// ```
 pub const fn group<C>(calls: C) -> Group<C> {
-    Group(calls)
+    Group { calls, timeout: None }
 }
 
 impl<C> Group<C> {
+    /// Gives all calls together this long, counted from when the group is sent, waiting in the queue
+    /// included: what has no outcome by then is cancelled, and ends with
+    /// [`CallError::TimedOut`](crate::CallError::TimedOut). A call's own time-out counts if it is shorter.
+    /// Default: none, each call has its own. [`Gather::timeout`](crate::Gather::timeout) means the same.
+    ///
+    /// ```no_run
+    /// # use skyward::prelude::*;
+    /// # use std::time::Duration;
+    /// # #[skyward::function]
+    /// # async fn train(epochs: u32) -> f64 { f64::from(epochs) }
+    /// # async fn run(compute: &Compute) -> skyward::Result<()> {
+    /// let both = (train(1) & train(2)).timeout(Duration::from_secs(60));
+    /// // Whatever one of them comes to, the other keeps what it has.
+    /// let (one, two) = (both >> compute).settle().await;
+    /// # drop((one, two));
+    /// # Ok(()) }
+    /// ```
+    pub const fn timeout(mut self, after: Duration) -> Self {
+        self.timeout = Some(after);
+        self
+    }
+
     /// Waits for every call, whatever becomes of the others, and gives each its own `Result` with its
     /// own error type.
     pub fn settle(self) -> Settled<C> {
-        Settled(self.0)
+        Settled(self)
     }
 
     /// Runs the calls in this process; see [`Call::local`].
@@ -67,7 +93,7 @@ impl<T1, E1, T2, E2> BitAnd<Call<T2, E2>> for Call<T1, E1> {
     type Output = Group<(Self, Call<T2, E2>)>;
 
     fn bitand(self, other: Call<T2, E2>) -> Self::Output {
-        Group((self, other))
+        group((self, other))
     }
 }
 
@@ -98,9 +124,10 @@ macro_rules! groups {
             type Future = Together<($(MaybeDone<Decoded<$T, $E>>,)+)>;
 
             fn start(self, route: &Route) -> Self::Future {
+                let Self { calls, timeout } = self;
                 Together {
-                    names: vec![$(self.0.$at.name()),+],
-                    runs: ($(maybe_done(sealed::Start::start(self.0.$at, route)),)+),
+                    names: vec![$(calls.$at.name()),+],
+                    runs: ($(maybe_done(sealed::Start::start(calls.$at.within(timeout), route)),)+),
                 }
             }
         }
@@ -110,7 +137,7 @@ macro_rules! groups {
             type Future = TogetherSettled<($(MaybeDone<Decoded<$T, $E>>,)+)>;
 
             fn start(self, route: &Route) -> Self::Future {
-                sealed::Start::start(Group(self.0), route).into()
+                sealed::Start::start(self.0, route).into()
             }
         }
 
@@ -166,12 +193,13 @@ macro_rules! grow {
             type Output = Group<($(Call<$T, $E>,)+ Call<$T2, $E2>)>;
 
             fn bitand(self, other: Call<$T2, $E2>) -> Self::Output {
-                Group(($(self.0.$at,)+ other))
+                Group { calls: ($(self.calls.$at,)+ other), timeout: self.timeout }
             }
         }
 
         impl<$($T, $E),+> Group<($(Call<$T, $E>,)+)> {
-            /// The group with one call more, like `self & other`.
+            /// The group with one call more, like `self & other`. A time that the group was given is
+            /// for that call too.
             pub fn and<$T2, $E2>(self, other: Call<$T2, $E2>) -> Group<($(Call<$T, $E>,)+ Call<$T2, $E2>)> {
                 self & other
             }
