@@ -175,8 +175,8 @@ pub use skyward_runtime::inside::{
     Cancellation, InstanceInfo, cancellation, cancelled, instance_info, secret,
 };
 pub use skyward_runtime::model::{
-    Accelerator, Event, EventKind, Image, Incarnation, Leftover, NodePhase, Nodes, Panic, Peer, PipIndex,
-    PoolId, PoolPhase, Rank, Secret,
+    Accelerator, Event, EventKind, Image, Incarnation, KeptMachine, Leftover, NodePhase, Nodes, Panic, Peer,
+    PipIndex, PoolId, PoolPhase, Rank, Secret,
 };
 pub use skyward_runtime::pool::{Spec, StartError, Worker};
 pub use skyward_runtime::status::{Explanation, NodeStatus, Status, Waits};

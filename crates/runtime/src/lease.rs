@@ -5,6 +5,9 @@
 //! counts sleep ([`Guard`]); no time of day is ever compared between computers. The client writes the
 //! file over SSH until the worker runs; from then on the worker writes it each time the client renews
 //! over the link. A lapse is for good.
+//!
+//! A machine that is kept for a person has `keep` and a number of milliseconds there instead ([`keep`]):
+//! so long it lives from then on, and no renewal makes that shorter or longer.
 
 use std::time::Duration;
 
@@ -19,19 +22,21 @@ pub type Awake = Duration;
 /// ```text
 /// held --unchanged for `length`--> lapsed (for good)
 /// held --changed--> held, the time starts again
+/// held --`keep n`--> kept --n later--> lapsed
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guard {
     length: Duration,
     seen: Option<Vec<u8>>,
-    since: Awake,
+    until: Awake,
+    kept: bool,
     lapsed: bool,
 }
 
 impl Guard {
     /// A guard of a lease that is granted now.
     pub const fn new(length: Duration, now: Awake) -> Self {
-        Self { length, seen: None, since: now, lapsed: false }
+        Self { length, seen: None, until: now.saturating_add(length), kept: false, lapsed: false }
     }
 
     /// Tells the guard what the lease says now (`None`: there is no file yet). Returns whether the
@@ -42,8 +47,13 @@ impl Guard {
         }
         if content.is_some() && content != self.seen.as_deref() {
             self.seen = content.map(<[u8]>::to_vec);
-            self.since = now;
-        } else if now.saturating_sub(self.since) >= self.length {
+            if let Some(length) = content.and_then(kept_for).filter(|_| !self.kept) {
+                (self.until, self.kept) = (now.saturating_add(length), true);
+            } else if !self.kept {
+                self.until = now.saturating_add(self.length);
+            }
+        }
+        if now >= self.until {
             self.lapsed = true;
         }
         !self.lapsed
@@ -55,6 +65,28 @@ impl Guard {
         self.length / 8
     }
 }
+
+/// What the file says on a machine that is kept for so long.
+pub fn keep(length: Duration) -> String {
+    format!("{KEEP}{}", length.as_millis())
+}
+
+/// How long a machine is kept whose file says this; `None` when it is not.
+pub fn kept_for(content: &[u8]) -> Option<Duration> {
+    let text = std::str::from_utf8(content).ok()?;
+    Some(Duration::from_millis(text.strip_prefix(KEEP)?.trim().parse().ok()?))
+}
+
+/// The shell command that writes the file; `content` is a word or a few.
+pub fn write_command(content: &str) -> String {
+    // A rename is atomic: the guard never sees half of it.
+    format!(
+        "mkdir -p \"$HOME/.skyward\" && echo {content} > \"$HOME/{LEASE_FILE}.new\" \
+         && mv -f \"$HOME/{LEASE_FILE}.new\" \"$HOME/{LEASE_FILE}\""
+    )
+}
+
+const KEEP: &str = "keep ";
 
 /// The clock that counts sleep.
 pub fn awake() -> Awake {
@@ -88,6 +120,24 @@ mod tests {
         ] {
             let held = guard.look(content.map(str::as_bytes), at(now));
             assert_eq!(held, holds, "{content:?} at {now}");
+        }
+    }
+
+    #[test]
+    fn a_machine_that_is_kept_lives_so_long_and_no_renewal_changes_that() {
+        for (length, term) in [(10, 300), (10, 3)] {
+            let mut guard = Guard::new(at(length), at(0));
+            let keep = keep(at(term));
+            assert!(guard.look(Some(b"1"), at(1)));
+            assert!(guard.look(Some(keep.as_bytes()), at(2)));
+            assert!(guard.look(Some(b"2"), at(3)));
+            assert!(guard.look(Some(keep.as_bytes()), at(4)));
+            assert!(guard.look(Some(b"3"), at(2 + term - 1)));
+            assert!(!guard.look(Some(b"4"), at(2 + term)));
+        }
+        assert_eq!(kept_for(b"keep 1500\n"), Some(Duration::from_millis(1500)));
+        for other in ["keep", "keep x", "ssh 3", "", "lapsed", "keep -1"] {
+            assert_eq!(kept_for(other.as_bytes()), None, "{other}");
         }
     }
 

@@ -59,6 +59,9 @@ pub struct Timing {
     pub drain: Duration,
     /// How long giving everything back may take. Default 120 s.
     pub shutdown: Duration,
+    /// How long the machine of a node that did not become ready is kept for a person to look at. Default
+    /// 0: it is given back at once. What is kept costs money until then.
+    pub keep: Duration,
 }
 
 impl Timing {
@@ -130,6 +133,7 @@ impl Default for Timing {
             call: Duration::from_secs(300),
             drain: Duration::from_secs(5),
             shutdown: Duration::from_secs(120),
+            keep: Duration::ZERO,
         }
     }
 }

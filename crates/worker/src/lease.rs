@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use skyward_runtime::control::{LeaseState, Renewal};
-use skyward_runtime::lease::{Guard, LEASE_FILE, awake};
+use skyward_runtime::lease::{Guard, LEASE_FILE, awake, kept_for};
 
 use crate::seat::Seat;
 
@@ -63,11 +63,14 @@ impl Lease {
         let first = self.with(|it| it.count);
         loop {
             tokio::time::sleep(guard.pause()).await;
+            // The client keeps a machine over SSH, where it failed to link this worker.
+            let kept = tokio::fs::read(&self.path).await.ok().filter(|it| kept_for(it).is_some());
             let now = awake();
             let holds = self.with(|it| {
                 // A number that was there before the guard is no renewal.
                 let content = (it.count != first).then(|| it.count.to_be_bytes());
-                let holds = guard.look(content.as_ref().map(<[u8; 8]>::as_slice), now);
+                let content = kept.as_deref().or(content.as_ref().map(<[u8; 8]>::as_slice));
+                let holds = guard.look(content, now);
                 it.lapsed |= !holds;
                 holds
             });
@@ -127,6 +130,18 @@ mod tests {
         }
         held.lapsed = true;
         assert_eq!(held.renew(Renewal { epoch: Epoch(3), number: 1 }), None);
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_is_kept_outlives_its_lease_by_what_the_file_says() {
+        let home = tempfile::tempdir().expect("made");
+        std::fs::create_dir(home.path().join(".skyward")).expect("made");
+        let lease = Lease::open(home.path(), Duration::from_millis(40)).expect("held");
+        let keep = skyward_runtime::lease::keep(Duration::from_millis(400));
+        std::fs::write(home.path().join(LEASE_FILE), keep).expect("written");
+        let before = awake();
+        lease.lapsed().await;
+        assert!(awake().saturating_sub(before) >= Duration::from_millis(400));
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! Describes a pool, and starts it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use skyward_providers::local::Local;
 use skyward_runtime::events::Events as Facts;
@@ -39,6 +40,7 @@ pub struct Builder {
     timing: Timing,
     queue: usize,
     interruptions: u32,
+    keep: Option<Duration>,
     secrets: BTreeMap<String, Secret<String>>,
     console: bool,
     signals: bool,
@@ -68,6 +70,7 @@ impl Default for Builder {
             timing: Timing::default(),
             queue: QUEUE,
             interruptions: INTERRUPTIONS,
+            keep: None,
             secrets: BTreeMap::new(),
             console: false,
             signals: true,
@@ -121,6 +124,34 @@ impl Builder {
         self
     }
 
+    /// Keeps the machine of a node that does not become ready (its image cannot be made, its worker does
+    /// not start or join) for so long, so that you can see why. Default: [`Timing::keep`], which is not at
+    /// all. At most one machine for each rank is kept; it costs what it costs until then.
+    ///
+    /// An event of the pool, and [`StartError::Kept`](crate::StartError::Kept) when the start fails, say
+    /// until when it lives and hold an `ssh` command to be pasted. The key that it names is written for
+    /// that to `~/.skyward/kept`, readable by you alone, and removed with the machine.
+    ///
+    /// When `start` has failed, everything else is given back. The kept machines end at the end of their
+    /// time, at once on Ctrl-C while the program runs, and by their leases when the program has ended
+    /// before that; then the key stays until a later program keeps a machine, and no machine takes it.
+    /// A pool that did start gives kept machines back when it is stopped.
+    ///
+    /// ```no_run
+    /// # use skyward::prelude::*;
+    /// # use std::time::Duration;
+    /// # async fn start() -> skyward::Result<()> {
+    /// let image = Image::new().shell("make -C /does/not/exist");
+    /// let half_an_hour = Duration::from_secs(1800);
+    /// let compute = Compute::builder().image(image).keep_on_failure(half_an_hour).start().await?;
+    /// # compute.stop().await
+    /// # }
+    /// ```
+    pub fn keep_on_failure(mut self, length: Duration) -> Self {
+        self.keep = Some(length);
+        self
+    }
+
     /// Gives the pool's functions a secret, which they ask for by [`secret`](crate::secret). Default
     /// none; a second of the same name replaces the first.
     ///
@@ -169,7 +200,7 @@ impl Builder {
     /// # Errors
     /// When the program has not called `skyward::init()` (or has no `#[skyward::main]`), when it is
     /// being ended by a signal, or when the machines cannot be had or made ready; then they are given
-    /// back first. The cause is found by
+    /// back first, apart from what [`keep_on_failure`](Self::keep_on_failure) keeps. The cause is found by
     /// `error.downcast_ref::<`[`StartError`](crate::StartError)`>()`.
     pub async fn start(self) -> Result<Compute, Error> {
         if program::entry_arguments().is_none() {
@@ -199,7 +230,7 @@ impl Builder {
             nodes: self.nodes,
             image: self.image,
             worker: self.worker,
-            timing: self.timing,
+            timing: Timing { keep: self.keep.unwrap_or(self.timing.keep), ..self.timing },
             queue: self.queue,
             interruptions: self.interruptions,
             secrets: self.secrets,

@@ -4,10 +4,12 @@
 //! ```text
 //! starting --ready--> running --stop--> stopping --gave back, or out of time--> ended
 //! starting --failed--> ended
+//! starting --failed, machines are kept--> keeping --stop, or their time is over--> ended
 //! starting --stop--> stopping
 //! ```
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -27,6 +29,8 @@ pub(crate) struct Keeper {
     stop: CancellationToken,
     ended: watch::Receiver<Option<Arc<Ending>>>,
     shutdown: Duration,
+    /// The start failed, and all that there is are machines that are kept for the user.
+    keeping: Arc<AtomicBool>,
 }
 
 /// How a pool ended.
@@ -68,12 +72,14 @@ impl Engine {
         }
         let stop = CancellationToken::new();
         let (ended_sender, ended) = watch::channel(None);
-        let keeper = Keeper { stop: stop.clone(), ended, shutdown: request.timing.shutdown };
+        let keeping = Arc::new(AtomicBool::new(false));
+        let shutdown = request.timing.shutdown;
+        let keeper = Keeper { stop: stop.clone(), ended, shutdown, keeping: Arc::clone(&keeping) };
         let (ready_sender, ready) = oneshot::channel();
         let record = Record::new(self, keeper.clone(), ended_sender);
         let told = stop.clone();
         self.handle().spawn(async move {
-            let ending = self.run(request, told, ready_sender).await;
+            let ending = self.run(request, told, ready_sender, &keeping).await;
             if let Some(printer) = printer {
                 let _ = tokio::time::timeout(FLUSH, printer).await;
             }
@@ -89,20 +95,32 @@ impl Engine {
         }
     }
 
-    async fn run(&self, request: PoolRequest, stop: CancellationToken, ready: Ready) -> Ending {
+    async fn run(
+        &self,
+        request: PoolRequest,
+        stop: CancellationToken,
+        ready: Ready,
+        keeping: &AtomicBool,
+    ) -> Ending {
         let shutdown = request.timing.shutdown;
         let out_of_time = async {
             stop.cancelled().await;
             tokio::time::sleep(shutdown).await;
         };
         tokio::select! {
-            left = self.live(request, &stop, ready) => Ending::GaveBack(left),
+            left = self.live(request, &stop, ready, keeping) => Ending::GaveBack(left),
             () = out_of_time => Ending::OutOfTime(shutdown),
         }
     }
 
     /// One pool's life; returns what could not be given back.
-    async fn live(&self, request: PoolRequest, stop: &CancellationToken, ready: Ready) -> Vec<Leftover> {
+    async fn live(
+        &self,
+        request: PoolRequest,
+        stop: &CancellationToken,
+        ready: Ready,
+        keeping: &AtomicBool,
+    ) -> Vec<Leftover> {
         // Whoever asked may be gone; then nobody needs the answer.
         let refuse = |ready: Ready, error| drop(ready.send(Err(error)));
         let pool = match self.open(request).await {
@@ -124,6 +142,14 @@ impl Engine {
                 }
                 stop.cancel();
                 pool.stop().await.left
+            }
+            Err(error @ StartError::Kept { .. }) => {
+                keeping.store(true, Ordering::Release);
+                refuse(ready, error);
+                tokio::select! {
+                    stopped = pool.ended() => stopped.left,
+                    () = stop.cancelled() => pool.stop().await.left,
+                }
             }
             Err(error) => {
                 let left = pool.stop().await.left;
@@ -172,6 +198,11 @@ impl Keeper {
     /// Asks for everything to be given back.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
+    }
+
+    /// Whether its machines are kept for the user, and end by themselves.
+    pub(super) fn is_keeping(&self) -> bool {
+        self.keeping.load(Ordering::Acquire)
     }
 
     /// Waits until the pool is torn down or its time is up.

@@ -35,6 +35,15 @@ struct Pools {
     unsaid: Vec<String>,
 }
 
+/// What becomes of machines that are kept for the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    /// They are given back.
+    GivenBack,
+    /// They are left to their leases.
+    Left,
+}
+
 /// At least two threads, so that a task of the user's that computes without ever awaiting cannot stop
 /// the renewal of leases on a machine with one core.
 const FEWEST_THREADS: usize = 2;
@@ -92,10 +101,11 @@ impl Engine {
     }
 
     /// Gives back the machines of all pools, and says on stderr what is left. Each pool has its own
-    /// deadline.
-    pub(crate) async fn give_everything_back(&self) {
+    /// deadline. Machines that are kept for the user may be left to their leases.
+    async fn give_everything_back(&self, kept: Kept) {
         loop {
-            let live: Vec<Keeper> = self.pools().live.values().cloned().collect();
+            let left = |it: &Keeper| kept == Kept::Left && it.is_keeping();
+            let live: Vec<Keeper> = self.pools().live.values().filter(|it| !left(it)).cloned().collect();
             if live.is_empty() {
                 break;
             }
@@ -114,7 +124,9 @@ impl Engine {
     /// for it, before `main` reports errors that the signal caused.
     pub(crate) fn finish(&self) {
         if !self.pools().live.is_empty() || !self.pools().unsaid.is_empty() {
-            self.block_on(self.give_everything_back());
+            // A program that ends because of a machine that failed must not take that machine with it.
+            let kept = if self.signal.get().is_some() { Kept::GivenBack } else { Kept::Left };
+            self.block_on(self.give_everything_back(kept));
         }
         if let Some(signal) = self.signal.get() {
             std::process::exit(signal.exit_code());

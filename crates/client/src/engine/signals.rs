@@ -3,7 +3,7 @@
 
 use tokio::signal::unix::{self, SignalKind};
 
-use super::{Engine, say};
+use super::{Engine, Kept, say};
 
 /// What asked the process to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub(super) fn heed(engine: &'static Engine) -> std::io::Result<()> {
         let _ = engine.signal.set(first);
         say(&format!("{}: giving every machine back; once more ends the program at once", first.name()));
         tokio::select! {
-            () = engine.give_everything_back() => {
+            () = engine.give_everything_back(Kept::GivenBack) => {
                 say("done");
                 std::process::exit(first.exit_code());
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, InstanceId, Offer, PoolId, Rank, TaskId};
+use super::{Attempt, InstanceId, KeptMachine, Offer, PoolId, Rank, TaskId};
 
 /// One fact about one pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +57,10 @@ pub enum EventKind {
     WorkerRestarted { rank: Rank },
     /// This life of a node is over.
     NodeLost { rank: Rank, attempt: Attempt, reason: String },
+    /// The machine of a node that did not become ready is kept for a person to look at.
+    Kept { machine: KeptMachine },
+    /// The machine of a node that did not become ready was to be kept, and could not be.
+    NotKept { rank: Rank, instance: InstanceId, reason: String },
     /// A task was handed to a node.
     TaskStarted { task: TaskId, attempt: Attempt, rank: Rank, function: String },
     /// A task ended on a node, well or not.
@@ -90,6 +94,8 @@ pub enum PoolPhase {
     Starting,
     /// All nodes are ready.
     Ready,
+    /// The start has failed, and machines are kept for a person to look at.
+    Keeping,
     /// Giving everything back.
     Stopping,
 }
@@ -137,6 +143,7 @@ impl fmt::Display for PoolPhase {
             Self::Provisioning => "renting machines",
             Self::Starting => "starting nodes",
             Self::Ready => "ready",
+            Self::Keeping => "keeping machines that failed, for you to look at",
             Self::Stopping => "giving everything back",
         })
     }
@@ -198,6 +205,10 @@ impl fmt::Display for EventKind {
             Self::LinkRestored { rank } => write!(f, "node {rank}: link restored"),
             Self::WorkerRestarted { rank } => write!(f, "node {rank}: its worker ended and is restarted"),
             Self::NodeLost { rank, reason, .. } => write!(f, "node {rank}: lost: {reason}"),
+            Self::Kept { machine } => write!(f, "kept: {machine}"),
+            Self::NotKept { rank, instance, reason } => {
+                write!(f, "node {rank}: its machine {instance} cannot be kept and is given back: {reason}")
+            }
             Self::TaskStarted { task, rank, function, .. } => {
                 write!(f, "task {task}: {function} on node {rank}")
             }

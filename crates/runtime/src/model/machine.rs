@@ -1,10 +1,12 @@
 //! Offers, and the machines that come of them.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{End, InstanceId};
+use super::{End, InstanceId, Rank};
 
 /// Something that a provider has for rent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,8 +71,37 @@ pub enum HostKey {
     PinOnFirstUse,
 }
 
-impl std::fmt::Display for SshEndpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// A machine that did not become a node and is kept for a while, so that a person can see why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptMachine {
+    /// The rank that it was to be.
+    pub rank: Rank,
+    /// The provider's id.
+    pub instance: InstanceId,
+    /// The command that leads there, ready to be pasted. The key that it names is readable by this user
+    /// alone, and is removed with the machine.
+    pub ssh: String,
+    /// How long it lives from when it was kept.
+    pub length: Duration,
+    /// When it ends by itself, by this computer's clock.
+    pub until: SystemTime,
+}
+
+impl fmt::Display for KeptMachine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rank, instance, ssh, length, until } = self;
+        let second = until.duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs()) % 86_400;
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        write!(
+            f,
+            "machine {instance} of node {rank} lives for {length:?}, until {hour:02}:{minute:02}:{second:02} \
+             UTC; look at it with: {ssh}"
+        )
+    }
+}
+
+impl fmt::Display for SshEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}:{}", self.user, self.host, self.port)
     }
 }

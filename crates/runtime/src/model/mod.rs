@@ -18,7 +18,7 @@ pub use end::End;
 pub use event::{Event, EventKind, Leftover, NodePhase, PoolPhase};
 pub use ids::{Attempt, Epoch, FunctionId, Incarnation, InstanceId, PoolId, Rank, TaskId};
 pub use image::{Image, PipIndex};
-pub use machine::{HostKey, Instance, InstanceState, Offer, SshEndpoint};
+pub use machine::{HostKey, Instance, InstanceState, KeptMachine, Offer, SshEndpoint};
 pub use nodes::{InvalidNodes, Nodes};
 pub use panic::Panic;
 pub use roster::{Accelerator, Peer, Roster};

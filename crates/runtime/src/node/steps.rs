@@ -9,7 +9,7 @@ use super::kit::NodeKit;
 use super::messages::Trouble;
 use crate::bootstrap::{self, Listening, Progress};
 use crate::control::Member;
-use crate::lease::LEASE_FILE;
+use crate::lease;
 use crate::link::{Hello, Link, PROTOCOL};
 use crate::model::{End, EventKind, Incarnation, Rank};
 use crate::program::WorkerStart;
@@ -120,11 +120,7 @@ impl Steps {
         }
         // The link may be broken without having been noticed yet.
         if let (Err(_), Some(session)) = (&result, session) {
-            // A rename is atomic: the guard never sees half a number.
-            let command = format!(
-                "mkdir -p \"$HOME/.skyward\" && echo ssh {number} > \"$HOME/{LEASE_FILE}.new\" \
-                 && mv -f \"$HOME/{LEASE_FILE}.new\" \"$HOME/{LEASE_FILE}\""
-            );
+            let command = lease::write_command(&format!("ssh {number}"));
             result = match session.run(&command, Bytes::new(), timing.control).await {
                 Ok(output) if output.code == Some(0) => Ok(()),
                 Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),

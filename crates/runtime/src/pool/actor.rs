@@ -11,13 +11,14 @@ use tokio::task::AbortHandle;
 use super::effect::Effect;
 use super::error::StartError;
 use super::handle::{Progress, Stopped};
+use super::key_file::KeyFile;
 use super::messages::{Heard, PoolMessage};
 use super::request::PoolRequest;
 use super::roster::Rosters;
 use super::state::State;
 use super::steps;
 use crate::link::Link;
-use crate::model::{Attempt, Nodes, Rank};
+use crate::model::{Attempt, InstanceId, Nodes, Rank};
 use crate::node::{NodeKit, NodeRef, NodeReport, Reported};
 use crate::provider::ProviderRef;
 use crate::tasks::{Tasks, TasksMessage};
@@ -57,6 +58,8 @@ struct Doing {
     /// Timers that may still be waiting. A program that starts many pools must not gather them.
     timers: Vec<AbortHandle>,
     rosters: Rosters,
+    /// The keys of machines that are kept; each is gone with its machine.
+    keys: BTreeMap<InstanceId, KeyFile>,
 }
 
 impl Actor for PoolActor {
@@ -86,6 +89,7 @@ impl Actor for PoolActor {
             links: BTreeMap::new(),
             timers: Vec::new(),
             rosters: Rosters::default(),
+            keys: BTreeMap::new(),
         })
     }
 
@@ -165,6 +169,13 @@ impl Doing {
                 self.links.insert(rank, link);
                 Heard::NodeReady { rank, attempt }
             }
+            PoolMessage::Kept { instance, kept } => {
+                let kept = kept.map(|(machine, key)| {
+                    self.keys.insert(instance.clone(), key);
+                    machine
+                });
+                Heard::Kept { instance, kept }
+            }
             PoolMessage::Links(to) => {
                 // Whoever asked may have given up.
                 let _ = to.send(self.rosters.links());
@@ -221,7 +232,13 @@ impl Doing {
             Effect::QueuePaused { rank } => self.tasks.tell(TasksMessage::NodePaused { rank }),
             Effect::QueueLost { rank } => self.tasks.tell(TasksMessage::NodeLost { rank }),
             Effect::QueueStop => self.tasks.tell(TasksMessage::Stop),
+            Effect::Keep { rank, instance } => {
+                if let Some(kit) = self.kit.clone() {
+                    begin(myself, steps::keep(kit, rank, instance));
+                }
+            }
             Effect::Release { instances } => {
+                instances.iter().for_each(|it| drop(self.keys.remove(it)));
                 if let Some(kit) = self.kit.clone() {
                     tokio::spawn(async move {
                         if let Err(reason) = steps::terminate(kit, instances).await {
@@ -261,6 +278,9 @@ impl Doing {
             Effect::Started { nodes } => {
                 self.progress.send_replace(Progress::Ready { nodes });
             }
+            Effect::Failed { failure } => {
+                self.progress.send_replace(Progress::Failed(failure));
+            }
             Effect::Ended { failure, left } => self.end(failure, left, myself),
         }
     }
@@ -278,6 +298,7 @@ impl Doing {
             node.stop();
         }
         self.tasks.end();
+        self.keys.clear();
         for timer in self.timers.drain(..) {
             timer.abort();
         }

@@ -29,6 +29,8 @@ pub(crate) enum Effect {
     QueueLost { rank: Rank },
     /// The queue refuses everything.
     QueueStop,
+    /// Let a machine that failed live on for a while; the answer says how to get there.
+    Keep { rank: Rank, instance: InstanceId },
     /// Give machines back while the pool goes on.
     Release { instances: Vec<InstanceId> },
     /// Give all machines back.
@@ -41,6 +43,8 @@ pub(crate) enum Effect {
     Announce(EventKind),
     /// The pool is ready with this many nodes.
     Started { nodes: u32 },
+    /// The pool will not become ready; machines are kept that say why.
+    Failed { failure: StartError },
     /// All is over. The failure is why it never started, if it did not.
     Ended { failure: Option<StartError>, left: Vec<Leftover> },
 }

@@ -1,8 +1,9 @@
 //! Why a pool did not start.
 
-use crate::model::{Attempt, InvalidNodes, Rank};
+use crate::model::{Attempt, InvalidNodes, KeptMachine, Rank};
 
-/// Why a pool did not start. By the time that a caller sees it, everything has been given back.
+/// Why a pool did not start. By the time that a caller sees it, everything has been given back,
+/// apart from what [`StartError::Kept`] names.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -51,10 +52,23 @@ pub enum StartError {
         /// Why.
         reason: String,
     },
+    /// It did not start, and machines that failed are kept, as was asked for. They end by themselves; a
+    /// Ctrl-C while the program still runs ends them at once.
+    #[error("{failure}; kept for you to look at:{}", listed(machines))]
+    Kept {
+        /// Why it did not start.
+        failure: Box<StartError>,
+        /// What is kept.
+        machines: Vec<KeptMachine>,
+    },
     /// It was stopped before it was ready.
     #[error("the pool was stopped while it was starting")]
     Stopped,
     /// Something on this computer failed.
     #[error("{0}")]
     Internal(String),
+}
+
+fn listed(machines: &[KeptMachine]) -> String {
+    machines.iter().map(|it| format!("\n  {it}")).collect()
 }

@@ -34,7 +34,11 @@ struct Inner {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     Starting,
-    Ready { nodes: u32 },
+    Ready {
+        nodes: u32,
+    },
+    /// It will not start, and machines that say why are kept.
+    Failed(StartError),
     Ended(Stopped),
 }
 
@@ -97,12 +101,14 @@ impl Pool {
     /// Waits until it is ready and tells the number of its nodes. May be called again and again.
     ///
     /// # Errors
-    /// Why it could not start. Everything has been given back by then.
+    /// Why it could not start. Everything has been given back by then; after [`StartError::Kept`] all but
+    /// what it names, which is given back later.
     pub async fn started(&self) -> Result<u32, StartError> {
         let mut progress = self.inner.progress.clone();
         let reached = progress.wait_for(|it| *it != Progress::Starting).await.map(|it| it.clone());
         match reached {
             Ok(Progress::Ready { nodes }) => Ok(nodes),
+            Ok(Progress::Failed(failure)) => Err(failure),
             Ok(Progress::Ended(stopped)) => Err(stopped.failure.unwrap_or(StartError::Stopped)),
             Ok(Progress::Starting) | Err(_) => Err(gone()),
         }
@@ -119,6 +125,11 @@ impl Pool {
     /// future does not take the order back.
     pub async fn stop(&self) -> Stopped {
         self.begin_stop();
+        self.ended().await
+    }
+
+    /// Waits until it has ended, without asking it to.
+    pub async fn ended(&self) -> Stopped {
         let mut progress = self.inner.progress.clone();
         let ended = progress.wait_for(|it| matches!(it, Progress::Ended(_))).await.map(|it| it.clone());
         match ended {

@@ -6,8 +6,9 @@ use ractor_cluster::RactorMessage;
 use tokio::sync::oneshot;
 
 use super::error::StartError;
+use super::key_file::KeyFile;
 use crate::link::Link;
-use crate::model::{Attempt, InstanceId, Leftover, Nodes, Offer, Rank};
+use crate::model::{Attempt, InstanceId, KeptMachine, Leftover, Nodes, Offer, Rank};
 use crate::node::{NodeKit, NodeReport};
 
 /// Messages of the PoolActor: the results of its own steps, its nodes' reports, and one order.
@@ -29,6 +30,13 @@ pub(super) enum PoolMessage {
         attempt: Attempt,
         /// Its link.
         link: Link,
+    },
+    /// A machine that failed lives on for a while, and this is the way there; or why it does not.
+    Kept {
+        /// Which.
+        instance: InstanceId,
+        /// Its key's file goes with the machine.
+        kept: Result<(KeptMachine, KeyFile), String>,
     },
     /// Somebody wants the links of the nodes that there are.
     Links(oneshot::Sender<Vec<(Rank, Link)>>),
@@ -63,6 +71,8 @@ pub(crate) enum Heard {
     NodePaused { rank: Rank, attempt: Attempt },
     /// A node has ended. `retry`: another machine may do better.
     NodeGone { rank: Rank, attempt: Attempt, reason: String, retry: bool },
+    /// Whether a machine that failed lives on for a while.
+    Kept { instance: InstanceId, kept: Result<KeptMachine, String> },
     /// The owner wants everything given back.
     Stop,
     /// A timer went off.
@@ -85,6 +95,8 @@ pub(crate) struct Shortfall {
 pub(crate) enum Timer {
     /// Time to ask for the missing machines again.
     Provision,
+    /// A machine has been kept for as long as it was to be.
+    Keep,
     /// Giving everything back has taken too long.
     Shutdown,
 }

@@ -9,13 +9,24 @@
 //! none. A lost rank gets another machine as a new attempt; a rank that fails too often before it is
 //! ready, or in a way that no other machine can mend, is given up.
 //!
+//! A machine that did not become a node may be kept for a person to look at (`timing.keep`). When the
+//! start fails then, the rest is given back, the owner is told, and the pool waits in `keeping` until the
+//! machine's time is over:
+//!
+//! ```text
+//! stopping (what is not kept) → keeping → stopping → stopped
+//! ```
+//!
 //! Stopping is entered from everywhere, and always in the same order: the queue refuses, the nodes
 //! finish and end, the machines are terminated, the provider tears down.
 
 mod actor;
 pub(crate) mod effect;
+mod ending;
 mod error;
 mod handle;
+mod keeping;
+mod key_file;
 mod keys;
 mod lives;
 pub(crate) mod messages;

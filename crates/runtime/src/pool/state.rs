@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::effect::Effect;
 use super::error::StartError;
+use super::keeping::Keeping;
 use super::lives::{Ended, Lives};
 use super::messages::{Heard, Shortfall, Timer};
 use crate::model::{Attempt, EventKind, InstanceId, Leftover, Nodes, Offer, PoolPhase, Rank};
@@ -15,12 +16,12 @@ use crate::timing::Timing;
 pub(crate) struct State {
     phase: Phase,
     /// The chosen provider's name, for messages.
-    provider: String,
+    pub(super) provider: String,
     nodes: Nodes,
     /// Every rank that the pool wants to have, until it is given up.
-    lives: Lives,
+    pub(super) lives: Lives,
     /// Machines that were rented and are not certainly given back.
-    rented: BTreeSet<InstanceId>,
+    pub(super) rented: BTreeSet<InstanceId>,
     /// How many machines are being asked for at this moment, and the number of the last request.
     asking: u32,
     request: Attempt,
@@ -29,12 +30,14 @@ pub(crate) struct State {
     /// Whether a timer will ask again.
     resting: bool,
     /// Why the pool never became ready.
-    failure: Option<StartError>,
-    left: Vec<Leftover>,
+    pub(super) failure: Option<StartError>,
+    pub(super) left: Vec<Leftover>,
+    /// Machines that failed and are left for a person to look at.
+    pub(super) keeping: Keeping,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Unborn,
     Choosing {
         specs: Vec<Nodes>,
@@ -54,12 +57,14 @@ enum Phase {
         step: Step,
         waiting: BTreeSet<Rank>,
     },
+    /// It did not start; all that is left are machines that are kept.
+    Keeping,
     Stopped,
 }
 
 /// How far giving back has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Step {
+pub(super) enum Step {
     Nodes,
     Machines,
     Provider,
@@ -79,6 +84,7 @@ impl State {
             resting: false,
             failure: None,
             left: Vec::new(),
+            keeping: Keeping::default(),
         }
     }
 
@@ -128,14 +134,13 @@ impl State {
             // What has been asked of a cloud is heard to its end: a request for machines that is
             // still under way may bring machines.
             (Phase::Preparing { .. }, Heard::Stop) => Phase::Preparing { stop: true },
-            (Phase::Living { ready, .. }, Heard::Stop) if self.asking > 0 => {
-                Phase::Living { ready, stop: true }
-            }
             (Phase::Living { ready, .. }, Heard::Stop) => {
+                // The owner wants all of it, also what was to be kept.
+                self.keeping.forget();
                 if !ready {
                     self.fail(StartError::Stopped);
                 }
-                self.give_back(now, timing, effects)
+                self.stop_from(now, timing, ready, effects)
             }
             // An answer that comes again must not pass for that of the next request, whose machines would
             // then be nobody's.
@@ -145,14 +150,7 @@ impl State {
                 self.asking = 0;
                 if stop {
                     self.rented.extend(instances);
-                    return self.step(
-                        Phase::Living { ready, stop },
-                        Heard::Stop,
-                        now,
-                        timing,
-                        names,
-                        effects,
-                    );
+                    return self.give_back(now, timing, effects);
                 }
                 self.take(instances, ready, effects);
                 self.after_request(ready, shortfall, now, timing, effects)
@@ -181,6 +179,16 @@ impl State {
             {
                 self.node_gone(rank, reason, retry, ready, stop, now, timing, effects)
             }
+            (phase @ (Phase::Living { .. } | Phase::Stopping { .. }), Heard::Kept { instance, kept }) => {
+                self.kept(phase, &instance, kept, now, timing, effects)
+            }
+            (phase @ (Phase::Living { .. } | Phase::Keeping), Heard::Woke(Timer::Keep)) => {
+                self.keep_on(phase, now, timing, effects)
+            }
+            (Phase::Keeping, Heard::Stop) => self.stop_keeping(now, timing, effects),
+            (Phase::Stopping { since, step, waiting }, Heard::Stop) => {
+                self.hurry(since, step, waiting, now, effects)
+            }
             (Phase::Stopping { since, step: Step::Nodes, mut waiting }, Heard::NodeGone { rank, .. }) => {
                 waiting.remove(&rank);
                 self.after_nodes(since, waiting, effects)
@@ -193,26 +201,21 @@ impl State {
                 Phase::Stopping { since, step: Step::Nodes, waiting }
             }
             (Phase::Stopping { since, step: Step::Machines, waiting }, Heard::Terminated(result)) => {
-                // The teardown tries again and reports what it cannot remove.
-                if let Err(reason) = result {
-                    effects.push(Effect::Announce(EventKind::TerminateFailed { reason }));
-                } else {
-                    let gone = std::mem::take(&mut self.rented).into_iter();
-                    effects.extend(gone.map(|instance| Effect::Announce(EventKind::Terminated { instance })));
-                }
-                effects.push(Effect::Teardown);
-                Phase::Stopping { since, step: Step::Provider, waiting }
+                self.terminated(result, since, waiting, now, timing, effects)
             }
             (Phase::Stopping { since, step: Step::Provider, .. }, Heard::TornDown(result)) => {
                 self.left = result.unwrap_or_else(|reason| self.unknown(&reason));
                 self.end(since, now, effects)
             }
-            (Phase::Stopping { since, .. }, Heard::Woke(Timer::Shutdown)) => {
+            // Not the one of an earlier stop, which left what was kept.
+            (Phase::Stopping { since, .. }, Heard::Woke(Timer::Shutdown))
+                if now.saturating_duration_since(since) >= timing.shutdown =>
+            {
                 let reason = format!("not confirmed gone after {:?}", timing.shutdown);
                 self.left = self.unknown(&reason);
                 self.end(since, now, effects)
             }
-            (phase @ (Phase::Stopping { .. } | Phase::Stopped), _) => phase,
+            (phase @ (Phase::Stopping { .. } | Phase::Keeping | Phase::Stopped), _) => phase,
             (_, Heard::Stop) => {
                 self.fail(StartError::Stopped);
                 self.give_back(now, timing, effects)
@@ -350,8 +353,12 @@ impl State {
             return Phase::Living { ready, stop };
         };
         let again = retry && failures < timing.provision_attempts;
-        // A machine without a node would be paid for nothing.
-        effects.push(Effect::Release { instances: vec![instance] });
+        if !was_ready && !stop && self.keeping.ask(rank, &instance, timing.keep) {
+            effects.push(Effect::Keep { rank, instance });
+        } else {
+            // A machine without a node would be paid for nothing.
+            effects.push(Effect::Release { instances: vec![instance] });
+        }
         if was_ready {
             effects.push(Effect::QueuePaused { rank });
         }
@@ -392,13 +399,6 @@ impl State {
         self.failure.get_or_insert(why);
     }
 
-    /// Says why the pool will not become ready. That its owner stopped it, its owner knows.
-    fn say_failure(&self, effects: &mut Vec<Effect>) {
-        if let Some(failure) = self.failure.as_ref().filter(|it| **it != StartError::Stopped) {
-            effects.push(Effect::Announce(EventKind::StartFailed { reason: failure.to_string() }));
-        }
-    }
-
     /// Gives back, but not before the answer to a request for machines that is under way.
     fn stop_from(&self, now: Instant, timing: &Timing, ready: bool, effects: &mut Vec<Effect>) -> Phase {
         if self.asking > 0 {
@@ -407,46 +407,9 @@ impl State {
             self.give_back(now, timing, effects)
         }
     }
-
-    fn give_back(&self, now: Instant, timing: &Timing, effects: &mut Vec<Effect>) -> Phase {
-        self.say_failure(effects);
-        effects.push(announce(PoolPhase::Stopping));
-        effects.push(Effect::Wake(Timer::Shutdown, timing.shutdown));
-        effects.push(Effect::QueueStop);
-        let waiting = self.lives.living();
-        effects.extend(waiting.iter().map(|rank| Effect::DrainNode { rank: *rank }));
-        self.after_nodes(now, waiting, effects)
-    }
-
-    fn after_nodes(&self, since: Instant, waiting: BTreeSet<Rank>, effects: &mut Vec<Effect>) -> Phase {
-        if !waiting.is_empty() {
-            return Phase::Stopping { since, step: Step::Nodes, waiting };
-        }
-        effects.push(Effect::Terminate { instances: self.rented.iter().cloned().collect() });
-        Phase::Stopping { since, step: Step::Machines, waiting }
-    }
-
-    fn end(&mut self, since: Instant, now: Instant, effects: &mut Vec<Effect>) -> Phase {
-        let took = now.saturating_duration_since(since);
-        effects.push(Effect::Announce(EventKind::Stopped { left: self.left.clone(), took }));
-        effects.push(Effect::Ended { failure: self.failure.clone(), left: std::mem::take(&mut self.left) });
-        Phase::Stopped
-    }
-
-    /// What may still exist when nobody could tell.
-    fn unknown(&self, reason: &str) -> Vec<Leftover> {
-        let name = |it: &InstanceId| format!("{} machine {it}", self.provider);
-        let mut left: Vec<Leftover> =
-            self.rented.iter().map(|it| Leftover { what: name(it), reason: reason.to_owned() }).collect();
-        if left.is_empty() {
-            let what = format!("what {} set up for the pool", self.provider);
-            left.push(Leftover { what, reason: reason.to_owned() });
-        }
-        left
-    }
 }
 
-const fn announce(phase: PoolPhase) -> Effect {
+pub(super) const fn announce(phase: PoolPhase) -> Effect {
     Effect::Announce(EventKind::Pool(phase))
 }
 

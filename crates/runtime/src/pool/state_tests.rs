@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::*;
 
+#[path = "keeping_tests.rs"]
+mod keeping;
 #[path = "replacement_tests.rs"]
 mod replacement;
 
@@ -356,8 +358,13 @@ fn what_cannot_be_given_back_is_named() {
         &mut silent,
         vec![
             (Heard::Stop, stopping(&[0])),
-            (Heard::Woke(Timer::Shutdown), over(None, left("not confirmed gone after 120s"))),
-            (Heard::TornDown(Ok(vec![])), vec![]),
+            // The timer of an earlier stop.
+            (Heard::Woke(Timer::Shutdown), vec![]),
         ],
     );
+    let (timing, later) = (Timing::default(), Instant::now() + Timing::default().shutdown);
+    let ended = silent.hear(Heard::Woke(Timer::Shutdown), later, &timing, &names());
+    let left = left("not confirmed gone after 120s");
+    assert_eq!(ended.last(), Some(&Effect::Ended { failure: None, left }));
+    check(&mut silent, vec![(Heard::TornDown(Ok(vec![])), vec![])]);
 }

@@ -1,17 +1,22 @@
 //! The steps of a pool's life, each a future that ends in a message to its actor.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 
 use super::error::StartError;
+use super::key_file::KeyFile;
 use super::keys::Keys;
 use super::messages::{Heard, PoolMessage, Shortfall};
 use super::request::PoolRequest;
 use crate::bootstrap::{self, Includes};
-use crate::model::{Attempt, Epoch, InstanceId, Offer};
+use crate::lease;
+use crate::model::{Attempt, Epoch, InstanceId, InstanceState, KeptMachine, Offer, Rank};
 use crate::node::{NodeKit, ProgramCell};
 use crate::provider::{ProviderRef, Request, Retry};
+use crate::ssh::Session;
 
 /// Asks every spec's provider at once.
 pub(super) async fn ask_offers(request: Arc<PoolRequest>, providers: Vec<ProviderRef>) -> PoolMessage {
@@ -103,6 +108,41 @@ pub(super) async fn provision(kit: Arc<NodeKit>, request: Attempt, count: u32) -
         Err(error) => (Vec::new(), Some(shortfall(&error))),
     };
     PoolMessage::heard(Heard::Provisioned { request, instances, shortfall })
+}
+
+/// Lets a machine that failed live on for a while. What guards its lease does so from what the lease's
+/// file says, so that it ends in time even when this program does not live to see that.
+pub(super) async fn keep(kit: Arc<NodeKit>, rank: Rank, instance: InstanceId) -> PoolMessage {
+    let deadline = kit.timing.ssh_dial + kit.timing.control * 2;
+    let kept = tokio::time::timeout(deadline, try_keep(&kit, rank, &instance)).await;
+    let kept = kept.unwrap_or_else(|_| Err(format!("it did not answer within {deadline:?}")));
+    PoolMessage::Kept { instance, kept }
+}
+
+async fn try_keep(
+    kit: &NodeKit,
+    rank: Rank,
+    instance: &InstanceId,
+) -> Result<(KeptMachine, KeyFile), String> {
+    let (timing, length) = (&kit.timing, kit.timing.keep);
+    let told = kit.provider.describe(Arc::clone(&kit.request), instance.clone(), timing.provision).await;
+    let endpoint = match told.map_err(|error| error.to_string())?.state {
+        InstanceState::Running { ssh, .. } => ssh,
+        InstanceState::Pending => return Err("it has no address".to_owned()),
+        InstanceState::Gone { reason } => return Err(format!("it is gone: {reason}")),
+    };
+    let session = Session::connect(&endpoint, &kit.ssh_key, timing).await.map_err(|it| it.to_string())?;
+    let until = SystemTime::now() + length;
+    let key = KeyFile::write(&kit.request.pool, instance, until, &kit.ssh_key, &endpoint)
+        .map_err(|error| format!("failed to write its key down: {error}"))?;
+    let command = lease::write_command(&lease::keep(length));
+    match session.run(&command, Bytes::new(), timing.control).await {
+        Ok(output) if output.code == Some(0) => {}
+        Ok(output) => return Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        Err(error) => return Err(error.to_string()),
+    }
+    let ssh = key.command(&endpoint);
+    Ok((KeptMachine { rank, instance: instance.clone(), ssh, length, until }, key))
 }
 
 /// Gives machines back.

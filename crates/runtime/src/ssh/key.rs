@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::Ed25519Keypair;
 use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
 
 use super::SshError;
+use crate::model::Secret;
 
 /// The client's SSH key of one pool. Lives in memory.
 #[derive(Clone)]
@@ -32,6 +34,16 @@ impl ClientKey {
     /// The OpenSSH public key line, for a machine's `authorized_keys`.
     pub fn public(&self) -> &str {
         &self.public
+    }
+
+    /// The private key in OpenSSH's form, for a file that a person uses.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub fn private(&self) -> Result<Secret<String>, SshError> {
+        let text = self.private.to_openssh(LineEnding::LF);
+        let text = text.map_err(|error| SshError::Key { reason: error.to_string() })?;
+        Ok(Secret::new(text.to_string()))
     }
 
     /// The key as a server would use it.

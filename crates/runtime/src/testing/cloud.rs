@@ -2,14 +2,14 @@
 //! themselves when their lease is not renewed. They outlive the pool that rented them.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::event::{Event, Happening};
 use super::failure::Law;
 use super::knobs::Mutation;
 use super::world::World;
-use crate::lease::Guard;
-use crate::model::{End, HostKey, InstanceId, InstanceState, SshEndpoint};
+use crate::lease::{self, Guard};
+use crate::model::{End, HostKey, InstanceId, InstanceState, KeptMachine, Rank, SshEndpoint};
 
 /// A machine, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +47,8 @@ pub(super) struct Machine {
     /// What the lease's file says; 0: there is none.
     lease: u64,
     renewed: Duration,
+    /// Since when and for how long it is kept for a person to look at.
+    kept: Option<(Duration, Duration)>,
 }
 
 impl Machine {
@@ -87,6 +89,7 @@ impl World {
             guard,
             lease: 0,
             renewed: self.now,
+            kept: None,
         });
         self.cloud.names.insert(name.clone(), id);
         self.summary.machines += 1;
@@ -190,12 +193,18 @@ impl World {
             let after = machine.frozen - now;
             return self.plan(after, Event::Machine(id, Happening::Looks));
         }
-        let content = machine.lease.to_le_bytes();
-        let holds = machine.guard.look((machine.lease > 0).then_some(content.as_slice()), now);
+        let content = match machine.kept {
+            Some((_, length)) => lease::keep(length).into_bytes(),
+            None => machine.lease.to_le_bytes().to_vec(),
+        };
+        let is_there = machine.lease > 0 || machine.kept.is_some();
+        let holds = machine.guard.look(is_there.then_some(content.as_slice()), now);
         let pause = machine.guard.pause();
         // A renewal from before it froze is new to it when it goes on.
         let unrenewed = now.saturating_sub(machine.renewed.max(machine.frozen));
-        if holds || mutation == Some(Mutation::RenewLapsed) {
+        let lease = machine.kept.map_or(lease, |(_, length)| length.max(lease));
+        let for_ever = mutation == Some(Mutation::KeepForEver) && machine.kept.is_some();
+        if holds || for_ever || mutation == Some(Mutation::RenewLapsed) {
             if !holds {
                 machine.guard = Guard::new(lease, now);
             }
@@ -215,6 +224,30 @@ impl World {
             self.breach(Law::LeaseHolds, what);
         }
         self.kill(id, "lease lapsed");
+    }
+
+    /// A machine that failed is told to live on, if it can be reached.
+    pub(super) fn keep(&mut self, rank: Rank, instance: &InstanceId) -> Result<KeptMachine, String> {
+        let (now, length) = (self.now, self.timing.keep);
+        let id = self.cloud.names.get(instance).copied();
+        let machine = id.and_then(|it| self.machine_mut(it)).filter(|it| it.lets_in(now));
+        let machine = machine.ok_or_else(|| "it cannot be reached".to_owned())?;
+        (machine.renewed, machine.kept) = (now, Some((now, length)));
+        let until = UNIX_EPOCH + now + length;
+        Ok(KeptMachine { rank, instance: instance.clone(), ssh: "ssh there".to_owned(), length, until })
+    }
+
+    /// A machine that is kept is given back only when its time is over, or its owner wants that.
+    pub(super) fn check_kept(&mut self, id: MachineId) {
+        let kept = self.machine(id).filter(|it| it.dead.is_none()).and_then(|it| it.kept);
+        let stopped = self.pool.as_ref().is_none_or(|it| it.stopped);
+        if let Some((since, length)) = kept
+            && !stopped
+            && self.now < since + length
+        {
+            let what = format!("m{} is given back while it is kept, from {since:?} for {length:?}", id.0);
+            self.breach(Law::Kept, what);
+        }
     }
 
     /// A renewal arrives at the machine.

@@ -7,7 +7,7 @@ use super::link::LinkId;
 use super::node::{LifeId, NodeMessage, Step};
 use super::pool::PoolMessage;
 use super::tasks::Letter;
-use crate::model::{Attempt, InstanceId, Offer, TaskId};
+use crate::model::{Attempt, InstanceId, Offer, Rank, TaskId};
 use crate::node::messages::Timer as NodeTimer;
 use crate::pool::messages::Timer as PoolTimer;
 
@@ -44,6 +44,7 @@ pub(super) enum Asked {
     Offers,
     Prepare { offer: Offer },
     Provision { request: Attempt, count: u32 },
+    Keep { rank: Rank, instance: InstanceId },
     Release { instances: Vec<InstanceId> },
     Terminate { instances: Vec<InstanceId> },
     Teardown,

@@ -33,6 +33,8 @@ pub enum Law {
     LeaseEnds,
     /// A machine whose owner can renew its lease keeps it.
     LeaseHolds,
+    /// A machine that is kept for a person lives as long as it was promised.
+    Kept,
     /// Every life is over after a bounded time.
     Ends,
 }
@@ -75,6 +77,8 @@ pub struct Summary {
     pub cancelled: u64,
     /// Tries after the first.
     pub retried: u64,
+    /// Starts that failed and left machines for a person to look at.
+    pub kept: u64,
 }
 
 impl std::ops::AddAssign for Summary {
@@ -89,6 +93,7 @@ impl std::ops::AddAssign for Summary {
         self.refused += other.refused;
         self.cancelled += other.cancelled;
         self.retried += other.retried;
+        self.kept += other.kept;
     }
 }
 

@@ -60,11 +60,17 @@ pub enum Mutation {
     SpawnTwice,
     /// The shares of a broadcast whose caller went away are not cancelled.
     LeakShares,
+    /// Nobody wakes the pool when a kept machine's time is over.
+    ForgetKept,
+    /// A machine that is kept never ends by itself.
+    KeepForEver,
+    /// Machines that are kept are given back with the others.
+    ReleaseKept,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::DropNodeGone,
         Self::AcceptStale,
         Self::ForgetMachine,
@@ -81,6 +87,9 @@ impl Mutation {
         Self::ForgetReady,
         Self::SpawnTwice,
         Self::LeakShares,
+        Self::ForgetKept,
+        Self::KeepForEver,
+        Self::ReleaseKept,
     ];
 }
 

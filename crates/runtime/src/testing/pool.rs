@@ -13,7 +13,7 @@ use super::world::World;
 use crate::model::{Attempt, EventKind, InstanceId, Leftover, Nodes, PoolPhase, Rank};
 use crate::pool::StartError;
 use crate::pool::effect::Effect;
-use crate::pool::messages::Heard;
+use crate::pool::messages::{Heard, Timer};
 use crate::pool::state::State;
 
 /// What reaches the pool's mailbox.
@@ -40,6 +40,10 @@ pub(super) struct Pool {
     /// Since when it is being given back.
     pub(super) stopping: Option<Duration>,
     pub(super) ended: bool,
+    /// Its owner was told that it did not start, while machines are kept.
+    pub(super) failed: bool,
+    /// Its owner wants everything given back.
+    pub(super) stopped: bool,
 }
 
 impl Pool {
@@ -52,6 +56,8 @@ impl Pool {
             links: BTreeMap::new(),
             stopping: None,
             ended: false,
+            failed: false,
+            stopped: false,
         }
     }
 
@@ -76,7 +82,10 @@ impl Pool {
                 self.nodes.remove(&rank);
                 Heard::NodeGone { rank, attempt, reason, retry }
             }
-            PoolMessage::Stop => Heard::Stop,
+            PoolMessage::Stop => {
+                self.stopped = true;
+                Heard::Stop
+            }
         }
     }
 }
@@ -139,16 +148,27 @@ impl World {
                     self.cast_queue(Letter::Stop);
                 }
             }
+            Effect::Keep { rank, instance } => self.ask(Asked::Keep { rank, instance }),
             Effect::Release { instances } if pool.kit => self.ask(Asked::Release { instances }),
             Effect::Release { .. } => {}
-            Effect::Terminate { instances } if pool.kit => self.ask(Asked::Terminate { instances }),
+            Effect::Terminate { mut instances } if pool.kit => {
+                if self.mutation == Some(Mutation::ReleaseKept) {
+                    instances = self.cloud.names.keys().cloned().collect();
+                }
+                self.ask(Asked::Terminate { instances });
+            }
             Effect::Terminate { .. } => self.cast_pool(PoolMessage::Heard(Heard::Terminated(Ok(())))),
             Effect::Teardown if pool.kit && teardown => self.ask(Asked::Teardown),
             Effect::Teardown => self.cast_pool(PoolMessage::Heard(Heard::TornDown(Ok(Vec::new())))),
+            Effect::Wake(Timer::Keep, _) if self.mutation == Some(Mutation::ForgetKept) => {}
             Effect::Wake(timer, after) => self.plan(after, Event::PoolTimer(timer)),
             Effect::Announce(EventKind::Pool(PoolPhase::Stopping)) => pool.stopping = Some(self.now),
             Effect::Announce(_) => {}
             Effect::Started { .. } => self.summary.started = 1,
+            Effect::Failed { .. } => {
+                pool.failed = true;
+                self.summary.kept += 1;
+            }
             Effect::Ended { failure, left } => self.end_pool(failure.as_ref(), &left),
         }
     }

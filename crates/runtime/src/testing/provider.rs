@@ -19,7 +19,7 @@ impl World {
         };
         let took = self.dice.up_to(most);
         let at = match asked {
-            Asked::Offers => self.now + took,
+            Asked::Offers | Asked::Keep { .. } => self.now + took,
             Asked::Prepare { .. }
             | Asked::Provision { .. }
             | Asked::Release { .. }
@@ -38,6 +38,10 @@ impl World {
             Asked::Offers => Heard::Offered(self.offers()),
             Asked::Prepare { offer } => return self.prepare(offer),
             Asked::Provision { request, count } => self.provision(request, count),
+            Asked::Keep { rank, instance } => {
+                let kept = self.keep(rank, &instance);
+                Heard::Kept { instance, kept }
+            }
             Asked::Release { instances } => {
                 let _ = self.terminate(&instances);
                 return;
@@ -122,6 +126,7 @@ impl World {
             if self.dice.chance(self.weather.kept) {
                 kept.push(name.to_string());
             } else {
+                self.check_kept(id);
                 self.kill(id, "given back");
             }
         }

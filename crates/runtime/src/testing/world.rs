@@ -52,7 +52,10 @@ impl World {
     pub(super) fn draw(seed: u64, knobs: &Knobs, transcript: bool) -> Self {
         let mut dice = Dice::new(seed);
         let weather = Weather::draw(&mut dice, knobs.trouble);
-        let timing = if dice.chance(500) { Timing::short() } else { Timing::default() };
+        let mut timing = if dice.chance(500) { Timing::short() } else { Timing::default() };
+        if dice.chance(300) {
+            timing.keep = dice.between(timing.lease / 4, timing.boot);
+        }
         let retries = dice.count(0, 3);
         let mut world = Self {
             now: Duration::ZERO,
@@ -185,6 +188,9 @@ impl World {
                 }
             }
             Event::Call(id, event) => self.call_happens(id, event),
+            // Who was told that the start has failed has nothing to stop; a signal may still come.
+            Event::Owner(Owner::Stops)
+                if self.pool.as_ref().is_some_and(|it| it.failed) && self.dice.chance(700) => {}
             Event::Owner(Owner::Stops) => self.cast_pool(PoolMessage::Stop),
             Event::Owner(Owner::Dies) => self.client_dies(),
         }

@@ -1,7 +1,7 @@
-//! The SSH server of a machine: loopback, public keys only, one key. It runs commands and connects to
-//! loopback; everything else of SSH is refused.
+//! The SSH server of a machine: loopback, public keys only, one key. It runs commands and shells and
+//! connects to loopback; everything else of SSH is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -83,6 +83,7 @@ impl Server {
             directory: self.directory.clone(),
             reaper: self.reaper.clone(),
             channels: BTreeMap::new(),
+            at_terminal: BTreeSet::new(),
             loads: Loads::new(brake),
         };
         let config = Arc::clone(&self.config);
@@ -103,6 +104,8 @@ struct Client {
     reaper: Reaper,
     /// Channels on which no command runs yet.
     channels: BTreeMap<ChannelId, Channel<Msg>>,
+    /// Channels for which a terminal was asked, and refused.
+    at_terminal: BTreeSet<ChannelId>,
     loads: Loads,
 }
 
@@ -160,6 +163,7 @@ impl Handler for Client {
 
     async fn channel_close(&mut self, id: ChannelId, _: &mut Session) -> Result<(), Self::Error> {
         self.channels.remove(&id);
+        self.at_terminal.remove(&id);
         self.loads.closed(id);
         Ok(())
     }
@@ -189,8 +193,10 @@ impl Handler for Client {
         }
     }
 
+    /// A shell on pipes: there are no terminals here. Whoever asked for one gets a prompt nevertheless.
     async fn shell_request(&mut self, id: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
-        session.channel_failure(id)
+        let command = if self.at_terminal.remove(&id) { "exec sh -i" } else { "exec sh" };
+        self.exec_request(id, command.as_bytes(), session).await
     }
 
     async fn subsystem_request(
@@ -223,6 +229,7 @@ impl Handler for Client {
         _: &[(russh::Pty, u32)],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
+        self.at_terminal.insert(id);
         session.channel_failure(id)
     }
 }

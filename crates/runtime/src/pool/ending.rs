@@ -1,0 +1,182 @@
+//! How a pool ends: what its state decides from the moment that everything is to be given back, and of
+//! machines that are kept for a person before that. Pure, a part of [`State`].
+//!
+//! nodes → machines (but the kept) → [keeping → machines] → provider → stopped
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use super::effect::Effect;
+use super::error::StartError;
+use super::messages::Timer;
+use super::state::{Phase, State, Step, announce};
+use crate::model::{EventKind, InstanceId, KeptMachine, Leftover, PoolPhase, Rank};
+use crate::timing::Timing;
+
+impl State {
+    /// Says why the pool will not become ready. That its owner stopped it, its owner knows.
+    pub(super) fn say_failure(&self, effects: &mut Vec<Effect>) {
+        if let Some(failure) = self.failure.as_ref().filter(|it| **it != StartError::Stopped) {
+            effects.push(Effect::Announce(EventKind::StartFailed { reason: failure.to_string() }));
+        }
+    }
+
+    pub(super) fn give_back(&self, now: Instant, timing: &Timing, effects: &mut Vec<Effect>) -> Phase {
+        self.say_failure(effects);
+        effects.push(announce(PoolPhase::Stopping));
+        effects.push(Effect::Wake(Timer::Shutdown, timing.shutdown));
+        effects.push(Effect::QueueStop);
+        let waiting = self.lives.living();
+        effects.extend(waiting.iter().map(|rank| Effect::DrainNode { rank: *rank }));
+        self.after_nodes(now, waiting, effects)
+    }
+
+    pub(super) fn after_nodes(
+        &self,
+        since: Instant,
+        waiting: BTreeSet<Rank>,
+        effects: &mut Vec<Effect>,
+    ) -> Phase {
+        if !waiting.is_empty() || self.keeping.is_asking() {
+            return Phase::Stopping { since, step: Step::Nodes, waiting };
+        }
+        effects.push(Effect::Terminate { instances: self.keeping.others(&self.rented) });
+        Phase::Stopping { since, step: Step::Machines, waiting }
+    }
+
+    pub(super) fn end(&mut self, since: Instant, now: Instant, effects: &mut Vec<Effect>) -> Phase {
+        let took = now.saturating_duration_since(since);
+        effects.push(Effect::Announce(EventKind::Stopped { left: self.left.clone(), took }));
+        effects.push(Effect::Ended { failure: self.failure.clone(), left: std::mem::take(&mut self.left) });
+        Phase::Stopped
+    }
+
+    /// What may still exist when nobody could tell.
+    pub(super) fn unknown(&self, reason: &str) -> Vec<Leftover> {
+        let name = |it: &InstanceId| format!("{} machine {it}", self.provider);
+        let mut left: Vec<Leftover> =
+            self.rented.iter().map(|it| Leftover { what: name(it), reason: reason.to_owned() }).collect();
+        if left.is_empty() {
+            let what = format!("what {} set up for the pool", self.provider);
+            left.push(Leftover { what, reason: reason.to_owned() });
+        }
+        left
+    }
+
+    /// The machines are given back, or not; then what all of them shared is, unless some are kept.
+    pub(super) fn terminated(
+        &mut self,
+        result: Result<(), String>,
+        since: Instant,
+        waiting: BTreeSet<Rank>,
+        now: Instant,
+        timing: &Timing,
+        effects: &mut Vec<Effect>,
+    ) -> Phase {
+        if let Err(reason) = result {
+            // The teardown tries again and reports what it cannot remove.
+            effects.push(Effect::Announce(EventKind::TerminateFailed { reason }));
+        } else {
+            for instance in self.keeping.others(&self.rented) {
+                self.rented.remove(&instance);
+                effects.push(Effect::Announce(EventKind::Terminated { instance }));
+            }
+        }
+        if self.keeping.is_empty() {
+            effects.push(Effect::Teardown);
+            return Phase::Stopping { since, step: Step::Provider, waiting };
+        }
+        let phase = self.keep_on(Phase::Keeping, now, timing, effects);
+        if phase == Phase::Keeping
+            && let Some(failure) = self.failure.take()
+        {
+            let failure = StartError::Kept { failure: Box::new(failure), machines: self.keeping.machines() };
+            effects.push(announce(PoolPhase::Keeping));
+            effects.push(Effect::Failed { failure: failure.clone() });
+            self.failure = Some(failure);
+        }
+        phase
+    }
+
+    /// A machine is kept, or cannot be.
+    pub(super) fn kept(
+        &mut self,
+        phase: Phase,
+        instance: &InstanceId,
+        kept: Result<KeptMachine, String>,
+        now: Instant,
+        timing: &Timing,
+        effects: &mut Vec<Effect>,
+    ) -> Phase {
+        let Some(rank) = self.keeping.answered(instance) else { return phase };
+        match kept {
+            Ok(machine) => {
+                effects.push(Effect::Announce(EventKind::Kept { machine: machine.clone() }));
+                effects.push(Effect::Wake(Timer::Keep, timing.keep));
+                self.keeping.keep(machine, now + timing.keep);
+            }
+            Err(reason) => {
+                let instance = instance.clone();
+                let said = EventKind::NotKept { rank, instance: instance.clone(), reason };
+                effects.push(Effect::Announce(said));
+                effects.push(Effect::Release { instances: vec![instance] });
+            }
+        }
+        match phase {
+            Phase::Stopping { since, step: Step::Nodes, waiting } => {
+                self.after_nodes(since, waiting, effects)
+            }
+            phase => phase,
+        }
+    }
+
+    /// Gives back the kept machines whose time is over; with the last of them the pool ends, if that is
+    /// all that it still does.
+    pub(super) fn keep_on(
+        &mut self,
+        phase: Phase,
+        now: Instant,
+        timing: &Timing,
+        effects: &mut Vec<Effect>,
+    ) -> Phase {
+        let over = self.keeping.expire(now);
+        if phase == Phase::Keeping && self.keeping.is_empty() {
+            return self.stop_keeping(now, timing, effects);
+        }
+        if !over.is_empty() {
+            effects.push(Effect::Release { instances: over });
+        }
+        phase
+    }
+
+    /// Gives back what was kept.
+    pub(super) fn stop_keeping(&mut self, now: Instant, timing: &Timing, effects: &mut Vec<Effect>) -> Phase {
+        self.keeping.forget();
+        effects.push(announce(PoolPhase::Stopping));
+        effects.push(Effect::Wake(Timer::Shutdown, timing.shutdown));
+        self.after_nodes(now, BTreeSet::new(), effects)
+    }
+
+    /// The owner wants everything given back, also what was to be kept.
+    pub(super) fn hurry(
+        &mut self,
+        since: Instant,
+        step: Step,
+        waiting: BTreeSet<Rank>,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) -> Phase {
+        match step {
+            Step::Nodes if self.keeping.is_asking() || !self.keeping.is_empty() => {
+                self.keeping.forget();
+                self.after_nodes(since, waiting, effects)
+            }
+            // What is kept is not among the machines that are being given back now: it is next.
+            Step::Machines => {
+                self.keeping.shorten(now);
+                Phase::Stopping { since, step, waiting }
+            }
+            Step::Nodes | Step::Provider => Phase::Stopping { since, step, waiting },
+        }
+    }
+}
