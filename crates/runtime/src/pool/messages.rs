@@ -73,6 +73,8 @@ pub(crate) enum Heard {
     NodeGone { rank: Rank, attempt: Attempt, reason: String, retry: bool },
     /// Whether a machine that failed lives on for a while.
     Kept { instance: InstanceId, kept: Result<KeptMachine, String> },
+    /// The queue's actor has ended, which only a defect of Skyward's can do before the pool ends.
+    QueueEnded { reason: String },
     /// The owner wants everything given back.
     Stop,
     /// A timer went off.

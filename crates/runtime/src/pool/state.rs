@@ -179,6 +179,15 @@ impl State {
             {
                 self.node_gone(rank, reason, retry, ready, stop, now, timing, effects)
             }
+            (
+                phase @ (Phase::Choosing { .. } | Phase::Preparing { .. } | Phase::Living { .. }),
+                Heard::QueueEnded { reason },
+            ) => {
+                self.fail(StartError::Internal(format!(
+                    "Skyward's own queue of calls failed: {reason}; see the log, and report this"
+                )));
+                self.step(phase, Heard::Stop, now, timing, names, effects)
+            }
             (phase @ (Phase::Living { .. } | Phase::Stopping { .. }), Heard::Kept { instance, kept }) => {
                 self.kept(phase, &instance, kept, now, timing, effects)
             }

@@ -335,6 +335,28 @@ fn machines_that_nobody_wants_any_more_are_given_back() {
 }
 
 #[test]
+fn a_pool_whose_queue_ends_gives_everything_back_and_says_why() {
+    let ended = || Heard::QueueEnded { reason: "a panic".into() };
+    let starting = after(vec![born(1), offered(), Heard::Prepared(Ok(())), given(&[0], None)]);
+    for mut state in [ready(1), starting] {
+        let reason = "Skyward's own queue of calls failed: a panic; see the log, and report this";
+        let mut effects = vec![Effect::Announce(EventKind::PoolFailed { reason: reason.into() })];
+        effects.extend(stopping(&[0]));
+        let failure = Some(StartError::Internal(reason.into()));
+        check(
+            &mut state,
+            vec![
+                (ended(), effects),
+                (ended(), vec![]),
+                (node_gone(0, "stopped"), vec![terminate(&[0])]),
+                (Heard::Terminated(Ok(())), vec![terminated(0), Effect::Teardown]),
+                (Heard::TornDown(Ok(vec![])), over(failure, vec![])),
+            ],
+        );
+    }
+}
+
+#[test]
 fn what_cannot_be_given_back_is_named() {
     let left = |reason: &str| vec![Leftover { what: "one machine i0".into(), reason: reason.into() }];
     let mut refusing = ready(1);
