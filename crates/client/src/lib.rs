@@ -175,13 +175,15 @@ pub use skyward_runtime::inside::{
     Cancellation, InstanceInfo, cancellation, cancelled, instance_info, secret,
 };
 pub use skyward_runtime::model::{
-    Accelerator, Event, EventKind, Image, Incarnation, KeptMachine, Leftover, NodePhase, Nodes, Panic, Peer,
-    PipIndex, PoolId, PoolPhase, Rank, Secret,
+    Accelerator, Allocation, Architecture, Choice, Event, EventKind, Image, Incarnation, InvalidRequest,
+    InvalidUsd, KeptMachine, Leftover, NodePhase, Nodes, Panic, Peer, PipIndex, PoolId, PoolPhase, Rank, Requirements,
+    Secret, Selection, Tariff, Usd, Volume,
 };
 pub use skyward_runtime::pool::{Spec, StartError, Worker};
 pub use skyward_runtime::status::{Explanation, NodeStatus, Status, Waits};
 pub use skyward_runtime::tasks::{Lost, OnLost};
 pub use skyward_runtime::timing::Timing;
+pub use skyward_runtime::usd;
 pub use work::{
     Broadcast, Call, Destination, Dispatch, Gather, Group, Indexed, Results, Settled, Spawned, Work,
     broadcast, gather, group,
@@ -191,8 +193,8 @@ pub use work::{
 /// `#[skyward::function]`.
 pub mod prelude {
     pub use crate::{
-        Call, CallError, Compute, Failure, Image, Local, Nodes, Spec, Timing, Worker, broadcast, gather,
-        group,
+        Allocation, Call, CallError, Compute, Failure, Image, Local, Nodes, Selection, Spec, Timing, Usd,
+        Worker, broadcast, gather, group, usd,
     };
 }
 

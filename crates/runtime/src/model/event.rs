@@ -177,7 +177,7 @@ impl fmt::Display for EventKind {
         match self {
             Self::Pool(phase) => phase.fmt(f),
             Self::Chosen { provider, offer, nodes } => {
-                write!(f, "chose {provider}: {nodes} x {}", offer.instance_type)
+                write!(f, "chose {provider}: {nodes} x {}", offer.instance_type.name)
             }
             Self::Provisioned { instances, wanted } => {
                 write!(f, "{} of {wanted} machines rented", instances.len())

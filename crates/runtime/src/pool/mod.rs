@@ -32,9 +32,11 @@ mod lives;
 pub(crate) mod messages;
 mod request;
 mod roster;
+mod spec;
 pub(crate) mod state;
 mod steps;
 
 pub use error::StartError;
 pub use handle::{Pool, Stopped};
-pub use request::{PoolRequest, Spec, Worker};
+pub use request::{PoolRequest, Worker};
+pub use spec::Spec;

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::*;
+use crate::model::{InstanceType, Price};
+use crate::usd;
 
 #[path = "keeping_tests.rs"]
 mod keeping;
@@ -16,7 +18,7 @@ fn names() -> Vec<String> {
 }
 
 fn offer() -> Offer {
-    Offer { id: "o".into(), instance_type: "small".into(), architecture: "x86_64".into() }
+    Offer::of("cloud", InstanceType::named("small"), Price::on_demand(usd!(1)))
 }
 
 fn instance(number: u32) -> InstanceId {

@@ -71,6 +71,9 @@ async fn make_kit(
     let asked = Arc::new(Request {
         pool: pool.clone(),
         offer,
+        market: crate::model::Market::OnDemand,
+        disk_gb: None,
+        volumes: Vec::new(),
         ssh_key: keys.ssh.public().to_owned(),
         lease: request.timing.lease,
     });

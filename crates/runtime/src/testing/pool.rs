@@ -100,7 +100,7 @@ impl World {
     pub(super) fn begin_pool(&mut self) {
         let desired = self.nodes;
         let min = self.dice.chance(300).then(|| self.dice.count(1, desired));
-        let specs = (0..self.specs).map(|_| Nodes { desired, min }).collect();
+        let specs = (0..self.specs).map(|_| Nodes { desired, min, max: None }).collect();
         self.cast_pool(PoolMessage::Heard(Heard::Born { specs }));
     }
 

@@ -6,9 +6,10 @@ use super::event::{Asked, Event};
 use super::knobs::Mutation;
 use super::pool::PoolMessage;
 use super::world::World;
-use crate::model::{Attempt, InstanceId, Leftover, Offer};
+use crate::model::{Attempt, InstanceId, InstanceType, Leftover, Offer, Price};
 use crate::pool::StartError;
 use crate::pool::messages::{Heard, Shortfall};
+use crate::usd;
 
 impl World {
     /// Asks the provider: reads at once, writes in their turn.
@@ -68,10 +69,8 @@ impl World {
     }
 
     fn offers(&mut self) -> Vec<Result<Vec<Offer>, String>> {
-        let offer = |id: usize| Offer {
-            id: format!("offer-{id}"),
-            instance_type: "small".to_owned(),
-            architecture: "x86_64".to_owned(),
+        let offer = |id: usize| {
+            Offer::of(format!("cloud-{id}"), InstanceType::named("small"), Price::on_demand(usd!(1)))
         };
         let mut offers = Vec::new();
         for spec in 0..self.specs {
