@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::{InstanceType, Price};
+use crate::provider::ProviderErrorKind;
 use crate::usd;
 
 #[path = "keeping_tests.rs"]
@@ -46,7 +47,11 @@ fn answer(request: u32, numbers: &[u32], shortfall: Option<(&str, bool)>) -> Hea
     Heard::Provisioned {
         request: Attempt(request),
         instances: numbers.iter().copied().map(instance).collect(),
-        shortfall: shortfall.map(|(reason, retry)| Shortfall { reason: reason.into(), retry }),
+        shortfall: shortfall.map(|(reason, retry)| Shortfall {
+            reason: reason.into(),
+            kind: if retry { ProviderErrorKind::NoCapacity } else { ProviderErrorKind::InvalidRequest },
+            after: None,
+        }),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::bootstrap::{self, Includes};
 use crate::lease;
 use crate::model::{Attempt, Epoch, InstanceId, InstanceState, KeptMachine, Offer, Rank};
 use crate::node::{NodeKit, ProgramCell};
-use crate::provider::{ProviderRef, Request, Retry};
+use crate::provider::{ProviderRef, Request};
 use crate::ssh::Session;
 
 /// Asks every spec's provider at once.
@@ -101,7 +101,8 @@ pub(super) async fn provision(kit: Arc<NodeKit>, request: Attempt, count: u32) -
     let told = kit.provider.provision(Arc::clone(&kit.request), count, kit.timing.provision).await;
     let shortfall = |error: &crate::provider::ProviderError| Shortfall {
         reason: error.to_string(),
-        retry: error.retry() != Retry::Never,
+        kind: error.kind,
+        after: error.after,
     };
     let (instances, shortfall) = match told {
         Ok(given) => {

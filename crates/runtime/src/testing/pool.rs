@@ -121,7 +121,7 @@ impl World {
         let Some(pool) = &mut self.pool else { return };
         match effect {
             Effect::AskOffers => self.ask(Asked::Offers),
-            Effect::Prepare { offer, .. } => self.ask(Asked::Prepare { offer }),
+            Effect::Prepare { offer, .. } => self.ask(Asked::Prepare { offer: Box::new(offer) }),
             Effect::Provision { request, count } if pool.kit => self.ask(Asked::Provision { request, count }),
             Effect::Provision { .. } => {}
             Effect::Spawn { rank, attempt, instance } => {
