@@ -176,8 +176,8 @@ pub use skyward_runtime::inside::{
 };
 pub use skyward_runtime::model::{
     Accelerator, Allocation, Architecture, Choice, Event, EventKind, Image, Incarnation, InvalidRequest,
-    InvalidUsd, KeptMachine, Leftover, NodePhase, Nodes, Panic, Peer, PipIndex, PoolId, PoolPhase, Rank, Requirements,
-    Secret, Selection, Tariff, Usd, Volume,
+    InvalidUsd, KeptMachine, Leftover, NodePhase, Nodes, Panic, Peer, PipIndex, PoolId, PoolPhase, Rank,
+    Requirements, Secret, Selection, Tariff, Usd, Volume, accelerator, accelerators,
 };
 pub use skyward_runtime::pool::{Spec, StartError, Worker};
 pub use skyward_runtime::status::{Explanation, NodeStatus, Status, Waits};
@@ -194,7 +194,7 @@ pub use work::{
 pub mod prelude {
     pub use crate::{
         Allocation, Call, CallError, Compute, Failure, Image, Local, Nodes, Selection, Spec, Timing, Usd,
-        Worker, broadcast, gather, group, usd,
+        Worker, accelerators, broadcast, gather, group, usd,
     };
 }
 

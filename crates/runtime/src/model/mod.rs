@@ -2,6 +2,7 @@
 //!
 //! A new word is defined here before it is used anywhere else.
 
+pub mod accelerator;
 mod architecture;
 mod capabilities;
 mod end;
@@ -21,6 +22,7 @@ mod selection;
 mod usd;
 mod volume;
 
+pub use accelerator::{Accelerator, accelerators};
 pub use architecture::Architecture;
 pub use capabilities::Capabilities;
 pub use end::End;
@@ -34,7 +36,7 @@ pub use offer::{InstanceType, Offer};
 pub use panic::Panic;
 pub use price::{Allocation, Billing, BillingUnit, Conversion, Market, Price, Tariff};
 pub use requirements::Requirements;
-pub use roster::{Accelerator, Peer, Roster};
+pub use roster::{Peer, Roster};
 pub use secret::Secret;
 pub use selection::{Choice, Choose, Selection};
 pub use usd::{InvalidUsd, Usd};

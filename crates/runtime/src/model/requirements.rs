@@ -54,6 +54,9 @@ impl Requirements {
     /// # Errors
     /// Which requirement cannot be met by anything, and what it may be.
     pub fn validated(&self) -> Result<(), InvalidRequest> {
+        if let Some(accelerator) = &self.accelerator {
+            accelerator.validated()?;
+        }
         for (field, number) in
             [("vcpus", self.vcpus), ("memory_gb", self.memory_gb), ("disk_gb", self.disk_gb)]
         {

@@ -183,7 +183,7 @@ mod tests {
         }
 
         fn capabilities(&self) -> Capabilities {
-            Capabilities { root: false, ends_itself: true, udp: true, same_computer: true }
+            Capabilities { ends_itself: true, udp: true, same_computer: true, ..Capabilities::NONE }
         }
 
         fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {

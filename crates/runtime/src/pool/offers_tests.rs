@@ -121,8 +121,12 @@ fn region_and_architecture_filter() {
 
 #[test]
 fn accelerators_fit_by_name_number_and_memory_within_a_tenth() {
-    let with = |name: &str, model: &str, count: u32, memory_gb| {
-        let has = Accelerator { name: model.to_owned(), count, memory_gb };
+    let sized = |model: &str, count: u32, memory_gb: Option<u32>| {
+        let plain = Accelerator::custom(model).count(count);
+        memory_gb.map_or(plain.clone(), |it| plain.memory_gb(it))
+    };
+    let with = |name: &str, model: &str, count, memory_gb| {
+        let has = sized(model, count, memory_gb);
         let kind = InstanceType { accelerator: Some(has), ..machine(name, 4, 16) };
         Offer::of("cloud", kind, Price::on_demand(usd!(1)))
     };
@@ -135,7 +139,7 @@ fn accelerators_fit_by_name_number_and_memory_within_a_tenth() {
         offer("f", Price::on_demand(usd!(1))),
     ];
     let wanted = |memory_gb| Requirements {
-        accelerator: Some(Accelerator { name: "A100".into(), count: 1, memory_gb }),
+        accelerator: Some(sized("A100", 1, memory_gb)),
         ..Requirements::default()
     };
     assert_eq!(chosen(&wanted(None), &offers), ["a", "b", "e"]);
