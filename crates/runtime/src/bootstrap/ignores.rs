@@ -21,6 +21,12 @@ pub(super) struct Ignores {
     image: Gitignore,
     /// The ignore files on the way down; the later one wins.
     files: Vec<Gitignore>,
+    /// What ignore files had left out, as it would be named on the machine: the first few.
+    left_out: Vec<String>,
+    /// How much that was.
+    count: u64,
+    /// What is wrong with ignore files.
+    troubles: Vec<String>,
 }
 
 /// How many ignore files counted before a folder was entered.
@@ -39,7 +45,7 @@ impl Ignores {
             builder.add_line(None, pattern).map_err(|error| refused(pattern, error))?;
         }
         let image = builder.build().map_err(|error| refused(&patterns.join(" "), error))?;
-        Ok(Self { image, files: Vec::new() })
+        Ok(Self { image, files: Vec::new(), left_out: Vec::new(), count: 0, troubles: Vec::new() })
     }
 
     /// Reads the ignore files of a folder. They hold until it is left.
@@ -49,7 +55,7 @@ impl Ignores {
             let (ignore, error) = Gitignore::new(&file);
             if let Some(error) = error {
                 // As Git does: a line that is no pattern leaves nothing out.
-                tracing::warn!(?file, %error, "an ignore file is not understood in part");
+                self.troubles.push(format!("{} is not understood in part: {error}", file.display()));
             }
             self.files.push(ignore);
         }
@@ -62,15 +68,41 @@ impl Ignores {
 
     /// Whether something in the folder is left out: `from` is where it is, `to` where it would go. The
     /// image has the last word, then the ignore file that is nearest.
-    pub(super) fn leave_out(&self, from: &Path, to: &Path, is_folder: bool) -> bool {
+    pub(super) fn leave_out(&mut self, from: &Path, to: &Path, is_folder: bool) -> bool {
         if from.file_name().is_some_and(|it| it == GIT) {
             return true;
         }
-        let image = self.image.matched(to, is_folder);
-        let files = self.files.iter().rev().map(|it| it.matched(from, is_folder));
-        match std::iter::once(image).chain(files).find(|it| !it.is_none()) {
-            Some(Match::Ignore(_)) => true,
-            Some(Match::Whitelist(_) | Match::None) | None => false,
+        // What the image leaves out was meant to be.
+        match self.image.matched(to, is_folder) {
+            Match::Ignore(_) => return true,
+            Match::Whitelist(_) => return false,
+            Match::None => {}
         }
+        let mut files = self.files.iter().rev().map(|it| it.matched(from, is_folder));
+        let ignored = matches!(files.find(|it| !it.is_none()), Some(Match::Ignore(_)));
+        if ignored {
+            self.count = self.count.saturating_add(1);
+            if self.left_out.len() < SHOWN {
+                self.left_out.push(to.display().to_string());
+            }
+        }
+        ignored
+    }
+
+    /// What a person should know of what was left out.
+    pub(super) fn notes(self) -> Vec<String> {
+        let mut notes = self.troubles;
+        if let Some(first) = self.left_out.first() {
+            let more = self.count.saturating_sub(self.left_out.len() as u64);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            notes.push(format!(
+                "ignore files leave out {}{more}; take something in again with `.exclude(\"!{first}\")`",
+                self.left_out.join(", ")
+            ));
+        }
+        notes
     }
 }
+
+/// How many of the files and folders that are left out are named. More would hide the other events.
+const SHOWN: usize = 5;

@@ -23,6 +23,7 @@ pub struct Includes {
     names: Vec<String>,
     files: u64,
     bytes: u64,
+    notes: Vec<String>,
 }
 
 impl Includes {
@@ -39,8 +40,8 @@ impl Includes {
         if image.include.is_empty() {
             return Ok(Self::default());
         }
-        let entries = walk(image)?;
-        warn_of_much(&entries);
+        let (entries, mut notes) = walk(image)?;
+        notes.extend(very_much(&entries));
         let mut archive = tar::Builder::new(Hashing::new(GzEncoder::new(Vec::new(), Compression::fast())));
         let (mut files, mut bytes) = (0_u64, 0_u64);
         for entry in &entries {
@@ -58,7 +59,13 @@ impl Includes {
             names: tops.map(|it| it.to.to_string_lossy().into_owned()).collect(),
             files,
             bytes,
+            notes,
         })
+    }
+
+    /// What a person should know of it: what ignore files left out, and whether it is very much.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// How many files.
@@ -93,20 +100,19 @@ impl Includes {
     }
 }
 
-/// Warns before a packing that takes long: whoever includes so much often did not mean to.
-fn warn_of_much(entries: &[Entry]) {
+/// A word before a transfer that takes long: whoever includes so much often did not mean to.
+fn very_much(entries: &[Entry]) -> Option<String> {
     let sizes = entries.iter().filter(|it| it.kind == Kind::File).map(|it| fs::metadata(&it.from));
     let (files, bytes) = sizes.fold((0_u64, 0_u64), |(files, bytes), it| {
         (files.saturating_add(1), bytes.saturating_add(it.map_or(0, |it| it.len())))
     });
-    if is_much(files, bytes) {
-        tracing::warn!(
-            files,
-            size = size(bytes),
-            "the image includes very much, which is packed and sent to every machine: leave out what is not \
-             needed with `.exclude` or a `.skywardignore` file"
-        );
-    }
+    is_much(files, bytes).then(|| {
+        format!(
+            "the image includes very much, {files} files of {}, which are sent to every machine: leave out \
+             what is not needed with `.exclude` or a `.skywardignore` file",
+            size(bytes)
+        )
+    })
 }
 
 const fn is_much(files: u64, bytes: u64) -> bool {

@@ -24,7 +24,7 @@ pub enum BootstrapError {
     /// A step failed.
     #[error(
         "bootstrap step `{step}` failed with exit code {code}{}; correct it in the image and start again, \
-         what is done is not done again",
+         or keep the machine to look at it (`keep_on_failure`)",
         last(output)
     )]
     Step {

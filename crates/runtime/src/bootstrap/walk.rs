@@ -84,8 +84,9 @@ pub(super) enum Kind {
     Link(PathBuf),
 }
 
-/// Everything that the image includes, parents before children, each folder sorted by name.
-pub(super) fn walk(image: &Image) -> Result<Vec<Entry>, IncludeError> {
+/// Everything that the image includes, parents before children, each folder sorted by name; and what a
+/// person should know of what is left out.
+pub(super) fn walk(image: &Image) -> Result<(Vec<Entry>, Vec<String>), IncludeError> {
     let mut ignores = Ignores::new(&image.exclude)?;
     let mut found = Vec::new();
     let mut roots: Vec<_> = image.include.iter().collect();
@@ -108,7 +109,7 @@ pub(super) fn walk(image: &Image) -> Result<Vec<Entry>, IncludeError> {
         let root = Entry { from: path.clone(), to: PathBuf::from(name), kind };
         descend(root, &mut ignores, &mut found)?;
     }
-    Ok(found)
+    Ok((found, ignores.notes()))
 }
 
 fn descend(entry: Entry, ignores: &mut Ignores, found: &mut Vec<Entry>) -> Result<(), IncludeError> {
@@ -183,7 +184,7 @@ mod tests {
     }
 
     fn listed(image: &Image) -> Vec<String> {
-        walk(image).unwrap().iter().map(|it| it.to.to_string_lossy().into_owned()).collect()
+        walk(image).unwrap().0.iter().map(|it| it.to.to_string_lossy().into_owned()).collect()
     }
 
     #[test]
@@ -207,7 +208,7 @@ mod tests {
             (vec!["# a comment", "**/x", "*.log"], vec!["data/c.txt"]),
         ] {
             let image = patterns.iter().fold(image(), |image, it| image.exclude(*it));
-            let mut files: Vec<_> = walk(&image).unwrap();
+            let mut files: Vec<_> = walk(&image).unwrap().0;
             files.retain(|it| it.kind == Kind::File);
             let mut files: Vec<_> = files.iter().map(|it| it.to.to_str().unwrap().to_owned()).collect();
             files.sort();
@@ -235,7 +236,7 @@ mod tests {
         fs::write(root.join("sub/.gitignore"), "!b.log\nnotes/\n").unwrap();
         let image = Image::new().include(&root);
         let files = |image: &Image| {
-            let found = walk(image).unwrap().into_iter().filter(|it| it.kind == Kind::File);
+            let found = walk(image).unwrap().0.into_iter().filter(|it| it.kind == Kind::File);
             found
                 .map(|it| it.to.strip_prefix("data").unwrap().to_str().unwrap().to_owned())
                 .collect::<Vec<_>>()
@@ -243,6 +244,11 @@ mod tests {
         let kept =
             [".gitignore", ".skywardignore", "keep.log", "sub/.gitignore", "sub/b.log", "sub/target/x"];
         assert_eq!(files(&image), kept);
+        // A person is told.
+        let notes = walk(&image).unwrap().1;
+        let left = "ignore files leave out data/a.log, data/huge.bin, data/sub/notes, data/target; take";
+        assert!(notes[0].starts_with(left) && notes[0].contains("`.exclude(\"!data/a.log\")`"), "{notes:?}");
+        assert_eq!(walk(&Image::new().include(root.join("sub/target"))).unwrap().1, Vec::<String>::new());
         // The image has the last word, but for Git's own folder.
         let image = image.exclude("!a.log").exclude("!.git").exclude("sub").exclude(".*ignore");
         assert_eq!(files(&image), ["a.log", "keep.log"]);
@@ -262,7 +268,7 @@ mod tests {
         let (_folder, root) = tree(&["sub/x"]);
         symlink("../sub/x", root.join("sub/fine")).unwrap();
         let entries = walk(&Image::new().include(&root)).unwrap();
-        assert!(entries.iter().any(|it| it.kind == Kind::Link("../sub/x".into())));
+        assert!(entries.0.iter().any(|it| it.kind == Kind::Link("../sub/x".into())));
         for target in ["../../elsewhere", "/etc/passwd", "../sub/../../x"] {
             let link = root.join("sub/bad");
             let _ = fs::remove_file(&link);

@@ -27,6 +27,8 @@ pub enum EventKind {
     Pool(PoolPhase),
     /// A provider and one of its offers were chosen.
     Chosen { provider: String, offer: Offer, nodes: u32 },
+    /// Something about the included files that a person should know, such as what ignore files left out.
+    Included { note: String },
     /// A provider gave machines.
     Provisioned { instances: Vec<InstanceId>, wanted: u32 },
     /// The pool will not become ready.
@@ -179,6 +181,7 @@ impl fmt::Display for EventKind {
             Self::Chosen { provider, offer, nodes } => {
                 write!(f, "chose {provider}: {nodes} x {}", offer.instance_type.name)
             }
+            Self::Included { note } => write!(f, "include: {note}"),
             Self::Provisioned { instances, wanted } => {
                 write!(f, "{} of {wanted} machines rented", instances.len())
             }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 /// What to install and copy on every machine. Steps run in the order env, apt, python and pip,
-/// includes, shell, and a step that is already done is not done again.
+/// includes, shell. A step that is already done on a machine is not done there again; a machine that is
+/// rented anew, as local ones always are, begins with the first.
 ///
 /// ```
 /// use skyward_runtime::model::Image;
@@ -85,7 +86,8 @@ impl Image {
 
     /// Adds a file or folder of this computer. Of a folder, `.git` and what `.gitignore` and
     /// `.skywardignore` files in it name are left out; `.exclude("!data/")` takes something in again.
-    /// More than 10,000 files or 1 GB are warned of by `tracing`.
+    /// An event
+    /// of the pool says what was left out, and warns of more than 10,000 files or 1 GB.
     #[must_use]
     pub fn include(mut self, path: impl Into<PathBuf>) -> Self {
         self.include.push(path.into());

@@ -13,7 +13,7 @@ use super::messages::{Heard, PoolMessage, Shortfall};
 use super::request::PoolRequest;
 use crate::bootstrap::{self, Includes};
 use crate::lease;
-use crate::model::{Attempt, Epoch, InstanceId, InstanceState, KeptMachine, Offer, Rank};
+use crate::model::{Attempt, Epoch, EventKind, InstanceId, InstanceState, KeptMachine, Offer, Rank};
 use crate::node::{NodeKit, ProgramCell};
 use crate::provider::{ProviderRef, Request};
 use crate::ssh::Session;
@@ -66,6 +66,9 @@ async fn make_kit(
         .await
         .map_err(|error| StartError::Internal(format!("failed to pack the included files: {error}")))?
         .map_err(|error| StartError::Image(error.to_string()))?;
+    for note in includes.notes() {
+        request.events.emit(EventKind::Included { note: note.clone() });
+    }
     let pool = request.events.pool();
     let keys = Keys::make(pool, &request.timing).await.map_err(StartError::Internal)?;
     let asked = Arc::new(Request {
