@@ -150,6 +150,11 @@ impl Doing {
                         .events
                         .emit(EventKind::HostKeyPinned { rank: self.steps.rank, fingerprint });
                 }
+                let closed = session.clone();
+                self.begin(myself, async move {
+                    closed.closed().await;
+                    NodeMessage::Heard(Heard::SessionClosed)
+                });
                 self.session = Some(session);
                 Heard::Reached(Ok(()))
             }

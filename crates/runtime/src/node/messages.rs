@@ -82,6 +82,8 @@ pub(crate) enum Heard {
     WorkerEnded(bool),
     /// Whether the worker is linked and a member of the cluster.
     Linked(Result<(), Trouble>),
+    /// The SSH session is over: the machine may be.
+    SessionClosed,
     /// The link is over.
     LinkClosed { reason: String },
     /// Whether the worker has finished what ran.

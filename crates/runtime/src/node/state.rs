@@ -92,6 +92,15 @@ impl State {
                 ];
                 (Self::Redialling { worker, restarts, tries: 0, reason }, effects)
             }
+            // A machine that ends closes it long before its silence shows. Its provider may learn of that a
+            // moment later, so it is asked once more.
+            (state @ Self::Ready { .. }, Heard::SessionClosed) => {
+                (state, vec![Effect::Describe, wake(Timer::Retry, timing.boot_poll.delay(2))])
+            }
+            (state @ Self::Ready { .. }, Heard::Woke(Timer::Retry)) => (state, vec![Effect::Describe]),
+            (Self::Ready { .. }, Heard::Described(Ok(InstanceState::Gone { reason }))) => {
+                Self::lost(passing(format!("the machine has ended: {reason}")))
+            }
             (Self::Redialling { worker, restarts, tries, reason }, heard) => {
                 Self::redialling(worker, restarts, tries, reason, heard, timing)
             }
@@ -269,6 +278,10 @@ impl Joining {
             }
             (Heard::Woke(Timer::Retry), Some(worker)) => {
                 (State::Joining(self), vec![Effect::Link { port: worker.port }])
+            }
+            (Heard::SessionClosed, Some(_)) => (State::Joining(self), vec![Effect::Describe]),
+            (Heard::Described(Ok(InstanceState::Gone { reason })), _) => {
+                State::lost(passing(format!("the machine ended while its worker joined: {reason}")))
             }
             (Heard::Woke(Timer::Deadline), Some(worker)) => State::lost(passing(format!(
                 "the worker listens on port {} but could not be linked within {:.0?}; does a firewall drop udp?",

@@ -66,6 +66,31 @@ fn ready() -> State {
     State::Ready { worker: WORKER, restarts: 0 }
 }
 
+#[test]
+fn a_session_that_ends_has_the_machine_looked_at_before_its_silence_shows() {
+    let look = || (0, Heard::SessionClosed, vec![Effect::Describe, wake(Timer::Retry, delay())]);
+    check(
+        &mut ready(),
+        vec![
+            look(),
+            (0, running(), vec![]),
+            (0, Heard::Woke(Timer::Retry), vec![Effect::Describe]),
+            (0, gone("killed"), ended("the machine has ended: killed")),
+        ],
+    );
+    check(&mut ready(), vec![look(), (0, gone("killed"), ended("the machine has ended: killed"))]);
+    let mut joining = State::Joining(Joining { worker: Some(WORKER), restarts: 0, tries: 0 });
+    let words = "the machine ended while its worker joined: killed";
+    check(
+        &mut joining,
+        vec![(0, Heard::SessionClosed, vec![Effect::Describe]), (0, gone("killed"), ended(words))],
+    );
+}
+
+fn delay() -> Duration {
+    Timing::default().boot_poll.delay(2)
+}
+
 fn reaching() -> State {
     let mut state = State::Unborn;
     let timing = Timing::default();
@@ -300,10 +325,9 @@ fn late_answers_of_steps_that_no_longer_matter_are_dropped() {
             (0, Heard::Reached(Ok(())), vec![]),
             (0, Heard::Bootstrapped(Err(again("late"))), vec![]),
             (0, Heard::Started(Ok(WORKER)), vec![]),
-            (0, gone("late"), vec![]),
+            (0, running(), vec![]),
             (0, Heard::Drained, vec![]),
             (0, Heard::WorkerEnded(true), vec![]),
-            (0, Heard::Woke(Timer::Retry), vec![]),
         ],
     );
 }
