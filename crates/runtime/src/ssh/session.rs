@@ -189,8 +189,9 @@ async fn dial(
     let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(unreachable)?;
     stream.set_nodelay(true).map_err(unreachable)?;
     let config = Arc::new(config(timing, &client));
+    let patience = timing.ssh_keepalive * (KEEPALIVES + 1);
     let mut handle =
-        client::connect_stream(config, Transport::new(stream), client).await.map_err(handshake)?;
+        client::connect_stream(config, Transport::new(stream, patience), client).await.map_err(handshake)?;
     match handle.authenticate_publickey(endpoint.user.as_str(), key.signer()).await.map_err(handshake)? {
         AuthResult::Success => Ok(handle),
         AuthResult::Failure { .. } => Err(SshError::Rejected { endpoint: endpoint.to_string() }),
@@ -209,7 +210,7 @@ fn config(timing: &Timing, client: &Client) -> client::Config {
         maximum_packet_size: PACKET,
         channel_buffer_size: BUFFERED,
         keepalive_interval: Some(timing.ssh_keepalive),
-        keepalive_max: 3,
+        keepalive_max: KEEPALIVES as usize,
         nodelay: true,
         preferred,
         ..client::Config::default()
@@ -230,6 +231,10 @@ fn pinned(endpoint: &SshEndpoint, seen: &OnceLock<String>) -> Option<String> {
 /// How many dials of this process run at once. Each costs a handshake's worth of processor time, so
 /// more of them only make all of them late; many fewer make a large pool slow to reach.
 static DIALS: Semaphore = Semaphore::const_new(64);
+
+/// How many keep-alives may stay without an answer. Fewer end sessions on a bad network, more make a
+/// machine that stands still late to be noticed.
+const KEEPALIVES: u32 = 3;
 
 /// How many bytes a server may send on one channel before we say go on. A window's worth travels per
 /// round trip: 8 MiB is 80 MB/s at 100 ms.
