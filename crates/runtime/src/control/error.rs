@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use super::messages::Garbled;
 use crate::link::{IdentityError, LinkError};
 use crate::model::{Epoch, Incarnation};
@@ -52,7 +54,7 @@ pub enum ControlError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// This process cannot run its side of the control plane.
-    #[error("failed to start the control plane: {reason}")]
+    #[error("failed to start the control plane: {reason}{}", advice(reason))]
     Start {
         /// In ractor's words.
         reason: String,
@@ -75,5 +77,25 @@ impl ControlError {
             | Self::Start { .. }
             | Self::Stopped => false,
         }
+    }
+}
+
+/// What a person can do about it. Ractor gives the system's error as words alone.
+fn advice(reason: &str) -> &'static str {
+    let files = [Errno::MFILE, Errno::NFILE].map(|it| std::io::Error::from(it).to_string());
+    let is_of_files = |it: &String| it.split(" (").next().is_some_and(|words| reason.contains(words));
+    if files.iter().any(is_of_files) { "; raise the limit of open files (`ulimit -n`)" } else { "" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_few_open_files_are_told_with_a_way_out() {
+        let told = |reason: &str| ControlError::Start { reason: reason.to_owned() }.to_string();
+        let files = std::io::Error::from(Errno::MFILE).to_string();
+        assert!(told(&format!("failed to listen: {files}")).ends_with("(`ulimit -n`)"), "{files}");
+        assert!(told("something else").ends_with("something else"));
     }
 }
