@@ -20,6 +20,10 @@ impl<E> Agenda<E> {
         self.events.insert((at, self.planned), event);
     }
 
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.events.first_key_value().map(|((at, _), _)| *at)
+    }
+
     pub(super) fn next(&mut self) -> Option<(Duration, E)> {
         self.events.pop_first().map(|((at, _), event)| (at, event))
     }

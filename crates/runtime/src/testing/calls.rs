@@ -21,6 +21,11 @@ pub(super) struct Call {
     /// Counts its tries, so that what belongs to an older one is known.
     number: u64,
     over: Duration,
+    /// How long it may take from when its caller begins to wait, and when that was.
+    given: Option<Duration>,
+    began: Duration,
+    /// The first failure of its group ends all of the group.
+    together: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +54,13 @@ enum End {
     Answered,
     Refused,
     Cancelled,
+    TimedOut,
 }
 
 impl Call {
     const fn new(what: What, group: GroupId, phase: Phase) -> Self {
-        Self { what, group, phase, number: 0, over: Duration::ZERO }
+        let zero = Duration::ZERO;
+        Self { what, group, phase, number: 0, over: zero, given: None, began: zero, together: false }
     }
 }
 
@@ -70,8 +77,16 @@ impl World {
                 7 => (What::One(Target::Any), self.dice.count(2, 8)),
                 _ => (What::Broadcast, 1),
             };
+            // What a group is given, each of its calls is.
+            let given = match self.dice.chance(self.weather.hasty) {
+                true => Some(self.dice.up_to(self.timing.boot)),
+                false => None,
+            };
+            let together = members > 1 && self.dice.chance(500);
             for _ in 0..members {
-                self.calls.insert(id, Call::new(what, GroupId(group), Phase::Planned));
+                let call = Call::new(what, GroupId(group), Phase::Planned);
+                let given = given.filter(|_| what != What::Broadcast);
+                self.calls.insert(id, Call { given, together, ..call });
                 self.open_calls += 1;
                 self.plan(at, Event::Call(id, CallEvent::Begins));
                 if self.dice.chance(self.weather.cancel) {
@@ -94,19 +109,23 @@ impl World {
             CallEvent::Returns(number) => self.call_returns(id, number),
             CallEvent::Breaks(number, why) => self.call_breaks(id, number, why),
             CallEvent::Cancelled => self.call_cancelled(id),
+            CallEvent::TimesOut => self.call_times_out(id),
         }
     }
 
     fn call_begins(&mut self, id: TaskId) {
         let Some(call) = self.calls.get_mut(&id).filter(|it| it.phase == Phase::Planned) else { return };
-        call.phase = Phase::Waiting;
-        let group = call.group;
+        (call.phase, call.began) = (Phase::Waiting, self.now);
+        let (group, given) = (call.group, call.given);
         let letter = match call.what {
             What::One(target) => Letter::Submit { id, target, group },
             What::Broadcast => Letter::Broadcast { first: id.next(), group },
         };
         if self.queue.is_none() {
             return self.end_call(id, End::Refused);
+        }
+        if let Some(given) = given.filter(|_| self.mutation != Some(Mutation::ForgetQueueTime)) {
+            self.plan(given, Event::Call(id, CallEvent::TimesOut));
         }
         self.cast_queue(letter);
     }
@@ -150,7 +169,10 @@ impl World {
             (Phase::Waiting, Decided::Grant { attempt, link }) => {
                 call.phase = Phase::Running { link, attempt };
                 call.number += 1;
-                let number = call.number;
+                let (number, given) = (call.number, call.given);
+                if let Some(given) = given.filter(|_| self.mutation == Some(Mutation::ForgetQueueTime)) {
+                    self.plan(given, Event::Call(id, CallEvent::TimesOut));
+                }
                 self.carry(id, number, link);
             }
             (Phase::Waiting, Decided::Refuse | Decided::Over) => self.end_call(id, End::Refused),
@@ -220,6 +242,17 @@ impl World {
     }
 
     fn call_cancelled(&mut self, id: TaskId) {
+        self.let_go(id, End::Cancelled);
+    }
+
+    /// Its time covers the queue and every try, so it may be anywhere.
+    fn call_times_out(&mut self, id: TaskId) {
+        self.let_go(id, End::TimedOut);
+    }
+
+    /// The caller waits no longer.
+    fn let_go(&mut self, id: TaskId, end: End) {
+        let untold = end == End::TimedOut && self.mutation == Some(Mutation::LeakTimedOut);
         let Some(call) = self.calls.get(&id) else { return };
         match (call.phase, call.what) {
             (Phase::Over, _) => return,
@@ -227,11 +260,14 @@ impl World {
             (Phase::Running { link, .. }, What::One(_)) => {
                 let number = call.number;
                 self.leave(link, id, number);
-                self.cast_queue(Letter::Cancelled { id });
+                if !untold {
+                    self.cast_queue(Letter::Cancelled { id });
+                }
             }
+            (Phase::Waiting, What::One(_)) if untold => {}
             (Phase::Waiting, What::One(_)) => self.cast_queue(Letter::Cancelled { id }),
         }
-        self.end_call(id, End::Cancelled);
+        self.end_call(id, end);
     }
 
     fn leave(&mut self, link: LinkId, id: TaskId, number: u64) {
@@ -246,14 +282,45 @@ impl World {
             return self.breach(Law::NoneTwice, format!("task {id} is reported twice"));
         }
         (call.phase, call.over) = (Phase::Over, self.now);
+        let (group, together) = (call.group, call.together);
+        let late = call.given.filter(|it| call.number > 0 && self.now > call.began + *it);
+        if let Some(given) = late {
+            let what = format!("task {id} ends {:?} after its start, given {given:?}", self.now - call.began);
+            return self.breach(Law::InTime, what);
+        }
         match end {
             End::Answered => self.summary.answered += 1,
             End::Refused => self.summary.refused += 1,
             End::Cancelled => self.summary.cancelled += 1,
+            End::TimedOut => self.summary.timed_out += 1,
+        }
+        if together {
+            self.group_hears(id, group, end);
         }
         self.open_calls -= 1;
         if self.open_calls == 0 && self.stops_when_done {
             self.plan(Duration::from_secs(1), Event::Owner(Owner::Stops));
+        }
+    }
+
+    /// The first failure of a group drops the rest of it, before anything else happens.
+    fn group_hears(&mut self, id: TaskId, group: GroupId, end: End) {
+        match end {
+            End::Answered if self.failed.contains(&group) => {
+                let what = format!("task {id} brings a value after its group has failed");
+                self.breach(Law::Together, what);
+            }
+            End::Refused | End::TimedOut if self.failed.insert(group) => {
+                let rest = |it: &Call| it.together && it.group == group && it.phase != Phase::Over;
+                let rest: Vec<TaskId> =
+                    self.calls.iter().filter(|(_, it)| rest(it)).map(|(id, _)| *id).collect();
+                for other in rest {
+                    if self.mutation != Some(Mutation::ForgetGroup) {
+                        self.let_go(other, End::Cancelled);
+                    }
+                }
+            }
+            End::Answered | End::Refused | End::Cancelled | End::TimedOut => {}
         }
     }
 

@@ -20,8 +20,6 @@ pub(super) struct MachineId(pub(super) usize);
 pub(super) struct Cloud {
     pub(super) machines: Vec<Machine>,
     pub(super) names: BTreeMap<InstanceId, MachineId>,
-    /// What `prepare` set up is there.
-    pub(super) prepared: bool,
     /// Until when its writes are busy: they take turns.
     pub(super) busy: Duration,
     /// The one that [`Mutation::ForgetMachine`] overlooks.
@@ -32,6 +30,8 @@ pub(super) struct Cloud {
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) name: InstanceId,
+    /// The world whose pool it was rented for.
+    pub(super) owner: usize,
     /// The pool was told of it.
     pub(super) told: bool,
     pub(super) dead: Option<&'static str>,
@@ -78,6 +78,7 @@ impl World {
         let guard = Guard::new(self.timing.lease, self.now);
         self.cloud.machines.push(Machine {
             name: name.clone(),
+            owner: self.number,
             told,
             dead: None,
             known,
@@ -128,6 +129,11 @@ impl World {
                 self.plan(at, Event::Machine(id, Happening::Reset));
             }
         }
+    }
+
+    /// The machines of this world's own pool.
+    pub(super) fn own_machines(&self) -> impl Iterator<Item = &Machine> {
+        self.cloud.machines.iter().filter(|it| it.owner == self.number)
     }
 
     pub(super) fn machine(&self, id: MachineId) -> Option<&Machine> {
@@ -183,6 +189,7 @@ impl World {
         for link in self.links_of(id) {
             self.plan(after, Event::LinkBroken(link, why));
         }
+        self.end_sessions(id);
     }
 
     /// The machine's own look at its lease.

@@ -79,6 +79,8 @@ pub(super) enum CallEvent {
     Breaks(u64, &'static str),
     /// The caller loses interest.
     Cancelled,
+    /// Its time is over.
+    TimesOut,
 }
 
 /// The queue's decision as a caller gets it.

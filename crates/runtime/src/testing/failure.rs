@@ -33,6 +33,12 @@ pub enum Law {
     LeaseEnds,
     /// A machine whose owner can renew its lease keeps it.
     LeaseHolds,
+    /// A call that was given a time ends within it, wherever it was meanwhile.
+    InTime,
+    /// When a call of a group fails, the others end with it.
+    Together,
+    /// A pool touches no machine but its own.
+    Own,
     /// A machine that is kept for a person lives as long as it was promised.
     Kept,
     /// Every life is over after a bounded time.
@@ -61,7 +67,7 @@ pub struct Summary {
     pub events: u64,
     /// How long it took on the simulated clock.
     pub took: Duration,
-    /// 1 when the pool became ready.
+    /// Pools that became ready.
     pub started: u64,
     /// Machines that existed.
     pub machines: u64,
@@ -77,6 +83,10 @@ pub struct Summary {
     pub cancelled: u64,
     /// Tries after the first.
     pub retried: u64,
+    /// Tasks whose time was over.
+    pub timed_out: u64,
+    /// Lives that had a second pool beside them.
+    pub pairs: u64,
     /// Starts that failed and left machines for a person to look at.
     pub kept: u64,
 }
@@ -84,7 +94,7 @@ pub struct Summary {
 impl std::ops::AddAssign for Summary {
     fn add_assign(&mut self, other: Self) {
         self.events += other.events;
-        self.took += other.took;
+        self.took = self.took.saturating_add(other.took);
         self.started += other.started;
         self.machines += other.machines;
         self.lapsed += other.lapsed;
@@ -94,6 +104,8 @@ impl std::ops::AddAssign for Summary {
         self.cancelled += other.cancelled;
         self.retried += other.retried;
         self.kept += other.kept;
+        self.timed_out += other.timed_out;
+        self.pairs += other.pairs;
     }
 }
 

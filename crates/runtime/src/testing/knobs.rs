@@ -60,6 +60,14 @@ pub enum Mutation {
     SpawnTwice,
     /// The shares of a broadcast whose caller went away are not cancelled.
     LeakShares,
+    /// A call's time counts from when a node has it.
+    ForgetQueueTime,
+    /// The queue is not told of a call whose time is over.
+    LeakTimedOut,
+    /// The rest of a group goes on when one of its calls has failed.
+    ForgetGroup,
+    /// A teardown takes the machines of other pools for its own.
+    TakeOthers,
     /// Nobody wakes the pool when a kept machine's time is over.
     ForgetKept,
     /// A machine that is kept never ends by itself.
@@ -70,7 +78,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::DropNodeGone,
         Self::AcceptStale,
         Self::ForgetMachine,
@@ -87,6 +95,10 @@ impl Mutation {
         Self::ForgetReady,
         Self::SpawnTwice,
         Self::LeakShares,
+        Self::ForgetQueueTime,
+        Self::LeakTimedOut,
+        Self::ForgetGroup,
+        Self::TakeOthers,
         Self::ForgetKept,
         Self::KeepForEver,
         Self::ReleaseKept,
@@ -134,6 +146,8 @@ pub(super) struct Weather {
     pub(super) twice: u32,
     /// A caller loses interest.
     pub(super) cancel: u32,
+    /// A call, or a group of them, is given a time.
+    pub(super) hasty: u32,
 }
 
 impl Weather {
@@ -161,6 +175,7 @@ impl Weather {
             kept: some(700),
             twice: some(800),
             cancel: some(800),
+            hasty: some(800),
         }
     }
 }

@@ -26,12 +26,13 @@ mod provider;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod universe;
 mod world;
 
 pub use failure::{Failure, Law, Summary};
 pub use knobs::{Knobs, Mutation};
 
-use world::World;
+use universe::Universe;
 
 /// Lives the life of a seed.
 ///
@@ -44,9 +45,9 @@ use world::World;
 /// # Errors
 /// The law that it broke, with a transcript.
 pub fn simulate(seed: u64, knobs: &Knobs) -> Result<Summary, Box<Failure>> {
-    World::draw(seed, knobs, false).live(seed).map_err(|broken| {
+    Universe::draw(seed, knobs, false).live(seed).map_err(|broken| {
         // The same once more, written down. It cannot end otherwise; if it does, the first is told.
-        let told = World::draw(seed, knobs, true).live(seed);
+        let told = Universe::draw(seed, knobs, true).live(seed);
         Box::new(told.err().unwrap_or(broken))
     })
 }

@@ -187,6 +187,18 @@ impl World {
         }
     }
 
+    /// A machine is gone, and with it its SSH sessions: mostly that is noticed at once.
+    pub(super) fn end_sessions(&mut self, machine: MachineId) {
+        let at = |it: &Life| it.alive && it.machine == machine && it.session.is_some();
+        let lives: Vec<usize> =
+            self.lives.iter().enumerate().filter(|(_, it)| at(it)).map(|(number, _)| number).collect();
+        for life in lives {
+            if self.dice.chance(700) {
+                self.cast_node(LifeId(life), NodeMessage::Heard(Heard::SessionClosed));
+            }
+        }
+    }
+
     fn begin_step(&mut self, id: LifeId, step: Step, most: Duration) {
         let after = self.dice.up_to(most);
         self.plan(after, Event::Step(id, step));

@@ -153,7 +153,7 @@ impl World {
             Effect::Release { .. } => {}
             Effect::Terminate { mut instances } if pool.kit => {
                 if self.mutation == Some(Mutation::ReleaseKept) {
-                    instances = self.cloud.names.keys().cloned().collect();
+                    instances = self.own_machines().map(|it| it.name.clone()).collect();
                 }
                 self.ask(Asked::Terminate { instances });
             }
@@ -195,12 +195,11 @@ impl World {
         }
         self.end_queue();
         let named = |name: &InstanceId| left.iter().any(|it| it.what.ends_with(&format!(" {name}")));
-        let forgotten =
-            self.cloud.machines.iter().find(|it| it.told && it.dead.is_none() && !named(&it.name));
+        let forgotten = self.own_machines().find(|it| it.told && it.dead.is_none() && !named(&it.name));
         if let Some(machine) = forgotten {
             let what = format!("the pool has ended without a word of {}", machine.name);
             self.breach(Law::NothingLeft, what);
-        } else if self.cloud.prepared && left.is_empty() {
+        } else if self.prepared && left.is_empty() {
             self.breach(Law::NothingLeft, "what was prepared is still there, and not named".to_owned());
         }
     }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::cloud::Machine;
 use super::event::{Asked, Event};
+use super::failure::Law;
 use super::knobs::Mutation;
 use super::pool::PoolMessage;
 use super::world::World;
@@ -61,7 +63,7 @@ impl World {
     /// One that took too long has failed, and is there nevertheless.
     fn prepare(&mut self, offer: Offer) {
         let fails = self.dice.chance(self.weather.unprepared);
-        self.cloud.prepared = !fails || self.dice.chance(500);
+        self.prepared = !fails || self.dice.chance(500);
         let error = StartError::Prepare { provider: offer.id, reason: "not in time".to_owned() };
         self.cast_pool(match fails {
             true => PoolMessage::Unprepared(error),
@@ -121,6 +123,9 @@ impl World {
         let mut kept = Vec::new();
         for name in instances {
             let Some(id) = self.cloud.names.get(name).copied() else { continue };
+            if self.machine(id).is_some_and(|it| it.owner != self.number) {
+                self.breach(Law::Own, format!("{name}, a machine of another pool, is given back"));
+            }
             if self.mutation == Some(Mutation::ForgetMachine)
                 && *self.cloud.overlooked.get_or_insert(id) == id
             {
@@ -140,7 +145,9 @@ impl World {
         if self.dice.chance(self.weather.kept / 2) {
             return Err("the cloud does not answer".to_owned());
         }
-        let alive = self.cloud.machines.iter().filter(|it| it.dead.is_none());
+        let others = self.mutation == Some(Mutation::TakeOthers);
+        let ours = |it: &&Machine| it.dead.is_none() && (others || it.owner == self.number);
+        let alive = self.cloud.machines.iter().filter(ours);
         let alive: Vec<InstanceId> = alive.map(|it| it.name.clone()).collect();
         let left = |what: String| Leftover { what, reason: "in use".to_owned() };
         let mut kept = Vec::new();
@@ -152,7 +159,7 @@ impl World {
         if self.dice.chance(self.weather.kept) {
             kept.push(left("the network".to_owned()));
         } else {
-            self.cloud.prepared = false;
+            self.prepared = false;
         }
         Ok(kept)
     }

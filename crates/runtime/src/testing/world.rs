@@ -1,6 +1,7 @@
-//! One simulated life: its clock, its agenda, and everything that lives in it.
+//! One simulated pool with its callers: its clock, its agenda, and everything that lives in it but the
+//! cloud, which it shares with other pools and has while it is its turn (`universe.rs`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::agenda::Agenda;
@@ -15,11 +16,14 @@ use super::node::Life;
 use super::pool::{Pool, PoolMessage};
 use super::tasks::Queue;
 use crate::model::TaskId;
+use crate::tasks::GroupId;
 use crate::timing::Timing;
 
 /// Everything that there is.
 #[derive(Debug)]
 pub(super) struct World {
+    /// Which pool of its client this is.
+    pub(super) number: usize,
     pub(super) now: Duration,
     /// The machines are told moments, which cannot be made up from nothing.
     base: Instant,
@@ -34,6 +38,8 @@ pub(super) struct World {
     /// The owner gives the pool back when the last call is over.
     pub(super) stops_when_done: bool,
     pub(super) cloud: Cloud,
+    /// What `prepare` set up is there.
+    pub(super) prepared: bool,
     pub(super) links: Vec<Link>,
     // What lives in the client's process.
     pub(super) pool: Option<Pool>,
@@ -41,6 +47,10 @@ pub(super) struct World {
     pub(super) lives: Vec<Life>,
     pub(super) calls: BTreeMap<TaskId, Call>,
     pub(super) open_calls: usize,
+    /// Groups of which a call has failed.
+    pub(super) failed: BTreeSet<GroupId>,
+    /// The client's process was killed.
+    pub(super) killed: bool,
     pub(super) summary: Summary,
     /// The first law that was broken.
     broken: Option<(Law, String)>,
@@ -49,7 +59,7 @@ pub(super) struct World {
 
 impl World {
     /// Draws a life. The transcript costs most of the time, so that it is written in a second run.
-    pub(super) fn draw(seed: u64, knobs: &Knobs, transcript: bool) -> Self {
+    pub(super) fn draw(number: usize, seed: u64, knobs: &Knobs, transcript: bool) -> Self {
         let mut dice = Dice::new(seed);
         let weather = Weather::draw(&mut dice, knobs.trouble);
         let mut timing = if dice.chance(500) { Timing::short() } else { Timing::default() };
@@ -58,6 +68,7 @@ impl World {
         }
         let retries = dice.count(0, 3);
         let mut world = Self {
+            number,
             now: Duration::ZERO,
             base: Instant::now(),
             specs: 1 + usize::from(dice.chance(500)),
@@ -69,12 +80,15 @@ impl World {
             mutation: knobs.mutation,
             agenda: Agenda::new(),
             cloud: Cloud::default(),
+            prepared: false,
             links: Vec::new(),
             pool: Some(Pool::new()),
             queue: Some(Queue::new(retries, knobs.mutation)),
             lives: Vec::new(),
             calls: BTreeMap::new(),
             open_calls: 0,
+            failed: BTreeSet::new(),
+            killed: false,
             summary: Summary::default(),
             broken: None,
             transcript: transcript.then(VecDeque::new),
@@ -102,25 +116,28 @@ impl World {
         }
     }
 
-    /// Lives it to its end.
-    pub(super) fn live(mut self, seed: u64) -> Result<Summary, Failure> {
-        while let Some((at, event)) = self.agenda.next() {
-            self.now = at;
-            self.summary.events += 1;
-            if at > LONGEST || self.summary.events > MOST {
-                let what = format!("it still goes on; {} calls are open", self.open_calls);
-                self.breach(Law::Ends, what);
-                break;
-            }
+    /// When the next event is due.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.agenda.due()
+    }
+
+    /// Lives the next event. Returns whether every law was kept.
+    pub(super) fn step(&mut self) -> bool {
+        let Some((at, event)) = self.agenda.next() else { return true };
+        self.now = at;
+        self.summary.events += 1;
+        if at > LONGEST || self.summary.events > MOST {
+            let what = format!("it still goes on; {} calls are open", self.open_calls);
+            self.breach(Law::Ends, what);
+        } else {
             self.note(|| format!("[{:>10.4}] {event:?}", at.as_secs_f64()));
             self.happen(event);
-            if self.broken.is_some() {
-                break;
-            }
         }
-        if self.broken.is_none() {
-            self.judge_the_end();
-        }
+        self.broken.is_none()
+    }
+
+    /// What it came to.
+    pub(super) fn end(mut self, seed: u64) -> Result<Summary, Failure> {
         self.summary.took = self.now;
         match self.broken {
             None => Ok(self.summary),
@@ -197,7 +214,8 @@ impl World {
     }
 
     /// Everything in the client's process vanishes; what was asked of a cloud may still happen.
-    fn client_dies(&mut self) {
+    pub(super) fn client_dies(&mut self) {
+        self.killed = true;
         if self.pool.as_ref().is_some_and(|it| it.ended) {
             return;
         }
@@ -224,8 +242,8 @@ impl World {
         });
     }
 
-    fn judge_the_end(&mut self) {
-        let alive = self.cloud.machines.iter().find(|it| it.dead.is_none());
+    pub(super) fn judge_the_end(&mut self) {
+        let alive = self.own_machines().find(|it| it.dead.is_none());
         if let Some(id) = self.endless_call() {
             self.breach(Law::NoneLost, format!("task {id} has no end"));
         } else if let Some(machine) = alive {
