@@ -3,9 +3,15 @@
 #![expect(clippy::expect_used, reason = "a test that cannot be set up fails where it stands")]
 
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use skyward::Timing;
+
+mod victim;
+
+pub use victim::{Victim, send};
 
 /// A directory of a test's own, for its local machines.
 #[derive(Debug)]
@@ -51,6 +57,13 @@ impl Ground {
         processes_at_home_in(&self.directory)
     }
 
+    /// A machine and every process on it.
+    pub fn on_machine(&self, machine: u32) -> Vec<u32> {
+        let log = std::fs::read_link(format!("/proc/{machine}/fd/2")).unwrap_or_default();
+        let Some(home) = log.parent().filter(|it| it.starts_with(&self.directory)) else { return Vec::new() };
+        processes().into_iter().filter(|it| *it == machine || is_home(*it, home)).collect()
+    }
+
     /// The processes whose home is here, by what they are: `machine` or `worker`.
     pub fn processes(&self, role: &str) -> Vec<u32> {
         let all = processes().into_iter();
@@ -64,6 +77,33 @@ impl Drop for Ground {
         // A failing test must not leave its machines to the next one's counts; their leases end them.
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Runs a program to its end, and ends it when it takes longer.
+///
+/// # Panics
+/// When it cannot be started or does not end in time, with what it said.
+pub fn output_within(deadline: Duration, command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    ended_within(deadline, command.spawn().expect("a program that starts"))
+}
+
+/// Waits for the end of a program whose streams are piped, and ends it when it takes longer.
+///
+/// # Panics
+/// When it does not end in time, with what it said.
+pub fn ended_within(deadline: Duration, program: Child) -> Output {
+    let pid = program.id();
+    // Its pipes have to be read while it runs, or it could wait for ever to be heard.
+    let ended = std::thread::spawn(move || program.wait_with_output());
+    let in_time = until(deadline, || ended.is_finished().then_some(())).is_some();
+    if !in_time {
+        // It is a child that nobody has waited for, so the number is still its own.
+        let _ = send(pid, Signal::KILL);
+    }
+    let output = ended.join().expect("no panic").expect("readable");
+    assert!(in_time, "still running after {deadline:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
 }
 
 /// Short times that forgive busy cores: for machines that nothing in a test wants to lose.
@@ -108,6 +148,10 @@ fn lives_in(process: u32, directory: &Path) -> bool {
     let at = |what| std::fs::read_link(format!("/proc/{process}/{what}"));
     environment(process).contains(&home)
         || ["cwd", "fd/2"].into_iter().filter_map(|it| at(it).ok()).any(|it| it.starts_with(directory))
+}
+
+fn is_home(process: u32, home: &Path) -> bool {
+    environment(process).lines().any(|it| it == format!("HOME={}", home.display()))
 }
 
 fn environment(process: u32) -> String {

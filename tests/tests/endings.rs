@@ -1,78 +1,22 @@
 //! However a program ends, its machines are given back.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails where it stands")]
+#![expect(clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
-use skyward_tests::{Ground, until};
+use rustix::process::Signal;
+use skyward_tests::{Ground, Victim, send, until};
 
 /// How long giving everything back may take here.
 const DEADLINE: Duration = Duration::from_secs(15);
 
-/// A running victim, which has said that it has come as far as the test needs.
-struct Victim {
-    child: Child,
-    ground: Ground,
-    stdout: BufReader<std::process::ChildStdout>,
-}
-
-impl Victim {
-    fn start(ending: &str, lease: Option<u64>) -> Self {
-        let ground = Ground::new(&format!("ending-{ending}"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_victim"));
-        command.arg(ending).arg(ground.path()).args(lease.map(|it| it.to_string()));
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("started");
-        let stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let mut victim = Self { child, ground, stdout };
-        victim.expect_line("started");
-        victim
-    }
-
-    fn expect_line(&mut self, expected: &str) {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).expect("readable");
-        assert_eq!(line.trim(), expected, "{}", self.stderr());
-    }
-
-    fn signal(&self, signal: Signal) {
-        send(self.child.id(), signal).expect("signalled");
-    }
-
-    /// Its exit code and what it said on standard error.
-    fn end(mut self) -> (Option<i32>, String, Ground) {
-        let status = until(DEADLINE, || self.child.try_wait().expect("waitable"));
-        let Some(status) = status else {
-            let _ = self.child.kill();
-            panic!("still running after {DEADLINE:?}: {}", self.stderr());
-        };
-        let said = self.stderr();
-        (status.code(), said, self.ground)
-    }
-
-    fn stderr(&mut self) -> String {
-        let Some(mut stderr) = self.child.stderr.take() else { return String::new() };
-        let mut said = String::new();
-        let _ = std::io::Read::read_to_string(&mut stderr, &mut said);
-        said
-    }
-}
-
-fn send(process: u32, signal: Signal) -> rustix::io::Result<()> {
-    let pid = i32::try_from(process).ok().and_then(Pid::from_raw).expect("a process id");
-    kill_process(pid, signal)
+fn start(ending: &str, lease: Option<u64>) -> Victim {
+    Victim::start(env!("CARGO_BIN_EXE_victim"), ending, lease)
 }
 
 /// Runs a victim to its own end.
 fn ended(ending: &str) -> (Option<i32>, String, Ground) {
-    Victim::start(ending, None).end()
+    start(ending, None).end(DEADLINE)
 }
 
 #[test]
@@ -107,17 +51,17 @@ fn a_panic_in_main_gives_everything_back_and_stays_a_panic() {
 
 #[test]
 fn a_dropped_compute_gives_everything_back_while_the_program_goes_on() {
-    let mut victim = Victim::start("drop", None);
+    let mut victim = start("drop", None);
     victim.expect_line("dropped");
-    victim.ground.expect_empty_within(Duration::ZERO);
+    victim.ground().expect_empty_within(Duration::ZERO);
     victim.signal(Signal::KILL);
 }
 
 #[test]
 fn ctrl_c_gives_everything_back_and_says_so() {
-    let victim = Victim::start("wait", None);
+    let victim = start("wait", None);
     victim.signal(Signal::INT);
-    let (code, said, ground) = victim.end();
+    let (code, said, ground) = victim.end(DEADLINE);
     assert_eq!(code, Some(130), "{said}");
     assert!(said.to_lowercase().contains("giving every machine back"), "{said}");
     assert_eq!(ground.left(), Vec::<String>::new());
@@ -125,9 +69,9 @@ fn ctrl_c_gives_everything_back_and_says_so() {
 
 #[test]
 fn sigterm_gives_everything_back_and_says_so() {
-    let victim = Victim::start("wait", None);
+    let victim = start("wait", None);
     victim.signal(Signal::TERM);
-    let (code, said, ground) = victim.end();
+    let (code, said, ground) = victim.end(DEADLINE);
     assert_eq!(code, Some(143), "{said}");
     assert!(said.to_lowercase().contains("giving every machine back"), "{said}");
     assert_eq!(ground.left(), Vec::<String>::new());
@@ -136,8 +80,8 @@ fn sigterm_gives_everything_back_and_says_so() {
 /// The processes that each of a victim's two machines has when it has come as far as this.
 fn come_as_far(victim: &Victim, phase: &str) {
     let there = until(DEADLINE, || {
-        let steps = victim.ground.commands().iter().filter(|it| it.contains("sleep 60")).count();
-        let machines = victim.ground.processes("machine").len();
+        let steps = victim.ground().commands().iter().filter(|it| it.contains("sleep 60")).count();
+        let machines = victim.ground().processes("machine").len();
         (machines == 2 && (phase == "booting" || steps >= 2)).then_some(())
     });
     assert!(there.is_some(), "the machines never came to be {phase}");
@@ -146,10 +90,10 @@ fn come_as_far(victim: &Victim, phase: &str) {
 #[test]
 fn ctrl_c_while_machines_boot_or_bootstrap_gives_everything_back() {
     for phase in ["booting", "bootstrapping"] {
-        let victim = Victim::start(phase, None);
+        let victim = start(phase, None);
         come_as_far(&victim, phase);
         victim.signal(Signal::INT);
-        let (code, said, ground) = victim.end();
+        let (code, said, ground) = victim.end(DEADLINE);
         assert_eq!(code, Some(130), "{phase}: {said}");
         assert_eq!(ground.left(), Vec::<String>::new(), "{phase}");
     }
@@ -158,18 +102,18 @@ fn ctrl_c_while_machines_boot_or_bootstrap_gives_everything_back() {
 #[test]
 fn after_sigkill_while_machines_boot_or_bootstrap_leases_end_them() {
     for phase in ["booting", "bootstrapping"] {
-        let victim = Victim::start(phase, Some(2));
+        let victim = start(phase, Some(2));
         come_as_far(&victim, phase);
         victim.signal(Signal::KILL);
-        let (_, _, ground) = victim.end();
+        let (_, _, ground) = victim.end(DEADLINE);
         ground.expect_empty_within(DEADLINE);
     }
 }
 
 #[test]
 fn after_sigkill_while_everything_is_given_back_leases_end_the_rest() {
-    let victim = Victim::start("wait", Some(2));
-    let machines = victim.ground.processes("machine");
+    let victim = start("wait", Some(2));
+    let machines = victim.ground().processes("machine");
     // A machine that is frozen takes its time to be given back, so that there is a moment to be killed in.
     for machine in &machines {
         send(*machine, Signal::STOP).expect("stopped");
@@ -177,7 +121,7 @@ fn after_sigkill_while_everything_is_given_back_leases_end_the_rest() {
     victim.signal(Signal::INT);
     std::thread::park_timeout(Duration::from_millis(200));
     victim.signal(Signal::KILL);
-    let (_, _, ground) = victim.end();
+    let (_, _, ground) = victim.end(DEADLINE);
     for machine in machines {
         // It may have been killed already.
         let _ = send(machine, Signal::CONT);
@@ -187,16 +131,16 @@ fn after_sigkill_while_everything_is_given_back_leases_end_the_rest() {
 
 #[test]
 fn a_second_ctrl_c_ends_the_program_at_once_and_leases_end_the_machines() {
-    let victim = Victim::start("wait", Some(2));
+    let victim = start("wait", Some(2));
     // A machine that is frozen takes its time to be given back, so that there is a moment to lose
     // patience in.
-    for machine in victim.ground.processes("machine") {
+    for machine in victim.ground().processes("machine") {
         send(machine, Signal::STOP).expect("stopped");
     }
     victim.signal(Signal::INT);
     std::thread::park_timeout(Duration::from_millis(100));
     victim.signal(Signal::INT);
-    let (code, said, ground) = victim.end();
+    let (code, said, ground) = victim.end(DEADLINE);
     assert_eq!(code, Some(130), "{said}");
     for machine in ground.processes("machine") {
         // It may have been killed already.
@@ -207,9 +151,9 @@ fn a_second_ctrl_c_ends_the_program_at_once_and_leases_end_the_machines() {
 
 #[test]
 fn after_sigkill_of_the_client_every_machine_ends_itself_when_its_lease_lapses() {
-    let victim = Victim::start("wait", Some(3));
+    let victim = start("wait", Some(3));
     victim.signal(Signal::KILL);
-    let (code, _, ground) = victim.end();
+    let (code, _, ground) = victim.end(DEADLINE);
     assert_eq!(code, None);
     assert_eq!(ground.processes("machine").len(), 2, "machines outlive their client until the lease lapses");
     ground.expect_empty_within(DEADLINE);
@@ -217,11 +161,11 @@ fn after_sigkill_of_the_client_every_machine_ends_itself_when_its_lease_lapses()
 
 #[test]
 fn machines_live_on_beyond_their_lease_while_their_client_renews_it() {
-    let victim = Victim::start("wait", Some(1));
+    let victim = start("wait", Some(1));
     std::thread::park_timeout(Duration::from_secs(3));
-    assert_eq!(victim.ground.processes("machine").len(), 2);
-    assert_eq!(victim.ground.processes("worker").len(), 2);
+    assert_eq!(victim.ground().processes("machine").len(), 2);
+    assert_eq!(victim.ground().processes("worker").len(), 2);
     victim.signal(Signal::TERM);
-    let (_, _, ground) = victim.end();
+    let (_, _, ground) = victim.end(DEADLINE);
     assert_eq!(ground.left(), Vec::<String>::new());
 }

@@ -120,6 +120,22 @@ async fn a_killed_machines_calls_finish_elsewhere_and_its_rank_is_replaced() -> 
 }
 
 #[skyward::test]
+async fn the_end_of_a_machine_is_noticed_long_before_its_silence_would_tell() -> skyward::Result<()> {
+    let ground = Ground::new("machine-noticed");
+    // Whoever waits for silence waits for longer than this test does.
+    let timing = Timing { detect: Duration::from_secs(120), ..timing() };
+    let local = Local::default().directory(ground.path());
+    let compute = Compute::builder().spec(Spec::on(local)).nodes(2).timing(timing).start().await?;
+    let (_, machine) = processes_of(&compute, &ground, 1).await?;
+    let mut events = compute.events();
+    send(machine, Signal::KILL);
+    let lost = |it: &EventKind| matches!(it, EventKind::NodeLost { rank, reason, .. } if rank.0 == 1 && reason.contains("ended"));
+    until_said(&mut events, Duration::from_secs(10), lost).await;
+    assert_eq!((sleeps(1) >> compute.node(1)).await?, Some(1));
+    end(compute, &ground).await
+}
+
+#[skyward::test]
 async fn a_frozen_machine_is_replaced_within_detect_and_grace_and_three_seconds() -> skyward::Result<()> {
     let ground = Ground::new("frozen");
     let compute = pool(&ground, 2).await?;

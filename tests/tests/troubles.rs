@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use skyward::EventKind;
 use skyward::prelude::*;
 use skyward_providers::local::Faults;
-use skyward_tests::{Ground, until};
+use skyward_tests::{Ground, ended_within, output_within, until};
 
 /// How long a start that fails may take here, on busy cores.
 const SOON: Duration = Duration::from_secs(15);
@@ -256,7 +256,8 @@ fn pools_that_come_and_go_leave_nothing_in_their_process() {
     let test = std::env::current_exe().expect("a path");
     let mut alone = Command::new(test);
     alone.args(["--exact", "pools_come_and_go", "--ignored", "--nocapture"]);
-    let output = alone.output().expect("started");
+    // A pool takes a second; a hundred of them are what somebody who looks for a leak asks for.
+    let output = output_within(SOON * 20, &mut alone);
     assert!(output.status.success(), "{}", text(&output));
 }
 
@@ -267,7 +268,7 @@ fn text(output: &Output) -> String {
 /// Runs a program that gets into trouble, and looks for the words in what it is told.
 fn troubled(command: &mut Command, words: &[&str]) {
     let began = Instant::now();
-    let told = text(&command.output().expect("started"));
+    let told = text(&output_within(SOON, command));
     assert!(began.elapsed() < SOON, "it took {:?}: {told}", began.elapsed());
     for word in words {
         assert!(told.contains(word), "{word:?} is not in: {told}");
@@ -301,7 +302,7 @@ fn too_few_open_files_are_an_error_that_names_the_limit_and_leave_nothing() {
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("ulimit -n {limit} && exec \"$0\" \"$@\""));
         command.arg(env!("CARGO_BIN_EXE_trouble")).arg("files").arg(ground.path());
-        troubled(&mut command, &["Too many open files"]);
+        troubled(&mut command, &["Too many open files", "`ulimit -n`"]);
         assert_eq!(ground.left(), Vec::<String>::new());
     }
 }
@@ -317,7 +318,7 @@ fn programs_that_share_a_directory_do_not_disturb_each_other_and_the_last_remove
         })
         .collect();
     for program in started {
-        let told = text(&program.wait_with_output().expect("ended"));
+        let told = text(&ended_within(SOON * 2, program));
         assert!(told.contains("[1, 1]"), "{told}");
     }
     assert_eq!(ground.left(), Vec::<String>::new());

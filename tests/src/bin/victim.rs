@@ -29,11 +29,11 @@ async fn main() -> skyward::Result<()> {
     local.directory = arguments.next().map(Into::into);
     let lease =
         arguments.next().and_then(|it| it.parse().ok()).map_or(Duration::from_secs(60), Duration::from_secs);
-    let slow = ending == "booting" || ending == "bootstrapping";
+    let slow = ["booting", "bootstrapping", "joining"].contains(&ending.as_str());
     let mut image = Image::new();
     if ending == "booting" {
         local.faults.boot_delay = Duration::from_secs(60);
-    } else if slow {
+    } else if ending == "bootstrapping" {
         image = image.shell("sleep 60");
     }
     let timing = Timing { lease, ..Timing::short() };
@@ -43,7 +43,9 @@ async fn main() -> skyward::Result<()> {
     }
     let compute = starting.await?;
     (one() >> &compute).await?;
-    println!("started");
+    if !slow {
+        println!("started");
+    }
     match ending.as_str() {
         "return" => Ok(()),
         "stop" => compute.stop().await,
