@@ -18,10 +18,11 @@ bench case *options:
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-# A hundred thousand simulated lives, then random calls and kills on eight nodes for a number of minutes.
+# A hundred thousand simulated lives, then random calls and kills on eight nodes for a number of minutes, or
+# for `SKYWARD_SOAK_SECONDS` where that is set. Memory is told at the quarters.
 soak minutes="60" seeds="100000":
     SKYWARD_SEEDS={{ seeds }} cargo test -p skyward-runtime --features testing two_thousand_seeds -- --nocapture
-    SKYWARD_SOAK_SECONDS=$(({{ minutes }} * 60)) cargo test -p skyward-tests --test soak -- --nocapture
+    SKYWARD_SOAK_SECONDS=${SKYWARD_SOAK_SECONDS:-$(({{ minutes }} * 60))} cargo test -p skyward-tests --test soak -- --nocapture
 
 # Formats everything.
 fmt:

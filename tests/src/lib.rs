@@ -7,10 +7,11 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use skyward::Timing;
 
+mod pool;
 mod victim;
 
+pub use pool::{below, builder, desk, end, patient};
 pub use victim::{Victim, send};
 
 /// A directory of a test's own, for its local machines.
@@ -104,12 +105,6 @@ pub fn ended_within(deadline: Duration, program: Child) -> Output {
     let output = ended.join().expect("no panic").expect("readable");
     assert!(in_time, "still running after {deadline:?}: {}", String::from_utf8_lossy(&output.stderr));
     output
-}
-
-/// Short times that forgive busy cores: for machines that nothing in a test wants to lose.
-pub fn patient() -> Timing {
-    let (detect, grace, lease) = (Duration::from_secs(5), Duration::from_secs(10), Duration::from_secs(30));
-    Timing { detect, grace, lease, ..Timing::short() }
 }
 
 /// Asks again and again until there is an answer or the deadline has come.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use skyward::prelude::*;
-use skyward_tests::{Ground, patient, until};
+use skyward_tests::{Ground, builder, end, until};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Refusal {
@@ -69,20 +69,8 @@ async fn marks(path: String, millis: u64) {
     let _ = std::fs::write(path, "done");
 }
 
-/// Machines on this computer that nothing here wants to lose: patient enough for busy cores.
-fn builder(ground: &Ground) -> skyward::Builder {
-    Compute::builder().spec(Spec::on(Local::default().directory(ground.path()))).timing(patient())
-}
-
 async fn pool(ground: &Ground, nodes: u32) -> skyward::Result<Compute> {
     builder(ground).nodes(nodes).start().await
-}
-
-/// Gives the pool back and looks whether anything is left.
-async fn end(compute: Compute, ground: &Ground) -> skyward::Result<()> {
-    compute.stop().await?;
-    assert_eq!(ground.left(), Vec::<String>::new());
-    Ok(())
 }
 
 #[skyward::test]

@@ -4,10 +4,10 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use skyward::prelude::*;
 use skyward::{EventKind, OnLost};
-use skyward_tests::Ground;
+use skyward_tests::{Ground, end, send};
 
 #[skyward::function]
 async fn sleeps(millis: u64) -> Option<u32> {
@@ -38,11 +38,6 @@ async fn pool(ground: &Ground, nodes: u32) -> skyward::Result<Compute> {
     let mut local = Local::default();
     local.directory = Some(ground.path().to_owned());
     Compute::builder().spec(Spec::on(local)).nodes(nodes).timing(timing()).start().await
-}
-
-fn send(process: u32, signal: Signal) {
-    let pid = i32::try_from(process).ok().and_then(Pid::from_raw).expect("a process id");
-    kill_process(pid, signal).expect("signalled");
 }
 
 /// The worker's process of one rank, and its machine's.
@@ -79,12 +74,6 @@ async fn until_said(events: &mut skyward::Events, deadline: Duration, what: impl
     assert!(said.await.expect("in time"), "the pool ended");
 }
 
-async fn end(compute: Compute, ground: &Ground) -> skyward::Result<()> {
-    compute.stop().await?;
-    assert_eq!(ground.left(), Vec::<String>::new());
-    Ok(())
-}
-
 #[skyward::test]
 async fn a_killed_workers_calls_finish_and_it_is_restarted_on_its_machine() -> skyward::Result<()> {
     let ground = Ground::new("worker-killed");
@@ -93,7 +82,7 @@ async fn a_killed_workers_calls_finish_and_it_is_restarted_on_its_machine() -> s
     let (worker, machine) = processes_of(&compute, &ground, 1).await?;
     let pinned = compute.spawn(sleeps(300).retries(0));
     let calls = compute.spawn(gather((0..4).map(|_| sleeps(300))));
-    send(worker, Signal::KILL);
+    send(worker, Signal::KILL)?;
     assert!(pinned.await?.is_some());
     assert!(calls.await?.into_iter().all(|it| it.is_some()));
     // The rank is there again, as another life of the worker on the same machine.
@@ -110,7 +99,7 @@ async fn a_killed_machines_calls_finish_elsewhere_and_its_rank_is_replaced() -> 
     let compute = pool(&ground, 2).await?;
     let (_, machine) = processes_of(&compute, &ground, 1).await?;
     let calls = compute.spawn(gather((0..4).map(|_| sleeps(300))));
-    send(machine, Signal::KILL);
+    send(machine, Signal::KILL)?;
     assert_eq!(calls.await?.len(), 4);
     // A call for the rank waits for its replacement.
     assert_eq!((sleeps(1) >> compute.node(1)).await?, Some(1));
@@ -128,7 +117,7 @@ async fn the_end_of_a_machine_is_noticed_long_before_its_silence_would_tell() ->
     let compute = Compute::builder().spec(Spec::on(local)).nodes(2).timing(timing).start().await?;
     let (_, machine) = processes_of(&compute, &ground, 1).await?;
     let mut events = compute.events();
-    send(machine, Signal::KILL);
+    send(machine, Signal::KILL)?;
     let lost = |it: &EventKind| matches!(it, EventKind::NodeLost { rank, reason, .. } if rank.0 == 1 && reason.contains("ended"));
     until_said(&mut events, Duration::from_secs(10), lost).await;
     assert_eq!((sleeps(1) >> compute.node(1)).await?, Some(1));
@@ -141,8 +130,8 @@ async fn a_frozen_machine_is_replaced_within_detect_and_grace_and_three_seconds(
     let compute = pool(&ground, 2).await?;
     let (worker, machine) = processes_of(&compute, &ground, 1).await?;
     let mut events = compute.events();
-    send(worker, Signal::STOP);
-    send(machine, Signal::STOP);
+    send(worker, Signal::STOP)?;
+    send(machine, Signal::STOP)?;
     let began = Instant::now();
     let limit = timing().detect + timing().grace + Duration::from_secs(3);
     until_said(&mut events, limit * 2, |it| matches!(it, EventKind::NodeLost { rank, .. } if rank.0 == 1))
@@ -192,7 +181,7 @@ async fn while_starting(
     let killing = async {
         loop {
             if let Some(process) = find(ground) {
-                send(process, Signal::KILL);
+                send(process, Signal::KILL).expect("signalled");
                 return;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -230,7 +219,7 @@ async fn the_head_is_replaced_like_any_other() -> skyward::Result<()> {
     let ground = Ground::new("head-killed");
     let compute = pool(&ground, 1).await?;
     let (_, machine) = processes_of(&compute, &ground, 0).await?;
-    send(machine, Signal::KILL);
+    send(machine, Signal::KILL)?;
     assert_eq!((sleeps(1) >> compute.head()).await?, Some(0));
     end(compute, &ground).await
 }
@@ -255,7 +244,7 @@ async fn a_broadcast_does_with_a_lost_node_what_it_was_told() -> skyward::Result
             |it| matches!(it, EventKind::TaskStarted { rank, .. } if rank.0 == 1),
         )
         .await;
-        send(machine, Signal::KILL);
+        send(machine, Signal::KILL)?;
         let outcome = sent.await;
         match expected {
             Some(expected) => assert_eq!(outcome?, expected, "{lost:?}"),
@@ -280,7 +269,7 @@ async fn a_call_that_may_run_once_is_not_run_again_when_its_node_is_lost() -> sk
         |it| matches!(it, EventKind::TaskStarted { rank, .. } if rank.0 == 1),
     )
     .await;
-    send(worker, Signal::KILL);
+    send(worker, Signal::KILL)?;
     let outcomes = [call.await, other.await];
     let lost = outcomes.iter().filter(|it| matches!(it, Err(CallError::Lost(lost)) if lost.attempts == 1));
     assert_eq!(lost.count(), 1, "{outcomes:?}");

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use skyward::prelude::*;
 use skyward::{Artifact, FileError, FileTrouble};
-use skyward_tests::{Ground, until};
+use skyward_tests::{Ground, below, builder, desk, end, until};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -61,41 +61,9 @@ fn train(seed: u8) -> Result<Artifact, Failure> {
     Ok(Artifact::file("out/model.bin")?)
 }
 
-fn builder(ground: &Ground) -> skyward::Builder {
-    let mut local = Local::default();
-    local.directory = Some(ground.path().to_owned());
-    let (detect, grace, lease) = (Duration::from_secs(5), Duration::from_secs(10), Duration::from_secs(30));
-    Compute::builder().spec(Spec::on(local)).timing(Timing { detect, grace, lease, ..Timing::short() })
-}
-
-async fn end(compute: Compute, ground: &Ground) -> skyward::Result<()> {
-    compute.stop().await?;
-    assert_eq!(ground.left(), Vec::<String>::new());
-    Ok(())
-}
-
-/// A directory of this test's own that no machine is in.
-fn desk(test: &str) -> skyward::Result<Ground> {
-    let desk = Ground::new(&format!("{test}-desk"));
-    fs::create_dir_all(desk.path())?;
-    Ok(desk)
-}
-
 /// Bytes that no two places of which look the same.
 fn content(length: usize) -> Vec<u8> {
     (0..length).map(|it| (it.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
-}
-
-fn below(directory: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        found.push(entry.path());
-        if entry.file_type().is_ok_and(|it| it.is_dir()) {
-            found.extend(below(&entry.path()));
-        }
-    }
-    found.sort();
-    found
 }
 
 fn trouble<T: std::fmt::Debug>(result: Result<T, FileError>) -> (Option<u32>, FileTrouble) {

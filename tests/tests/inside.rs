@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use skyward::prelude::*;
 use skyward::{InstanceInfo, Shard};
-use skyward_tests::{Ground, until};
+use skyward_tests::{Ground, below, builder, desk, end, until};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -121,28 +121,6 @@ fn home_and_environment_of_a_child() -> Result<(PathBuf, String), Failure> {
     let home = std::env::var_os("HOME").ok_or("no HOME")?;
     let environment = std::process::Command::new("env").output()?.stdout;
     Ok((home.into(), String::from_utf8_lossy(&environment).into_owned()))
-}
-
-/// Patient enough for busy cores.
-fn builder(ground: &Ground) -> skyward::Builder {
-    let mut local = Local::default();
-    local.directory = Some(ground.path().to_owned());
-    let (detect, grace, lease) = (Duration::from_secs(5), Duration::from_secs(10), Duration::from_secs(30));
-    Compute::builder().spec(Spec::on(local)).timing(Timing { detect, grace, lease, ..Timing::short() })
-}
-
-/// Gives the pool back and looks whether anything is left.
-async fn end(compute: Compute, ground: &Ground) -> skyward::Result<()> {
-    compute.stop().await?;
-    assert_eq!(ground.left(), Vec::<String>::new());
-    Ok(())
-}
-
-/// A directory of this test's own that no machine is in.
-fn desk(test: &str) -> skyward::Result<Ground> {
-    let desk = Ground::new(&format!("{test}-desk"));
-    std::fs::create_dir_all(desk.path())?;
-    Ok(desk)
 }
 
 async fn appears(file: &Path) {
@@ -304,7 +282,8 @@ async fn a_secret_reaches_functions_and_nothing_else() -> skyward::Result<()> {
         let processes = [ground.processes("worker"), ground.processes("machine")].concat();
         assert_eq!(processes.len(), 4);
         move || {
-            let mut files = files_below(&directory);
+            let mut files = below(&directory);
+            files.retain(|it| it.is_file());
             for process in processes {
                 files.extend(["environ", "cmdline"].map(|it| PathBuf::from(format!("/proc/{process}/{it}"))));
             }
@@ -328,15 +307,4 @@ async fn secrets_that_do_not_fit_are_refused_before_anything_is_rented() -> skyw
     assert!(refused.contains("262144") && !refused.contains("xxx"), "{refused}");
     assert_eq!(ground.left(), Vec::<String>::new());
     Ok(())
-}
-
-fn files_below(directory: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    entries
-        .flat_map(|it| match it.file_type() {
-            Ok(kind) if kind.is_dir() => files_below(&it.path()),
-            Ok(kind) if kind.is_file() => vec![it.path()],
-            Ok(_) | Err(_) => vec![],
-        })
-        .collect()
 }

@@ -1,6 +1,7 @@
 //! Machines that did not become nodes, kept for a person to look at: how one gets there, and how they end.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails where it stands")]
+#![expect(clippy::print_stderr, reason = "it says when it skips what this computer has no program for")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Output, Stdio};

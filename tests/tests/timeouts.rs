@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use skyward::prelude::*;
-use skyward_tests::{Ground, patient};
+use skyward_tests::{Ground, builder, end};
 
 /// Far longer than any of these calls may take, on busy cores.
 const SOON: Duration = Duration::from_secs(8);
@@ -30,17 +30,6 @@ async fn marks(path: String, millis: u64) -> u32 {
     1
 }
 
-async fn one_slot(ground: &Ground) -> skyward::Result<Compute> {
-    let local = Local::default().directory(ground.path());
-    Compute::builder().spec(Spec::on(local)).timing(patient()).start().await
-}
-
-async fn end(compute: Compute, ground: &Ground) -> skyward::Result<()> {
-    compute.stop().await?;
-    assert_eq!(ground.left(), Vec::<String>::new());
-    Ok(())
-}
-
 fn is_late<T, E>(result: &Result<T, CallError<E>>) -> bool {
     matches!(result, Err(CallError::TimedOut(_)))
 }
@@ -48,7 +37,7 @@ fn is_late<T, E>(result: &Result<T, CallError<E>>) -> bool {
 #[skyward::test]
 async fn a_call_over_its_time_is_an_error_that_says_how_long_it_had() -> skyward::Result<()> {
     let ground = Ground::new("late");
-    let compute = one_slot(&ground).await?;
+    let compute = builder(&ground).start().await?;
     let limit = Duration::from_millis(50);
     match (sleeps(10_000).timeout(limit) >> &compute).await {
         Err(error @ CallError::TimedOut(_)) => assert!(error.to_string().contains("50ms"), "{error}"),
@@ -61,7 +50,7 @@ async fn a_call_over_its_time_is_an_error_that_says_how_long_it_had() -> skyward
 #[skyward::test]
 async fn the_time_in_the_queue_counts_for_a_calls_time_out() -> skyward::Result<()> {
     let ground = Ground::new("queue-late");
-    let compute = one_slot(&ground).await?;
+    let compute = builder(&ground).start().await?;
     let mark = ground.path().join("mark");
     let busy = compute.spawn(sleeps(1_500));
     let began = Instant::now();
@@ -78,7 +67,7 @@ async fn the_time_in_the_queue_counts_for_a_calls_time_out() -> skyward::Result<
 #[skyward::test]
 async fn a_gather_over_its_time_ends_whatever_its_calls_were_given() -> skyward::Result<()> {
     let ground = Ground::new("gather-late");
-    let compute = one_slot(&ground).await?;
+    let compute = builder(&ground).start().await?;
     // One slot: the third would begin after the time of all of them.
     let calls = [1, 400, 10_000].map(|millis| sleeps(millis).timeout(Duration::from_secs(60)));
     let began = Instant::now();
@@ -97,7 +86,7 @@ async fn a_gather_over_its_time_ends_whatever_its_calls_were_given() -> skyward:
 async fn a_group_over_its_time_ends_like_a_gather_and_its_running_calls_are_cancelled() -> skyward::Result<()>
 {
     let ground = Ground::new("group-late");
-    let compute = one_slot(&ground).await?;
+    let compute = builder(&ground).start().await?;
     let mark = ground.path().join("mark");
     let long = || marks(mark.display().to_string(), 1_500).timeout(Duration::from_secs(60));
     let began = Instant::now();
@@ -119,7 +108,7 @@ async fn a_group_over_its_time_ends_like_a_gather_and_its_running_calls_are_canc
 #[skyward::test]
 async fn what_a_settled_group_has_when_its_time_is_over_is_kept() -> skyward::Result<()> {
     let ground = Ground::new("group-settled");
-    let compute = one_slot(&ground).await?;
+    let compute = builder(&ground).start().await?;
     let group = (double(4) & sleeps(60_000) & double(5).timeout(Duration::from_secs(60)))
         .timeout(Duration::from_secs(2));
     let settled = (group >> &compute).settle().await;

@@ -57,7 +57,7 @@ pub enum StartError {
     #[error("{failure}; kept for you to look at:{}", listed(machines))]
     Kept {
         /// Why it did not start.
-        failure: Box<StartError>,
+        failure: Box<Self>,
         /// What is kept.
         machines: Vec<KeptMachine>,
     },

@@ -1,0 +1,55 @@
+//! The pools of tests: machines on this computer that nothing in a test wants to lose, and their end.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use skyward::prelude::*;
+
+use crate::Ground;
+
+/// A pool on a ground, patient enough for busy cores.
+pub fn builder(ground: &Ground) -> skyward::Builder {
+    Compute::builder().spec(Spec::on(Local::default().directory(ground.path()))).timing(patient())
+}
+
+/// Short times that forgive busy cores: for machines that nothing in a test wants to lose.
+pub fn patient() -> Timing {
+    let (detect, grace, lease) = (Duration::from_secs(5), Duration::from_secs(10), Duration::from_secs(30));
+    Timing { detect, grace, lease, ..Timing::short() }
+}
+
+/// Gives a pool back and looks whether anything is left.
+///
+/// # Errors
+/// When it cannot be given back.
+///
+/// # Panics
+/// When something is left.
+pub async fn end(compute: Compute, ground: &Ground) -> skyward::Result<()> {
+    compute.stop().await?;
+    assert_eq!(ground.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// A directory of a test's own that no machine is in.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn desk(test: &str) -> skyward::Result<Ground> {
+    let desk = Ground::new(&format!("{test}-desk"));
+    std::fs::create_dir_all(desk.path())?;
+    Ok(desk)
+}
+
+/// Everything below a directory, sorted; nothing when there is no such directory.
+pub fn below(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        found.push(entry.path());
+        if entry.file_type().is_ok_and(|it| it.is_dir()) {
+            found.extend(below(&entry.path()));
+        }
+    }
+    found.sort();
+    found
+}
