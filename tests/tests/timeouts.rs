@@ -1,8 +1,6 @@
 //! The time that calls, groups and gathers are given, on real local machines: what it covers, and what
 //! becomes of what is still waiting or running when it is over.
 
-#![expect(clippy::panic, reason = "an outcome that no test expects")]
-
 use std::time::{Duration, Instant};
 
 use skyward::prelude::*;
