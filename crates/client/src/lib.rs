@@ -185,16 +185,17 @@ pub use skyward_runtime::tasks::{Lost, OnLost};
 pub use skyward_runtime::timing::Timing;
 pub use skyward_runtime::usd;
 pub use work::{
-    Broadcast, Call, Destination, Dispatch, Gather, Group, Indexed, Results, Settled, Spawned, Work,
-    broadcast, gather, group,
+    Blocking, Broadcast, Call, Destination, Dispatch, Fed, Gather, Group, Indexed, Items, Results, Settled,
+    Spawned, StreamBroadcast, StreamCall, StreamGroup, StreamWork, Streaming, Streams, Work, broadcast, gather,
+    group,
 };
 
 /// What most programs use: `use skyward::prelude::*;`. The attributes are used by path, as
 /// `#[skyward::function]`.
 pub mod prelude {
     pub use crate::{
-        Allocation, Call, CallError, Compute, Failure, Image, Local, Nodes, Selection, Spec, Timing, Usd,
-        Worker, accelerators, broadcast, gather, group, usd,
+        Allocation, Call, CallError, Compute, Failure, Image, Local, Nodes, Selection, Spec, Streaming, Timing,
+        Usd, Worker, accelerators, broadcast, gather, group, usd,
     };
 }
 
@@ -202,16 +203,21 @@ pub mod prelude {
 #[doc(hidden)]
 pub mod __private {
     pub use bytes::Bytes;
+    pub use futures_util::Stream;
     pub use futures_util::future::BoxFuture;
+    pub use futures_util::stream::once;
     pub use inventory;
-    pub use skyward_runtime::registry::{Answer, Body, Function};
+    pub use skyward_runtime::registry::{Answer, Body, BoxSource, Ending, Function, Inputs, Outlet};
 
     pub use crate::codec::{Codec, Decoder, Decoding, Encoder, Outcome, argument, fallible, plain};
     pub use crate::entry::{init_test, main_async, main_blocking, test};
     pub use crate::error::{Words, tiers as words};
-    pub use crate::work::call;
     pub use crate::work::sealed::Start;
-    pub use crate::work::{Collected, Decoded, Route, Starts, ToRoute, Together, TogetherSettled, Window};
+    pub use crate::work::stream_work::sealed::Start as StartStream;
+    pub use crate::work::{
+        Collected, Decoded, OnlyItem, Route, Starts, Taken, ToRoute, Together, TogetherSettled, Window,
+    };
+    pub use crate::work::{call, fed, give, stream_call, take};
 
     /// Boxes a function's future, where the compiler says whether it is `Send`.
     pub fn boxed<F: Future + Send + 'static>(future: F) -> BoxFuture<'static, F::Output> {

@@ -79,6 +79,17 @@ pub(crate) enum TasksMessage {
         /// Where the next decision goes.
         decide: oneshot::Sender<Decision>,
     },
+    /// A granted task lost its node, and it cannot be tried again: some of what it gives has been taken.
+    LostForGood {
+        /// The task.
+        id: TaskId,
+        /// Its attempt.
+        attempt: Attempt,
+        /// Where it ran.
+        rank: Rank,
+        /// What happened, as its caller is told.
+        reason: String,
+    },
     /// The caller is no longer interested.
     Cancelled {
         /// The task.
