@@ -263,12 +263,7 @@ impl Doing {
                 }
                 Heard::Lost { id, attempt, reason }
             }
-            TasksMessage::LostForGood { id, attempt, rank, reason } => {
-                self.pause_if_over(rank, myself);
-                self.callers.remove(&id);
-                self.events.emit(EventKind::TaskLost { task: id, reason });
-                Heard::Answered { id, attempt }
-            }
+            TasksMessage::Committed { id } => Heard::Committed { id },
             TasksMessage::Cancelled { id } => {
                 self.given_up(id);
                 Heard::Cancelled { id }

@@ -3,8 +3,8 @@
 //! many things.
 //!
 //! ```text
-//! opening --the first item--> flowing --the end, lost, out of time--> over
-//!    ^ `--lost, nothing taken yet, tries left--'
+//! opening --the first item--> flowing --the end, out of time--> over
+//!  ^ `--lost, tries left--'     `--lost--> closing --why--> over
 //! ```
 
 use std::pin::Pin;
@@ -19,7 +19,7 @@ use tokio::time::Sleep;
 
 use super::actor::Tasks;
 use super::messages::{Decision, Grant, TasksMessage};
-use super::order::{Lost, Order, Undone};
+use super::order::{Order, Undone};
 use super::running::{Ticket, function_id, judge};
 use super::supply::{Sending, Supply};
 use crate::link::{CallRequest, Inflow, LinkError, Outcome, Piece};
@@ -36,6 +36,8 @@ pub struct Flow {
 enum Stage {
     Opening(BoxFuture<'static, Result<Option<Open>, Undone>>),
     Flowing(Box<Open>),
+    /// The node was lost. Whether that was the pool's end is known to the queue.
+    Closing(BoxFuture<'static, Undone>),
     Over,
 }
 
@@ -132,9 +134,9 @@ impl Flow {
     }
 
     /// Ends the stream with its last word.
-    fn end(&mut self, undone: Option<Undone>) -> Poll<Option<Result<Bytes, Undone>>> {
+    fn end(&mut self, why: Option<Undone>) -> Poll<Option<Result<Bytes, Undone>>> {
         self.stage = Stage::Over;
-        Poll::Ready(undone.map(Err))
+        Poll::Ready(why.map(Err))
     }
 }
 
@@ -152,29 +154,32 @@ impl Stream for Flow {
                     }
                     // A stream without items ends well.
                     Ok(None) => return self.end(None),
-                    Err(undone) => return self.end(Some(undone)),
+                    Err(why) => return self.end(Some(why)),
                 },
+                Stage::Closing(closing) => {
+                    let why = ready!(closing.as_mut().poll(context));
+                    return self.end(Some(why));
+                }
                 Stage::Over => return Poll::Ready(None),
             };
             if let Some(first) = open.first.take() {
                 return Poll::Ready(Some(Ok(first)));
             }
-            return match open.inflow.poll_next(context) {
+            match open.inflow.poll_next(context) {
                 Poll::Ready(Ok(Piece::Item(item))) => {
                     open.patience.rest();
-                    Poll::Ready(Some(Ok(item)))
+                    return Poll::Ready(Some(Ok(item)));
                 }
-                Poll::Ready(other) => {
-                    let Stage::Flowing(open) = std::mem::replace(&mut self.stage, Stage::Over) else {
-                        return Poll::Ready(None);
-                    };
-                    Poll::Ready(open.close(other).err().map(Err))
+                Poll::Ready(last) => {
+                    if let Stage::Flowing(open) = std::mem::replace(&mut self.stage, Stage::Over) {
+                        self.stage = open.close(last);
+                    }
                 }
                 Poll::Pending => {
                     let after = ready!(open.patience.poll_over(context));
-                    self.end(Some(Undone::TimedOut { after }))
+                    return self.end(Some(Undone::TimedOut { after }));
                 }
-            };
+            }
         }
     }
 }
@@ -211,8 +216,12 @@ impl Opening {
                 Begun::Item(begun) => return Ok(Some(self.open(*begun, attempt, rank))),
                 Begun::Late(after) => return Err(Undone::TimedOut { after }),
                 Begun::TooLarge(reason) => return Err(Undone::Unencodable(reason)),
-                Begun::Lost(reason) if is_whole => TasksMessage::Lost { id, attempt, rank, reason, decide },
-                Begun::Lost(reason) => return Err(lost_for_good(self.ticket, attempt, rank, reason)),
+                Begun::Lost(reason) => {
+                    if !is_whole {
+                        self.ticket.tasks.tell(TasksMessage::Committed { id });
+                    }
+                    TasksMessage::Lost { id, attempt, rank, reason, decide }
+                }
                 Begun::Ended(outcome) => match ended(outcome, self.given()) {
                     Err(own) if self.order.retries > 0 && own.is_own() && is_whole => {
                         let reason = own.reason();
@@ -297,17 +306,32 @@ impl Begun {
 
 impl Open {
     /// What the last thing that came means, told to the queue.
-    fn close(self, last: Result<Piece, LinkError>) -> Result<(), Undone> {
+    fn close(self, last: Result<Piece, LinkError>) -> Stage {
         let Self { ticket, attempt, rank, given, .. } = self;
+        let id = ticket.id;
         let ended = match last {
             Ok(Piece::End(outcome)) => ended(outcome, given),
             Ok(Piece::Item(_)) => Ok(()),
             Err(error @ LinkError::TooLarge { .. }) => Err(Undone::Unencodable(error.to_string())),
-            Err(error) => return Err(lost_for_good(ticket, attempt, rank, error.to_string())),
+            Err(error) => {
+                // Another try would repeat its items.
+                let (decide, decision) = oneshot::channel();
+                ticket.tasks.tell(TasksMessage::Committed { id });
+                let reason = error.to_string();
+                ticket.tasks.tell(TasksMessage::Lost { id, attempt, rank, reason, decide });
+                return Stage::Closing(Box::pin(async move {
+                    ticket.end(match decision.await {
+                        Ok(Decision::Refuse(why)) => why,
+                        Ok(Decision::Grant(_) | Decision::Exhausted) | Err(_) => Undone::Stopped,
+                    })
+                }));
+            }
         };
-        let (id, ok) = (ticket.id, ended.is_ok());
-        ticket.tasks.tell(TasksMessage::Answered { id, attempt, rank, ok });
-        ticket.end(ended)
+        ticket.tasks.tell(TasksMessage::Answered { id, attempt, rank, ok: ended.is_ok() });
+        ticket.end(match ended {
+            Ok(()) => Stage::Over,
+            Err(why) => Stage::Closing(Box::pin(std::future::ready(why))),
+        })
     }
 }
 
@@ -339,14 +363,6 @@ impl Patience {
     fn rest(&mut self) {
         self.since = None;
     }
-}
-
-/// A task that cannot be tried again: its items, or what it takes, would be repeated.
-fn lost_for_good(ticket: Ticket, attempt: Attempt, rank: Rank, reason: String) -> Undone {
-    let lost = Lost { rank: Some(rank), reason, attempts: attempt.0.saturating_add(1) };
-    let (id, reason) = (ticket.id, lost.to_string());
-    ticket.tasks.tell(TasksMessage::LostForGood { id, attempt, rank, reason });
-    ticket.end(Undone::Lost(lost))
 }
 
 /// Whether a stream ended well.

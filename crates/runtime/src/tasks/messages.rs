@@ -79,16 +79,10 @@ pub(crate) enum TasksMessage {
         /// Where the next decision goes.
         decide: oneshot::Sender<Decision>,
     },
-    /// A granted task lost its node, and it cannot be tried again: some of what it gives has been taken.
-    LostForGood {
+    /// A task cannot be tried again: some of what it gives, or takes, has been taken.
+    Committed {
         /// The task.
         id: TaskId,
-        /// Its attempt.
-        attempt: Attempt,
-        /// Where it ran.
-        rank: Rank,
-        /// What happened, as its caller is told.
-        reason: String,
     },
     /// The caller is no longer interested.
     Cancelled {
