@@ -399,8 +399,8 @@ async fn streams_go_in_and_out_at_once_and_are_consumed_to_the_end() -> skyward:
 }
 
 #[skyward::test]
-async fn a_function_that_lets_its_input_go_stops_the_source_and_a_slow_one_keeps_it_waiting() -> skyward::Result<()>
-{
+async fn a_function_that_lets_its_input_go_stops_the_source_and_a_slow_one_keeps_it_waiting()
+-> skyward::Result<()> {
     let ground = Ground::new("stream-input");
     let compute = pool(&ground, 1, 1).await?;
     let source = |asked: &Arc<AtomicU32>| {
@@ -447,8 +447,7 @@ async fn a_broadcast_gives_the_stream_of_every_node_and_a_group_one_of_each_type
     }
     assert_eq!(told, [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]);
 
-    let (numbers, checked, fed) =
-        (count(3) & until_too_much(1) & doubled(Streaming::iter([4]))) >> &compute;
+    let (numbers, checked, fed) = (count(3) & until_too_much(1) & doubled(Streaming::iter([4]))) >> &compute;
     let (numbers, checked, fed) = tokio::join!(numbers.collect(), all(checked), fed.collect());
     assert_eq!((numbers?, fed?), (vec![0, 1, 2], vec![8]));
     assert!(matches!(checked, (got, Some(CallError::Task(TooMuch(1)))) if got == [0]));

@@ -61,6 +61,35 @@
 //! }
 //! ```
 //!
+//! # Streams
+//!
+//! A function that returns `impl Stream<Item = X>`, or a plain one that returns `impl Iterator<Item = X>`,
+//! gives a [`StreamCall`]: `>>` gives its [`Items`] as they are made, `*` the [`Streams`] of every node,
+//! and `(a & b) >> &compute` a tuple of them. A function takes streams by arguments of type [`Streaming`].
+//! A slow side keeps the other one waiting, and dropping either end stops the other.
+//!
+//! ```
+//! use futures_util::{Stream, StreamExt};
+//! use skyward::Streaming;
+//!
+//! #[skyward::function]
+//! fn running_sum(numbers: Streaming<i64>) -> impl Stream<Item = i64> {
+//!     numbers.scan(0, |sum, number| {
+//!         *sum += number;
+//!         std::future::ready(Some(*sum))
+//!     })
+//! }
+//!
+//! #[skyward::main]
+//! async fn main() -> skyward::Result<()> {
+//!     let mut sums = running_sum(Streaming::iter([1, 2, 3])).local(); // or `>> &compute`
+//!     while let Some(sum) = sums.next().await {
+//!         println!("{}", sum?);
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
 //! # Inside a function
 //!
 //! A function can ask where it runs: [`instance_info`] knows the pool as it is now, [`is_head`] is true on
@@ -186,16 +215,16 @@ pub use skyward_runtime::timing::Timing;
 pub use skyward_runtime::usd;
 pub use work::{
     Blocking, Broadcast, Call, Destination, Dispatch, Fed, Gather, Group, Indexed, Items, Results, Settled,
-    Spawned, StreamBroadcast, StreamCall, StreamGroup, StreamWork, Streaming, Streams, Work, broadcast, gather,
-    group,
+    Spawned, StreamBroadcast, StreamCall, StreamGroup, StreamWork, Streaming, Streams, Work, broadcast,
+    gather, group,
 };
 
 /// What most programs use: `use skyward::prelude::*;`. The attributes are used by path, as
 /// `#[skyward::function]`.
 pub mod prelude {
     pub use crate::{
-        Allocation, Call, CallError, Compute, Failure, Image, Local, Nodes, Selection, Spec, Streaming, Timing,
-        Usd, Worker, accelerators, broadcast, gather, group, usd,
+        Allocation, Call, CallError, Compute, Failure, Image, Local, Nodes, Selection, Spec, Streaming,
+        Timing, Usd, Worker, accelerators, broadcast, gather, group, usd,
     };
 }
 

@@ -89,7 +89,11 @@ async fn checked_sum(mut numbers: Streaming<Result<u64, Failure>>) -> Result<u64
 }
 
 #[skyward::function]
-fn zipped(left: Streaming<u32>, by: u32, right: skyward::Streaming<String>) -> impl Stream<Item = (u32, String)> {
+fn zipped(
+    left: Streaming<u32>,
+    by: u32,
+    right: skyward::Streaming<String>,
+) -> impl Stream<Item = (u32, String)> {
     left.map(move |it| it * by).zip(right)
 }
 
@@ -103,7 +107,11 @@ struct Refuses(bool);
 
 impl Serialize for Refuses {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        if self.0 { Err(serde::ser::Error::custom("it refuses")) } else { to.serialize_newtype_struct("Refuses", &false) }
+        if self.0 {
+            Err(serde::ser::Error::custom("it refuses"))
+        } else {
+            to.serialize_newtype_struct("Refuses", &false)
+        }
     }
 }
 
@@ -247,8 +255,7 @@ async fn an_input_that_breaks_fails_the_call_and_is_never_taken_for_a_short_one(
 
 #[skyward::test]
 async fn a_group_of_streams_gives_a_tuple_of_streams() -> skyward::Result<()> {
-    let (numbers, checked, fed) =
-        (count(3) & until_too_much(1) & doubled(Streaming::iter([4]))).local();
+    let (numbers, checked, fed) = (count(3) & until_too_much(1) & doubled(Streaming::iter([4]))).local();
     assert_eq!(numbers.collect().await?, [0, 1, 2]);
     assert!(matches!(all(checked).await, (got, Some(CallError::Task(TooMuch(1)))) if got == [0]));
     assert_eq!(fed.collect().await?, [8]);
@@ -261,7 +268,10 @@ fn items_can_be_polled_on_any_runtime() {
     skyward::init();
     let other = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     other.block_on(async {
-        assert_eq!(count_later(3).idle(Duration::from_secs(60)).local().collect().await.expect("runs"), [0, 1, 2]);
+        assert_eq!(
+            count_later(3).idle(Duration::from_secs(60)).local().collect().await.expect("runs"),
+            [0, 1, 2]
+        );
         assert_eq!(sum(Streaming::iter([1, 2])).local().await.expect("runs"), 3);
     });
 }

@@ -1,10 +1,10 @@
 //! What a function that runs elsewhere must not be, each with a message that says what to do instead.
 //! All complaints about one function are reported together.
 
+use crate::stream::{self, Way};
 use proc_macro2::TokenStream;
 use quote::ToTokens;
 use syn::visit::{self, Visit};
-use crate::stream::{self, Way};
 use syn::{
     Error, FnArg, GenericParam, PatType, ReturnType, Signature, Type, TypeBareFn, TypeImplTrait,
     TypeReference,

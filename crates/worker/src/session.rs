@@ -37,9 +37,7 @@ async fn converse(worker: Arc<Worker>, session: Arc<Session>, arrivals: Arc<Arri
             Ok(())
         }
         Ok(Kind::File) => files(&mut stream).await,
-        Ok(Kind::Stream) => {
-            worker.slots.track(streams::call(&worker, &session, &arrivals, stream)).await
-        }
+        Ok(Kind::Stream) => worker.slots.track(streams::call(&worker, &session, &arrivals, stream)).await,
         Ok(Kind::Input) => arrivals.take_in(stream).await,
         Ok(Kind::Hello) => Err(WireError::Kind(Kind::Hello as u8)),
         Err(error) => Err(error),

@@ -138,7 +138,9 @@ fn input(stream: Stream, session: Arc<Session>) -> Input {
             Ok(Piece::End(Outcome::Panicked(panic))) => {
                 Fault::Unencodable(format!("a stream that it takes {panic}"))
             }
-            Ok(Piece::End(_)) => Fault::Undecodable("a stream that it takes has no end of its own".to_owned()),
+            Ok(Piece::End(_)) => {
+                Fault::Undecodable("a stream that it takes has no end of its own".to_owned())
+            }
             Err(error) => {
                 if error.is_violation() {
                     session.close(Cause::Protocol, &error.to_string());

@@ -75,9 +75,9 @@ impl<S: Stream<Item = T> + Send, T> Source for Taken<S, T> {
         let item = ready!(self.items.as_mut().poll_next(context));
         Poll::Ready(match item.map(|it| (self.codec.encode)(&it, buffer)) {
             Some(Ok(())) => Put::Item,
-            Some(Err(reason)) => {
-                Put::End(Ending::Unencodable(format!("an item of a stream that it takes: {reason}; {ADVICE}")))
-            }
+            Some(Err(reason)) => Put::End(Ending::Unencodable(format!(
+                "an item of a stream that it takes: {reason}; {ADVICE}"
+            ))),
             None => Put::End(Ending::Complete),
         })
     }

@@ -19,8 +19,8 @@ use skyward_runtime::tasks::Target;
 use crate::engine::{Ending, Engine, Keeper};
 use crate::error::Error;
 use crate::work::{
-    Broadcast, Call, Dispatch, Gather, Route, Spawned, StreamBroadcast, StreamCall, StreamWork, Work, broadcast,
-    gather,
+    Broadcast, Call, Dispatch, Gather, Route, Spawned, StreamBroadcast, StreamCall, StreamWork, Work,
+    broadcast, gather,
 };
 
 pub use builder::Builder;

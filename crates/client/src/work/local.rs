@@ -22,7 +22,10 @@ pub(super) async fn run(order: Order) -> Result<Bytes, Undone> {
         match order.function.body {
             Body::Async(start) => {
                 let body = start(arguments).map_err(Undone::Undecodable)?;
-                AssertUnwindSafe(context.surround(body)).catch_unwind().await.map_err(|it| Undone::Panicked(Panic::caught(&*it)))
+                AssertUnwindSafe(context.surround(body))
+                    .catch_unwind()
+                    .await
+                    .map_err(|it| Undone::Panicked(Panic::caught(&*it)))
             }
             Body::Blocking(start) => {
                 let cancellation = context.cancellation();

@@ -61,7 +61,11 @@ enum Side<T> {
     /// The caller's: what the stream is made of.
     Caller(BoxStream<'static, T>),
     /// The function's.
-    Function { input: Input, codec: Codec<T>, trouble: Trouble },
+    Function {
+        input: Input,
+        codec: Codec<T>,
+        trouble: Trouble,
+    },
     Ended,
     Broken,
 }

@@ -33,6 +33,6 @@ pub use hello::{Hello, PROTOCOL, Refusal};
 pub use identity::{Authority, CLIENT, Identity, IdentityError};
 pub use listener::{Arrival, Guest, Listener};
 pub use session::Session;
-pub use stream::{InputHeader, Inflow, Items, Piece, Writer, read_input_header};
+pub use stream::{Inflow, InputHeader, Items, Piece, Writer, read_input_header};
 pub use tls::acceptor;
 pub use wire::{BODY_LIMIT, FRAME_LIMIT, Kind, WireError, read_message, write_message};

@@ -116,4 +116,3 @@ impl Trouble {
         self.0.fault.get().cloned().unwrap_or_else(|| Fault::Undecodable(String::new()))
     }
 }
-

@@ -100,7 +100,11 @@ impl Tasks {
     ///
     /// # Errors
     /// As there.
-    pub async fn flow_everywhere(&self, order: Order, idle: Option<Duration>) -> Result<Vec<(Rank, Flow)>, Undone> {
+    pub async fn flow_everywhere(
+        &self,
+        order: Order,
+        idle: Option<Duration>,
+    ) -> Result<Vec<(Rank, Flow)>, Undone> {
         let shares = self.shares(&order, OnLost::FailFast).await?;
         let run = |it: Share| {
             let (rank, id, decision) = it.take();

@@ -87,12 +87,7 @@ struct Opening {
 
 impl Flow {
     /// A call that has yet to be let into the queue, and what it takes.
-    pub(super) fn queued(
-        tasks: Tasks,
-        order: Order,
-        idle: Option<Duration>,
-        inputs: Vec<BoxSource>,
-    ) -> Self {
+    pub(super) fn queued(tasks: Tasks, order: Order, idle: Option<Duration>, inputs: Vec<BoxSource>) -> Self {
         let limit = order.timeout;
         Self::limited(limit, async move {
             let deadline = limit.map(|it| Instant::now() + it);

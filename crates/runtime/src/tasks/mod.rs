@@ -15,8 +15,8 @@ mod flow;
 mod messages;
 mod order;
 mod running;
-mod supply;
 pub(crate) mod state;
+mod supply;
 
 pub use actor::Tasks;
 pub use flow::Flow;

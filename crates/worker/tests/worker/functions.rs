@@ -5,7 +5,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::Stream as _;
 use futures_util::future::BoxFuture;
 use skyward_runtime::model::FunctionId;
 use skyward_runtime::registry::{
