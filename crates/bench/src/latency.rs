@@ -107,7 +107,7 @@ async fn serve(connection: Connection) {
     }
 }
 
-fn trusting(certificate: CertificateDer<'static>) -> skyward::Result<ClientConfig> {
+pub(crate) fn trusting(certificate: CertificateDer<'static>) -> skyward::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate)?;
     let tls = rustls::ClientConfig::builder_with_provider(crypto())
@@ -117,7 +117,7 @@ fn trusting(certificate: CertificateDer<'static>) -> skyward::Result<ClientConfi
     Ok(ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?)))
 }
 
-fn server(
+pub(crate) fn server(
     certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
 ) -> skyward::Result<ServerConfig> {

@@ -1,11 +1,12 @@
 //! Measures Skyward beside the floor under it, in one run:
-//! `cargo run --release -p skyward-bench -- start|idle|latency [--json] [--rounds N]`.
+//! `cargo run --release -p skyward-bench -- start|idle|latency|stream [--json] [--rounds N]`.
 
 #![expect(clippy::print_stdout, reason = "a program whose output is its purpose")]
 
 mod idle;
 mod latency;
 mod start;
+mod stream;
 
 use std::fmt;
 use std::time::Duration;
@@ -19,8 +20,11 @@ async fn main() -> skyward::Result<()> {
         Some(start::CHILD) => return start::child().await,
         Some("idle") => idle::measure().await?,
         Some("latency") => latency::measure(rounds.unwrap_or(2000)).await?,
+        Some("stream") => stream::measure(rounds.unwrap_or(5)).await?,
         _ => {
-            return Err("say what to measure: start, idle or latency; then perhaps --json, --rounds N".into());
+            return Err(
+                "say what to measure: start, idle, latency or stream; then perhaps --json, --rounds N".into(),
+            );
         }
     };
     if arguments.iter().any(|it| it == "--json") {

@@ -5,6 +5,8 @@
 //! Arguments are encoded as one array. Everything that depends on a type's bounds is gathered in a
 //! [`Codec`], so that a type that does not qualify is complained about in one place.
 
+mod stream;
+
 use bytes::Bytes;
 use rmp_serde::decode::ReadRefReader;
 use serde::Serialize;
@@ -13,12 +15,28 @@ use crate::Never;
 use crate::bounds::{Argument, Fallible, TaskFailure, TaskValue};
 use skyward_runtime::registry::Answer;
 
+pub(crate) use stream::taken;
+
 /// How values of one type are encoded and decoded. Its errors are the encoder's words.
 #[derive(Debug)]
 pub struct Codec<T> {
     encode: fn(&T, &mut Vec<u8>) -> Result<(), String>,
     decode: fn(&mut Reader<'_>) -> Result<T, String>,
 }
+
+impl<T> Codec<T> {
+    pub(crate) fn decode(&self, bytes: &[u8]) -> Result<T, String> {
+        (self.decode)(&mut rmp_serde::Deserializer::from_read_ref(bytes))
+    }
+}
+
+impl<T> Clone for Codec<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Codec<T> {}
 
 type Reader<'a> = rmp_serde::Deserializer<ReadRefReader<'a, [u8]>>;
 

@@ -61,6 +61,35 @@
 //! }
 //! ```
 //!
+//! # Streams
+//!
+//! A function that returns `impl Stream<Item = X>`, or a plain one that returns `impl Iterator<Item = X>`,
+//! gives a [`StreamCall`]: `>>` gives its [`Items`] as they are made, `*` the [`Streams`] of every node,
+//! and `(a & b) >> &compute` a tuple of them. A function takes streams by arguments of type [`Streaming`].
+//! A slow side keeps the other one waiting, and dropping either end stops the other.
+//!
+//! ```
+//! use futures_util::{Stream, StreamExt};
+//! use skyward::Streaming;
+//!
+//! #[skyward::function]
+//! fn running_sum(numbers: Streaming<i64>) -> impl Stream<Item = i64> {
+//!     numbers.scan(0, |sum, number| {
+//!         *sum += number;
+//!         std::future::ready(Some(*sum))
+//!     })
+//! }
+//!
+//! #[skyward::main]
+//! async fn main() -> skyward::Result<()> {
+//!     let mut sums = running_sum(Streaming::iter([1, 2, 3])).local(); // or `>> &compute`
+//!     while let Some(sum) = sums.next().await {
+//!         println!("{}", sum?);
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
 //! # Inside a function
 //!
 //! A function can ask where it runs: [`instance_info`] knows the pool as it is now, [`is_head`] is true on
@@ -185,16 +214,17 @@ pub use skyward_runtime::tasks::{Lost, OnLost};
 pub use skyward_runtime::timing::Timing;
 pub use skyward_runtime::usd;
 pub use work::{
-    Broadcast, Call, Destination, Dispatch, Gather, Group, Indexed, Results, Settled, Spawned, Work,
-    broadcast, gather, group,
+    Blocking, Broadcast, Call, Destination, Dispatch, Fed, Gather, Group, Indexed, Items, Results, Settled,
+    Spawned, StreamBroadcast, StreamCall, StreamGroup, StreamWork, Streaming, Streams, Work, broadcast,
+    gather, group,
 };
 
 /// What most programs use: `use skyward::prelude::*;`. The attributes are used by path, as
 /// `#[skyward::function]`.
 pub mod prelude {
     pub use crate::{
-        Allocation, Call, CallError, Compute, Failure, Image, Local, Nodes, Selection, Spec, Timing, Usd,
-        Worker, accelerators, broadcast, gather, group, usd,
+        Allocation, Call, CallError, Compute, Failure, Image, Local, Nodes, Selection, Spec, Streaming,
+        Timing, Usd, Worker, accelerators, broadcast, gather, group, usd,
     };
 }
 
@@ -202,16 +232,21 @@ pub mod prelude {
 #[doc(hidden)]
 pub mod __private {
     pub use bytes::Bytes;
+    pub use futures_util::Stream;
     pub use futures_util::future::BoxFuture;
+    pub use futures_util::stream::once;
     pub use inventory;
-    pub use skyward_runtime::registry::{Answer, Body, Function};
+    pub use skyward_runtime::registry::{Answer, Body, BoxSource, Ending, Function, Inputs, Outlet};
 
     pub use crate::codec::{Codec, Decoder, Decoding, Encoder, Outcome, argument, fallible, plain};
     pub use crate::entry::{init_test, main_async, main_blocking, test};
     pub use crate::error::{Words, tiers as words};
-    pub use crate::work::call;
     pub use crate::work::sealed::Start;
-    pub use crate::work::{Collected, Decoded, Route, Starts, ToRoute, Together, TogetherSettled, Window};
+    pub use crate::work::stream_work::sealed::Start as StartStream;
+    pub use crate::work::{
+        Collected, Decoded, OnlyItem, Route, Starts, Taken, ToRoute, Together, TogetherSettled, Window,
+    };
+    pub use crate::work::{call, fed, give, stream_call, take};
 
     /// Boxes a function's future, where the compiler says whether it is `Send`.
     pub fn boxed<F: Future + Send + 'static>(future: F) -> BoxFuture<'static, F::Output> {

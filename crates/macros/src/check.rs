@@ -1,6 +1,7 @@
 //! What a function that runs elsewhere must not be, each with a message that says what to do instead.
 //! All complaints about one function are reported together.
 
+use crate::stream::{self, Way};
 use proc_macro2::TokenStream;
 use quote::ToTokens;
 use syn::visit::{self, Visit};
@@ -49,13 +50,28 @@ pub(crate) fn signature(signature: &Signature) -> syn::Result<()> {
         }
     }
     if let ReturnType::Type(_, output) = &signature.output {
-        let mut search = Search::default();
-        search.visit_type(output);
-        if let Some(it) = search.impl_trait {
-            found.add(it, "a skyward function cannot return `impl Trait`; name the type that it returns");
-        }
+        self::output(signature, output, &mut found);
     }
     found.into_result()
+}
+
+fn output(signature: &Signature, output: &Type, found: &mut Complaints) {
+    let given = stream::given(&signature.output);
+    if signature.asyncness.is_some() && given.as_ref().is_some_and(|it| it.way == Way::Iterator) {
+        found.add(
+            output,
+            "an async skyward function gives its items as `impl Stream`; a plain one may return `impl Iterator`",
+        );
+    }
+    let mut search = Search::default();
+    search.visit_type(given.map_or(output, |it| it.item));
+    if let Some(it) = search.impl_trait {
+        found.add(
+            it,
+            "a skyward function cannot return `impl Trait`, other than `impl Stream<Item = X>` and \
+             `impl Iterator<Item = X>`; name the type that it returns",
+        );
+    }
 }
 
 fn qualifiers(signature: &Signature, found: &mut Complaints) {

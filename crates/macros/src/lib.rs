@@ -4,6 +4,7 @@
 mod check;
 mod entry;
 mod function;
+mod stream;
 
 use proc_macro::TokenStream;
 
@@ -18,7 +19,12 @@ use proc_macro::TokenStream;
 /// may be async or not: an async one shares its node's threads with others, a plain one has a thread to
 /// itself and may block.
 ///
-/// Generic functions, methods, references as arguments, `impl Trait`, and `unsafe`, `const` or `extern`
+/// A function that returns `impl Stream<Item = X>`, async or not, or a plain one that returns
+/// `impl Iterator<Item = X>`, gives a `skyward::StreamCall`, whose items are sent as they are made; where
+/// `X` is spelled `Result<T, E>`, an `E` ends the stream. An argument that is spelled `Streaming<T>` is a
+/// stream that the function takes; the call is wrapped in a `skyward::Fed` then.
+///
+/// Generic functions, methods, references as arguments, any other `impl Trait`, and `unsafe`, `const` or `extern`
 /// functions are refused, because the other side needs one concrete function with arguments of its own.
 ///
 /// ```ignore

@@ -11,7 +11,7 @@
 //! bootstrap                         what a bare machine must become
 //! program                           the running program as the worker
 //! ssh | link | control | files      reaching machines, calls to a worker, membership, files
-//! events                            where facts go
+//! events | items                    where facts go; the items of streams
 //! catalog                           what clouds have for rent, in a file
 //! provider | registry | inside | status | lease | random | backoff | timing
 //! model                             the words
@@ -24,6 +24,7 @@ pub mod control;
 pub mod events;
 pub mod files;
 pub mod inside;
+pub mod items;
 pub mod lease;
 pub mod link;
 pub mod model;

@@ -25,7 +25,7 @@ impl Deadline {
         Self(remaining.and_then(|it| Instant::now().checked_add(it)))
     }
 
-    async fn over(self) {
+    pub(crate) async fn over(self) {
         match self.0 {
             Some(at) => tokio::time::sleep_until(at).await,
             None => std::future::pending().await,
@@ -81,6 +81,9 @@ async fn run(function: &'static Function, arguments: Bytes, slot: Slot, context:
                 // The runtime is going down; a panic has been caught inside.
                 Err(_) => Outcome::Cancelled,
             }
+        }
+        Body::Stream { .. } | Body::Iterator { .. } => {
+            Outcome::Undecodable("a function of streams has calls of its own kind".to_owned())
         }
     }
 }

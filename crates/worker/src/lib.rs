@@ -20,6 +20,7 @@ mod serve;
 mod session;
 mod slots;
 mod start;
+mod streams;
 mod worker;
 
 use std::process::exit;

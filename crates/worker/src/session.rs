@@ -10,14 +10,17 @@ use skyward_runtime::link::{
 use skyward_runtime::{files, inside};
 
 use crate::execute::{Deadline, execute};
+use crate::streams::{self, Arrivals};
 use crate::worker::Worker;
 
 /// Serves a link until it is over. Its async tasks end with it: their streams are unwanted then.
 pub(crate) async fn serve(worker: Arc<Worker>, session: Arc<Session>) {
+    let arrivals = Arc::new(Arrivals::default());
     let over = loop {
         match session.accept().await {
             Ok(stream) => {
-                tokio::spawn(converse(Arc::clone(&worker), Arc::clone(&session), stream));
+                let arrivals = Arc::clone(&arrivals);
+                tokio::spawn(converse(Arc::clone(&worker), Arc::clone(&session), arrivals, stream));
             }
             Err(over) => break over,
         }
@@ -26,7 +29,7 @@ pub(crate) async fn serve(worker: Arc<Worker>, session: Arc<Session>) {
     tracing::info!(reason = %over, "the client's link is over");
 }
 
-async fn converse(worker: Arc<Worker>, session: Arc<Session>, mut stream: Stream) {
+async fn converse(worker: Arc<Worker>, session: Arc<Session>, arrivals: Arc<Arrivals>, mut stream: Stream) {
     let ended = match Session::kind(&mut stream).await {
         Ok(Kind::Call) => worker.slots.track(call(&worker, &mut stream)).await,
         Ok(Kind::Control) => {
@@ -34,6 +37,8 @@ async fn converse(worker: Arc<Worker>, session: Arc<Session>, mut stream: Stream
             Ok(())
         }
         Ok(Kind::File) => files(&mut stream).await,
+        Ok(Kind::Stream) => worker.slots.track(streams::call(&worker, &session, &arrivals, stream)).await,
+        Ok(Kind::Input) => arrivals.take_in(stream).await,
         Ok(Kind::Hello) => Err(WireError::Kind(Kind::Hello as u8)),
         Err(error) => Err(error),
     };

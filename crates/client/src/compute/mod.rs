@@ -18,7 +18,10 @@ use skyward_runtime::tasks::Target;
 
 use crate::engine::{Ending, Engine, Keeper};
 use crate::error::Error;
-use crate::work::{Broadcast, Call, Dispatch, Gather, Results, Route, Spawned, Work, broadcast, gather};
+use crate::work::{
+    Broadcast, Call, Dispatch, Gather, Route, Spawned, StreamBroadcast, StreamCall, StreamWork, Work,
+    broadcast, gather,
+};
 
 pub use builder::Builder;
 pub use events::Events;
@@ -173,11 +176,23 @@ impl Compute {
         self.gather(items.into_iter().map(function))
     }
 
-    /// Sends many calls and streams each result as it is there, or in the calls' order for
-    /// `gather(calls).ordered()`. An error is one item and does not stop the others; dropping the
-    /// stream cancels what is on its way.
-    pub fn stream<T: Send + 'static, E: Send + 'static>(&self, calls: Gather<T, E>) -> Results<T, E> {
-        calls.stream(self.route())
+    /// Sends what gives a stream.
+    ///
+    /// Of `gather(calls)` that is each result as it is there, or in the calls' order for
+    /// `gather(calls).ordered()`: the [`Results`](crate::Results). An error is one item and does not stop
+    /// the others. Of a call of a function that gives a stream it is its [`Items`](crate::Items), and of a
+    /// group of them a tuple, like `call >> &compute`. Dropping the stream cancels what is on its way.
+    pub fn stream<W: StreamWork>(&self, work: W) -> W::Stream {
+        work.start(&self.route())
+    }
+
+    /// Sends a call of a function that gives a stream to every ready node, like `call * &compute`: the
+    /// streams of all of them.
+    pub fn broadcast_stream<T, E>(&self, call: StreamCall<T, E>) -> Dispatch<StreamBroadcast<T, E>>
+    where
+        StreamBroadcast<T, E>: Work,
+    {
+        self.run(StreamBroadcast::new(call))
     }
 
     /// Starts work now, in the background. It goes on when the handle is dropped, until it is over or

@@ -5,7 +5,7 @@ use skyward_runtime::pool::Pool;
 use skyward_runtime::tasks::Target;
 
 use crate::engine::Engine;
-use crate::work::{Dispatch, Gather, Results, Route, Spawned, Work};
+use crate::work::{Dispatch, Route, Spawned, StreamWork, Work};
 
 /// One node of a pool, from [`Compute::head`](crate::Compute::head) or
 /// [`Compute::node`](crate::Compute::node): a place to send work to. What is sent to it waits for this
@@ -33,10 +33,9 @@ impl Node {
         Dispatch::new(work, self.route())
     }
 
-    /// Sends many calls to this node and streams the results; see
-    /// [`Compute::stream`](crate::Compute::stream).
-    pub fn stream<T: Send + 'static, E: Send + 'static>(&self, calls: Gather<T, E>) -> Results<T, E> {
-        calls.stream(self.route())
+    /// Sends what gives a stream to this node; see [`Compute::stream`](crate::Compute::stream).
+    pub fn stream<W: StreamWork>(&self, work: W) -> W::Stream {
+        work.start(&self.route())
     }
 
     /// Starts work on this node now, in the background; see [`Compute::spawn`](crate::Compute::spawn).

@@ -13,6 +13,11 @@ impl<F> InPlace<F> {
         Self(Some(inner))
     }
 
+    /// One that was emptied already.
+    pub(crate) const fn none() -> Self {
+        Self(None)
+    }
+
     /// Does something with what is inside; `None` when it was emptied.
     pub(crate) fn with<R>(&mut self, act: impl FnOnce(&mut F) -> R) -> Option<R> {
         let _entered = Engine::get().ok().map(|it| it.handle().enter());

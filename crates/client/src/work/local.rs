@@ -1,6 +1,5 @@
 //! Runs a call in this process: through the same registry entry, encoding and outcomes as on a worker.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 
 use bytes::Bytes;
@@ -23,7 +22,10 @@ pub(super) async fn run(order: Order) -> Result<Bytes, Undone> {
         match order.function.body {
             Body::Async(start) => {
                 let body = start(arguments).map_err(Undone::Undecodable)?;
-                AssertUnwindSafe(context.surround(body)).catch_unwind().await.map_err(|it| panicked(&*it))
+                AssertUnwindSafe(context.surround(body))
+                    .catch_unwind()
+                    .await
+                    .map_err(|it| Undone::Panicked(Panic::caught(&*it)))
             }
             Body::Blocking(start) => {
                 let cancellation = context.cancellation();
@@ -31,10 +33,13 @@ pub(super) async fn run(order: Order) -> Result<Bytes, Undone> {
                 match engine.handle().spawn_blocking(plain).await {
                     Ok(answer) => answer.map_err(Undone::Undecodable),
                     Err(error) => Err(match error.try_into_panic() {
-                        Ok(payload) => panicked(&*payload),
+                        Ok(payload) => Undone::Panicked(Panic::caught(&*payload)),
                         Err(_) => Undone::Cancelled,
                     }),
                 }
+            }
+            Body::Stream { .. } | Body::Iterator { .. } => {
+                Err(Undone::Undecodable("a function of streams has calls of its own kind".to_owned()))
             }
         }
     };
@@ -47,14 +52,4 @@ pub(super) async fn run(order: Order) -> Result<Bytes, Undone> {
         Answer::Failed(error) => Err(Undone::Failed(error)),
         Answer::Unencodable(reason) => Err(Undone::Unencodable(reason)),
     }
-}
-
-/// What a panic's payload says. Its place is known to the panic hook alone, which prints it.
-fn panicked(payload: &(dyn Any + Send)) -> Undone {
-    let text = payload
-        .downcast_ref::<&str>()
-        .map(|it| (*it).to_owned())
-        .or_else(|| payload.downcast_ref::<String>().cloned());
-    let message = text.unwrap_or_else(|| "the panic's message is not text".to_owned());
-    Undone::Panicked(Panic { message, place: None })
 }

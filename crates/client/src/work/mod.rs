@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Call | Broadcast | Group | Gather --sent along a Route--> Dispatch --polled--> running --> its output
+//! StreamCall | StreamGroup --sent along a Route--> Items --polled--> one item after the other
 //! ```
 //!
 //! Every operator and every plain method makes a [`Dispatch`] of some [`Work`]; a work's own file says
@@ -10,39 +11,56 @@
 mod broadcast;
 mod call;
 mod dispatch;
+mod fed;
+mod flow;
 mod gather;
 mod group;
+mod items;
 mod local;
 mod operators;
 mod results;
 mod route;
 mod spawned;
+mod stream_call;
+pub(crate) mod stream_work;
+mod streaming;
 mod window;
 
 pub use broadcast::{Broadcast, broadcast};
 pub use call::Call;
 pub use dispatch::Dispatch;
+pub use fed::Fed;
 #[doc(hidden)]
 pub use gather::Starts;
 pub use gather::{Gather, gather};
 pub use group::{Group, Settled, group};
 #[doc(hidden)]
 pub use group::{Together, TogetherSettled};
+pub use items::{Items, Streams};
 pub use operators::Destination;
 #[doc(hidden)]
 pub use operators::sealed::ToRoute;
 pub use results::{Indexed, Results};
 pub use spawned::Spawned;
+pub use stream_call::{StreamBroadcast, StreamCall};
+pub use stream_work::{StreamGroup, StreamWork};
+pub use streaming::{Blocking, Streaming};
 #[doc(hidden)]
 pub use window::{Collected, Window};
 
 #[doc(hidden)]
 pub use call::{Decoded, call};
 #[doc(hidden)]
+pub use fed::{OnlyItem, fed};
+#[doc(hidden)]
 pub use route::Route;
+#[doc(hidden)]
+pub use stream_call::stream_call;
+#[doc(hidden)]
+pub use streaming::{Taken, give, take};
 
-/// Something that can be sent to machines: a [`Call`], a [`Broadcast`], a [`Group`], a [`Settled`] group
-/// or a [`Gather`]. Skyward's own; nothing else can implement it.
+/// Something that can be sent to machines and gives a future: a [`Call`], a [`Broadcast`], a [`Group`], a
+/// [`Settled`] group or a [`Gather`]; what gives a stream is [`StreamWork`]. Skyward's own; nothing else can implement it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not work that can be sent to machines",
     note = "send a call of a `#[skyward::function]`, `a & b` of them, `broadcast(call)` or `gather(calls)`"

@@ -2,7 +2,7 @@
 
 use std::ops::{Mul, Shr};
 
-use super::{Broadcast, Call, Dispatch, Gather, Group, Route, Settled, Work};
+use super::{Broadcast, Call, Dispatch, Fed, Gather, Group, Route, Settled, Work};
 use crate::compute::{Compute, Node};
 
 /// Where work can be sent: `&Compute`, or a [`Node`] of it. Skyward's own; nothing else can implement
@@ -59,6 +59,7 @@ macro_rules! sent {
 sent!([T, E] Call<T, E>);
 sent!([T, E] Broadcast<T, E>);
 sent!([T, E] Gather<T, E>);
+sent!([T, E] Fed<Call<T, E>>);
 sent!([C] Group<C>);
 sent!([C] Settled<C>);
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWriteExt};
 
 use super::carrier::{Carrier, Incoming, Outgoing, Stream};
 use super::error::LinkError;
@@ -196,7 +196,10 @@ async fn write_whole(outgoing: &mut dyn Outgoing, mut header: Vec<u8>, body: Byt
     outgoing.shutdown().await
 }
 
-async fn read_outcome(incoming: &mut dyn Incoming, limit: u64) -> Result<Outcome, WireError> {
+pub(super) async fn read_outcome<R: AsyncRead + Unpin + ?Sized>(
+    incoming: &mut R,
+    limit: u64,
+) -> Result<Outcome, WireError> {
     let frame = wire::read_frame(incoming, "an outcome").await?;
     let OutcomeHeader { kind, length } = wire::decode(&frame, "an outcome")?;
     let body = wire::read_body(incoming, length, limit, "an outcome").await?;

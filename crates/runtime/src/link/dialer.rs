@@ -162,6 +162,11 @@ impl Link {
         self.shared.carrier.over()
     }
 
+    /// The largest arguments and outcome of one call, in bytes.
+    pub(super) fn body_limit(&self) -> u64 {
+        self.shared.body_limit
+    }
+
     /// What this link was opened with.
     pub fn hello(&self) -> &Hello {
         &self.shared.hello

@@ -5,6 +5,7 @@
 //! connected --Hello--> Welcome -> Link        (only a Welcome counts: a TLS 1.3 client is
 //!           `-Hello--> Refused -> LinkError    connected before its certificate was looked at)
 //! Link --one stream per call--> Outcome
+//! Link --one stream per call of streams, and one per stream that it takes--> items, then Outcome
 //! Link --broken, closed--> every pending call resolves with a LinkError at once
 //! ```
 //!
@@ -20,6 +21,7 @@ mod identity;
 mod listener;
 mod quic;
 mod session;
+mod stream;
 mod tls;
 mod wire;
 
@@ -31,5 +33,6 @@ pub use hello::{Hello, PROTOCOL, Refusal};
 pub use identity::{Authority, CLIENT, Identity, IdentityError};
 pub use listener::{Arrival, Guest, Listener};
 pub use session::Session;
+pub use stream::{Inflow, InputHeader, Items, Piece, Writer, read_input_header};
 pub use tls::acceptor;
 pub use wire::{BODY_LIMIT, FRAME_LIMIT, Kind, WireError, read_message, write_message};

@@ -33,6 +33,10 @@ pub enum Kind {
     Call = 3,
     /// Files, in either direction.
     File = 4,
+    /// One call of a function of streams.
+    Stream = 6,
+    /// Items that such a function takes.
+    Input = 7,
 }
 
 /// Bytes from the other side that make no sense, or stopped coming.
@@ -96,6 +100,8 @@ impl TryFrom<u8> for Kind {
             2 => Ok(Self::Control),
             3 => Ok(Self::Call),
             4 => Ok(Self::File),
+            6 => Ok(Self::Stream),
+            7 => Ok(Self::Input),
             other => Err(WireError::Kind(other)),
         }
     }
@@ -226,6 +232,8 @@ mod tests {
             (&[2], Ok(Kind::Control)),
             (&[3], Ok(Kind::Call)),
             (&[4], Ok(Kind::File)),
+            (&[6], Ok(Kind::Stream)),
+            (&[7], Ok(Kind::Input)),
             (&[0], Err(WireError::Kind(0))),
             (&[255], Err(WireError::Kind(255))),
             (&[], Err(WireError::Truncated("its kind"))),

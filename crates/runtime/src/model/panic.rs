@@ -1,5 +1,6 @@
 //! A panic as an outcome.
 
+use std::any::Any;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,17 @@ pub struct Panic {
     pub message: String,
     /// `file:line:column` of the panic, where it is known.
     pub place: Option<String>,
+}
+
+impl Panic {
+    /// What the payload of a panic says. Its place is known to the panic hook alone.
+    pub fn caught(payload: &(dyn Any + Send)) -> Self {
+        let text = payload
+            .downcast_ref::<&str>()
+            .map(|it| (*it).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned());
+        Self { message: text.unwrap_or_else(|| "the panic's message is not text".to_owned()), place: None }
+    }
 }
 
 impl fmt::Display for Panic {

@@ -2,6 +2,8 @@
 //! program, so they have the same registry; the hello of every link compares its hash all the same,
 //! because a worker binary may be supplied by hand.
 
+mod stream;
+
 use std::sync::OnceLock;
 
 use bytes::Bytes;
@@ -9,6 +11,10 @@ use futures_util::future::BoxFuture;
 use sha2::{Digest, Sha256};
 
 use crate::model::FunctionId;
+
+pub use stream::{
+    BoxSource, Ending, Fault, Input, Inputs, Outlet, Put, RunIterator, Source, StartStream, Trouble,
+};
 
 /// One `#[skyward::function]`. Made by the macro, which submits it to `inventory`.
 #[derive(Debug)]
@@ -31,6 +37,20 @@ pub enum Body {
     Async(fn(Bytes) -> Result<BoxFuture<'static, Answer>, String>),
     /// A plain `fn`: run on a thread that may block.
     Blocking(fn(Bytes) -> Result<Answer, String>),
+    /// A function that returns a stream, or an `async fn` that takes some: its value is the one item then.
+    Stream {
+        /// How many streams it takes.
+        inputs: usize,
+        /// How it is started.
+        start: StartStream,
+    },
+    /// A plain `fn` that returns an iterator, or takes streams: run on a thread that may block.
+    Iterator {
+        /// How many streams it takes.
+        inputs: usize,
+        /// How it is run.
+        run: RunIterator,
+    },
 }
 
 impl std::fmt::Debug for Body {
@@ -38,6 +58,8 @@ impl std::fmt::Debug for Body {
         f.write_str(match self {
             Self::Async(_) => "Async",
             Self::Blocking(_) => "Blocking",
+            Self::Stream { .. } => "Stream",
+            Self::Iterator { .. } => "Iterator",
         })
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef};
 use tokio::sync::{Semaphore, oneshot};
 
+use super::flow::Flow;
 use super::messages::{Decision, Grant, Share, TasksMessage};
 use super::order::{GroupId, OnLost, Order, Retries, Undone};
 use super::running::Running;
@@ -15,6 +16,7 @@ use super::state::{Effect, Heard, State};
 use crate::events::Events;
 use crate::link::Link;
 use crate::model::{Attempt, EventKind, Nodes, Rank, TaskId};
+use crate::registry::BoxSource;
 use crate::status::Waits;
 
 /// The queue of a pool, for callers. Clones share it.
@@ -72,6 +74,12 @@ impl Tasks {
         Running::queued(self.clone(), order)
     }
 
+    /// The items of one call of a function of streams, or of a call that takes streams. Nothing happens
+    /// until it is polled; dropping it cancels the call wherever it is.
+    pub fn flow(&self, order: Order, idle: Option<Duration>, inputs: Vec<BoxSource>) -> Flow {
+        Flow::queued(self.clone(), order, idle, inputs)
+    }
+
     /// One call on every node that is ready now, in rank order. The order's target is not looked at.
     /// Nodes that become ready later take no part. `lost` says what becomes of the share of a node that
     /// is lost; whoever asks for [`OnLost::Ignore`] leaves out the shares that are lost.
@@ -79,20 +87,40 @@ impl Tasks {
     /// # Errors
     /// [`Undone::NoNodes`] when no node is ready, [`Undone::Stopped`] when the pool has ended.
     pub async fn broadcast(&self, order: Order, lost: OnLost) -> Result<Vec<(Rank, Running)>, Undone> {
-        let first = TaskId(self.inner.ids.fetch_add(u64::from(Nodes::MOST), Ordering::Relaxed));
-        let group = order.group.unwrap_or_else(|| self.group());
-        let (shares, answer) = oneshot::channel();
-        let (retries, function) = (self.retries(&order), order.function.name);
-        self.tell(TasksMessage::Broadcast { first, group, retries, lost, function, shares });
-        let shares = answer.await.map_err(|_| Undone::Stopped)?;
-        if shares.is_empty() {
-            return Err(Undone::NoNodes);
-        }
+        let shares = self.shares(&order, lost).await?;
         let run = |it: Share| {
             let (rank, id, decision) = it.take();
             (rank, Running::shared(self.clone(), order.clone(), id, decision))
         };
         Ok(shares.into_iter().map(run).collect())
+    }
+
+    /// One call of a function of streams on every node that is ready now, in rank order, like
+    /// [`broadcast`](Self::broadcast). A share that is lost is the reader's to judge.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn flow_everywhere(
+        &self,
+        order: Order,
+        idle: Option<Duration>,
+    ) -> Result<Vec<(Rank, Flow)>, Undone> {
+        let shares = self.shares(&order, OnLost::FailFast).await?;
+        let run = |it: Share| {
+            let (rank, id, decision) = it.take();
+            (rank, Flow::shared(self.clone(), order.clone(), idle, id, decision))
+        };
+        Ok(shares.into_iter().map(run).collect())
+    }
+
+    async fn shares(&self, order: &Order, lost: OnLost) -> Result<Vec<Share>, Undone> {
+        let first = TaskId(self.inner.ids.fetch_add(u64::from(Nodes::MOST), Ordering::Relaxed));
+        let group = order.group.unwrap_or_else(|| self.group());
+        let (shares, answer) = oneshot::channel();
+        let (retries, function) = (self.retries(order), order.function.name);
+        self.tell(TasksMessage::Broadcast { first, group, retries, lost, function, shares });
+        let shares = answer.await.map_err(|_| Undone::Stopped)?;
+        if shares.is_empty() { Err(Undone::NoNodes) } else { Ok(shares) }
     }
 
     /// What the calls wait for; `None` when the pool has ended.
@@ -239,6 +267,7 @@ impl Doing {
                 }
                 Heard::Lost { id, attempt, reason }
             }
+            TasksMessage::Committed { id } => Heard::Committed { id },
             TasksMessage::Cancelled { id } => {
                 self.given_up(id);
                 Heard::Cancelled { id }

@@ -79,6 +79,11 @@ pub(crate) enum TasksMessage {
         /// Where the next decision goes.
         decide: oneshot::Sender<Decision>,
     },
+    /// A task cannot be tried again: some of what it gives, or takes, has been taken.
+    Committed {
+        /// The task.
+        id: TaskId,
+    },
     /// The caller is no longer interested.
     Cancelled {
         /// The task.

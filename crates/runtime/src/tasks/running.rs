@@ -28,19 +28,7 @@ impl Running {
     pub(super) fn queued(tasks: Tasks, order: Order) -> Self {
         Self::limited(order.timeout, async move {
             let deadline = order.timeout.map(|it| Instant::now() + it);
-            let permit = tasks.room().acquire_owned().await.map_err(|_| Undone::Stopped)?;
-            let group = order.group.unwrap_or_else(|| tasks.group());
-            let retries = tasks.retries(&order);
-            let ticket = Ticket::new(tasks, order.function.name);
-            let (decide, decision) = oneshot::channel();
-            ticket.tasks.tell(TasksMessage::Submit {
-                id: ticket.id,
-                target: order.target,
-                group,
-                retries,
-                function: order.function.name,
-                decide,
-            });
+            let (ticket, decision, permit) = Ticket::submit(tasks, &order).await?;
             follow(ticket, order, deadline, decision, Some(permit)).await
         })
     }
@@ -54,7 +42,7 @@ impl Running {
     ) -> Self {
         let deadline = order.timeout.map(|it| Instant::now() + it);
         // Made here and not in the future, so that a share that is never polled is cancelled too.
-        let ticket = Ticket { tasks, id, function: order.function.name, open: true };
+        let ticket = Ticket::of(tasks, id, order.function.name);
         Self::limited(order.timeout, follow(ticket, order, deadline, decision, None))
     }
 
@@ -90,9 +78,9 @@ impl std::fmt::Debug for Running {
 }
 
 /// A task's place in the queue or on a node, given back when dropped.
-struct Ticket {
-    tasks: Tasks,
-    id: TaskId,
+pub(super) struct Ticket {
+    pub(super) tasks: Tasks,
+    pub(super) id: TaskId,
     function: &'static str,
     open: bool,
 }
@@ -100,11 +88,38 @@ struct Ticket {
 impl Ticket {
     fn new(tasks: Tasks, function: &'static str) -> Self {
         let id = tasks.next_id();
+        Self::of(tasks, id, function)
+    }
+
+    /// The place of a task that is in the queue already.
+    pub(super) const fn of(tasks: Tasks, id: TaskId, function: &'static str) -> Self {
         Self { tasks, id, function, open: true }
     }
 
+    /// Lets an order into the queue, as soon as there is room in it. What comes first says what was
+    /// decided; the permit is held until then.
+    pub(super) async fn submit(
+        tasks: Tasks,
+        order: &Order,
+    ) -> Result<(Self, oneshot::Receiver<Decision>, OwnedSemaphorePermit), Undone> {
+        let permit = tasks.room().acquire_owned().await.map_err(|_| Undone::Stopped)?;
+        let group = order.group.unwrap_or_else(|| tasks.group());
+        let retries = tasks.retries(order);
+        let ticket = Self::new(tasks, order.function.name);
+        let (decide, decision) = oneshot::channel();
+        ticket.tasks.tell(TasksMessage::Submit {
+            id: ticket.id,
+            target: order.target,
+            group,
+            retries,
+            function: order.function.name,
+            decide,
+        });
+        Ok((ticket, decision, permit))
+    }
+
     /// The queue has forgotten the task, so it need not be told that its caller is gone.
-    fn end<T>(mut self, result: T) -> T {
+    pub(super) fn end<T>(mut self, result: T) -> T {
         self.open = false;
         result
     }
@@ -191,11 +206,11 @@ async fn call(
 
 /// A function of this program is always in its registry; an id that no registry has is answered by
 /// the worker with a clear outcome.
-fn function_id(order: &Order) -> FunctionId {
+pub(super) fn function_id(order: &Order) -> FunctionId {
     Registry::global().ok().and_then(|it| it.id(order.function)).unwrap_or(FunctionId(u32::MAX))
 }
 
-fn judge(outcome: Outcome, given: Duration) -> Result<Bytes, Undone> {
+pub(super) fn judge(outcome: Outcome, given: Duration) -> Result<Bytes, Undone> {
     match outcome {
         Outcome::Returned(value) => Ok(value),
         Outcome::Failed(error) => Err(Undone::Failed(error)),

@@ -19,6 +19,8 @@ pub(crate) enum Heard {
     Failed { id: TaskId, attempt: Attempt, reason: String },
     /// A granted task lost its node.
     Lost { id: TaskId, attempt: Attempt, reason: String },
+    /// The task cannot be tried again: some of what it gives, or takes, has been taken.
+    Committed { id: TaskId },
     /// The caller is no longer interested.
     Cancelled { id: TaskId },
     /// The pool has this many ranks.
@@ -115,6 +117,11 @@ impl State {
             }
             Heard::Failed { id, attempt, reason } => self.fail(id, attempt, reason, &mut effects),
             Heard::Lost { id, attempt, reason } => self.lose(id, attempt, reason, &mut effects),
+            Heard::Committed { id } => {
+                if let Some(task) = self.tasks.get_mut(&id) {
+                    task.left = Retries { own: 0, infrastructure: 0 };
+                }
+            }
             Heard::Cancelled { id } => self.forget(id),
             Heard::Sized { nodes } => self.nodes = nodes,
             Heard::NodeReady { rank, slots } => {

@@ -253,6 +253,21 @@ fn a_task_that_may_run_once_is_not_tried_again_when_its_node_is_lost() {
 }
 
 #[test]
+fn a_stream_of_which_something_was_taken_is_not_tried_again() {
+    let committed = Heard::Committed { id: TaskId(1) };
+    let gone = Lost { rank: Some(Rank(0)), reason: "gone".into(), attempts: 1 };
+    check(
+        &mut pool(2, 1),
+        vec![
+            (submitted(1, Target::Any), vec![grant(1, 0)]),
+            (committed.clone(), vec![]),
+            (lost(1, 0), vec![Refuse { id: TaskId(1), why: Undone::Lost(gone) }]),
+            (committed, vec![]),
+        ],
+    );
+}
+
+#[test]
 fn a_targeted_task_waits_while_its_rank_is_replaced() {
     check(
         &mut pool(2, 1),

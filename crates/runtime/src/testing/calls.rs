@@ -229,6 +229,10 @@ impl World {
         if self.queue.is_none() {
             return self.end_call(id, End::Refused);
         }
+        // Now and then it is a stream of which something was taken.
+        if self.dice.chance(100) {
+            self.cast_queue(Letter::Committed { id });
+        }
         self.cast_queue(Letter::Lost { id, attempt, reason: why.to_owned() });
         if self.dice.chance(self.weather.twice) {
             // What was on its way when the link broke arrives after all.

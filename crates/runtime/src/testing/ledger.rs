@@ -64,6 +64,11 @@ impl Ledger {
                 self.ranks.entry(*rank).or_default().open = false;
             }
             Heard::Stopped => self.stopped = true,
+            Heard::Committed { id } => {
+                if let Some(entry) = self.tasks.get_mut(id) {
+                    entry.limit = entry.tries.saturating_sub(1);
+                }
+            }
             Heard::Broadcast { .. } | Heard::Sized { .. } => {}
         }
         true

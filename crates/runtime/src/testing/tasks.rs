@@ -34,6 +34,9 @@ pub(super) enum Letter {
         attempt: Attempt,
         reason: String,
     },
+    Committed {
+        id: TaskId,
+    },
     Cancelled {
         id: TaskId,
     },
@@ -105,6 +108,7 @@ impl Queue {
                 }
                 Heard::Lost { id, attempt, reason }
             }
+            Letter::Committed { id } => Heard::Committed { id },
             Letter::Cancelled { id } => {
                 self.callers.remove(&id);
                 Heard::Cancelled { id }
@@ -187,6 +191,7 @@ impl World {
             Letter::Submit { id, .. } | Letter::Lost { id, .. } => self.decide(*id, Decided::Over),
             Letter::Broadcast { first, .. } => self.decide(caller_of(*first), Decided::Over),
             Letter::Answered { .. }
+            | Letter::Committed { .. }
             | Letter::Cancelled { .. }
             | Letter::Sized { .. }
             | Letter::NodeReady { .. }

@@ -1,12 +1,15 @@
 //! The functions that the tests call, registered by hand as the macro would.
 
 use std::path::PathBuf;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use skyward_runtime::model::FunctionId;
-use skyward_runtime::registry::{Answer, Body, Function, Registry};
+use skyward_runtime::registry::{
+    Answer, Body, BoxSource, Ending, Function, Input, Inputs, Put, Registry, Source, Trouble,
+};
 
 macro_rules! register {
     ($($body:ident $name:ident),+ $(,)?) => {
@@ -35,6 +38,21 @@ register!(
     Blocking block_until_noted,
     Blocking block_until_cancelled,
 );
+
+macro_rules! register_streams {
+    ($($name:ident takes $inputs:literal),+) => {
+        $(inventory::submit! {
+            Function {
+                name: stringify!($name),
+                place: concat!(file!(), ":", stringify!($name)),
+                signature: "fn(Bytes, Inputs)",
+                body: Body::Stream { inputs: $inputs, start: $name },
+            }
+        })+
+    };
+}
+
+register_streams!(numbers takes 0, swallow takes 1);
 
 /// The id of a function.
 pub(crate) fn id(name: &str) -> FunctionId {
@@ -124,6 +142,52 @@ fn block_until_cancelled(arguments: Bytes) -> Result<Answer, String> {
     }
     std::fs::write(&path, "cancelled").map_err(|it| it.to_string())?;
     Ok(Answer::Returned(Bytes::new()))
+}
+
+type Starting = Result<BoxFuture<'static, BoxSource>, String>;
+
+/// Gives as many numbers as it is told, as text.
+fn numbers(arguments: Bytes, _: Inputs) -> Starting {
+    struct Numbers(std::ops::Range<u32>);
+    impl Source for Numbers {
+        fn poll_put(&mut self, _: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<Put> {
+            Poll::Ready(self.0.next().map_or(Put::End(Ending::Complete), |it| {
+                buffer.extend_from_slice(it.to_string().as_bytes());
+                Put::Item
+            }))
+        }
+    }
+    let count = std::str::from_utf8(&arguments).ok().and_then(|it| it.parse().ok()).ok_or("not a number")?;
+    Ok(Box::pin(async move { Box::new(Numbers(0..count)) as BoxSource }))
+}
+
+/// Takes a stream to its end and gives how many items it had.
+fn swallow(_: Bytes, mut inputs: Inputs) -> Starting {
+    struct Swallow {
+        input: Input,
+        trouble: Trouble,
+        count: Option<u32>,
+    }
+    impl Source for Swallow {
+        fn poll_put(&mut self, context: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<Put> {
+            let Some(count) = &mut self.count else { return Poll::Ready(Put::End(Ending::Complete)) };
+            loop {
+                match std::task::ready!(self.input.as_mut().poll_next(context)) {
+                    Some(Ok(_)) => *count += 1,
+                    Some(Err(fault)) => {
+                        self.trouble.tell(fault);
+                        return Poll::Pending;
+                    }
+                    None => break,
+                }
+            }
+            buffer.extend_from_slice(count.to_string().as_bytes());
+            self.count = None;
+            Poll::Ready(Put::Item)
+        }
+    }
+    let (input, trouble) = inputs.take()?;
+    Ok(Box::pin(async move { Box::new(Swallow { input, trouble, count: Some(0) }) as BoxSource }))
 }
 
 fn path(arguments: &Bytes) -> PathBuf {

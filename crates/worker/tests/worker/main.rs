@@ -17,6 +17,7 @@ mod life;
 mod measure;
 mod node;
 mod runner;
+mod streams;
 mod wire;
 
 use std::process::ExitCode;
@@ -33,6 +34,6 @@ fn main() -> ExitCode {
         runtime.block_on(measure::measure());
         return ExitCode::SUCCESS;
     }
-    let tests = [calls::tests(), wire::tests(), identity::tests(), life::tests()].concat();
+    let tests = [calls::tests(), streams::tests(), wire::tests(), identity::tests(), life::tests()].concat();
     runner::run(&runtime, &tests, &arguments)
 }

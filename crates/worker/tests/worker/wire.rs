@@ -19,7 +19,7 @@ tests!(
 );
 
 /// Sends bytes on a fresh call stream and expects the worker to close the link for it.
-async fn closed_by(node: &Node, kind: Kind, bytes: &[u8], expected: &str) {
+pub(crate) async fn closed_by(node: &Node, kind: Kind, bytes: &[u8], expected: &str) {
     let link = node.link().await;
     let mut stream = link.open(kind, 0).await.expect("open");
     stream.outgoing.write_all(bytes).await.expect("written");

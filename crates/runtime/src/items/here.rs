@@ -1,0 +1,39 @@
+//! Items that do not travel: what a function that runs in the caller's process makes, one by one, as
+//! encoded as they would arrive.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+
+use super::producer::{Filled, Finish, Producer};
+use super::record::{self, Record};
+
+/// What a producer makes, item by item.
+#[derive(Debug)]
+pub struct Here {
+    producer: Producer,
+    buffer: BytesMut,
+}
+
+impl Here {
+    /// The items of a producer.
+    pub fn new(producer: Producer) -> Self {
+        Self { producer, buffer: BytesMut::new() }
+    }
+
+    /// The next item; an error is how it ended.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, Finish>> {
+        loop {
+            // The producer puts nothing but whole records, and no end.
+            if let Ok(Some(Record::Item(item))) = record::take(&mut self.buffer) {
+                return Poll::Ready(Ok(item));
+            }
+            let mut made = Vec::new();
+            // One is enough: the reader is here, and what is made early may never be wanted.
+            match ready!(self.producer.poll_fill(context, &mut made, 1)) {
+                Filled::More => self.buffer = BytesMut::from(Bytes::from(made)),
+                Filled::End(finish) => return Poll::Ready(Err(finish)),
+            }
+        }
+    }
+}

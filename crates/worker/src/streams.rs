@@ -1,0 +1,205 @@
+//! Calls of functions of streams: their inputs arrive, a slot is taken, items go out until the end.
+//!
+//! ```text
+//! header, arguments, each input --a slot--> making and sending --ended, unwanted, out of time--> over
+//! ```
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::try_join_all;
+use skyward_runtime::inside::TaskContext;
+use skyward_runtime::items::Producer;
+use skyward_runtime::link::{
+    BODY_LIMIT, Cause, InputHeader, Items, Outcome, Piece, RequestHeader, Session, Stream, WireError, Writer,
+    read_arguments, read_header, read_input_header,
+};
+use skyward_runtime::registry::{Body, Fault, Input, Inputs, Trouble};
+use tokio::sync::oneshot;
+
+use crate::execute::Deadline;
+use crate::panics;
+use crate::worker::Worker;
+
+/// How long the streams of one call may arrive apart. They are opened together, so only a client that
+/// broke off in between is waited for in vain.
+const TOGETHER: Duration = Duration::from_secs(30);
+
+/// Inputs and calls of one link that have not found each other yet.
+#[derive(Debug, Default)]
+pub(crate) struct Arrivals {
+    waiting: Mutex<BTreeMap<InputHeader, Waiting>>,
+}
+
+/// Whoever came first.
+#[derive(Debug)]
+enum Waiting {
+    /// An input. Dropping the sender says that it was taken.
+    Input(Stream, oneshot::Sender<Infallible>),
+    /// A call.
+    Call(oneshot::Sender<Stream>),
+}
+
+/// A call's place among those that wait.
+struct Place<'a> {
+    arrivals: &'a Arrivals,
+    header: InputHeader,
+}
+
+/// Answers one call.
+pub(crate) async fn call(
+    worker: &Worker,
+    session: &Arc<Session>,
+    arrivals: &Arrivals,
+    stream: Stream,
+) -> Result<(), WireError> {
+    let Stream { outgoing, mut incoming } = stream;
+    let header = read_header(&mut *incoming).await?;
+    let deadline = Deadline::after(header.remaining);
+    let mut writer = Writer::new(outgoing);
+    let outcome = match worker.registry.get(header.function) {
+        Some(function) => {
+            let arguments = read_arguments(&mut *incoming, &header, BODY_LIMIT).await?;
+            let trouble = Trouble::default();
+            let unwanted = writer.unwanted();
+            let run = async {
+                let inputs = match inputs(&function.body, &header, session, arrivals).await {
+                    Ok(inputs) => Inputs::new(inputs, trouble.clone()),
+                    Err(outcome) => return Ok(outcome),
+                };
+                let Some(slot) = worker.slots.take().await else { return Ok(Outcome::Draining) };
+                // Whichever way this ends, what still runs of the function is unwanted then.
+                let context = TaskContext::new();
+                let caught = |it: &(dyn std::any::Any + Send)| panics::caught(it);
+                match Producer::start(&function.body, arguments, inputs, &context, slot, caught) {
+                    Some(mut producer) => writer.pump(&mut producer).await.map(Outcome::from),
+                    None => Ok(Outcome::Undecodable("this is not a function of streams".to_owned())),
+                }
+            };
+            tokio::select! {
+                biased;
+                // A function that was kept from its input does not know what it says.
+                fault = trouble.told() => Some(match fault {
+                    Fault::Unencodable(reason) => Outcome::Unencodable(reason),
+                    Fault::Undecodable(reason) => Outcome::Undecodable(reason),
+                }),
+                outcome = run => outcome.ok(),
+                () = unwanted => None,
+                () = deadline.over() => Some(Outcome::TimedOut),
+                () = worker.slots.cancelling() => Some(Outcome::Cancelled),
+            }
+        }
+        None => {
+            incoming.stop();
+            Some(Outcome::UnknownFunction)
+        }
+    };
+    match outcome {
+        // What was made before goes first, however it ended, and keeps no slot from others.
+        Some(outcome) => writer.finish(outcome, BODY_LIMIT).await,
+        None => Ok(()),
+    }
+}
+
+/// The streams that a function takes.
+async fn inputs(
+    body: &Body,
+    header: &RequestHeader,
+    session: &Arc<Session>,
+    arrivals: &Arrivals,
+) -> Result<Vec<Input>, Outcome> {
+    let count = match body {
+        Body::Stream { inputs, .. } | Body::Iterator { inputs, .. } => *inputs,
+        Body::Async(_) | Body::Blocking(_) => 0,
+    };
+    let each = (0..).take(count).map(|index| {
+        let header = InputHeader { task: header.task, attempt: header.attempt, index };
+        async move {
+            let stream = arrivals.wait_for(header).await;
+            let missing = || Outcome::Undecodable(format!("stream {index} that it takes did not arrive"));
+            Ok(input(stream.ok_or_else(missing)?, Arc::clone(session)))
+        }
+    });
+    try_join_all(each).await
+}
+
+/// An arrived stream as items.
+fn input(stream: Stream, session: Arc<Session>) -> Input {
+    let items = Items::new(stream.incoming, BODY_LIMIT);
+    let pieces = futures_util::stream::unfold(Some((items, session)), |state| async {
+        let (mut items, session) = state?;
+        let fault = match std::future::poll_fn(|context| items.poll_next(context)).await {
+            Ok(Piece::Item(item)) => return Some((Ok(item), Some((items, session)))),
+            Ok(Piece::End(Outcome::Returned(_))) => return None,
+            Ok(Piece::End(Outcome::Unencodable(reason))) => Fault::Unencodable(reason),
+            Ok(Piece::End(Outcome::Panicked(panic))) => {
+                Fault::Unencodable(format!("a stream that it takes {panic}"))
+            }
+            Ok(Piece::End(_)) => {
+                Fault::Undecodable("a stream that it takes has no end of its own".to_owned())
+            }
+            Err(error) => {
+                if error.is_violation() {
+                    session.close(Cause::Protocol, &error.to_string());
+                }
+                Fault::Undecodable(format!("a stream that it takes broke: {error}"))
+            }
+        };
+        Some((Err(fault), None))
+    });
+    pieces.boxed()
+}
+
+impl Arrivals {
+    /// An input has arrived: it stays until its call asks for it, but not for long.
+    pub(crate) async fn take_in(&self, mut stream: Stream) -> Result<(), WireError> {
+        let header = read_input_header(&mut *stream.incoming).await?;
+        let (taken, is_taken) = oneshot::channel();
+        {
+            let mut waiting = self.waiting();
+            match waiting.remove(&header) {
+                Some(Waiting::Call(call)) => {
+                    // Its call may have ended meanwhile; dropping the stream tells the client.
+                    let _ = call.send(stream);
+                    return Ok(());
+                }
+                Some(Waiting::Input(..)) => return Err(WireError::Overlong),
+                None => waiting.insert(header, Waiting::Input(stream, taken)),
+            };
+        }
+        if tokio::time::timeout(TOGETHER, is_taken).await.is_err() {
+            self.waiting().remove(&header);
+        }
+        Ok(())
+    }
+
+    /// The input of a call; `None` when it does not come.
+    async fn wait_for(&self, header: InputHeader) -> Option<Stream> {
+        let (call, input) = oneshot::channel();
+        {
+            let mut waiting = self.waiting();
+            if let Some(Waiting::Input(stream, _taken)) = waiting.remove(&header) {
+                return Some(stream);
+            }
+            waiting.insert(header, Waiting::Call(call));
+        }
+        let _place = Place { arrivals: self, header };
+        tokio::time::timeout(TOGETHER, input).await.ok()?.ok()
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<InputHeader, Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.arrivals.waiting();
+        if matches!(waiting.get(&self.header), Some(Waiting::Call(_))) {
+            waiting.remove(&self.header);
+        }
+    }
+}
