@@ -17,6 +17,8 @@ use crate::ssh::{Piece, Session, SshError, quote};
 pub struct Listening {
     /// The UDP port of its QUIC endpoint.
     pub port: u16,
+    /// The TCP port on the machine's loopback, for who comes through SSH.
+    pub tcp: u16,
     /// Its process on the machine.
     pub pid: u32,
 }
@@ -100,7 +102,7 @@ pub async fn start_worker(
         return Err(StartWorkerError::Deadline { deadline, log: log(session, deadline).await });
     };
     match answer? {
-        Answer::Up(WorkerUp::Listening { port, pid }) => Ok(Listening { port, pid }),
+        Answer::Up(WorkerUp::Listening { port, tcp, pid }) => Ok(Listening { port, tcp, pid }),
         Answer::Up(WorkerUp::Failed(reason)) => Err(StartWorkerError::Failed(reason)),
         Answer::Ended => Err(StartWorkerError::Ended { log: log(session, deadline).await }),
         Answer::Garbage(source) => {
@@ -141,8 +143,19 @@ fn command(program_path: &str, arguments: &[OsString]) -> String {
     let lines = include_str!("sh/worker.sh").lines().map(str::trim).filter(|it| !it.starts_with('#'));
     let script = quote(&lines.collect::<Vec<_>>().join(" "));
     let start = quote(&format!("{} \"$0\" \"$@\"", Role::Worker.shell_prefix()));
-    let arguments: String = arguments.iter().map(|it| format!(" {}", quote_bytes(it.as_bytes()))).collect();
-    format!("exec sh -c {script} skyward {start} {}{arguments}", quote(program_path))
+    format!("exec sh -c {script} skyward {start} {}{}", quote(program_path), words(arguments))
+}
+
+/// The command line that makes the program at this path below the machine's `$HOME` a pipe to a worker;
+/// `None` when the program cannot become one.
+pub fn pipe_command(program_path: &str) -> Option<String> {
+    let start = quote(&format!("{} \"$HOME/$0\" \"$@\"", Role::Pipe.shell_prefix()));
+    Some(format!("exec sh -c {start} {}{}", quote(program_path), words(entry_arguments()?)))
+}
+
+/// Arguments as they stand on a command line.
+fn words(arguments: &[OsString]) -> String {
+    arguments.iter().map(|it| format!(" {}", quote_bytes(it.as_bytes()))).collect()
 }
 
 /// The end of the worker's log. It is not waited for long, because it only explains another failure,
