@@ -1,4 +1,5 @@
-//! Calls on real local machines: values, errors, groups, broadcasts, the queue.
+//! Calls on real local machines: values, errors, groups, broadcasts, the queue. `calls_over_ssh` runs them
+//! all once more.
 
 #![expect(clippy::panic, reason = "functions that panic are among what is tested")]
 
@@ -71,7 +72,15 @@ async fn marks(path: String, millis: u64) {
 
 /// Machines on this computer that nothing here wants to lose: patient enough for busy cores.
 fn builder(ground: &Ground) -> skyward::Builder {
-    Compute::builder().spec(Spec::on(Local::default().directory(ground.path()))).timing(patient())
+    Compute::builder()
+        .spec(Spec::on(Local::default().directory(ground.path())))
+        .carrier(carrier())
+        .timing(patient())
+}
+
+/// What this program's links run over.
+fn carrier() -> Carrier {
+    if env!("CARGO_CRATE_NAME") == "calls_over_ssh" { Carrier::Ssh } else { Carrier::Quic }
 }
 
 async fn pool(ground: &Ground, nodes: u32) -> skyward::Result<Compute> {

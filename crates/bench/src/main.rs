@@ -5,6 +5,7 @@
 
 mod idle;
 mod latency;
+mod ssh;
 mod start;
 
 use std::fmt;
@@ -15,12 +16,16 @@ async fn main() -> skyward::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let rounds = rounds(&arguments)?;
     let report = match arguments.first().map(String::as_str) {
+        Some(case) if ssh::is_asked(&arguments) => ssh::measure(case, rounds).await?,
         Some("start") => start::measure(rounds.unwrap_or(11)).await?,
         Some(start::CHILD) => return start::child().await,
         Some("idle") => idle::measure().await?,
         Some("latency") => latency::measure(rounds.unwrap_or(2000)).await?,
         _ => {
-            return Err("say what to measure: start, idle or latency; then perhaps --json, --rounds N".into());
+            return Err(
+                "say what to measure: start, idle or latency; then perhaps --json, --rounds N, --carrier ssh"
+                    .into(),
+            );
         }
     };
     if arguments.iter().any(|it| it == "--json") {

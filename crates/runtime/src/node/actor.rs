@@ -88,7 +88,7 @@ struct Doing {
     session: Option<Session>,
     ssh: Option<SshEndpoint>,
     address: Option<(IpAddr, End)>,
-    /// What the last link ran over.
+    /// What the first link ran over, which says whether UDP gets through at all.
     carrier: Option<Carrier>,
     link: Option<(Link, Member)>,
 }
@@ -172,7 +172,7 @@ impl Doing {
             NodeMessage::Linked(link, member) => {
                 let (rank, carrier) = (self.steps.rank, link.carrier());
                 self.steps.kit.events.emit(EventKind::Linked { rank, carrier });
-                self.carrier = Some(carrier);
+                self.carrier.get_or_insert(carrier);
                 self.watch(link.clone(), member.clone(), myself);
                 self.link = Some((link, member));
                 Heard::Linked(Ok(()))
@@ -287,11 +287,11 @@ impl Doing {
     }
 
     fn dial(&mut self, worker: Listening, myself: &ActorRef<NodeMessage>) {
-        let (reach, before) = (self.reach(myself), self.carrier);
+        let (reach, first) = (self.reach(myself), self.carrier);
         let address = self.address.as_ref().map(|it| it.0);
         self.begin(myself, async move {
             let linked = match address {
-                Some(address) => reach.link(address, worker, before).await,
+                Some(address) => reach.link(address, worker, first).await,
                 None => Err(Trouble { reason: "the machine has no address".to_owned(), retry: false }),
             };
             match linked {

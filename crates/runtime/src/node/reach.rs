@@ -34,19 +34,19 @@ impl Reach {
         }
     }
 
-    /// Dials the worker over the carrier that the pool wants, and joins it to the cluster. `before` is
-    /// what the last link ran over.
+    /// Dials the worker over the carrier that the pool wants, and joins it to the cluster. `first` is
+    /// what the node's first link ran over.
     pub(super) async fn link(
         &self,
         address: IpAddr,
         worker: Listening,
-        before: Option<Carrier>,
+        first: Option<Carrier>,
     ) -> Result<(Link, Member), Trouble> {
         let kit = &self.steps.kit;
         let hello = self.steps.hello().await?;
         let address = SocketAddr::new(address, worker.port);
-        let carrier = match (kit.carrier, before) {
-            // Udp did not get through before.
+        let carrier = match (kit.carrier, first) {
+            // UDP has never got through.
             (Carrier::Auto, Some(Carrier::Ssh)) => Carrier::Ssh,
             (carrier, _) => carrier,
         };

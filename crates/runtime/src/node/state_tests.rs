@@ -8,8 +8,6 @@ use crate::model::{End, HostKey};
 
 const WORKER: Listening = Listening { port: 4433, tcp: 4434, pid: 99 };
 
-const PORT: u16 = WORKER.port;
-
 fn ssh() -> SshEndpoint {
     SshEndpoint {
         host: "127.0.0.1".into(),

@@ -15,8 +15,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::io::poll_read_buf;
 
 use super::frame::Frame;
+use super::hearing::News;
 use super::shared::Shared;
-use super::state::News;
 use crate::link::error::{Cause, LinkError, Side};
 use crate::link::wire::WireError;
 use crate::timing::Timing;
@@ -120,8 +120,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             Poll::Ready(Err(error)) => return Err(broken(&error)),
         }
         while let Some(frame) = Frame::take(&mut self.arrived).map_err(|it| self.violated(it))? {
-            let news = self.shared.state().take_in(frame).map_err(|it| self.violated(it))?;
-            match news {
+            // The lock is let go of before anything is said about an error.
+            let news = self.shared.state().take_in(frame);
+            match news.map_err(|it| self.violated(it))? {
                 News::Nothing => {}
                 News::Opened(stream) => self.shared.arrived(stream).map_err(|it| self.violated(it))?,
                 News::Closed(cause, reason) => {

@@ -12,6 +12,7 @@
 mod driver;
 mod frame;
 mod half;
+mod hearing;
 mod shared;
 mod state;
 mod stream;

@@ -9,8 +9,6 @@ use tokio::io::ReadBuf;
 
 use super::frame::{CONNECTION, CONTENT, Frame, HEADER, StreamId, data};
 use super::half::{Phase, Receiving, SEND_BUFFER, STREAM_WINDOW, Sending};
-use crate::link::error::Cause;
-use crate::link::wire::WireError;
 
 /// How much all streams may have under way; four times one stream's, as with QUIC, so that one that is
 /// not read does not hold up the others.
@@ -22,28 +20,29 @@ pub(super) const STREAMS: usize = 4096;
 /// One side of a connection.
 #[derive(Debug)]
 pub(super) struct State {
-    is_client: bool,
-    last_ours: StreamId,
-    last_theirs: StreamId,
-    streams: BTreeMap<StreamId, Entry>,
-    open_ours: usize,
-    open_theirs: usize,
-    openers: Vec<Waker>,
+    pub(super) is_client: bool,
+    pub(super) last_ours: StreamId,
+    pub(super) last_theirs: StreamId,
+    pub(super) streams: BTreeMap<StreamId, Entry>,
+    pub(super) open_ours: usize,
+    pub(super) open_theirs: usize,
+    pub(super) openers: Vec<Waker>,
     /// Frames that need no credit, in order. Each stream has at most a few here.
-    orders: VecDeque<Frame>,
+    pub(super) orders: VecDeque<Frame>,
     /// Who has bytes to send and credit for them, by priority, each list in turns.
-    turns: BTreeMap<i32, VecDeque<StreamId>>,
-    credit: u64,
-    window: u64,
-    unreported: u64,
-    over: Option<String>,
+    pub(super) turns: BTreeMap<i32, VecDeque<StreamId>>,
+    pub(super) credit: u64,
+    pub(super) window: u64,
+    pub(super) unreported: u64,
+    pub(super) over: Option<String>,
 }
 
 #[derive(Debug)]
-struct Entry {
-    sending: Sending,
-    receiving: Receiving,
-    is_open: bool,
+pub(super) struct Entry {
+    pub(super) sending: Sending,
+    pub(super) receiving: Receiving,
+    /// Counts among those that are open.
+    pub(super) is_open: bool,
 }
 
 /// Why a half cannot go on.
@@ -55,17 +54,6 @@ pub(super) enum Broken {
     LetGo,
     /// The connection is over.
     Over(String),
-}
-
-/// What a frame brought, beyond what the state has taken in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum News {
-    /// Nothing.
-    Nothing,
-    /// A stream that the other side opened.
-    Opened(StreamId),
-    /// The other side has closed the connection.
-    Closed(Cause, String),
 }
 
 impl State {
@@ -256,36 +244,6 @@ impl State {
         }
     }
 
-    /// Takes in what the other side says.
-    ///
-    /// # Errors
-    /// When it breaks the protocol.
-    pub(super) fn take_in(&mut self, frame: Frame) -> Result<News, WireError> {
-        match frame {
-            Frame::Ping => {}
-            Frame::Close(cause, reason) => return Ok(News::Closed(cause, reason)),
-            Frame::Open(stream) => return self.opened(stream),
-            Frame::Credit(CONNECTION, bytes) => self.credit = self.credit.saturating_add(bytes.into()),
-            Frame::Data(stream, bytes) => self.arrived(stream, bytes)?,
-            Frame::End(stream) => self.finished(stream, Phase::Ended)?,
-            Frame::Reset(stream) => self.finished(stream, Phase::Reset)?,
-            Frame::Stop(stream) => {
-                if let Some(entry) = self.known(stream)? {
-                    entry.sending.is_unwanted = true;
-                    entry.sending.wake();
-                    self.reset(stream);
-                }
-            }
-            Frame::Credit(stream, bytes) => {
-                if let Some(entry) = self.known(stream)? {
-                    entry.sending.credit = entry.sending.credit.saturating_add(bytes.into());
-                    self.list(stream);
-                }
-            }
-        }
-        Ok(News::Nothing)
-    }
-
     /// The next frame to send, if there is one that may be sent.
     pub(super) fn next(&mut self) -> Option<Bytes> {
         if let Some(order) = self.orders.pop_front() {
@@ -374,81 +332,14 @@ impl State {
     }
 
     /// Says something that needs no credit, unless all has been said.
-    fn order(&mut self, frame: Frame) {
+    pub(super) fn order(&mut self, frame: Frame) {
         if self.over.is_none() {
             self.orders.push_back(frame);
         }
     }
 
-    /// A stream that the other side opens.
-    fn opened(&mut self, stream: StreamId) -> Result<News, WireError> {
-        let is_ours = (stream % 2 == 1) == self.is_client;
-        if is_ours || stream <= self.last_theirs {
-            return Err(odd(format!("stream {stream} cannot be opened now")));
-        }
-        if self.open_theirs >= STREAMS {
-            return Err(odd(format!("more than {STREAMS} streams are open")));
-        }
-        self.last_theirs = stream;
-        self.open_theirs += 1;
-        self.streams.insert(stream, Entry::new());
-        Ok(News::Opened(stream))
-    }
-
-    /// A stream that the other side may speak of; `None` when it is over here.
-    fn known(&mut self, stream: StreamId) -> Result<Option<&mut Entry>, WireError> {
-        let is_ours = (stream % 2 == 1) == self.is_client;
-        let last = if is_ours { self.last_ours } else { self.last_theirs };
-        if stream > last {
-            return Err(odd(format!("stream {stream} has not been opened")));
-        }
-        Ok(self.streams.get_mut(&stream))
-    }
-
-    fn arrived(&mut self, stream: StreamId, bytes: Bytes) -> Result<(), WireError> {
-        let length = bytes.len() as u64;
-        let Some(left) = self.window.checked_sub(length) else {
-            return Err(odd("more bytes than were asked for".to_owned()));
-        };
-        self.window = left;
-        let Some(Entry { receiving, .. }) = self.known(stream)? else {
-            self.consumed(length);
-            return Ok(());
-        };
-        match receiving.phase {
-            Phase::Open => {
-                let Some(left) = receiving.window.checked_sub(length) else {
-                    return Err(odd(format!("more bytes on stream {stream} than were asked for")));
-                };
-                receiving.window = left;
-                if length > 0 {
-                    receiving.chunks.push_back(bytes);
-                    receiving.wake();
-                }
-            }
-            Phase::Stopping | Phase::Ending => self.consumed(length),
-            Phase::Ended | Phase::Reset => return Err(odd(format!("stream {stream} goes on after its end"))),
-        }
-        Ok(())
-    }
-
-    /// What we receive of a stream has come to its end.
-    fn finished(&mut self, stream: StreamId, phase: Phase) -> Result<(), WireError> {
-        let Some(Entry { receiving, .. }) = self.known(stream)? else { return Ok(()) };
-        if receiving.is_over() {
-            return Err(odd(format!("stream {stream} ends twice")));
-        }
-        // What was given up is not delivered, as with QUIC.
-        let dropped = if phase == Phase::Reset { receiving.clear() } else { 0 };
-        receiving.phase = phase;
-        receiving.wake();
-        self.consumed(dropped);
-        self.retire(stream);
-        Ok(())
-    }
-
     /// Bytes have left our memory, so as many more may come.
-    fn consumed(&mut self, bytes: u64) {
+    pub(super) fn consumed(&mut self, bytes: u64) {
         self.unreported += bytes;
         if self.unreported >= CONNECTION_WINDOW / 4 {
             self.window += self.unreported;
@@ -458,7 +349,7 @@ impl State {
     }
 
     /// Gives a stream that can send a turn.
-    fn list(&mut self, stream: StreamId) {
+    pub(super) fn list(&mut self, stream: StreamId) {
         let Some(Entry { sending, .. }) = self.streams.get_mut(&stream) else { return };
         if !sending.is_listed && sending.next_size().is_some_and(|it| it <= sending.credit) {
             sending.is_listed = true;
@@ -477,7 +368,7 @@ impl State {
 
     /// Counts a stream out when both sides have heard its end, and forgets it when its handles are gone
     /// too.
-    fn retire(&mut self, stream: StreamId) {
+    pub(super) fn retire(&mut self, stream: StreamId) {
         let is_ours = (stream % 2 == 1) == self.is_client;
         let Some(entry) = self.streams.get_mut(&stream) else { return };
         if !entry.sending.is_over() || !entry.receiving.is_over() {
@@ -499,17 +390,13 @@ impl State {
 }
 
 impl Entry {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { sending: Sending::new(), receiving: Receiving::new(), is_open: true }
     }
 }
 
 fn number(bytes: u64) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
-}
-
-fn odd(reason: String) -> WireError {
-    WireError::Undecodable { what: "what a connection may say now", reason }
 }
 
 fn keep(wakers: &mut Vec<Waker>, cx: &Context<'_>) {

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use tokio::io::ReadBuf;
 
 use super::*;
+use crate::link::error::Cause;
+use crate::link::mux::hearing::News;
 
 /// Both sides of a connection.
 struct Pair {
