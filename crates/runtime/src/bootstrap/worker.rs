@@ -149,8 +149,12 @@ fn command(program_path: &str, arguments: &[OsString]) -> String {
 /// The command line that makes the program at this path below the machine's `$HOME` a pipe to a worker;
 /// `None` when the program cannot become one.
 pub fn pipe_command(program_path: &str) -> Option<String> {
+    Some(pipe(program_path, entry_arguments()?))
+}
+
+fn pipe(program_path: &str, arguments: &[OsString]) -> String {
     let start = quote(&format!("{} \"$HOME/$0\" \"$@\"", Role::Pipe.shell_prefix()));
-    Some(format!("exec sh -c {start} {}{}", quote(program_path), words(entry_arguments()?)))
+    format!("exec sh -c {start} {}{}", quote(program_path), words(arguments))
 }
 
 /// Arguments as they stand on a command line.
@@ -257,6 +261,23 @@ mod tests {
         assert_eq!(done.stdout, expected);
         assert!(done.status.success());
         assert_eq!(log_of(home.path()), "to the log\n");
+    }
+
+    #[test]
+    fn a_pipe_is_the_program_with_its_arguments_in_that_role_and_has_the_commands_streams() {
+        let home = tempfile::tempdir().unwrap();
+        let program = "#!/bin/sh\n[ \"$SKYWARD_ROLE\" = pipe:$$ ] && echo pipe\nprintf '<%s>' \"$@\"\ncat\n";
+        write_program(&home.path().join("program"), program.as_bytes());
+        let mut shell = Command::new("sh")
+            .args(["-c", &pipe("program", &["it's".into(), "$HOME".into()])])
+            .env("HOME", home.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        shell.stdin.take().unwrap().write_all(b"bytes").unwrap();
+        let said = shell.wait_with_output().unwrap().stdout;
+        assert_eq!(String::from_utf8_lossy(&said), "pipe\n<it's><$HOME>bytes");
     }
 
     #[test]

@@ -34,6 +34,7 @@ tests!(
     a_newer_link_by_tcp_replaces_the_older_one_whatever_carries_it,
     a_frozen_worker_is_noticed_by_tcp_in_time,
     a_killed_worker_is_noticed_by_tcp_at_once,
+    an_idle_link_by_tcp_is_no_silent_one,
     a_stranger_at_the_tcp_port_is_not_let_in,
     a_certificate_of_another_pool_is_not_let_in_by_tcp,
     a_workers_certificate_is_not_the_clients_by_tcp,
@@ -197,6 +198,15 @@ async fn a_killed_worker_is_noticed_by_tcp_at_once() {
     let over = tokio::time::timeout(Duration::from_secs(2), link.closed()).await.expect("at once");
     assert!(matches!(over, LinkError::Broken { .. }), "{over:?}");
     assert!(over.retry());
+}
+
+async fn an_idle_link_by_tcp_is_no_silent_one() {
+    let detect = Duration::from_secs(1);
+    let node = Node::start_with(|it| it.detect = detect).await;
+    let link = link(&node).await;
+    let over = tokio::time::timeout(detect * 3, link.closed()).await;
+    assert!(over.is_err(), "{over:?}");
+    works(&link).await;
 }
 
 /// A TLS connection to the port, with this certificate or none.

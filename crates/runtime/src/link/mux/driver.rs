@@ -41,7 +41,6 @@ struct Driver<S> {
     arrived: BytesMut,
     taken: VecDeque<Bytes>,
     is_unflushed: bool,
-    heard: Instant,
     has_spoken: bool,
     heartbeat: Interval,
     silence: Duration,
@@ -62,7 +61,6 @@ where
         arrived: BytesMut::with_capacity(ROOM),
         taken: VecDeque::new(),
         is_unflushed: false,
-        heard: Instant::now(),
         has_spoken: false,
         heartbeat,
         silence: timing.idle(),
@@ -95,7 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             if self.heartbeat.poll_tick(cx).is_pending() {
                 return Poll::Pending;
             }
-            if self.heard.elapsed() > self.silence {
+            if self.shared.silence() > self.silence {
                 return Poll::Ready(LinkError::Silent);
             }
             if !std::mem::take(&mut self.has_spoken) {
@@ -116,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                     reason: "the other side ended it without a word".to_owned(),
                 });
             }
-            Poll::Ready(Ok(_)) => self.heard = Instant::now(),
+            Poll::Ready(Ok(_)) => self.shared.hear(),
             Poll::Ready(Err(error)) => return Err(broken(&error)),
         }
         while let Some(frame) = Frame::take(&mut self.arrived).map_err(|it| self.violated(it))? {

@@ -77,7 +77,7 @@ impl Mux {
             .map_err(|it| LinkError::Socket { reason: format!("the system has no random numbers: {it}") })?;
         let bytes = road.open(Purpose::Main, &token).await?;
         let (arrived, arrivals) = mpsc::channel(ARRIVALS);
-        let main = Shared::new(true, false, arrived);
+        let main = Shared::new(true, arrived);
         tokio::spawn(drive(Arc::clone(&main), bytes, timing.clone()));
         together.add(&main);
         let road = Some((road, token, Arc::new(Semaphore::new(LARGE_AT_ONCE))));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::frame::Frame;
 use super::state::{Broken, STREAMS, State};
@@ -29,6 +30,9 @@ pub(super) struct Shared {
     gone: watch::Sender<bool>,
     driver: AtomicWaker,
     arrivals: mpsc::Sender<Stream>,
+    /// When the other side was last heard, on whichever connection of the link: where a large transfer fills
+    /// a slow line, what the others have to say comes late.
+    heard: Arc<Mutex<Instant>>,
     /// Further connections of the same link, which end with this one.
     children: Mutex<Vec<Weak<Self>>>,
     /// Whether it ends when it has no stream any more.
@@ -42,13 +46,24 @@ pub(in crate::link) struct Together {
 }
 
 impl Shared {
-    pub(super) fn new(is_client: bool, is_for_one: bool, arrivals: mpsc::Sender<Stream>) -> Arc<Self> {
+    /// The main connection of a link.
+    pub(super) fn new(is_client: bool, arrivals: mpsc::Sender<Stream>) -> Arc<Self> {
+        Self::with(is_client, false, arrivals, Arc::new(Mutex::new(Instant::now())))
+    }
+
+    fn with(
+        is_client: bool,
+        is_for_one: bool,
+        arrivals: mpsc::Sender<Stream>,
+        heard: Arc<Mutex<Instant>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State::new(is_client)),
             over: watch::channel(None).0,
             gone: watch::channel(false).0,
             driver: AtomicWaker::new(),
             arrivals,
+            heard,
             children: Mutex::default(),
             is_for_one,
         })
@@ -56,7 +71,7 @@ impl Shared {
 
     /// Another connection of the same link as this one.
     pub(super) fn child(&self, is_client: bool) -> Result<Arc<Self>, LinkError> {
-        let child = Self::new(is_client, is_client, self.arrivals.clone());
+        let child = Self::with(is_client, is_client, self.arrivals.clone(), Arc::clone(&self.heard));
         let mut children = lock(&self.children);
         children.retain(|it| it.strong_count() > 0);
         children.push(Arc::downgrade(&child));
@@ -78,6 +93,16 @@ impl Shared {
     /// Has the driver look for something to send.
     pub(super) fn wake(&self) {
         self.driver.wake();
+    }
+
+    /// The other side said something.
+    pub(super) fn hear(&self) {
+        *lock(&self.heard) = Instant::now();
+    }
+
+    /// How long the other side has said nothing.
+    pub(super) fn silence(&self) -> Duration {
+        lock(&self.heard).elapsed()
     }
 
     pub(super) const fn driver(&self) -> &AtomicWaker {

@@ -50,7 +50,7 @@ pub(in crate::link) async fn visit(
     let [purpose, token @ ..] = preface;
     if purpose == Purpose::Main as u8 {
         let (arrived, arrivals) = mpsc::channel(ARRIVALS);
-        let main = Shared::new(false, false, arrived);
+        let main = Shared::new(false, arrived);
         links.add(token, &main);
         together.add(&main);
         tokio::spawn(drive(Arc::clone(&main), stream, timing.clone()));
