@@ -11,7 +11,9 @@ use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_bytes::ByteBuf;
 use skyward::prelude::*;
-use skyward::provider::{InstanceState, Offer, PoolId, Provider, Request, SshEndpoint, stream::StreamExt};
+use skyward::provider::{
+    InstanceState, Market, Offer, PoolId, Provider, Request, SshEndpoint, stream::StreamExt,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::client::TlsStream;
@@ -179,7 +181,15 @@ impl Floor {
         let key = client_key()?;
         let id = format!("floor-{}", std::process::id());
         let ssh_key = key.public_key().to_openssh()?;
-        let request = Request { pool: PoolId::new(id), offer, ssh_key, lease: LEASE };
+        let request = Request {
+            pool: PoolId::new(id),
+            offer,
+            market: Market::OnDemand,
+            disk_gb: None,
+            volumes: Vec::new(),
+            ssh_key,
+            lease: LEASE,
+        };
         provider.prepare(&request).await?;
         let endpoint = boot(&provider, &request).await?;
         let mut session =

@@ -148,7 +148,7 @@ impl Arrival {
             }
             Door::Bytes(stream, _, Bytes { acceptor, links, together, timing }) => {
                 match mux::visit(stream, &acceptor, &links, &together, &timing).await? {
-                    Visit::Link(carrier) => Ok(Some(Box::new(carrier))),
+                    Visit::Link(carrier) => Ok(Some(carrier)),
                     Visit::Joined => Ok(None),
                 }
             }

@@ -28,7 +28,7 @@ pub(in crate::link) struct Links {
 /// What a connection turned out to be.
 pub(in crate::link) enum Visit {
     /// A new link.
-    Link(Mux),
+    Link(Box<Mux>),
     /// One more connection of a link that is there, which serves it.
     Joined,
 }
@@ -55,7 +55,8 @@ pub(in crate::link) async fn visit(
         together.add(&main);
         tokio::spawn(drive(Arc::clone(&main), stream, timing.clone()));
         let arrivals = tokio::sync::Mutex::new(arrivals);
-        Ok(Visit::Link(Mux { main, arrivals, road: None, timing: timing.clone() }))
+        let link = Mux { main, arrivals, road: None, timing: timing.clone() };
+        Ok(Visit::Link(Box::new(link)))
     } else if purpose == Purpose::Large as u8 {
         let unknown = || LinkError::Broken { reason: "the link that it belongs to is over".to_owned() };
         let child = links.find(&token).ok_or_else(unknown)?.child(false)?;
