@@ -5,6 +5,7 @@
 
 mod idle;
 mod latency;
+mod ssh;
 mod start;
 mod stream;
 
@@ -16,6 +17,7 @@ async fn main() -> skyward::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let rounds = rounds(&arguments)?;
     let report = match arguments.first().map(String::as_str) {
+        Some(case) if ssh::is_asked(&arguments) => ssh::measure(case, rounds).await?,
         Some("start") => start::measure(rounds.unwrap_or(11)).await?,
         Some(start::CHILD) => return start::child().await,
         Some("idle") => idle::measure().await?,
@@ -23,7 +25,9 @@ async fn main() -> skyward::Result<()> {
         Some("stream") => stream::measure(rounds.unwrap_or(5)).await?,
         _ => {
             return Err(
-                "say what to measure: start, idle, latency or stream; then perhaps --json, --rounds N".into(),
+                "say what to measure: start, idle, latency or stream; then perhaps --json, --rounds N, \
+                 --carrier ssh"
+                    .into(),
             );
         }
     };

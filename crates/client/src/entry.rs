@@ -34,6 +34,7 @@ fn init_with(entry: Vec<OsString>) {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match Role::current() {
         Role::Worker => skyward_worker::main(),
+        Role::Pipe => program::pipe(),
         Role::Machine => skyward_providers::local::machine_main(),
         Role::Client => {}
     }

@@ -204,9 +204,9 @@ pub use skyward_runtime::inside::{
     Cancellation, InstanceInfo, cancellation, cancelled, instance_info, secret,
 };
 pub use skyward_runtime::model::{
-    Accelerator, Allocation, Architecture, Choice, Event, EventKind, Image, Incarnation, InvalidRequest,
-    InvalidUsd, KeptMachine, Leftover, NodePhase, Nodes, Panic, Peer, PipIndex, PoolId, PoolPhase, Rank,
-    Requirements, Secret, Selection, Tariff, Usd, Volume, accelerator, accelerators,
+    Accelerator, Allocation, Architecture, Carrier, Choice, Event, EventKind, Image, Incarnation,
+    InvalidRequest, InvalidUsd, KeptMachine, Leftover, NodePhase, Nodes, Panic, Peer, PipIndex, PoolId,
+    PoolPhase, Rank, Requirements, Secret, Selection, Tariff, Usd, Volume, accelerator, accelerators,
 };
 pub use skyward_runtime::pool::{Spec, StartError, Worker};
 pub use skyward_runtime::status::{Explanation, NodeStatus, Status, Waits};
@@ -223,8 +223,8 @@ pub use work::{
 /// `#[skyward::function]`.
 pub mod prelude {
     pub use crate::{
-        Allocation, Call, CallError, Compute, Failure, Image, Local, Nodes, Selection, Spec, Streaming,
-        Timing, Usd, Worker, accelerators, broadcast, gather, group, usd,
+        Allocation, Call, CallError, Carrier, Compute, Failure, Image, Local, Nodes, Selection, Spec,
+        Streaming, Timing, Usd, Worker, accelerators, broadcast, gather, group, usd,
     };
 }
 

@@ -50,6 +50,10 @@ pub struct Timing {
     pub join: Duration,
     /// How long one dial of a link may take, hello included. Default 5 s.
     pub dial: Duration,
+    /// How long QUIC is tried with [`Carrier::Auto`](crate::model::Carrier::Auto) before SSH, as part of
+    /// a dial or a redial. Default 3 s. Shorter may give up a slow network's UDP, which is faster where
+    /// it works; longer delays every node whose firewall drops UDP.
+    pub quic: Duration,
     /// How long one control call to a worker may take. Default 5 s.
     pub control: Duration,
     /// How long a call may run when it does not say so itself. Default 300 s, counted from the moment
@@ -100,6 +104,7 @@ impl Timing {
             ssh_dial: Duration::from_secs(5),
             bootstrap: Duration::from_secs(120),
             join: Duration::from_secs(20),
+            quic: Duration::from_secs(1),
             drain: Duration::from_millis(500),
             shutdown: Duration::from_secs(20),
             ..Self::default()
@@ -132,6 +137,7 @@ impl Default for Timing {
             upload: Duration::from_secs(600),
             join: Duration::from_secs(30),
             dial: Duration::from_secs(5),
+            quic: Duration::from_secs(3),
             control: Duration::from_secs(5),
             call: Duration::from_secs(300),
             drain: Duration::from_secs(5),

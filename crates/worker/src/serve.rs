@@ -45,12 +45,12 @@ async fn begin(start: WorkerStart) -> Result<(Arc<Worker>, Arc<Listener>, Signal
     let runtime = |it: &dyn std::fmt::Display| StartError::Runtime(it.to_string());
     let terminate = signal(SignalKind::terminate()).map_err(|it| runtime(&it))?;
     let timing = Timing { detect: start.detect, ..Timing::default() };
-    let listener = Listener::bind(&start.identity, SocketAddr::new(start.listen, 0), &timing)?;
+    let listener = Listener::bind(&start.identity, SocketAddr::new(start.listen, 0), &timing).await?;
     let (slots, seat) = (Slots::new(start.slots), Seat::new(start.epoch));
     let worker = Arc::new(Worker { start, registry, slots, lease, seat });
     control::start(Arc::clone(&worker)).await.map_err(|it| runtime(&it))?;
     declare(&worker.start)?;
-    let up = WorkerUp::Listening { port: listener.port(), pid: std::process::id() };
+    let up = WorkerUp::Listening { port: listener.port(), tcp: listener.tcp_port(), pid: std::process::id() };
     up.write(std::io::stdout().lock()).map_err(StartError::Output)?;
     if let Err(error) = start::detach() {
         tracing::warn!(%error, "the worker cannot let go of its standard streams");
@@ -59,6 +59,7 @@ async fn begin(start: WorkerStart) -> Result<(Arc<Worker>, Arc<Listener>, Signal
         pool = %worker.start.pool,
         incarnation = %worker.start.incarnation,
         port = listener.port(),
+        tcp = listener.tcp_port(),
         slots = worker.start.slots,
         "listening"
     );
@@ -111,7 +112,9 @@ async fn welcome_all(worker: Arc<Worker>, listener: Arc<Listener>) {
             let session = welcome(&worker, arrival).await;
             drop(permit);
             match session {
-                Ok(session) => session::serve(worker, session).await,
+                Ok(Some(session)) => session::serve(worker, session).await,
+                // It belongs to a link that is served already.
+                Ok(None) => {}
                 Err(error) => tracing::info!(%error, "somebody was not let in"),
             }
         });
@@ -121,8 +124,8 @@ async fn welcome_all(worker: Arc<Worker>, listener: Arc<Listener>) {
 async fn welcome(
     worker: &Worker,
     arrival: Arrival,
-) -> Result<Arc<skyward_runtime::link::Session>, LinkError> {
-    let guest = arrival.greet(GREETING).await?;
+) -> Result<Option<Arc<skyward_runtime::link::Session>>, LinkError> {
+    let Some(guest) = arrival.greet(GREETING).await? else { return Ok(None) };
     let terms = Terms {
         registry: worker.registry.hash(),
         pool: worker.start.pool.clone(),
@@ -140,5 +143,5 @@ async fn welcome(
     let session = Arc::new(guest.welcome().await?);
     worker.seat.take(&session);
     tracing::info!(epoch = %session.hello().epoch, program = ?session.hello().program, "the client has linked");
-    Ok(session)
+    Ok(Some(session))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use skyward_providers::local::Local;
 use skyward_runtime::events::Events as Facts;
-use skyward_runtime::model::{EventKind, Image, Nodes, PoolId, Secret};
+use skyward_runtime::model::{Carrier, EventKind, Image, Nodes, PoolId, Secret};
 use skyward_runtime::pool::{PoolRequest, Spec, Worker};
 use skyward_runtime::timing::Timing;
 use skyward_runtime::{program, random};
@@ -37,6 +37,7 @@ pub struct Builder {
     nodes: Nodes,
     image: Image,
     worker: Worker,
+    carrier: Carrier,
     timing: Timing,
     queue: usize,
     interruptions: u32,
@@ -67,6 +68,7 @@ impl Default for Builder {
             nodes: Nodes::default(),
             image: Image::default(),
             worker: Worker::default(),
+            carrier: Carrier::default(),
             timing: Timing::default(),
             queue: QUEUE,
             interruptions: INTERRUPTIONS,
@@ -101,6 +103,22 @@ impl Builder {
     /// What each node runs at once. Default one task.
     pub fn worker(mut self, worker: Worker) -> Self {
         self.worker = worker;
+        self
+    }
+
+    /// What the links to the nodes run over. Default [`Carrier::Auto`]: QUIC where it gets through within
+    /// [`Timing::quic`], else SSH. Calls, files and streams are the same over each; SSH is slower, and
+    /// gets through wherever machines can be reached at all.
+    ///
+    /// ```no_run
+    /// # use skyward::prelude::*;
+    /// # async fn start() -> skyward::Result<()> {
+    /// let compute = Compute::builder().carrier(Carrier::Ssh).start().await?;
+    /// # compute.stop().await
+    /// # }
+    /// ```
+    pub fn carrier(mut self, carrier: Carrier) -> Self {
+        self.carrier = carrier;
         self
     }
 
@@ -230,6 +248,7 @@ impl Builder {
             nodes: self.nodes,
             image: self.image,
             worker: self.worker,
+            carrier: self.carrier,
             timing: Timing { keep: self.keep.unwrap_or(self.timing.keep), ..self.timing },
             queue: self.queue,
             interruptions: self.interruptions,

@@ -21,6 +21,8 @@ pub(super) struct MachineStart {
     pub(super) authorized: String,
     /// How long to live without a renewal.
     pub(super) lease: Duration,
+    /// Whether its SSH server forwards connections.
+    pub(super) forwards: bool,
     /// How long to take to boot.
     pub(super) boot_delay: Duration,
     /// How long after that to die.

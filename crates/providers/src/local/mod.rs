@@ -64,6 +64,10 @@ pub struct Faults {
     pub refuse: u32,
     /// How long after its boot each machine loses power.
     pub die_after: Option<Duration>,
+    /// The machines say that UDP does not reach them.
+    pub no_udp: bool,
+    /// The machines' SSH servers run commands but forward no connections.
+    pub no_forwarding: bool,
 }
 
 /// The machines that this program started and has not given back.
@@ -104,6 +108,7 @@ impl Local {
             above: place.above(&request.pool)?,
             authorized: request.ssh_key.clone(),
             lease: request.lease,
+            forwards: !self.faults.no_forwarding,
             boot_delay: self.faults.boot_delay,
             die_after: self.faults.die_after,
         };
@@ -147,7 +152,12 @@ impl Provider for Local {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { ends_itself: true, udp: true, same_computer: true, ..Capabilities::NONE }
+        Capabilities {
+            ends_itself: true,
+            udp: !self.faults.no_udp,
+            same_computer: true,
+            ..Capabilities::NONE
+        }
     }
 
     fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {

@@ -164,7 +164,7 @@ pub(crate) fn worker_main() {
         std::process::exit(1);
     }
     std::fs::write("alive", order.pool.as_str()).unwrap();
-    let up = skyward_runtime::program::WorkerUp::Listening { port: 4242, pid: std::process::id() };
+    let up = skyward_runtime::program::WorkerUp::Listening { port: 4242, tcp: 4243, pid: std::process::id() };
     up.write(std::io::stdout().lock()).unwrap();
     let null = std::fs::File::options().read(true).write(true).open("/dev/null").unwrap();
     rustix::stdio::dup2_stdin(&null).unwrap();

@@ -39,4 +39,4 @@ pub use progress::Progress;
 pub use run::{BootstrapError, run};
 pub use script::script;
 pub use walk::IncludeError;
-pub use worker::{Listening, StartWorkerError, start_worker};
+pub use worker::{Listening, StartWorkerError, pipe_command, start_worker};

@@ -17,6 +17,8 @@ use crate::ssh::{Piece, Session, SshError, quote};
 pub struct Listening {
     /// The UDP port of its QUIC endpoint.
     pub port: u16,
+    /// The TCP port on the machine's loopback, for who comes through SSH.
+    pub tcp: u16,
     /// Its process on the machine.
     pub pid: u32,
 }
@@ -100,7 +102,7 @@ pub async fn start_worker(
         return Err(StartWorkerError::Deadline { deadline, log: log(session, deadline).await });
     };
     match answer? {
-        Answer::Up(WorkerUp::Listening { port, pid }) => Ok(Listening { port, pid }),
+        Answer::Up(WorkerUp::Listening { port, tcp, pid }) => Ok(Listening { port, tcp, pid }),
         Answer::Up(WorkerUp::Failed(reason)) => Err(StartWorkerError::Failed(reason)),
         Answer::Ended => Err(StartWorkerError::Ended { log: log(session, deadline).await }),
         Answer::Garbage(source) => {
@@ -141,8 +143,23 @@ fn command(program_path: &str, arguments: &[OsString]) -> String {
     let lines = include_str!("sh/worker.sh").lines().map(str::trim).filter(|it| !it.starts_with('#'));
     let script = quote(&lines.collect::<Vec<_>>().join(" "));
     let start = quote(&format!("{} \"$0\" \"$@\"", Role::Worker.shell_prefix()));
-    let arguments: String = arguments.iter().map(|it| format!(" {}", quote_bytes(it.as_bytes()))).collect();
-    format!("exec sh -c {script} skyward {start} {}{arguments}", quote(program_path))
+    format!("exec sh -c {script} skyward {start} {}{}", quote(program_path), words(arguments))
+}
+
+/// The command line that makes the program at this path below the machine's `$HOME` a pipe to a worker;
+/// `None` when the program cannot become one.
+pub fn pipe_command(program_path: &str) -> Option<String> {
+    Some(pipe(program_path, entry_arguments()?))
+}
+
+fn pipe(program_path: &str, arguments: &[OsString]) -> String {
+    let start = quote(&format!("{} \"$HOME/$0\" \"$@\"", Role::Pipe.shell_prefix()));
+    format!("exec sh -c {start} {}{}", quote(program_path), words(arguments))
+}
+
+/// Arguments as they stand on a command line.
+fn words(arguments: &[OsString]) -> String {
+    arguments.iter().map(|it| format!(" {}", quote_bytes(it.as_bytes()))).collect()
 }
 
 /// The end of the worker's log. It is not waited for long, because it only explains another failure,
@@ -244,6 +261,23 @@ mod tests {
         assert_eq!(done.stdout, expected);
         assert!(done.status.success());
         assert_eq!(log_of(home.path()), "to the log\n");
+    }
+
+    #[test]
+    fn a_pipe_is_the_program_with_its_arguments_in_that_role_and_has_the_commands_streams() {
+        let home = tempfile::tempdir().unwrap();
+        let program = "#!/bin/sh\n[ \"$SKYWARD_ROLE\" = pipe:$$ ] && echo pipe\nprintf '<%s>' \"$@\"\ncat\n";
+        write_program(&home.path().join("program"), program.as_bytes());
+        let mut shell = Command::new("sh")
+            .args(["-c", &pipe("program", &["it's".into(), "$HOME".into()])])
+            .env("HOME", home.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        shell.stdin.take().unwrap().write_all(b"bytes").unwrap();
+        let said = shell.wait_with_output().unwrap().stdout;
+        assert_eq!(String::from_utf8_lossy(&said), "pipe\n<it's><$HOME>bytes");
     }
 
     #[test]

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWriteExt};
 
-use super::carrier::{Carrier, Incoming, Outgoing, Stream};
 use super::error::LinkError;
+use super::transport::{Incoming, Outgoing, Stream, Transport};
 use super::wire::{self, Kind, WireError};
 use crate::model::{Attempt, FunctionId, Panic, TaskId};
 
@@ -101,7 +101,7 @@ struct Held {
 
 /// The client's half of a call. Dropping the future gives the stream up.
 pub(super) async fn call(
-    carrier: &dyn Carrier,
+    carrier: &dyn Transport,
     request: CallRequest,
     limit: u64,
 ) -> Result<Outcome, LinkError> {
@@ -109,7 +109,7 @@ pub(super) async fn call(
     if length > limit {
         return Err(LinkError::TooLarge { what: "arguments", length, limit });
     }
-    let mut held = Held { stream: carrier.open().await?, ended: false };
+    let mut held = Held { stream: carrier.open_for(length).await?, ended: false };
     let Stream { outgoing, incoming } = &mut held.stream;
     // The worker may answer before it has read everything, so both go on at once. When writing fails,
     // reading says why.

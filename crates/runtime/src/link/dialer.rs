@@ -4,24 +4,30 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use quinn::{ConnectError, Endpoint};
 use tokio::io::AsyncWriteExt;
 
 use super::call::{self, CallRequest, Outcome};
-use super::carrier::{Carrier, Stream};
 use super::error::{Cause, LinkError};
 use super::hello::{self, Hello};
 use super::identity::{Identity, dns_name};
+use super::mux::{Mux, Road, Together, Tunnel};
 use super::quic::{self, Quic};
+use super::transport::{Stream, Transport};
 use super::wire::{BODY_LIMIT, Kind};
+use crate::model::Carrier;
 use crate::timing::Timing;
 
 /// Dials the workers of one pool. Clones share its sockets: one per address family, opened when first
 /// needed.
 #[derive(Clone, Debug)]
 pub struct Dialer {
+    identity: Identity,
+    timing: Timing,
     config: quinn::ClientConfig,
     endpoints: Arc<Mutex<Endpoints>>,
+    together: Together,
     body_limit: u64,
 }
 
@@ -40,7 +46,7 @@ pub struct Link {
 
 #[derive(Debug)]
 struct Shared {
-    carrier: Box<dyn Carrier>,
+    carrier: Box<dyn Transport>,
     hello: Hello,
     body_limit: u64,
 }
@@ -51,8 +57,14 @@ impl Dialer {
     /// # Errors
     /// When the identity is not a usable certificate and key.
     pub fn new(identity: &Identity, timing: &Timing) -> Result<Self, LinkError> {
-        let config = quic::client(identity, timing)?;
-        Ok(Self { config, endpoints: Arc::default(), body_limit: BODY_LIMIT })
+        Ok(Self {
+            identity: identity.clone(),
+            timing: timing.clone(),
+            config: quic::client(identity, timing)?,
+            endpoints: Arc::default(),
+            together: Together::default(),
+            body_limit: BODY_LIMIT,
+        })
     }
 
     /// The same with another limit for the arguments and the outcome of one call, in bytes. Default
@@ -79,6 +91,25 @@ impl Dialer {
         dialled.await.unwrap_or(Err(LinkError::Late { address, after: deadline }))
     }
 
+    /// Dials once through a tunnel to the worker's loopback port and says hello, as [`Self::dial`].
+    ///
+    /// # Errors
+    /// As [`Self::dial`]; [`LinkError::NoTunnel`] when there is no way through, also after `deadline`.
+    pub async fn dial_through(
+        &self,
+        tunnel: Arc<dyn Tunnel>,
+        hello: Hello,
+        deadline: Duration,
+    ) -> Result<Link, LinkError> {
+        let dialled = tokio::time::timeout(deadline, async {
+            let road = Road::new(tunnel, &self.identity, hello.incarnation.as_str())?;
+            let carrier = Mux::connect(road, &self.timing, &self.together).await?;
+            self.greet(Box::new(carrier), hello).await
+        });
+        let late = || LinkError::NoTunnel { reason: format!("no answer within {deadline:?}"), retry: true };
+        dialled.await.unwrap_or_else(|_| Err(late()))
+    }
+
     /// Closes every link that was dialled here, and waits a moment so that the workers hear of it. A
     /// process that ends without this leaves them to find out by the silence.
     pub async fn stop(&self, reason: &str) {
@@ -86,9 +117,8 @@ impl Dialer {
             let endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
             [endpoints.v4.clone(), endpoints.v6.clone()]
         };
-        for endpoint in endpoints.into_iter().flatten() {
-            quic::stop(&endpoint, Cause::Done, reason).await;
-        }
+        let stopped = endpoints.iter().flatten().map(|it| quic::stop(it, Cause::Done, reason));
+        tokio::join!(join_all(stopped), self.together.close(Cause::Done, reason));
     }
 
     async fn connect(&self, address: SocketAddr, hello: Hello) -> Result<Link, LinkError> {
@@ -101,8 +131,12 @@ impl Dialer {
             LinkError::Silent => LinkError::Unreachable { address, reason: "nothing answers".to_owned() },
             other => other,
         });
-        // From here on the carrier's drop closes the connection when anything fails.
-        let shared = Shared { carrier: Box::new(Quic::new(connected?)), hello, body_limit: self.body_limit };
+        self.greet(Box::new(Quic::new(connected?)), hello).await
+    }
+
+    async fn greet(&self, carrier: Box<dyn Transport>, hello: Hello) -> Result<Link, LinkError> {
+        // From here on the drop closes the connection when anything fails.
+        let shared = Shared { carrier, hello, body_limit: self.body_limit };
         hello::greet(&*shared.carrier, &shared.hello).await?;
         Ok(Link { shared: Arc::new(shared) })
     }
@@ -140,7 +174,9 @@ impl Link {
     /// # Errors
     /// When the link is over.
     pub async fn open(&self, kind: Kind, priority: i32) -> Result<Stream, LinkError> {
-        let mut stream = self.shared.carrier.open().await?;
+        // How large files are is not known yet; most that are worth sending are.
+        let bytes = if kind == Kind::File { u64::MAX } else { 0 };
+        let mut stream = self.shared.carrier.open_for(bytes).await?;
         stream.outgoing.prioritise(priority);
         let told = stream.outgoing.write_all(&[kind as u8]).await;
         told.map_err(|it| self.over().unwrap_or(LinkError::Broken { reason: it.to_string() }))?;
@@ -165,6 +201,11 @@ impl Link {
     /// The largest arguments and outcome of one call, in bytes.
     pub(super) fn body_limit(&self) -> u64 {
         self.shared.body_limit
+    }
+
+    /// What it runs over: [`Carrier::Quic`] or [`Carrier::Ssh`].
+    pub fn carrier(&self) -> Carrier {
+        self.shared.carrier.carrier()
     }
 
     /// What this link was opened with.

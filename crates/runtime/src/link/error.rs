@@ -19,6 +19,14 @@ pub enum LinkError {
         /// In the network's words.
         reason: String,
     },
+    /// There is no way through the machine's SSH server.
+    #[error("failed to reach the worker through SSH: {reason}")]
+    NoTunnel {
+        /// In the words of whoever looked for one.
+        reason: String,
+        /// Whether there may be one later.
+        retry: bool,
+    },
     /// The dial, hello included, did not end in time.
     #[error(
         "failed to link to the worker at {address} within {after:?}; it may be overloaded, or a firewall drops UDP"
@@ -78,8 +86,8 @@ pub enum LinkError {
     /// This process cannot use its own certificate.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// This process cannot open a UDP socket.
-    #[error("failed to open a UDP socket: {reason}")]
+    /// This process cannot open a socket.
+    #[error("failed to open a socket: {reason}")]
     Socket {
         /// In the system's words.
         reason: String,
@@ -115,6 +123,7 @@ impl LinkError {
     pub const fn retry(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Late { .. } | Self::Silent | Self::Broken { .. } => true,
+            Self::NoTunnel { retry, .. } => *retry,
             Self::Untrusted { .. }
             | Self::Refused(_)
             | Self::Closed { .. }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 
-use super::carrier::{Carrier, Stream};
 use super::error::LinkError;
+use super::transport::{Stream, Transport};
 use super::wire::{self, Kind, WireError};
 use crate::model::{Epoch, Incarnation, PoolId};
 
@@ -102,7 +102,7 @@ impl Refusal {
 }
 
 /// The client's half: says hello and waits for the answer.
-pub(super) async fn greet(carrier: &dyn Carrier, hello: &Hello) -> Result<(), LinkError> {
+pub(super) async fn greet(carrier: &dyn Transport, hello: &Hello) -> Result<(), LinkError> {
     let mut buffer = vec![Kind::Hello as u8];
     wire::put_named(&mut buffer, hello).map_err(LinkError::Garbled)?;
     let mut stream = carrier.open().await?;

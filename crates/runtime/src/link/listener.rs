@@ -1,50 +1,83 @@
-//! The worker's side: a port that lets nobody in but the pool's owner.
+//! The worker's side: two ports that let nobody in but the pool's owner. One is QUIC's, where the
+//! machine can be reached; the other is TCP's, on loopback alone, for who comes through SSH.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use quinn::Endpoint;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
-use super::carrier::{Carrier, Stream};
 use super::error::{Cause, LinkError};
 use super::hello::{self, Answer, Hello, Refusal};
 use super::identity::{CLIENT, Identity};
+use super::mux::{self, Links, Together, Visit};
 use super::quic::{self, Quic};
 use super::session::Session;
+use super::tls;
+use super::transport::{Stream, Transport};
 use super::wire::WireError;
 use crate::timing::Timing;
 
 /// How long a refused client is given to read the answer.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// A listening endpoint.
-#[derive(Debug)]
+/// How long to wait when no connection can be accepted: mostly too many files are open.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Listening ports.
 pub struct Listener {
     endpoint: Endpoint,
     port: u16,
+    tcp: TcpListener,
+    tcp_port: u16,
+    bytes: Bytes,
 }
 
-/// Somebody at the port, unknown yet.
-#[derive(Debug)]
-pub struct Arrival(quinn::Incoming);
+/// What connections of bytes need.
+#[derive(Clone)]
+struct Bytes {
+    acceptor: TlsAcceptor,
+    links: Links,
+    together: Together,
+    timing: Timing,
+}
+
+/// Somebody at a port, unknown yet.
+pub struct Arrival(Door);
+
+enum Door {
+    Quic(quinn::Incoming),
+    Bytes(TcpStream, SocketAddr, Bytes),
+}
 
 /// The pool's client with a hello, not yet answered.
 #[derive(Debug)]
 pub struct Guest {
     hello: Hello,
-    carrier: Quic,
+    carrier: Box<dyn Transport>,
     stream: Stream,
 }
 
 impl Listener {
-    /// Listens. Must be called inside a tokio runtime.
+    /// Listens: at this address with QUIC, and on loopback with TCP. Must be awaited inside a tokio
+    /// runtime.
     ///
     /// # Errors
-    /// When the address cannot be bound or the identity cannot be used.
-    pub fn bind(identity: &Identity, address: SocketAddr, timing: &Timing) -> Result<Self, LinkError> {
+    /// When a port cannot be bound or the identity cannot be used.
+    pub async fn bind(identity: &Identity, address: SocketAddr, timing: &Timing) -> Result<Self, LinkError> {
+        let failed = |it: std::io::Error| LinkError::Socket { reason: it.to_string() };
         let endpoint = quic::endpoint(address, Some(quic::server(identity, timing)?))?;
-        let port = endpoint.local_addr().map_err(|it| LinkError::Socket { reason: it.to_string() })?.port();
-        Ok(Self { endpoint, port })
+        let port = endpoint.local_addr().map_err(failed)?.port();
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
+        let tcp_port = tcp.local_addr().map_err(failed)?.port();
+        let bytes = Bytes {
+            acceptor: tls::bytes_acceptor(identity)?,
+            links: Links::default(),
+            together: Together::default(),
+            timing: timing.clone(),
+        };
+        Ok(Self { endpoint, port, tcp, tcp_port, bytes })
     }
 
     /// The UDP port.
@@ -52,47 +85,104 @@ impl Listener {
         self.port
     }
 
-    /// The next arrival; `None` once the listener was stopped.
-    pub async fn accept(&self) -> Option<Arrival> {
-        self.endpoint.accept().await.map(Arrival)
+    /// The TCP port, on loopback.
+    pub const fn tcp_port(&self) -> u16 {
+        self.tcp_port
     }
 
-    /// Closes the port and every connection, and waits a moment so that the other sides hear of it.
+    /// The next arrival; `None` once the listener was stopped.
+    pub async fn accept(&self) -> Option<Arrival> {
+        loop {
+            tokio::select! {
+                incoming = self.endpoint.accept() => return incoming.map(|it| Arrival(Door::Quic(it))),
+                connection = self.tcp.accept() => match connection {
+                    Ok((stream, from)) => return Some(Arrival(Door::Bytes(stream, from, self.bytes.clone()))),
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection cannot be accepted");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Closes the ports and every connection, and waits a moment so that the other sides hear of it.
     pub async fn stop(&self, reason: &str) {
-        quic::stop(&self.endpoint, Cause::Ended, reason).await;
+        tokio::join!(
+            quic::stop(&self.endpoint, Cause::Ended, reason),
+            self.bytes.together.close(Cause::Ended, reason)
+        );
     }
 }
 
 impl Arrival {
-    /// Goes through the handshake and reads the hello.
+    /// Goes through the handshake and reads the hello. `None` is one more connection of a link that is
+    /// there already.
     ///
     /// # Errors
     /// When it is not the pool's client, or does not say a proper hello within `deadline`. Then the
     /// connection is closed.
-    pub async fn greet(self, deadline: Duration) -> Result<Guest, LinkError> {
-        let address = self.0.remote_address();
-        let greeted = tokio::time::timeout(deadline, self.hear());
+    pub async fn greet(self, deadline: Duration) -> Result<Option<Guest>, LinkError> {
+        let address = match &self.0 {
+            Door::Quic(incoming) => incoming.remote_address(),
+            Door::Bytes(_, from, _) => *from,
+        };
+        let greeted = tokio::time::timeout(deadline, async {
+            match self.enter().await? {
+                Some(carrier) => hear(carrier).await.map(Some),
+                None => Ok(None),
+            }
+        });
         greeted.await.unwrap_or(Err(LinkError::Late { address, after: deadline }))
     }
 
-    async fn hear(self) -> Result<Guest, LinkError> {
-        let carrier = Quic::new(self.0.await.map_err(quic::link_error)?);
-        if !carrier.is_with(CLIENT) {
-            carrier.close(Cause::Protocol, "only the pool's client may link to a worker");
-            return Err(LinkError::Untrusted { reason: "not the client's certificate".to_owned() });
-        }
-        let mut stream = carrier.accept().await?;
-        match hello::listen(&mut stream).await {
-            Ok(Ok(hello)) => Ok(Guest { hello, carrier, stream }),
-            Ok(Err(refusal)) => {
-                refuse(&carrier, &mut stream, refusal.clone()).await;
-                Err(LinkError::Refused(refusal))
+    async fn enter(self) -> Result<Option<Box<dyn Transport>>, LinkError> {
+        match self.0 {
+            Door::Quic(incoming) => {
+                let carrier = Quic::new(incoming.await.map_err(quic::link_error)?);
+                if !carrier.is_with(CLIENT) {
+                    carrier.close(Cause::Protocol, "only the pool's client may link to a worker");
+                    return Err(LinkError::Untrusted { reason: "not the client's certificate".to_owned() });
+                }
+                Ok(Some(Box::new(carrier)))
             }
-            Err(error) => {
-                carrier.close(Cause::Protocol, &error.to_string());
-                Err(LinkError::Garbled(error))
+            Door::Bytes(stream, _, Bytes { acceptor, links, together, timing }) => {
+                match mux::visit(stream, &acceptor, &links, &together, &timing).await? {
+                    Visit::Link(carrier) => Ok(Some(carrier)),
+                    Visit::Joined => Ok(None),
+                }
             }
         }
+    }
+}
+
+async fn hear(carrier: Box<dyn Transport>) -> Result<Guest, LinkError> {
+    let mut stream = carrier.accept().await?;
+    match hello::listen(&mut stream).await {
+        Ok(Ok(hello)) => Ok(Guest { hello, carrier, stream }),
+        Ok(Err(refusal)) => {
+            refuse(&*carrier, &mut stream, refusal.clone()).await;
+            Err(LinkError::Refused(refusal))
+        }
+        Err(error) => {
+            carrier.close(Cause::Protocol, &error.to_string());
+            Err(LinkError::Garbled(error))
+        }
+    }
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listener").field("port", &self.port).field("tcp_port", &self.tcp_port).finish()
+    }
+}
+
+impl std::fmt::Debug for Arrival {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            Door::Quic(_) => "Arrival(quic)",
+            Door::Bytes(..) => "Arrival(bytes)",
+        })
     }
 }
 
@@ -108,7 +198,7 @@ impl Guest {
     /// When the client is gone.
     pub async fn welcome(mut self) -> Result<Session, LinkError> {
         match hello::answer(&mut self.stream, &Answer::Welcome).await {
-            Ok(()) => Ok(Session::new(self.hello, Box::new(self.carrier))),
+            Ok(()) => Ok(Session::new(self.hello, self.carrier)),
             Err(WireError::Interrupted(reason)) => {
                 Err(self.carrier.over().unwrap_or(LinkError::Broken { reason }))
             }
@@ -118,11 +208,11 @@ impl Guest {
 
     /// Sends the client away, with a reason.
     pub async fn refuse(mut self, refusal: Refusal) {
-        refuse(&self.carrier, &mut self.stream, refusal).await;
+        refuse(&*self.carrier, &mut self.stream, refusal).await;
     }
 }
 
-async fn refuse(carrier: &Quic, stream: &mut Stream, refusal: Refusal) {
+async fn refuse(carrier: &dyn Transport, stream: &mut Stream, refusal: Refusal) {
     let reason = refusal.to_string();
     if hello::answer(stream, &Answer::Refused(refusal)).await.is_ok() {
         let _ = tokio::time::timeout(FAREWELL, carrier.closed()).await;

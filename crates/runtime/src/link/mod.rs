@@ -1,7 +1,7 @@
 //! An authenticated connection to one node, and calls over it.
 //!
 //! ```text
-//! Dialer --QUIC, TLS 1.3, both sides certified by the pool's authority--> connected
+//! Dialer --QUIC | a tunnel through SSH; TLS 1.3, both sides certified by the pool's authority--> connected
 //! connected --Hello--> Welcome -> Link        (only a Welcome counts: a TLS 1.3 client is
 //!           `-Hello--> Refused -> LinkError    connected before its certificate was looked at)
 //! Link --one stream per call--> Outcome
@@ -9,30 +9,32 @@
 //! Link --broken, closed--> every pending call resolves with a LinkError at once
 //! ```
 //!
-//! Everything above [`Carrier`] is the same whatever carries the streams. [`Dialer`] and [`Link`] are
+//! Everything above [`Transport`] is the same whatever carries the streams. [`Dialer`] and [`Link`] are
 //! the client's side, [`Listener`] and [`Session`] the worker's.
 
 mod call;
-mod carrier;
 mod dialer;
 mod error;
 mod hello;
 mod identity;
 mod listener;
+mod mux;
 mod quic;
 mod session;
 mod stream;
 mod tls;
+mod transport;
 mod wire;
 
 pub use call::{CallRequest, Outcome, RequestHeader, read_arguments, read_header, write_outcome};
-pub use carrier::{Carrier, Incoming, Outgoing, Stream};
 pub use dialer::{Dialer, Link};
 pub use error::{Cause, LinkError, Side};
 pub use hello::{Hello, PROTOCOL, Refusal};
 pub use identity::{Authority, CLIENT, Identity, IdentityError};
 pub use listener::{Arrival, Guest, Listener};
+pub use mux::{Duplex, Tunnel};
 pub use session::Session;
 pub use stream::{Inflow, InputHeader, Items, Piece, Writer, read_input_header};
 pub use tls::acceptor;
+pub use transport::{Incoming, Outgoing, Stream, Transport};
 pub use wire::{BODY_LIMIT, FRAME_LIMIT, Kind, WireError, read_message, write_message};

@@ -15,10 +15,11 @@ use quinn::{ConnectionError, Endpoint, EndpointConfig, IdleTimeout, TransportCon
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::carrier::{Carrier, Incoming, Outgoing, Stream};
 use super::error::{Cause, LinkError, Side};
 use super::identity::{Identity, IdentityError};
 use super::tls;
+use super::transport::{Incoming, Outgoing, Stream, Transport};
+use crate::model::Carrier;
 use crate::timing::Timing;
 
 /// What both sides call the protocol inside TLS.
@@ -49,7 +50,7 @@ const FLUSH: Duration = Duration::from_millis(200);
 /// The error code with which a stream is given up.
 const GIVEN_UP: VarInt = VarInt::from_u32(1);
 
-/// A QUIC connection as a carrier.
+/// A QUIC connection behind the seam.
 #[derive(Debug)]
 pub(super) struct Quic {
     connection: quinn::Connection,
@@ -85,9 +86,13 @@ impl Quic {
 }
 
 #[async_trait]
-impl Carrier for Quic {
+impl Transport for Quic {
     async fn open(&self) -> Result<Stream, LinkError> {
         self.connection.open_bi().await.map(stream).map_err(|it| self.end(it))
+    }
+
+    fn carrier(&self) -> Carrier {
+        Carrier::Quic
     }
 
     async fn accept(&self) -> Result<Stream, LinkError> {

@@ -1,19 +1,19 @@
 //! A link as the worker has it: the streams that the client opens.
 
-use super::carrier::{Carrier, Stream};
 use super::error::{Cause, LinkError};
 use super::hello::Hello;
+use super::transport::{Stream, Transport};
 use super::wire::{self, Kind, WireError};
 
 /// A link with a client that was welcomed. Dropping it closes the link.
 #[derive(Debug)]
 pub struct Session {
     hello: Hello,
-    carrier: Box<dyn Carrier>,
+    carrier: Box<dyn Transport>,
 }
 
 impl Session {
-    pub(super) fn new(hello: Hello, carrier: Box<dyn Carrier>) -> Self {
+    pub(super) fn new(hello: Hello, carrier: Box<dyn Transport>) -> Self {
         Self { hello, carrier }
     }
 

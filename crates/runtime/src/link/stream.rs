@@ -19,9 +19,9 @@ use tokio::task::coop;
 use tokio_util::io::poll_read_buf;
 
 use super::call::{CallRequest, Outcome, RequestHeader, read_outcome, write_outcome};
-use super::carrier::{Incoming, Outgoing, Stream};
 use super::dialer::Link;
 use super::error::LinkError;
+use super::transport::{Incoming, Outgoing, Stream};
 use super::wire::{self, BODY_LIMIT, Kind, WireError};
 use crate::items::record::{self, Record};
 use crate::items::{Filled, Finish, ITEM_LIMIT, Producer};

@@ -13,6 +13,9 @@ use tokio_rustls::TlsAcceptor;
 
 use super::identity::{Identity, IdentityError, dns_name};
 
+/// What both sides call the protocol inside TLS on a connection of bytes.
+pub(super) const BYTES: &[u8] = b"skyward-bytes/1";
+
 /// The client's side of a handshake.
 pub(super) fn client(identity: &Identity) -> Result<ClientConfig, IdentityError> {
     let (roots, provider) = (roots(identity)?, provider());
@@ -44,6 +47,20 @@ pub(super) fn server(identity: &Identity) -> Result<ServerConfig, IdentityError>
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)
+}
+
+/// The client's side of a handshake on a connection of bytes.
+pub(super) fn bytes_client(identity: &Identity) -> Result<ClientConfig, IdentityError> {
+    let mut config = client(identity)?;
+    config.alpn_protocols = vec![BYTES.to_vec()];
+    Ok(config)
+}
+
+/// The worker's side of a handshake on a connection of bytes.
+pub(super) fn bytes_acceptor(identity: &Identity) -> Result<TlsAcceptor, IdentityError> {
+    let mut config = server(identity)?;
+    config.alpn_protocols = vec![BYTES.to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// Mutual TLS for a TCP listener, by the same identity.

@@ -61,6 +61,14 @@ pub enum WireError {
         /// Its size as announced.
         length: u64,
     },
+    /// A part of a stream that is too large to be one.
+    #[error("a frame of {length} bytes is over the limit of {limit}")]
+    Content {
+        /// Its size as announced.
+        length: u64,
+        /// The most that is taken.
+        limit: usize,
+    },
     /// A body that is too large.
     #[error("{what} of {length} bytes are over the limit of {limit}")]
     Body {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, InstanceId, KeptMachine, Offer, PoolId, Rank, TaskId};
+use super::{Attempt, Carrier, InstanceId, KeptMachine, Offer, PoolId, Rank, TaskId};
 
 /// One fact about one pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +53,8 @@ pub enum EventKind {
     StepFinished { rank: Rank, step: String, took: Duration },
     /// The program is on the machine.
     Deployed { rank: Rank, bytes: u64, sent: bool },
+    /// A worker is linked, over this carrier: for the first time or again.
+    Linked { rank: Rank, carrier: Carrier },
     /// A link broke and is dialled again.
     LinkLost { rank: Rank, reason: String },
     /// A link is back.
@@ -207,6 +209,7 @@ impl fmt::Display for EventKind {
                 write!(f, "node {rank}: program uploaded ({:.1} MB)", *bytes as f64 / 1e6)
             }
             Self::Deployed { rank, sent: false, .. } => write!(f, "node {rank}: program already there"),
+            Self::Linked { rank, carrier } => write!(f, "node {rank}: linked over {carrier}"),
             Self::LinkLost { rank, reason } => write!(f, "node {rank}: link lost, redialling: {reason}"),
             Self::LinkRestored { rank } => write!(f, "node {rank}: link restored"),
             Self::WorkerRestarted { rank } => write!(f, "node {rank}: its worker ended and is restarted"),

@@ -5,6 +5,7 @@
 pub mod accelerator;
 mod architecture;
 mod capabilities;
+mod carrier;
 mod end;
 mod event;
 mod ids;
@@ -25,6 +26,7 @@ mod volume;
 pub use accelerator::{Accelerator, accelerators};
 pub use architecture::Architecture;
 pub use capabilities::Capabilities;
+pub use carrier::Carrier;
 pub use end::End;
 pub use event::{Event, EventKind, Leftover, NodePhase, PoolPhase};
 pub use ids::{Attempt, Epoch, FunctionId, Incarnation, InstanceId, PoolId, Rank, TaskId};

@@ -2,7 +2,7 @@
 //! beside it and ends in a message.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,15 @@ use tokio::task::AbortHandle;
 use super::effect::Effect;
 use super::kit::NodeKit;
 use super::messages::{Heard, NodeMessage, NodeReport, Recipient, Reported, Timer, Trouble};
+use super::reach::Reach;
 use super::state::State;
 use super::steps::Steps;
+use crate::bootstrap::Listening;
 use crate::control::Member;
-use crate::link::Link;
-use crate::model::{Attempt, End, EventKind, Incarnation, InstanceId, InstanceState, Rank};
+use crate::link::{Link, LinkError};
+use crate::model::{
+    Attempt, Carrier, End, EventKind, Incarnation, InstanceId, InstanceState, Rank, SshEndpoint,
+};
 use crate::random;
 use crate::ssh::{Session, SshError};
 
@@ -82,7 +86,10 @@ struct Doing {
     running: Vec<AbortHandle>,
     renewals: u64,
     session: Option<Session>,
+    ssh: Option<SshEndpoint>,
     address: Option<(IpAddr, End)>,
+    /// What the first link ran over, which says whether UDP gets through at all.
+    carrier: Option<Carrier>,
     link: Option<(Link, Member)>,
 }
 
@@ -108,7 +115,9 @@ impl Actor for NodeActor {
             running: Vec::new(),
             renewals: 0,
             session: None,
+            ssh: None,
             address: None,
+            carrier: None,
             link: None,
         })
     }
@@ -119,7 +128,7 @@ impl Actor for NodeActor {
         message: Self::Msg,
         doing: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        let heard = doing.take_in(message, &myself);
+        let Some(heard) = doing.take_in(message, &myself) else { return Ok(()) };
         let timing = doing.steps.kit.timing.clone();
         for effect in doing.state.hear(heard, Instant::now(), &timing) {
             doing.act(effect, &myself);
@@ -130,15 +139,22 @@ impl Actor for NodeActor {
 
 impl Doing {
     /// Keeps what only the shell may hold (session, link) and passes on the rest.
-    fn take_in(&mut self, message: NodeMessage, myself: &ActorRef<NodeMessage>) -> Heard {
-        match message {
+    fn take_in(&mut self, message: NodeMessage, myself: &ActorRef<NodeMessage>) -> Option<Heard> {
+        Some(match message {
             NodeMessage::Heard(heard) => {
-                if let Heard::Described(Ok(InstanceState::Running { address, end, .. })) = &heard {
+                if let Heard::Described(Ok(InstanceState::Running { ssh, address, end })) = &heard {
+                    self.ssh = Some(ssh.clone());
                     self.address = Some((*address, end.clone()));
                 }
                 // Also one that came of a dial that nothing waits for any more: renewals must not go there.
                 if matches!(heard, Heard::LinkClosed { .. }) {
-                    self.link.take_if(|(link, _)| link.over().is_some());
+                    let over = self.link.take_if(|(link, _)| link.over().is_some());
+                    // Whoever fell silent took the session along that carried it.
+                    if over.is_some_and(|(link, _)| {
+                        link.carrier() == Carrier::Ssh && link.over() == Some(LinkError::Silent)
+                    }) {
+                        self.session = None;
+                    }
                 }
                 heard
             }
@@ -159,14 +175,21 @@ impl Doing {
                 Heard::Reached(Ok(()))
             }
             NodeMessage::Linked(link, member) => {
+                let (rank, carrier) = (self.steps.rank, link.carrier());
+                self.steps.kit.events.emit(EventKind::Linked { rank, carrier });
+                self.carrier.get_or_insert(carrier);
                 self.watch(link.clone(), member.clone(), myself);
                 self.link = Some((link, member));
                 Heard::Linked(Ok(()))
             }
+            NodeMessage::Reconnected(session) => {
+                self.session = Some(session);
+                return None;
+            }
             NodeMessage::Woke(timer) => Heard::Woke(timer),
             NodeMessage::Drain => Heard::Drain,
             NodeMessage::Stop => Heard::Stop,
-        }
+        })
     }
 
     fn act(&mut self, effect: Effect, myself: &ActorRef<NodeMessage>) {
@@ -189,13 +212,17 @@ impl Doing {
             }
             Effect::StartWorker => self.start_worker(myself),
             Effect::CheckWorker { pid } => {
-                let Some(session) = self.session.clone() else { return };
-                let steps = self.steps.clone();
+                let reach = self.reach(myself);
                 self.begin(myself, async move {
-                    NodeMessage::Heard(Heard::WorkerEnded(steps.has_worker_ended(&session, pid).await))
+                    let ended = match reach.session().await {
+                        Ok(session) => reach.steps.has_worker_ended(&session, pid).await,
+                        // It cannot be told.
+                        Err(_) => false,
+                    };
+                    NodeMessage::Heard(Heard::WorkerEnded(ended))
                 });
             }
-            Effect::Link { port } => self.dial(port, myself),
+            Effect::Link(worker) => self.dial(worker, myself),
             Effect::Renew => {
                 self.renewals += 1;
                 let (steps, number) = (self.steps.clone(), self.renewals);
@@ -264,11 +291,12 @@ impl Doing {
         });
     }
 
-    fn dial(&mut self, port: u16, myself: &ActorRef<NodeMessage>) {
-        let (steps, address) = (self.steps.clone(), self.address.as_ref().map(|it| it.0));
+    fn dial(&mut self, worker: Listening, myself: &ActorRef<NodeMessage>) {
+        let (reach, first) = (self.reach(myself), self.carrier);
+        let address = self.address.as_ref().map(|it| it.0);
         self.begin(myself, async move {
             let linked = match address {
-                Some(address) => steps.link(SocketAddr::new(address, port)).await,
+                Some(address) => reach.link(address, worker, first).await,
                 None => Err(Trouble { reason: "the machine has no address".to_owned(), retry: false }),
             };
             match linked {
@@ -292,19 +320,36 @@ impl Doing {
         });
     }
 
-    /// Runs a step that needs the SSH session.
+    /// What a step needs to reach the machine.
+    fn reach(&self, myself: &ActorRef<NodeMessage>) -> Reach {
+        let myself = myself.clone();
+        Reach {
+            steps: self.steps.clone(),
+            ssh: self.ssh.clone(),
+            session: self.session.clone(),
+            // It fails only when the node has ended, and the session ends with the step then.
+            keep: Box::new(move |session| drop(myself.cast(NodeMessage::Reconnected(session)))),
+        }
+    }
+
+    /// Runs a step that needs an SSH session.
     fn with_session<T, F>(
         &mut self,
         myself: &ActorRef<NodeMessage>,
         heard: impl FnOnce(Result<T, Trouble>) -> Heard + Send + 'static,
-        step: impl FnOnce(Steps, Session) -> F,
+        step: impl FnOnce(Steps, Session) -> F + Send + 'static,
     ) where
         T: Send,
         F: Future<Output = Result<T, Trouble>> + Send + 'static,
     {
-        let Some(session) = self.session.clone() else { return };
-        let step = step(self.steps.clone(), session);
-        self.begin(myself, async move { NodeMessage::Heard(heard(step.await)) });
+        let reach = self.reach(myself);
+        self.begin(myself, async move {
+            let done = match reach.session().await {
+                Ok(session) => step(reach.steps.clone(), session).await,
+                Err(trouble) => Err(trouble),
+            };
+            NodeMessage::Heard(heard(done))
+        });
     }
 
     fn begin(

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::messages::Timer;
+use crate::bootstrap::Listening;
 use crate::model::{Attempt, EventKind, NodePhase, Rank, SshEndpoint};
 
 /// What a node wants done. Each step ends in something heard.
@@ -17,7 +18,7 @@ pub(crate) enum Effect {
     /// Upload the program and start it as a worker that ends its machine as told.
     StartWorker,
     /// Dial the worker and join it to the cluster.
-    Link { port: u16 },
+    Link(Listening),
     /// Look whether the worker's process still runs, over SSH.
     CheckWorker { pid: u32 },
     /// Renew the lease: over the link when there is one, else over SSH.

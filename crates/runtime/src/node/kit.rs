@@ -10,7 +10,7 @@ use crate::bootstrap::{Includes, Plan, Program};
 use crate::control::Cluster;
 use crate::events::Events;
 use crate::link::{Authority, Dialer};
-use crate::model::{Epoch, Secret};
+use crate::model::{Carrier, Epoch, Secret};
 use crate::provider::{ProviderRef, Request};
 use crate::ssh::ClientKey;
 use crate::timing::Timing;
@@ -44,6 +44,8 @@ pub struct NodeKit {
     pub secrets: BTreeMap<String, Secret<String>>,
     /// How many tasks a node runs at once.
     pub slots: u32,
+    /// What the links run over.
+    pub carrier: Carrier,
     /// Every time-out.
     pub timing: Timing,
     /// Where facts go.

@@ -18,6 +18,8 @@ pub(super) enum NodeMessage {
     Heard(Heard),
     /// The machine's SSH server let us in.
     Reached(Session),
+    /// A session that was over had to be dialled anew.
+    Reconnected(Session),
     /// The worker is linked and a member of the cluster.
     Linked(Link, Member),
     /// A timer went off.

@@ -13,8 +13,10 @@ mod actor;
 pub(crate) mod effect;
 mod kit;
 pub(crate) mod messages;
+mod reach;
 pub(crate) mod state;
 mod steps;
+mod tunnel;
 
 pub use actor::NodeRef;
 pub use kit::{NodeKit, ProgramCell};

@@ -88,7 +88,7 @@ impl State {
                     wake(Timer::Deadline, timing.grace),
                     Effect::Describe,
                     Effect::CheckWorker { pid: worker.pid },
-                    Effect::Link { port: worker.port },
+                    Effect::Link(worker),
                 ];
                 (Self::Redialling { worker, restarts, tries: 0, reason }, effects)
             }
@@ -187,11 +187,8 @@ impl State {
                 restarts + 1
             ))),
             Heard::Woke(Timer::Retry) => {
-                let effects = vec![
-                    Effect::Describe,
-                    Effect::CheckWorker { pid: worker.pid },
-                    Effect::Link { port: worker.port },
-                ];
+                let effects =
+                    vec![Effect::Describe, Effect::CheckWorker { pid: worker.pid }, Effect::Link(worker)];
                 (Self::Redialling { worker, restarts, tries, reason }, effects)
             }
             Heard::Woke(Timer::Deadline) => {
@@ -261,7 +258,7 @@ impl Joining {
         match (heard, self.worker) {
             (Heard::Started(Ok(worker)), None) => {
                 self.worker = Some(worker);
-                let effects = vec![wake(Timer::Deadline, timing.join), Effect::Link { port: worker.port }];
+                let effects = vec![wake(Timer::Deadline, timing.join), Effect::Link(worker)];
                 (State::Joining(self), effects)
             }
             (Heard::Started(Err(trouble)), None) => State::lost(trouble),
@@ -276,15 +273,14 @@ impl Joining {
                 self.tries = self.tries.saturating_add(1);
                 (State::Joining(self), vec![wake(Timer::Retry, delay)])
             }
-            (Heard::Woke(Timer::Retry), Some(worker)) => {
-                (State::Joining(self), vec![Effect::Link { port: worker.port }])
-            }
+            (Heard::Woke(Timer::Retry), Some(worker)) => (State::Joining(self), vec![Effect::Link(worker)]),
             (Heard::SessionClosed, Some(_)) => (State::Joining(self), vec![Effect::Describe]),
             (Heard::Described(Ok(InstanceState::Gone { reason })), _) => {
                 State::lost(passing(format!("the machine ended while its worker joined: {reason}")))
             }
             (Heard::Woke(Timer::Deadline), Some(worker)) => State::lost(passing(format!(
-                "the worker listens on port {} but could not be linked within {:.0?}; does a firewall drop udp?",
+                "the worker listens on port {} but could not be linked within {:.0?}; with `Carrier::Quic` a firewall \
+                 may drop udp",
                 worker.port, timing.join
             ))),
             _ => (State::Joining(self), vec![]),

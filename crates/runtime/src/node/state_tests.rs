@@ -6,9 +6,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::model::{End, HostKey};
 
-const WORKER: Listening = Listening { port: 4433, pid: 99 };
-
-const PORT: u16 = WORKER.port;
+const WORKER: Listening = Listening { port: 4433, tcp: 4434, pid: 99 };
 
 fn ssh() -> SshEndpoint {
     SshEndpoint {
@@ -135,11 +133,7 @@ fn a_node_goes_from_a_rented_machine_to_ready() {
             ),
             (20, Heard::Woke(Timer::Renew), vec![Effect::Renew, wake(Timer::Renew, renew)]),
             (1, Heard::Bootstrapped(Ok(())), vec![enter(NodePhase::Joining), Effect::StartWorker]),
-            (
-                1,
-                Heard::Started(Ok(WORKER)),
-                vec![wake(Timer::Deadline, timing.join), Effect::Link { port: PORT }],
-            ),
+            (1, Heard::Started(Ok(WORKER)), vec![wake(Timer::Deadline, timing.join), Effect::Link(WORKER)]),
             (
                 1,
                 Heard::Linked(Ok(())),
@@ -207,7 +201,7 @@ fn a_step_that_fails_ends_the_node_and_says_whether_another_machine_may_do_bette
 #[test]
 fn a_worker_that_ended_is_restarted_on_its_machine_a_few_times() {
     let timing = Timing::default();
-    let next = Listening { port: 5544, pid: 100 };
+    let next = Listening { port: 5544, tcp: 5545, pid: 100 };
     let broken = |restarts| State::Redialling { worker: WORKER, restarts, tries: 0, reason: "silent".into() };
     let mut state = broken(0);
     check(
@@ -227,11 +221,7 @@ fn a_worker_that_ended_is_restarted_on_its_machine_a_few_times() {
             ),
             // The dial of the old worker fails late.
             (0, Heard::Linked(Err(again("nothing answers"))), vec![]),
-            (
-                1,
-                Heard::Started(Ok(next)),
-                vec![wake(Timer::Deadline, timing.join), Effect::Link { port: next.port }],
-            ),
+            (1, Heard::Started(Ok(next)), vec![wake(Timer::Deadline, timing.join), Effect::Link(next)]),
             (
                 0,
                 Heard::Linked(Ok(())),
@@ -259,7 +249,7 @@ fn a_broken_link_is_dialled_again_within_the_grace_and_the_node_is_ready_again()
                     wake(Timer::Deadline, timing.grace),
                     Effect::Describe,
                     Effect::CheckWorker { pid: WORKER.pid },
-                    Effect::Link { port: PORT },
+                    Effect::Link(WORKER),
                 ],
             ),
             (0, running(), vec![]),
@@ -267,7 +257,7 @@ fn a_broken_link_is_dialled_again_within_the_grace_and_the_node_is_ready_again()
             (
                 0,
                 Heard::Woke(Timer::Retry),
-                vec![Effect::Describe, Effect::CheckWorker { pid: WORKER.pid }, Effect::Link { port: PORT }],
+                vec![Effect::Describe, Effect::CheckWorker { pid: WORKER.pid }, Effect::Link(WORKER)],
             ),
             (5, Heard::Woke(Timer::Renew), vec![Effect::Renew, wake(Timer::Renew, timing.renew())]),
             (

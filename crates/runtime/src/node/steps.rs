@@ -1,6 +1,6 @@
 //! The steps of a node's life, each a future that ends in a message to its actor.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -84,31 +84,26 @@ impl Steps {
         answer.is_ok_and(|it| it.stdout.trim_ascii() == b"ended")
     }
 
-    /// Dials the worker and joins it to the cluster.
-    pub(super) async fn link(&self, address: SocketAddr) -> Result<(Link, Member), Trouble> {
+    /// What this client says to the worker first.
+    pub(super) async fn hello(&self) -> Result<Hello, Trouble> {
         let kit = &self.kit;
         let program = kit.program.get().await.map_err(|reason| Trouble { reason, retry: false })?;
         let registry =
             Registry::global().map_err(|error| Trouble { reason: error.to_string(), retry: false })?.hash();
-        let hello = Hello {
+        Ok(Hello {
             protocol: PROTOCOL,
             registry,
             program: Some(program.hash().to_owned()),
             pool: kit.request.pool.clone(),
             incarnation: self.incarnation.clone(),
             epoch: kit.epoch,
-        };
-        let link = kit
-            .dialer
-            .dial(address, hello, kit.timing.dial)
-            .await
-            .map_err(|error| Trouble { retry: error.retry(), reason: error.to_string() })?;
-        let member = kit
-            .cluster
-            .join(&link, &self.incarnation, kit.timing.join)
-            .await
-            .map_err(|error| Trouble { reason: error.to_string(), retry: true })?;
-        Ok((link, member))
+        })
+    }
+
+    /// Joins a linked worker to the cluster.
+    pub(super) async fn join(&self, link: &Link) -> Result<Member, Trouble> {
+        let joined = self.kit.cluster.join(link, &self.incarnation, self.kit.timing.join).await;
+        joined.map_err(|error| Trouble { reason: error.to_string(), retry: true })
     }
 
     /// Renews the lease the best way there is. `number` grows with each renewal.

@@ -163,7 +163,7 @@ mod tests {
     use futures_util::stream::{self, BoxStream, StreamExt};
 
     use super::*;
-    use crate::model::{Capabilities, Image, Instance, InstanceId, Nodes, Offer, PoolId};
+    use crate::model::{Capabilities, Carrier, Image, Instance, InstanceId, Nodes, Offer, PoolId};
     use crate::pool::{Spec, Worker};
     use crate::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
     use crate::supervisor::Supervisor;
@@ -216,6 +216,7 @@ mod tests {
         let supervisor = Supervisor::start().await.expect("started");
         let request = PoolRequest {
             specs: vec![Spec::on(Silent)],
+            carrier: Carrier::default(),
             nodes: Nodes::default(),
             image: Image::default(),
             worker: Worker::default(),

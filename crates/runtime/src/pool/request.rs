@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::spec::Spec;
 use crate::events::Events;
-use crate::model::{Image, Nodes, Secret};
+use crate::model::{Carrier, Image, Nodes, Secret};
 use crate::timing::Timing;
 
 /// How a node runs tasks.
@@ -31,6 +31,8 @@ pub struct PoolRequest {
     pub image: Image,
     /// How nodes run tasks.
     pub worker: Worker,
+    /// What the links run over.
+    pub carrier: Carrier,
     /// What functions may ask for by name. It reaches workers on their standard input alone.
     pub secrets: BTreeMap<String, Secret<String>>,
     /// Every time-out.

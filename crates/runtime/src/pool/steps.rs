@@ -13,7 +13,7 @@ use super::messages::{Heard, PoolMessage, Shortfall};
 use super::request::PoolRequest;
 use crate::bootstrap::{self, Includes};
 use crate::lease;
-use crate::model::{Attempt, Epoch, EventKind, InstanceId, InstanceState, KeptMachine, Offer, Rank};
+use crate::model::{Attempt, Carrier, Epoch, EventKind, InstanceId, InstanceState, KeptMachine, Offer, Rank};
 use crate::node::{NodeKit, ProgramCell};
 use crate::provider::{ProviderRef, Request};
 use crate::ssh::Session;
@@ -93,6 +93,10 @@ async fn make_kit(
         cookie: keys.cookie,
         epoch: Epoch(1),
         secrets: request.secrets.clone(),
+        carrier: match request.carrier {
+            Carrier::Auto if !capabilities.udp => Carrier::Ssh,
+            carrier => carrier,
+        },
         slots: request.worker.concurrency.max(1),
         timing: request.timing.clone(),
         events: request.events.clone(),

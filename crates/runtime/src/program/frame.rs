@@ -174,7 +174,8 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_however_it_arrives() {
-        for up in [WorkerUp::Listening { port: 4242, pid: 17 }, WorkerUp::Failed("no port".into())] {
+        for up in [WorkerUp::Listening { port: 4242, tcp: 4243, pid: 17 }, WorkerUp::Failed("no port".into())]
+        {
             let mut frame = b"\nrunning 1 test\n".to_vec();
             up.write(&mut frame).unwrap();
             for end in 0..frame.len() {

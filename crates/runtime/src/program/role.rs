@@ -18,6 +18,8 @@ pub enum Role {
     Client,
     /// The process on a node that runs functions.
     Worker,
+    /// A process on a node that joins an SSH command's streams to the worker's port.
+    Pipe,
     /// A machine of the `Local` provider.
     Machine,
 }
@@ -32,6 +34,7 @@ impl Role {
         match asked.split_once(':') {
             Some((role, pid)) if pid.parse() == Ok(own) => match role {
                 "worker" => Self::Worker,
+                "pipe" => Self::Pipe,
                 "machine" => Self::Machine,
                 _ => Self::Client,
             },
@@ -44,6 +47,7 @@ impl Role {
         match self {
             Self::Client => "exec",
             Self::Worker => "SKYWARD_ROLE=worker:$$ exec",
+            Self::Pipe => "SKYWARD_ROLE=pipe:$$ exec",
             Self::Machine => "SKYWARD_ROLE=machine:$$ exec",
         }
     }
@@ -83,6 +87,7 @@ mod tests {
         for (asked, expected) in [
             ("worker:7", Role::Worker),
             ("machine:7", Role::Machine),
+            ("pipe:7", Role::Pipe),
             ("worker:8", Role::Client),
             ("worker:", Role::Client),
             ("worker", Role::Client),

@@ -54,6 +54,8 @@ pub enum WorkerUp {
     Listening {
         /// The UDP port of its QUIC endpoint.
         port: u16,
+        /// The TCP port on its loopback, for who comes through SSH.
+        tcp: u16,
         /// Its process.
         pid: u32,
     },

@@ -90,6 +90,17 @@ pub enum SshError {
         /// What the server said.
         reason: String,
     },
+    /// The server forwards no connections, or not there.
+    #[error(
+        "failed to reach {to} through {endpoint}: its SSH server does not forward connections; allow it \
+         with `AllowTcpForwarding yes` in its configuration"
+    )]
+    ForwardRefused {
+        /// Where to.
+        to: String,
+        /// Whose server.
+        endpoint: String,
+    },
     /// The server does not run commands.
     #[error("failed to run a command on {endpoint}: its SSH server refuses to; check the user's login shell")]
     ExecRefused {
@@ -171,6 +182,7 @@ impl SshError {
             | Self::HostKey { .. }
             | Self::Rejected { .. }
             | Self::Channel { .. }
+            | Self::ForwardRefused { .. }
             | Self::ExecRefused { .. }
             | Self::CommandDeadline { .. }
             | Self::UploadWrite { .. }

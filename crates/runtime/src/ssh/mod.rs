@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! connect --key exchange, host key verified, public key accepted--> Session
-//! Session --run | start | upload | forward--> a channel each
+//! Session --run | start | upload | forward | pipe--> a channel each
 //! Session --last clone dropped, or the peer silent for three keep-alives--> closed
 //! ```
 //!
-//! A node dials, `bootstrap` runs commands and uploads, and a carrier forwards.
+//! A node dials, `bootstrap` runs commands and uploads, and a link goes through.
 
 mod error;
 mod exec;

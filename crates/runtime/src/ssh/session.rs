@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use russh::client::{self, AuthResult, Handle, Msg};
-use russh::{Channel, cipher};
+use russh::cipher;
+use russh::client::{self, AuthResult, Handle};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -117,11 +117,41 @@ impl Session {
     /// Connects to `host:port` as the machine sees it. Dropping the stream closes the connection.
     ///
     /// # Errors
-    /// When the server does not forward, or cannot connect there.
+    /// [`SshError::ForwardRefused`] when the server does not forward there; others when it cannot connect
+    /// there, or the session is over.
     pub async fn forward(&self, host: &str, port: u16) -> Result<impl Forward + use<>, SshError> {
-        let what = format!("a connection to {host}:{port}");
-        let opening = self.shared.handle.channel_open_direct_tcpip(host, u32::from(port), "127.0.0.1", 0);
-        Ok(self.opened(what, opening).await?.into_stream())
+        let (to, what) = (format!("{host}:{port}"), format!("a connection to {host}:{port}"));
+        let opening = async {
+            use russh::ChannelOpenFailure::{AdministrativelyProhibited, UnknownChannelType};
+            let handle = &self.shared.handle;
+            match handle.channel_open_direct_tcpip(host, u32::from(port), "127.0.0.1", 0).await {
+                Err(russh::Error::ChannelOpenFailure(AdministrativelyProhibited | UnknownChannelType)) => {
+                    Ok(None)
+                }
+                opened => opened.map(Some),
+            }
+        };
+        match self.opened(what, opening).await? {
+            Some(channel) => Ok(channel.into_stream()),
+            None => Err(SshError::ForwardRefused { to, endpoint: self.shared.endpoint.to_string() }),
+        }
+    }
+
+    /// Starts a command whose standard input and output are the stream's two directions. What it writes
+    /// to standard error is dropped. Dropping the stream closes both.
+    ///
+    /// # Errors
+    /// When no channel could be opened.
+    pub async fn pipe(&self, command: &str) -> Result<impl Forward + use<>, SshError> {
+        let opening = self.shared.handle.channel_open_session();
+        let channel = self.opened(String::from("a command"), opening).await?;
+        channel.exec(true, command).await.map_err(|_| self.broken())?;
+        Ok(channel.into_stream())
+    }
+
+    /// Whether the session is known to be over.
+    pub fn is_closed(&self) -> bool {
+        self.shared.handle.is_closed()
     }
 
     /// Resolves when the session is over.
@@ -152,11 +182,11 @@ impl Session {
         SshError::Closed { endpoint: self.shared.endpoint.to_string(), reason: self.shared.ended.reason() }
     }
 
-    async fn opened(
+    async fn opened<T>(
         &self,
         what: String,
-        opening: impl Future<Output = Result<Channel<Msg>, russh::Error>>,
-    ) -> Result<Channel<Msg>, SshError> {
+        opening: impl Future<Output = Result<T, russh::Error>>,
+    ) -> Result<T, SshError> {
         let endpoint = self.shared.endpoint.to_string();
         match timeout(self.shared.open, opening).await {
             Ok(Ok(channel)) => Ok(channel),

@@ -136,7 +136,7 @@ impl World {
             Effect::Reach(_) => self.begin_step(id, Step::Reach, second),
             Effect::Bootstrap => self.begin_step(id, Step::Bootstrap, second * 20),
             Effect::StartWorker => self.begin_step(id, Step::StartWorker, second * 5),
-            Effect::Link { .. } => self.begin_step(id, Step::Link, second / 2),
+            Effect::Link(_) => self.begin_step(id, Step::Link, second / 2),
             Effect::CheckWorker { .. } => self.begin_step(id, Step::CheckWorker, second / 5),
             Effect::Renew => {
                 if self.mutation != Some(Mutation::ForgetRenew) {
@@ -232,7 +232,7 @@ impl World {
                 if let Some(machine) = self.machine_mut(machine) {
                     machine.worker = true;
                 }
-                Heard::Started(Ok(Listening { port: 4433, pid: 17 }))
+                Heard::Started(Ok(Listening { port: 4433, tcp: 4434, pid: 17 }))
             }
             // A machine that does not answer leaves it open.
             Step::CheckWorker if !reachable => Heard::WorkerEnded(false),

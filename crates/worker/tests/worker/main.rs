@@ -10,6 +10,7 @@
     reason = "it is a test, but not one that clippy recognises: it has a main of its own"
 )]
 
+mod bytes;
 mod calls;
 mod functions;
 mod identity;
@@ -34,6 +35,8 @@ fn main() -> ExitCode {
         runtime.block_on(measure::measure());
         return ExitCode::SUCCESS;
     }
-    let tests = [calls::tests(), streams::tests(), wire::tests(), identity::tests(), life::tests()].concat();
+    let tests =
+        [calls::tests(), streams::tests(), bytes::tests(), wire::tests(), identity::tests(), life::tests()]
+            .concat();
     runner::run(&runtime, &tests, &arguments)
 }

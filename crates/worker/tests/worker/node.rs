@@ -36,6 +36,8 @@ pub(crate) struct Node {
     pub(crate) client: Client,
     pub(crate) hello: Hello,
     pub(crate) address: SocketAddr,
+    /// The TCP port on loopback.
+    pub(crate) tcp: u16,
     pub(crate) home: TempDir,
     pub(crate) worker: Child,
     pub(crate) machine: Child,
@@ -99,10 +101,10 @@ impl Node {
         let mut worker = spawn(home.path());
         let frame = rmp_serde::to_vec_named(&start).expect("encoded");
         let up = tell(&mut worker, &frame).await;
-        let WorkerUp::Listening { port, pid } = up else { panic!("{up:?}") };
+        let WorkerUp::Listening { port, tcp, pid } = up else { panic!("{up:?}") };
         let address = SocketAddr::new(start.listen, port);
         let timing = Timing { detect: start.detect, ..Timing::short() };
-        Self { client, hello, address, home, worker, machine, worker_pid: pid, timing, start: frame }
+        Self { client, hello, address, tcp, home, worker, machine, worker_pid: pid, timing, start: frame }
     }
 
     pub(crate) fn dialer(&self) -> Dialer {

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! started --directions on stdin--> booting --listens, answers on stdout--> up
+//! up --SIGUSR1--> up, every SSH connection cut
 //! any --SIGTERM | lease lapsed | die_after--> everything below killed, directory removed, exit
 //! ```
 
@@ -90,7 +91,16 @@ async fn up(start: &MachineStart, reaper: &Reaper) -> io::Result<()> {
     // A provider that is gone does not read the answer; the lease ends the machine then.
     let _ = write_answer(&MachineUp::Listening(door), io::stdout());
     detach()?;
-    tokio::try_join!(serve.run(listener), reaper.run())?;
+    tokio::try_join!(serve.run(listener), reaper.run(), cuts(&serve))?;
+    Ok(())
+}
+
+/// SIGUSR1 cuts the machine's SSH connections: tests of what outlives them send it.
+async fn cuts(server: &server::Server) -> io::Result<()> {
+    let mut told = signal(SignalKind::user_defined1())?;
+    while told.recv().await.is_some() {
+        server.cut_all();
+    }
     Ok(())
 }
 

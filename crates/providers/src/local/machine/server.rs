@@ -12,8 +12,9 @@ use russh::keys::{PrivateKey, PublicKey};
 use russh::server::{
     Auth, ChannelOpenHandle, Config, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey, run_stream,
 };
-use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, MethodKind, MethodSet};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::super::config::MachineStart;
@@ -36,6 +37,9 @@ pub(super) struct Server {
     authorized: PublicKey,
     directory: PathBuf,
     reaper: Reaper,
+    forwards: bool,
+    /// Changes when every connection is to be cut.
+    cut: watch::Sender<()>,
 }
 
 impl Server {
@@ -58,7 +62,14 @@ impl Server {
             ..Config::default()
         };
         let directory = start.directory.clone();
-        Ok(Self { config: Arc::new(config), authorized, directory, reaper })
+        let (cut, _) = watch::channel(());
+        Ok(Self { config: Arc::new(config), authorized, directory, reaper, forwards: start.forwards, cut })
+    }
+
+    /// Cuts every connection, as when the processes of an SSH server that serve them are killed. What was
+    /// started over them lives on.
+    pub(super) fn cut_all(&self) {
+        self.cut.send_replace(());
     }
 
     /// Serves for ever.
@@ -82,17 +93,26 @@ impl Server {
             authorized: self.authorized.clone(),
             directory: self.directory.clone(),
             reaper: self.reaper.clone(),
+            forwards: self.forwards,
             channels: BTreeMap::new(),
             at_terminal: BTreeSet::new(),
             loads: Loads::new(brake),
         };
+        let mut cut = self.cut.subscribe();
         let config = Arc::clone(&self.config);
         tokio::spawn(async move {
             let _ = stream.set_nodelay(true);
             let stream = Braked::new(stream, stream_brake);
             // A stranger that says nothing is not waited for.
             let Ok(Ok(session)) = timeout(GREETING, run_stream(config, stream, client)).await else { return };
-            let _ = session.await;
+            let handle = session.handle();
+            tokio::select! {
+                _ = session => {}
+                // The session runs on a task of its own.
+                Ok(()) = cut.changed() => {
+                    let _ = handle.disconnect(Disconnect::ByApplication, "cut".to_owned(), String::new()).await;
+                }
+            }
         });
     }
 }
@@ -102,6 +122,7 @@ struct Client {
     authorized: PublicKey,
     directory: PathBuf,
     reaper: Reaper,
+    forwards: bool,
     /// Channels on which no command runs yet.
     channels: BTreeMap<ChannelId, Channel<Msg>>,
     /// Channels for which a terminal was asked, and refused.
@@ -151,7 +172,7 @@ impl Handler for Client {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        match target(host, port) {
+        match target(host, port).filter(|_| self.forwards) {
             Some(target) => {
                 let load = self.loads.channel(channel.id());
                 tokio::spawn(forward(target, channel, reply, load));

@@ -1,17 +1,28 @@
-//! The seam between a link and what carries it. QUIC stands behind it now; whatever offers reliable
-//! bidirectional streams can.
+//! The seam between a link and what carries it: QUIC, or our own streams over one SSH channel. Nothing
+//! above it can tell which.
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::error::{Cause, LinkError};
+use crate::model::Carrier;
 
 /// An authenticated connection that carries streams.
 #[async_trait]
-pub trait Carrier: std::fmt::Debug + Send + Sync + 'static {
+pub trait Transport: std::fmt::Debug + Send + Sync + 'static {
     /// Opens a stream. The other side learns of it with the first byte.
     async fn open(&self) -> Result<Stream, LinkError>;
+
+    /// Opens a stream for this many bytes or more. A transport on which much data holds up other streams
+    /// may carry it on a connection of its own; the stream behaves the same.
+    async fn open_for(&self, bytes: u64) -> Result<Stream, LinkError> {
+        let _ = bytes;
+        self.open().await
+    }
+
+    /// What it runs over.
+    fn carrier(&self) -> Carrier;
 
     /// The next stream that the other side opens.
     async fn accept(&self) -> Result<Stream, LinkError>;
