@@ -17,10 +17,9 @@ pub struct Panic {
 impl Panic {
     /// What the payload of a panic says. Its place is known to the panic hook alone.
     pub fn caught(payload: &(dyn Any + Send)) -> Self {
-        let text = payload
-            .downcast_ref::<&str>()
-            .map(|it| (*it).to_owned())
-            .or_else(|| payload.downcast_ref::<String>().cloned());
+        let literal: Option<&&str> = payload.downcast_ref();
+        let formatted: Option<&String> = payload.downcast_ref();
+        let text = literal.map(|it| (*it).to_owned()).or_else(|| formatted.cloned());
         Self { message: text.unwrap_or_else(|| "the panic's message is not text".to_owned()), place: None }
     }
 }
