@@ -4,5 +4,7 @@
 mod actor;
 mod messages;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use actor::Supervisor;
