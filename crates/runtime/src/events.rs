@@ -48,6 +48,11 @@ impl Events {
         }
     }
 
+    /// Whether anybody listens.
+    pub fn is_heard(&self) -> bool {
+        self.inner.sender.receiver_count() > 0
+    }
+
     /// What the facts so far add up to.
     pub fn status(&self) -> Status {
         self.inner.status.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -13,7 +13,7 @@
 //! ssh | link | control | files      reaching machines, calls to a worker, membership, files
 //! events | items                    where facts go; the items of streams
 //! catalog                           what clouds have for rent, in a file
-//! provider | registry | inside | status | lease | random | backoff | timing
+//! provider | registry | inside | status | lease | random | backoff | timing | payload
 //! model                             the words
 //! ```
 
@@ -29,6 +29,7 @@ pub mod lease;
 pub mod link;
 pub mod model;
 pub mod node;
+pub mod payload;
 pub mod pool;
 pub mod program;
 pub mod provider;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use skyward_runtime::inside::TaskContext;
 use skyward_runtime::link::Outcome;
 use skyward_runtime::model::Panic;
@@ -25,6 +24,11 @@ impl Deadline {
         Self(remaining.and_then(|it| Instant::now().checked_add(it)))
     }
 
+    /// Whether it has passed.
+    pub(crate) fn is_over(self) -> bool {
+        self.0.is_some_and(|it| it <= Instant::now())
+    }
+
     pub(crate) async fn over(self) {
         match self.0 {
             Some(at) => tokio::time::sleep_until(at).await,
@@ -33,7 +37,16 @@ impl Deadline {
     }
 }
 
-/// Waits for a slot and runs the function in it. `None` when the caller gave up: then an async function
+/// Where a call runs.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// In this slot.
+    Slot(Slot),
+    /// In one that it has to wait for, in turns with the others.
+    Turn(u64),
+}
+
+/// Runs the function in the slot, or waits for one as one of its turn. `None` when the caller gave up: then an async function
 /// has been dropped, and a blocking one keeps its slot until it returns. The same holds when the time is
 /// over, which is an outcome.
 pub(crate) async fn execute(
@@ -41,12 +54,17 @@ pub(crate) async fn execute(
     arguments: Bytes,
     deadline: Deadline,
     slots: &Slots,
-    unwanted: BoxFuture<'static, ()>,
+    place: Place,
+    unwanted: impl Future<Output = ()>,
 ) -> Option<Outcome> {
     // Whichever way this ends, what still runs of the function is unwanted then.
     let context = TaskContext::new();
     let run = async {
-        match slots.take().await {
+        let slot = match place {
+            Place::Slot(slot) => Some(slot),
+            Place::Turn(turn) => slots.take(turn).await,
+        };
+        match slot {
             Some(slot) => run(function, arguments, slot, &context).await,
             None => Outcome::Draining,
         }

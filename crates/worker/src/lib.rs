@@ -10,11 +10,13 @@
 //! ```
 
 mod control;
+mod desk;
 mod end;
 mod execute;
 mod lease;
 mod panics;
 mod processes;
+mod relay;
 mod seat;
 mod serve;
 mod session;

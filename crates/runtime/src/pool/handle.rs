@@ -66,8 +66,7 @@ impl Pool {
             request.timing.call,
             request.timing.detect,
             events.clone(),
-        )
-        .await?;
+        );
         let (sender, progress) = watch::channel(Progress::Starting);
         let birth =
             Birth { request: Arc::new(request), providers, tasks: tasks.clone(), progress: sender, ended };
@@ -117,7 +116,7 @@ impl Pool {
     /// Why it is waiting.
     pub async fn explain(&self) -> Explanation {
         let events = &self.inner.events;
-        let calls = self.inner.tasks.explain().await;
+        let calls = self.inner.tasks.explain();
         Explanation { after: events.started().elapsed(), status: events.status(), calls }
     }
 

@@ -1,12 +1,14 @@
 //! What a caller asks for, and how it can fail.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::model::{Panic, Rank};
-use crate::registry::Function;
+use crate::model::{FunctionId, Panic, Rank};
+use crate::payload::{Common, Payload};
+use crate::registry::{Function, Registry};
 
 /// One call to be made.
 #[derive(Clone, Debug)]
@@ -14,7 +16,9 @@ pub struct Order {
     /// The function.
     pub function: &'static Function,
     /// Its arguments, encoded.
-    pub arguments: Bytes,
+    pub arguments: Payload,
+    /// The shared values that its arguments name.
+    pub shared: Vec<Arc<Common>>,
     /// Where it may run.
     pub target: Target,
     /// What it shares its turn with: the calls of one gather take turns as one, so that a single call
@@ -28,6 +32,14 @@ pub struct Order {
     /// How long it may take from now, waiting included. `None`: [`crate::timing::Timing::call`],
     /// counted from the moment that a node has it.
     pub timeout: Option<Duration>,
+}
+
+impl Order {
+    /// The function's number. A function of this program is always in its registry; a number that no
+    /// registry has is answered by the worker with a clear outcome.
+    pub(super) fn function_id(&self) -> FunctionId {
+        Registry::global().ok().and_then(|it| it.id(self.function)).unwrap_or(FunctionId(u32::MAX))
+    }
 }
 
 /// How often a call may be tried again after its first try.

@@ -74,11 +74,15 @@ pub enum Mutation {
     KeepForEver,
     /// Machines that are kept are given back with the others.
     ReleaseKept,
+    /// A worker gives a call back that it has begun.
+    GiveBackBegun,
+    /// A call of a function that nobody knows is sent ahead.
+    AheadUnknown,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::DropNodeGone,
         Self::AcceptStale,
         Self::ForgetMachine,
@@ -102,6 +106,8 @@ impl Mutation {
         Self::ForgetKept,
         Self::KeepForEver,
         Self::ReleaseKept,
+        Self::GiveBackBegun,
+        Self::AheadUnknown,
     ];
 }
 
