@@ -8,7 +8,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
@@ -179,17 +178,19 @@ pub(crate) async fn call_all(
         if frames.receive.read_buf(&mut read).await? == 0 {
             return Err("a floor's node ended".into());
         }
+        let mut answered = 0;
         take(&mut read, |it| {
             let number = it.first_chunk().map(|it| u64::from_be_bytes(*it));
             if let Some(sender) = number.and_then(|it| waiting.remove(&it)) {
                 // The receiver is among the calls.
                 let _ = sender.send(());
+                answered += 1;
             }
         });
-        while let Some(Some(answered)) = calls.next().now_or_never() {
-            answered?;
-            done += 1;
+        for _ in 0..answered {
+            calls.next().await.transpose()?;
         }
+        done += answered;
     }
     Ok(())
 }

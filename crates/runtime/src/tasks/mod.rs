@@ -16,12 +16,14 @@
 
 pub(crate) mod ahead;
 mod flow;
+mod guarded;
 mod messages;
 mod order;
 mod queue;
 mod running;
 pub(crate) mod state;
 mod supply;
+mod task;
 mod ticket;
 
 pub use flow::Flow;

@@ -11,7 +11,8 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::ahead::{Ahead, Load};
 use super::flow::Flow;
-use super::messages::{Decision, Grant, Share, TasksMessage};
+use super::guarded::{Errands, Queue, Waiting, refused};
+use super::messages::{Decision, Share, TasksMessage};
 use super::order::{GroupId, OnLost, Order, Retries, Undone};
 use super::running::Running;
 use super::state::{Effect, Heard, State};
@@ -46,34 +47,6 @@ struct Inner {
 
 /// Whom to tell what happened.
 struct Watcher(Box<dyn Fn(String) + Send + Sync>);
-
-/// What the lock guards.
-#[derive(Debug)]
-struct Queue {
-    state: State,
-    links: BTreeMap<Rank, Link>,
-    /// Who waits for a decision.
-    waiting: BTreeMap<TaskId, Waiting>,
-    ended: bool,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    function: &'static str,
-    decide: oneshot::Sender<Decision>,
-    /// Where the try before this one was granted.
-    granted: Option<(Attempt, Rank)>,
-}
-
-/// What is to be done once the lock is free again.
-#[derive(Default)]
-struct Errands {
-    /// Whether anybody listens to what starts.
-    heard: bool,
-    decisions: Vec<(oneshot::Sender<Decision>, Decision)>,
-    events: Vec<EventKind>,
-    recalls: Vec<(Link, TaskId, Attempt)>,
-}
 
 /// What a caller is told at once.
 #[derive(Debug)]
@@ -440,87 +413,9 @@ impl Tasks {
     }
 }
 
-impl Queue {
-    fn hear(&mut self, heard: Heard, errands: &mut Errands) {
-        for effect in self.state.hear(heard) {
-            self.act(effect, errands);
-        }
-    }
-
-    /// A caller may see that a link is over before its node does. Until the node has another, nothing
-    /// more is granted there: all tries of a task would be used up within a moment.
-    fn pause_if_over(&mut self, rank: Rank, errands: &mut Errands) {
-        if self.links.get(&rank).is_some_and(|it| it.over().is_some()) {
-            self.links.remove(&rank);
-            self.hear(Heard::NodePaused { rank }, errands);
-        }
-    }
-
-    fn act(&mut self, effect: Effect, errands: &mut Errands) {
-        match effect {
-            Effect::Grant { id, attempt, rank } => {
-                let Some(waiting) = self.waiting.remove(&id) else { return };
-                if let Some(decision) = self.grant(waiting.function, id, attempt, rank, errands) {
-                    errands.decisions.push((waiting.decide, decision));
-                }
-            }
-            Effect::Refuse { id, why } => {
-                let Some(waiting) = self.waiting.remove(&id) else { return };
-                errands.events.extend(refused(id, &why, waiting.granted));
-                errands.decisions.push((waiting.decide, Decision::Refuse(why)));
-            }
-            Effect::Exhausted { id } => {
-                if let Some(waiting) = self.waiting.remove(&id) {
-                    errands.decisions.push((waiting.decide, Decision::Exhausted));
-                }
-            }
-            Effect::Retry { id, attempt, reason } => {
-                errands.events.push(EventKind::TaskRetried { task: id, attempt, reason });
-            }
-            Effect::Recall { id, attempt, rank } => {
-                errands.recalls.extend(self.links.get(&rank).map(|it| (it.clone(), id, attempt)));
-            }
-            // Shares are taken where they are asked for.
-            Effect::Shares { .. } => {}
-        }
-    }
-
-    /// The right to run, with the link; `None` when the link has just gone, and the pool will say so.
-    fn grant(
-        &self,
-        function: &'static str,
-        id: TaskId,
-        attempt: Attempt,
-        rank: Rank,
-        errands: &mut Errands,
-    ) -> Option<Decision> {
-        let link = self.links.get(&rank)?.clone();
-        errands.starts(function, id, attempt, rank);
-        Some(Decision::Grant(Grant { attempt, rank, link }))
-    }
-}
-
 impl std::fmt::Debug for Watcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Watcher")
-    }
-}
-
-impl Errands {
-    fn starts(&mut self, function: &'static str, task: TaskId, attempt: Attempt, rank: Rank) {
-        if self.heard {
-            let function = function.to_owned();
-            self.events.push(EventKind::TaskStarted { task, attempt, rank, function });
-        }
-    }
-}
-
-/// What is said of a refusal. A task that never started has nobody who waits to see it end.
-fn refused(task: TaskId, why: &Undone, granted: Option<(Attempt, Rank)>) -> Option<EventKind> {
-    match (why, granted) {
-        (Undone::Lost(lost), _) => Some(EventKind::TaskLost { task, reason: lost.to_string() }),
-        (_, Some((attempt, rank))) => Some(EventKind::TaskCancelled { task, attempt, rank }),
-        (_, None) => None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::ahead::{Ahead, Load, Paces, Room};
 use super::order::{GroupId, Lost, OnLost, Retries, Target, Undone};
+use super::task::Task;
 use crate::model::{Attempt, Rank, TaskId};
 use crate::status::Waits;
 
@@ -77,20 +78,6 @@ pub(crate) struct State {
     /// The rank after which the next untargeted task looks for a slot.
     last: Option<Rank>,
     stopped: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Task {
-    target: Target,
-    group: GroupId,
-    attempt: Attempt,
-    /// How often it may still be tried again.
-    left: Retries,
-    load: Load,
-    /// Where it runs, and how long it was thought to when it was sent there; `None` while it waits.
-    on: Option<(Rank, Duration)>,
-    /// This try has been asked for back.
-    recalled: bool,
 }
 
 impl State {
@@ -487,17 +474,6 @@ impl State {
     /// A task whose present try is this one, under way.
     fn current(&self, id: TaskId, attempt: Attempt) -> Option<&Task> {
         self.tasks.get(&id).filter(|it| it.attempt == attempt && it.on.is_some())
-    }
-}
-
-impl Task {
-    fn new(target: Target, group: GroupId, left: Retries, load: Load) -> Self {
-        Self { target, group, left, attempt: Attempt::default(), load, on: None, recalled: false }
-    }
-
-    /// How long it was thought to run when it was sent; zero while it waits.
-    fn expected(&self) -> Duration {
-        self.on.map_or(Duration::ZERO, |(_, expected)| expected)
     }
 }
 
