@@ -6,11 +6,11 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
 
-use super::super::calling::Calling;
-use super::super::dialer::Shared;
-use super::super::transport::{Incoming, Outgoing};
-use super::super::{call, shares, wire};
 use super::*;
+use crate::link::calling::Calling;
+use crate::link::dialer::Shared;
+use crate::link::transport::{Incoming, Outgoing};
+use crate::link::{call, shares, wire};
 use crate::model::FunctionId;
 use crate::payload::Common;
 
@@ -50,7 +50,7 @@ impl Transport for Pipes {
     }
 
     fn close(&self, cause: Cause, reason: &str) {
-        let by = super::super::error::Side::Us;
+        let by = crate::link::error::Side::Us;
         *self.over.lock().expect("whole") = Some(LinkError::Closed { by, cause, reason: reason.to_owned() });
     }
 }
