@@ -205,7 +205,12 @@ async fn an_absent_rank_fails_at_once_and_says_how_many_there_are() -> skyward::
 #[skyward::test]
 async fn ten_thousand_calls_pass_through_a_bounded_queue() -> skyward::Result<()> {
     let ground = Ground::new("queue");
-    let compute = builder(&ground).nodes(2).worker(Worker { concurrency: 4 }).queue(64).start().await?;
+    let compute = builder(&ground)
+        .nodes(2)
+        .worker(Worker { concurrency: 4, ..Worker::default() })
+        .queue(64)
+        .start()
+        .await?;
     let doubled = (gather((0..10_000).map(double)) >> &compute).await?;
     assert!(doubled.into_iter().eq((0..10_000).map(|it| it * 2)));
     end(compute, &ground).await
@@ -214,7 +219,7 @@ async fn ten_thousand_calls_pass_through_a_bounded_queue() -> skyward::Result<()
 #[skyward::test]
 async fn results_come_as_they_finish_or_in_order_as_asked() -> skyward::Result<()> {
     let ground = Ground::new("streams");
-    let compute = builder(&ground).worker(Worker { concurrency: 3 }).start().await?;
+    let compute = builder(&ground).worker(Worker { concurrency: 3, ..Worker::default() }).start().await?;
     let millis = [600, 1, 300];
     let finished: Vec<u64> =
         compute.stream(gather(millis.map(sleeps))).map(Result::unwrap_or_default).collect().await;

@@ -34,6 +34,7 @@ fn init_with(entry: Vec<OsString>) {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match Role::current() {
         Role::Worker => skyward_worker::main(),
+        Role::Task => skyward_worker::task_main(),
         Role::Machine => skyward_providers::local::machine_main(),
         Role::Client => {}
     }

@@ -175,10 +175,10 @@ pub use skyward_runtime::inside::{
     Cancellation, InstanceInfo, cancellation, cancelled, instance_info, secret,
 };
 pub use skyward_runtime::model::{
-    Accelerator, Event, EventKind, Image, Incarnation, KeptMachine, Leftover, NodePhase, Nodes, Panic, Peer,
-    PipIndex, PoolId, PoolPhase, Rank, Secret,
+    Accelerator, Crash, Event, EventKind, Image, Incarnation, KeptMachine, Leftover, NodePhase, Nodes, Panic,
+    Peer, PipIndex, PoolId, PoolPhase, Rank, Secret,
 };
-pub use skyward_runtime::pool::{Spec, StartError, Worker};
+pub use skyward_runtime::pool::{Executor, InvalidWorker, Spec, StartError, Worker};
 pub use skyward_runtime::status::{Explanation, NodeStatus, Status, Waits};
 pub use skyward_runtime::tasks::{Lost, OnLost};
 pub use skyward_runtime::timing::Timing;
@@ -191,8 +191,8 @@ pub use work::{
 /// `#[skyward::function]`.
 pub mod prelude {
     pub use crate::{
-        Call, CallError, Compute, Failure, Image, Local, Nodes, Spec, Timing, Worker, broadcast, gather,
-        group,
+        Call, CallError, Compute, Executor, Failure, Image, Local, Nodes, Spec, Timing, Worker, broadcast,
+        gather, group,
     };
 }
 

@@ -57,6 +57,10 @@ pub struct Timing {
     pub call: Duration,
     /// How long a draining node may finish its tasks. Default 5 s.
     pub drain: Duration,
+    /// How long a task's process, and what that has started, may take to end once it is told to, before
+    /// it is killed. Default 2 s; its slot is free after that. Only with
+    /// [`Executor::Process`](crate::model::Executor).
+    pub kill: Duration,
     /// How long giving everything back may take. Default 120 s.
     pub shutdown: Duration,
     /// How long the machine of a node that did not become ready is kept for a person to look at. Default
@@ -98,6 +102,7 @@ impl Timing {
             bootstrap: Duration::from_secs(120),
             join: Duration::from_secs(20),
             drain: Duration::from_millis(500),
+            kill: Duration::from_millis(300),
             shutdown: Duration::from_secs(20),
             ..Self::default()
         }
@@ -132,6 +137,7 @@ impl Default for Timing {
             control: Duration::from_secs(5),
             call: Duration::from_secs(300),
             drain: Duration::from_secs(5),
+            kill: Duration::from_secs(2),
             shutdown: Duration::from_secs(120),
             keep: Duration::ZERO,
         }

@@ -12,6 +12,7 @@
 mod control;
 mod end;
 mod execute;
+mod executor;
 mod lease;
 mod panics;
 mod processes;
@@ -43,6 +44,12 @@ pub fn main() -> ! {
     tracing::error!(error = %failed, "the worker cannot start");
     let _ = WorkerUp::Failed(failed.to_string()).write(std::io::stdout().lock());
     exit(1)
+}
+
+/// Runs this process as one that runs a worker's tasks, to its end. Call it when
+/// [`Role::current`](skyward_runtime::program::Role::current) says so, before anything is printed.
+pub fn task_main() -> ! {
+    executor::task_main()
 }
 
 /// Returns only when the worker could not start.

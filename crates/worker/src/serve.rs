@@ -16,6 +16,7 @@ use skyward_runtime::timing::Timing;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 
+use crate::executor::Executor;
 use crate::lease::Lease;
 use crate::seat::{Seat, Terms};
 use crate::slots::Slots;
@@ -47,7 +48,8 @@ async fn begin(start: WorkerStart) -> Result<(Arc<Worker>, Arc<Listener>, Signal
     let timing = Timing { detect: start.detect, ..Timing::default() };
     let listener = Listener::bind(&start.identity, SocketAddr::new(start.listen, 0), &timing)?;
     let (slots, seat) = (Slots::new(start.slots), Seat::new(start.epoch));
-    let worker = Arc::new(Worker { start, registry, slots, lease, seat });
+    let executor = Executor::new(&start);
+    let worker = Arc::new(Worker { start, registry, slots, executor, lease, seat });
     control::start(Arc::clone(&worker)).await.map_err(|it| runtime(&it))?;
     declare(&worker.start)?;
     let up = WorkerUp::Listening { port: listener.port(), pid: std::process::id() };

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use skyward_runtime::control::Attachment;
 use skyward_runtime::link::{
-    BODY_LIMIT, Cause, Kind, Outcome, Session, Stream, WireError, read_arguments, read_header, write_outcome,
+    BODY_LIMIT, Cause, Kind, Outcome, RequestHeader, Session, Stream, WireError, read_arguments, read_header,
+    write_outcome,
 };
 use skyward_runtime::{files, inside};
 
 use crate::execute::{Deadline, execute};
+use crate::executor::Job;
 use crate::worker::Worker;
 
 /// Serves a link until it is over. Its async tasks end with it: their streams are unwanted then.
@@ -54,8 +56,9 @@ async fn call(worker: &Worker, stream: &mut Stream) -> Result<(), WireError> {
     let outcome = match worker.registry.get(header.function) {
         Some(function) => {
             let arguments = read_arguments(&mut **incoming, &header, BODY_LIMIT).await?;
-            let unwanted = outgoing.unwanted();
-            execute(function, arguments, deadline, &worker.slots, unwanted).await
+            let RequestHeader { task, attempt, function: id, .. } = header;
+            let job = Job { task, attempt, id, function, arguments };
+            execute(worker, job, deadline, outgoing.unwanted()).await
         }
         None => {
             incoming.stop();

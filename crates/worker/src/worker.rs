@@ -3,6 +3,7 @@
 use skyward_runtime::program::WorkerStart;
 use skyward_runtime::registry::Registry;
 
+use crate::executor::Executor;
 use crate::lease::Lease;
 use crate::seat::Seat;
 use crate::slots::Slots;
@@ -13,6 +14,7 @@ pub(crate) struct Worker {
     pub(crate) start: WorkerStart,
     pub(crate) registry: &'static Registry,
     pub(crate) slots: Slots,
+    pub(crate) executor: Executor,
     pub(crate) lease: Lease,
     pub(crate) seat: Seat,
 }

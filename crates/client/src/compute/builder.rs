@@ -23,7 +23,7 @@ use crate::error::Error;
 ///     .spec(Spec::on(Local::default()))
 ///     .nodes(4)
 ///     .image(Image::new().env("RUST_LOG", "info"))
-///     .worker(Worker { concurrency: 2 })
+///     .worker(Worker { concurrency: 2, ..Worker::default() })
 ///     .console()
 ///     .start()
 ///     .await?;
@@ -98,7 +98,8 @@ impl Builder {
         self
     }
 
-    /// What each node runs at once. Default one task.
+    /// How each node runs tasks: how many at once, and in what. Default one at a time, in the worker's own
+    /// process.
     pub fn worker(mut self, worker: Worker) -> Self {
         self.worker = worker;
         self

@@ -23,6 +23,7 @@ mod session;
 mod tls;
 mod wire;
 
+pub(crate) use call::OutcomeKind;
 pub use call::{CallRequest, Outcome, RequestHeader, read_arguments, read_header, write_outcome};
 pub use carrier::{Carrier, Incoming, Outgoing, Stream};
 pub use dialer::{Dialer, Link};
@@ -32,4 +33,4 @@ pub use identity::{Authority, CLIENT, Identity, IdentityError};
 pub use listener::{Arrival, Guest, Listener};
 pub use session::Session;
 pub use tls::acceptor;
-pub use wire::{BODY_LIMIT, FRAME_LIMIT, Kind, WireError, read_message, write_message};
+pub use wire::{BODY_LIMIT, FRAME_LIMIT, Kind, WireError, read_body, read_message, write_message};

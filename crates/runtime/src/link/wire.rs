@@ -166,8 +166,12 @@ pub(super) async fn read_frame<R: AsyncRead + Unpin + ?Sized>(
     read_exactly(reader, length.into(), what).await
 }
 
-/// Reads a body whose length was announced. What is reserved grows with what arrives.
-pub(super) async fn read_body<R: AsyncRead + Unpin + ?Sized>(
+/// Reads a body whose length was announced. What is reserved grows with what arrives. `what` says in
+/// errors what it is.
+///
+/// # Errors
+/// When the stream fails or ends first, or the length is over `limit`.
+pub async fn read_body<R: AsyncRead + Unpin + ?Sized>(
     reader: &mut R,
     length: u64,
     limit: u64,

@@ -3,6 +3,7 @@
 //! A new word is defined here before it is used anywhere else.
 
 mod capabilities;
+mod crash;
 mod end;
 mod event;
 mod ids;
@@ -12,8 +13,10 @@ mod nodes;
 mod panic;
 mod roster;
 mod secret;
+mod worker;
 
 pub use capabilities::Capabilities;
+pub use crash::Crash;
 pub use end::End;
 pub use event::{Event, EventKind, Leftover, NodePhase, PoolPhase};
 pub use ids::{Attempt, Epoch, FunctionId, Incarnation, InstanceId, PoolId, Rank, TaskId};
@@ -23,3 +26,4 @@ pub use nodes::{InvalidNodes, Nodes};
 pub use panic::Panic;
 pub use roster::{Accelerator, Peer, Roster};
 pub use secret::Secret;
+pub use worker::{Executor, InvalidWorker, Worker};

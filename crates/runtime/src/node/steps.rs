@@ -65,7 +65,10 @@ impl Steps {
             cookie: kit.cookie.clone(),
             lease: kit.timing.lease,
             end,
-            slots: kit.slots,
+            slots: kit.worker.concurrency,
+            executor: kit.worker.executor,
+            reuse: kit.worker.reuse,
+            kill: kit.timing.kill,
             detect: kit.timing.detect,
             drain: kit.timing.drain,
             // Offers do not name any yet.

@@ -226,7 +226,7 @@ impl Doing {
             Effect::QueueSized { nodes } => self.tasks.tell(TasksMessage::Sized { nodes }),
             Effect::QueueReady { rank } => {
                 if let (Some(link), Some(kit)) = (self.links.remove(&rank), &self.kit) {
-                    self.tasks.tell(TasksMessage::NodeReady { rank, slots: kit.slots, link });
+                    self.tasks.tell(TasksMessage::NodeReady { rank, slots: kit.worker.handed(), link });
                 }
             }
             Effect::QueuePaused { rank } => self.tasks.tell(TasksMessage::NodePaused { rank }),

@@ -1,6 +1,6 @@
 //! Why a pool did not start.
 
-use crate::model::{Attempt, InvalidNodes, KeptMachine, Rank};
+use crate::model::{Attempt, InvalidNodes, InvalidWorker, KeptMachine, Rank};
 
 /// Why a pool did not start. By the time that a caller sees it, everything has been given back,
 /// apart from what [`StartError::Kept`] names.
@@ -13,6 +13,9 @@ pub enum StartError {
     /// The number of nodes is out of bounds.
     #[error("{0}")]
     Nodes(InvalidNodes),
+    /// Nodes cannot run tasks as they are asked to.
+    #[error("{0}")]
+    Worker(InvalidWorker),
     /// The image cannot be made on these machines.
     #[error("the image cannot be used: {0}")]
     Image(String),

@@ -35,6 +35,7 @@ mod roster;
 pub(crate) mod state;
 mod steps;
 
+pub use crate::model::{Executor, InvalidWorker, Worker};
 pub use error::StartError;
 pub use handle::{Pool, Stopped};
-pub use request::{PoolRequest, Spec, Worker};
+pub use request::{PoolRequest, Spec};

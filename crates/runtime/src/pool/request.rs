@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::events::Events;
-use crate::model::{Image, Nodes, Secret};
+use crate::model::{Image, Nodes, Secret, Worker};
 use crate::provider::Provider;
 use crate::timing::Timing;
 
@@ -58,19 +58,6 @@ impl std::fmt::Debug for Spec {
             .field("nodes", &self.nodes)
             .field("image", &self.image)
             .finish()
-    }
-}
-
-/// How a node runs tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Worker {
-    /// How many tasks run on a node at once. Default 1, at least 1.
-    pub concurrency: u32,
-}
-
-impl Default for Worker {
-    fn default() -> Self {
-        Self { concurrency: 1 }
     }
 }
 

@@ -87,7 +87,7 @@ async fn make_kit(
         cookie: keys.cookie,
         epoch: Epoch(1),
         secrets: request.secrets.clone(),
-        slots: request.worker.concurrency.max(1),
+        worker: request.worker,
         timing: request.timing.clone(),
         events: request.events.clone(),
     })

@@ -20,6 +20,8 @@ pub enum Role {
     Worker,
     /// A machine of the `Local` provider.
     Machine,
+    /// The process of a worker's tasks, one at a time.
+    Task,
 }
 
 impl Role {
@@ -33,6 +35,7 @@ impl Role {
             Some((role, pid)) if pid.parse() == Ok(own) => match role {
                 "worker" => Self::Worker,
                 "machine" => Self::Machine,
+                "task" => Self::Task,
                 _ => Self::Client,
             },
             _ => Self::Client,
@@ -45,6 +48,7 @@ impl Role {
             Self::Client => "exec",
             Self::Worker => "SKYWARD_ROLE=worker:$$ exec",
             Self::Machine => "SKYWARD_ROLE=machine:$$ exec",
+            Self::Task => "SKYWARD_ROLE=task:$$ exec",
         }
     }
 }
@@ -83,6 +87,8 @@ mod tests {
         for (asked, expected) in [
             ("worker:7", Role::Worker),
             ("machine:7", Role::Machine),
+            ("task:7", Role::Task),
+            ("task:8", Role::Client),
             ("worker:8", Role::Client),
             ("worker:", Role::Client),
             ("worker", Role::Client),

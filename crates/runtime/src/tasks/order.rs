@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::model::{Panic, Rank};
+use crate::model::{Crash, Panic, Rank};
 use crate::registry::Function;
 
 /// One call to be made.
@@ -33,7 +33,7 @@ pub struct Order {
 /// How often a call may be tried again after its first try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retries {
-    /// After a failure of its own: an error that it returned, or a panic. Default 0: only who wrote the
+    /// After a failure of its own: an error that it returned, a panic, or the end of its process. Default 0: only who wrote the
     /// function knows whether that can help.
     pub own: u32,
     /// After the node or the link under it was lost. Default 3. With 0 a call is never run twice.
@@ -78,6 +78,8 @@ pub enum Undone {
     Failed(Bytes),
     /// The function panicked.
     Panicked(Panic),
+    /// The function's process ended before it did.
+    Crashed(Crash),
     /// It took longer than it was given.
     TimedOut {
         /// What it was given.
@@ -105,9 +107,9 @@ pub enum Undone {
 }
 
 impl Undone {
-    /// Whether it is the function's own failure: an error that it returned, or a panic.
+    /// Whether it is the function's own failure: an error that it returned, a panic, or the end of its process.
     pub const fn is_own(&self) -> bool {
-        matches!(self, Self::Failed(_) | Self::Panicked(_))
+        matches!(self, Self::Failed(_) | Self::Panicked(_) | Self::Crashed(_))
     }
 
     /// What happened, for the log and the events of a retry.
@@ -115,6 +117,7 @@ impl Undone {
         match self {
             Self::Failed(_) => "the function returned an error".to_owned(),
             Self::Panicked(panic) => panic.to_string(),
+            Self::Crashed(crash) => format!("its process {crash}"),
             Self::Lost(lost) => lost.to_string(),
             Self::TimedOut { .. }
             | Self::Cancelled

@@ -147,6 +147,7 @@ async fn follow(
                 let reason = "the node is draining".to_owned();
                 TasksMessage::Lost { id, attempt, rank, reason, decide }
             }
+            Ok(Outcome::NotStarted(reason)) => TasksMessage::Lost { id, attempt, rank, reason, decide },
             Ok(outcome) => match judge(outcome, given) {
                 Err(own) if order.retries > 0 && own.is_own() => {
                     let reason = own.reason();
@@ -200,8 +201,9 @@ fn judge(outcome: Outcome, given: Duration) -> Result<Bytes, Undone> {
         Outcome::Returned(value) => Ok(value),
         Outcome::Failed(error) => Err(Undone::Failed(error)),
         Outcome::Panicked(panic) => Err(Undone::Panicked(panic)),
+        Outcome::Crashed(crash) => Err(Undone::Crashed(crash)),
         Outcome::TimedOut => Err(Undone::TimedOut { after: given }),
-        Outcome::Cancelled | Outcome::Draining => Err(Undone::Cancelled),
+        Outcome::Cancelled | Outcome::Draining | Outcome::NotStarted(_) => Err(Undone::Cancelled),
         Outcome::Unencodable(why) => Err(Undone::Unencodable(why)),
         Outcome::Undecodable(why) => Err(Undone::Undecodable(why)),
         Outcome::UnknownFunction => {

@@ -16,6 +16,7 @@ mod identity;
 mod life;
 mod measure;
 mod node;
+mod processes;
 mod runner;
 mod wire;
 
@@ -24,8 +25,10 @@ use std::process::ExitCode;
 use skyward_runtime::program::Role;
 
 fn main() -> ExitCode {
-    if Role::current() == Role::Worker {
-        skyward_worker::main();
+    match Role::current() {
+        Role::Worker => skyward_worker::main(),
+        Role::Task => skyward_worker::task_main(),
+        Role::Client | Role::Machine => {}
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         runtime.block_on(measure::measure());
         return ExitCode::SUCCESS;
     }
-    let tests = [calls::tests(), wire::tests(), identity::tests(), life::tests()].concat();
+    let tests =
+        [calls::tests(), processes::tests(), wire::tests(), identity::tests(), life::tests()].concat();
     runner::run(&runtime, &tests, &arguments)
 }
