@@ -41,6 +41,7 @@ pub struct Builder {
     queue: usize,
     interruptions: u32,
     keep: Option<Duration>,
+    crash_limit: u32,
     secrets: BTreeMap<String, Secret<String>>,
     console: bool,
     signals: bool,
@@ -52,6 +53,10 @@ const QUEUE: usize = 4096;
 
 /// Default of how often a call is tried again when its node or the link to it is lost.
 const INTERRUPTIONS: u32 = 3;
+
+/// Default of how often a call is tried again whose worker ended while it ran. One less than a machine's
+/// worker is restarted, so that a call that ends its worker costs no machine.
+const CRASH_LIMIT: u32 = 2;
 
 /// Bytes of all secrets of a pool. They are part of a worker's order, which has at most a mebibyte.
 const MOST_SECRETS: usize = 256 << 10;
@@ -71,6 +76,7 @@ impl Default for Builder {
             queue: QUEUE,
             interruptions: INTERRUPTIONS,
             keep: None,
+            crash_limit: CRASH_LIMIT,
             secrets: BTreeMap::new(),
             console: false,
             signals: true,
@@ -150,6 +156,17 @@ impl Builder {
     /// ```
     pub fn keep_on_failure(mut self, length: Duration) -> Self {
         self.keep = Some(length);
+        self
+    }
+
+    /// How often a call is tried again whose worker ended while it ran: it may be the call that ends
+    /// workers, by aborting or by using up the memory. Default 2, at least 1; each counts as one of the
+    /// [`interruptions`](Self::interruptions) too. A call that is lost once more ends with
+    /// [`CallError::Lost`](crate::CallError::Lost), which says so. What else ran on those workers is
+    /// counted alike. With [`Executor::Process`](crate::Executor) a call ends its own process and no
+    /// worker, and is not tried again unless it says [`retries`](crate::Call::retries).
+    pub fn crash_limit(mut self, tries: u32) -> Self {
+        self.crash_limit = tries.max(1);
         self
     }
 
@@ -234,6 +251,7 @@ impl Builder {
             timing: Timing { keep: self.keep.unwrap_or(self.timing.keep), ..self.timing },
             queue: self.queue,
             interruptions: self.interruptions,
+            crash_limit: self.crash_limit,
             secrets: self.secrets,
             events,
         };

@@ -49,8 +49,8 @@ impl<T, E> Call<T, E> {
         self
     }
 
-    /// Tries the call again, up to this often, when the function itself fails: when it returns an error
-    /// or panics. Default 0: only who wrote the function knows whether that can help. Each try may run on
+    /// Tries the call again, up to this often, when the function itself fails: when it returns an error,
+    /// panics, or its process ends. Default 0: only who wrote the function knows whether that can help. Each try may run on
     /// another node; the time-out counts over all of them. The last failure is the one that is reported.
     pub const fn retries(mut self, tries: u32) -> Self {
         self.retries = tries;

@@ -153,6 +153,10 @@ impl Doing {
                     return None;
                 }
                 Reported::Paused => Heard::NodePaused { rank, attempt },
+                Reported::Crashed => {
+                    self.tasks.tell(TasksMessage::WorkerDied { rank });
+                    return None;
+                }
                 Reported::Gone { reason, retry } => {
                     if self.nodes.get(&rank).is_some_and(|(living, _)| *living == attempt) {
                         self.nodes.remove(&rank);

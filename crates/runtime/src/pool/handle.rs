@@ -14,7 +14,7 @@ use crate::link::Link;
 use crate::model::{Event, Leftover, PoolId, Rank};
 use crate::provider::ProviderRef;
 use crate::status::Explanation;
-use crate::tasks::Tasks;
+use crate::tasks::{Retries, Tasks};
 
 /// One pool. Clones share it. Dropping the last one does not stop it: its owner says `stop`.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ impl Pool {
     ) -> Result<Self, SpawnErr> {
         let events = request.events.clone();
         let tasks = Tasks::start(
-            request.interruptions,
+            Retries { own: 0, infrastructure: request.interruptions, crashes: request.crash_limit },
             request.queue,
             request.timing.call,
             request.timing.detect,

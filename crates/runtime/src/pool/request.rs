@@ -80,6 +80,8 @@ pub struct PoolRequest {
     pub queue: usize,
     /// How often a call is tried again when its node or the link to it is lost, where it does not say.
     pub interruptions: u32,
+    /// How many workers may end while a call runs there before it is not tried again.
+    pub crash_limit: u32,
     /// Where facts go; it also names the pool.
     pub events: Events,
 }

@@ -30,21 +30,21 @@ struct Inner {
     groups: AtomicU64,
     /// One permit per task that may wait for a grant.
     room: Arc<Semaphore>,
-    interruptions: u32,
+    retries: Retries,
     call: Duration,
     patience: Duration,
 }
 
 impl Tasks {
     /// Starts the queue of a pool. At most `queue` tasks wait for a grant at once;
-    /// further callers wait to be let in. `interruptions` is how often a call is tried again by default
-    /// when its node is lost, `call` how long one may run by default, `patience` how much longer than that
+    /// further callers wait to be let in. `retries` is how often a call is tried again where it does not
+    /// say, `call` how long one may run by default, `patience` how much longer than that
     /// its worker is waited for.
     ///
     /// # Errors
     /// When the actor cannot be started.
     pub async fn start(
-        interruptions: u32,
+        retries: Retries,
         queue: usize,
         call: Duration,
         patience: Duration,
@@ -59,7 +59,7 @@ impl Tasks {
                 ids: AtomicU64::new(1),
                 groups: AtomicU64::new(1),
                 room,
-                interruptions,
+                retries,
                 call,
                 patience,
             }),
@@ -109,8 +109,8 @@ impl Tasks {
 
     /// How often an order may be tried again.
     pub(super) fn retries(&self, order: &Order) -> Retries {
-        let infrastructure = order.interruptions.unwrap_or(self.inner.interruptions);
-        Retries { own: order.retries, infrastructure }
+        let infrastructure = order.interruptions.unwrap_or(self.inner.retries.infrastructure);
+        Retries { own: order.retries, infrastructure, ..self.inner.retries }
     }
 
     pub(super) fn next_id(&self) -> TaskId {
@@ -236,6 +236,7 @@ impl Doing {
                 self.links.remove(&rank);
                 Heard::NodePaused { rank }
             }
+            TasksMessage::WorkerDied { rank } => Heard::WorkerDied { rank },
             TasksMessage::NodeLost { rank } => {
                 self.links.remove(&rank);
                 Heard::NodeLost { rank }

@@ -10,6 +10,7 @@
 //! ([`Running`]) carries arguments and outcome over the granted link.
 
 mod actor;
+mod blame;
 mod messages;
 mod order;
 mod running;

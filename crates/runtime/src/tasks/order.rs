@@ -38,11 +38,15 @@ pub struct Retries {
     pub own: u32,
     /// After the node or the link under it was lost. Default 3. With 0 a call is never run twice.
     pub infrastructure: u32,
+    /// Of those, after its worker's process ended while the machine lived: the call itself may be what
+    /// ended it. Default 2. At least 1; a call whose workers have ended so often is not tried again when
+    /// it is lost once more.
+    pub crashes: u32,
 }
 
 impl Default for Retries {
     fn default() -> Self {
-        Self { own: 0, infrastructure: 3 }
+        Self { own: 0, infrastructure: 3, crashes: 2 }
     }
 }
 

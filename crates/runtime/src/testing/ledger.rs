@@ -64,7 +64,7 @@ impl Ledger {
                 self.ranks.entry(*rank).or_default().open = false;
             }
             Heard::Stopped => self.stopped = true,
-            Heard::Broadcast { .. } | Heard::Sized { .. } => {}
+            Heard::Broadcast { .. } | Heard::Sized { .. } | Heard::WorkerDied { .. } => {}
         }
         true
     }
