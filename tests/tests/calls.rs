@@ -1,4 +1,5 @@
-//! Calls on real local machines: values, errors, groups, broadcasts, the queue.
+//! Calls on real local machines: values, errors, groups, broadcasts, the queue. The same tests run with
+//! tasks in the worker, as `calls`, and with tasks in processes of their own, as `calls_in_processes`.
 
 #![expect(clippy::panic, reason = "functions that panic are among what is tested")]
 
@@ -71,7 +72,15 @@ async fn marks(path: String, millis: u64) {
 
 /// Machines on this computer that nothing here wants to lose: patient enough for busy cores.
 fn builder(ground: &Ground) -> skyward::Builder {
-    Compute::builder().spec(Spec::on(Local::default().directory(ground.path()))).timing(patient())
+    let local = Local::default().directory(ground.path());
+    Compute::builder().spec(Spec::on(local)).timing(patient()).worker(worker())
+}
+
+/// What these tests' tasks run in: their name says it.
+fn worker() -> Worker {
+    let in_processes = env!("CARGO_CRATE_NAME") == "calls_in_processes";
+    let executor = if in_processes { Executor::Process } else { Executor::Thread };
+    Worker { executor, ..Worker::default() }
 }
 
 async fn pool(ground: &Ground, nodes: u32) -> skyward::Result<Compute> {
@@ -205,12 +214,8 @@ async fn an_absent_rank_fails_at_once_and_says_how_many_there_are() -> skyward::
 #[skyward::test]
 async fn ten_thousand_calls_pass_through_a_bounded_queue() -> skyward::Result<()> {
     let ground = Ground::new("queue");
-    let compute = builder(&ground)
-        .nodes(2)
-        .worker(Worker { concurrency: 4, ..Worker::default() })
-        .queue(64)
-        .start()
-        .await?;
+    let compute =
+        builder(&ground).nodes(2).worker(Worker { concurrency: 4, ..worker() }).queue(64).start().await?;
     let doubled = (gather((0..10_000).map(double)) >> &compute).await?;
     assert!(doubled.into_iter().eq((0..10_000).map(|it| it * 2)));
     end(compute, &ground).await
@@ -219,7 +224,7 @@ async fn ten_thousand_calls_pass_through_a_bounded_queue() -> skyward::Result<()
 #[skyward::test]
 async fn results_come_as_they_finish_or_in_order_as_asked() -> skyward::Result<()> {
     let ground = Ground::new("streams");
-    let compute = builder(&ground).worker(Worker { concurrency: 3, ..Worker::default() }).start().await?;
+    let compute = builder(&ground).worker(Worker { concurrency: 3, ..worker() }).start().await?;
     let millis = [600, 1, 300];
     let finished: Vec<u64> =
         compute.stream(gather(millis.map(sleeps))).map(Result::unwrap_or_default).collect().await;
