@@ -1,6 +1,7 @@
 //! What tasks run in, on real local machines: processes that end, hang, are given up, are reused or not.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails where it stands")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "what a task prints is among what is tested")]
 
 use std::time::Duration;
 
@@ -45,11 +46,9 @@ fn panics() -> u32 {
 /// Says that it runs, as its process and one that it has started, and never returns.
 #[skyward::function]
 fn hangs(path: String) -> u32 {
-    let child = std::process::Command::new("sleep").arg("600").spawn().expect("started");
+    let mut child = std::process::Command::new("sleep").arg("600").spawn().expect("started");
     std::fs::write(path, format!("{} {}", std::process::id(), child.id())).expect("written");
-    loop {
-        std::thread::park();
-    }
+    child.wait().map_or(1, |_| 0)
 }
 
 /// Aborts until it has been tried so often.

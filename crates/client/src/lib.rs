@@ -88,6 +88,22 @@
 //! Files go to nodes by [`Compute::upload`] and come back by [`Compute::download`]; a function that leaves
 //! a file for its caller returns an [`Artifact`].
 //!
+//! # What functions run in
+//!
+//! [`Worker`] says how many calls a node runs at once, and in what: [`Executor::Thread`] runs them in the
+//! worker's own process; [`Executor::Process`] gives each slot a process of this program, so that one that
+//! aborts, exits, runs out of memory or hangs is an outcome and no lost node, and each has its own share of
+//! the node's accelerators.
+//!
+//! ```no_run
+//! # use skyward::prelude::*;
+//! # async fn start() -> skyward::Result<()> {
+//! let worker = Worker { concurrency: 2, executor: Executor::Process, ..Worker::default() };
+//! let compute = Compute::builder().worker(worker).start().await?;
+//! # compute.stop().await
+//! # }
+//! ```
+//!
 //! # Errors
 //!
 //! A call ends in `Result<T, CallError<E>>`, where `E` is the function's own error type: match

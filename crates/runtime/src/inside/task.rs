@@ -70,6 +70,10 @@ impl Cancellation {
 /// returns anything: nobody reads it. On threads that the function started itself the answer is always
 /// no; hand them a [`cancellation`].
 ///
+/// In a process of its own ([`Executor::Process`](crate::model::Executor)) a function hears it on
+/// SIGTERM, and has [`Timing::kill`](crate::timing::Timing) to return before it is killed. The process of
+/// a call whose worker is gone is killed at once.
+///
 /// Outside of any task it is `false`.
 ///
 /// ```
