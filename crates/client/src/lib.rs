@@ -174,7 +174,7 @@ mod work;
 pub mod provider;
 
 pub use bounds::{Argument, Fallible, TaskFailure, TaskValue};
-pub use compute::{Builder, Compute, Events, Node, StopError};
+pub use compute::{Builder, Compute, Events, Node, Output, StopError};
 pub use entry::init;
 pub use error::{CallError, Error, Failure, Result};
 pub use inside::{
@@ -191,9 +191,10 @@ pub use skyward_runtime::inside::{
     Cancellation, InstanceInfo, cancellation, cancelled, instance_info, secret,
 };
 pub use skyward_runtime::model::{
-    Accelerator, Crash, Event, EventKind, Image, Incarnation, KeptMachine, Leftover, NodePhase, Nodes, Panic,
-    Peer, PipIndex, PoolId, PoolPhase, Rank, Secret,
+    Accelerator, Crash, Event, EventKind, Image, Incarnation, KeptMachine, Leftover, Line, NodePhase, Nodes,
+    OutputStream, Panic, Peer, PipIndex, PoolId, PoolPhase, Rank, Secret,
 };
+pub use skyward_runtime::output::Show;
 pub use skyward_runtime::pool::{Executor, InvalidWorker, Spec, StartError, Worker};
 pub use skyward_runtime::status::{Explanation, NodeStatus, Status, Waits};
 pub use skyward_runtime::tasks::{Lost, OnLost};

@@ -55,6 +55,7 @@ impl Actor for ControlActor {
                     tokio::spawn(async move {
                         let unfinished = worker.slots.drain(within).await;
                         let unfinished = u32::try_from(unfinished).unwrap_or(u32::MAX);
+                        worker.output.settle().await;
                         let _ = port.send(Packed::new(Drained { unfinished }));
                         worker.executor.end().await;
                     });

@@ -46,7 +46,7 @@ pub(crate) async fn execute(
 ) -> Option<Outcome> {
     let slots = &worker.slots;
     // Whichever way this ends, what still runs of the function is unwanted then.
-    let context = TaskContext::new();
+    let context = TaskContext::of(job.task);
     let run = async {
         match slots.take().await {
             Some(slot) => worker.executor.run(job, slot, &context).await,

@@ -36,6 +36,7 @@ async fn converse(worker: Arc<Worker>, session: Arc<Session>, mut stream: Stream
             Ok(())
         }
         Ok(Kind::File) => files(&mut stream).await,
+        Ok(Kind::Output) => worker.output.serve(&mut stream).await,
         Ok(Kind::Hello) => Err(WireError::Kind(Kind::Hello as u8)),
         Err(error) => Err(error),
     };

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use skyward_providers::local::Local;
 use skyward_runtime::events::Events as Facts;
-use skyward_runtime::model::{EventKind, Image, Nodes, PoolId, Secret};
+use skyward_runtime::model::{EventKind, Image, Nodes, OutputStream, PoolId, Secret};
+use skyward_runtime::output::{Hub, Show};
 use skyward_runtime::pool::{PoolRequest, Spec, Worker};
 use skyward_runtime::timing::Timing;
 use skyward_runtime::{program, random};
 
-use super::{Compute, Events};
+use super::{Compute, Events, Output};
 use crate::engine::Engine;
 use crate::error::Error;
 
@@ -42,6 +43,7 @@ pub struct Builder {
     interruptions: u32,
     keep: Option<Duration>,
     crash_limit: u32,
+    show: Show,
     secrets: BTreeMap<String, Secret<String>>,
     console: bool,
     signals: bool,
@@ -77,6 +79,7 @@ impl Default for Builder {
             interruptions: INTERRUPTIONS,
             keep: None,
             crash_limit: CRASH_LIMIT,
+            show: Show::All,
             secrets: BTreeMap::new(),
             console: false,
             signals: true,
@@ -197,7 +200,22 @@ impl Builder {
         self
     }
 
-    /// Prints one line on stderr for each event. Default off: a library prints nothing.
+    /// Which lines of what runs on the nodes are shown, by [`console`](Self::console) and to those who read
+    /// [`Compute::output`]. Default all. A call can show less, by [`Call::show`](crate::Call::show).
+    ///
+    /// ```no_run
+    /// # use skyward::{Compute, Show};
+    /// let builder = Compute::builder().console().show(Show::Head);
+    /// # drop(builder);
+    /// ```
+    pub fn show(mut self, show: Show) -> Self {
+        self.show = show;
+        self
+    }
+
+    /// Prints one line on stderr for each event, and each line that functions write, behind the rank of
+    /// its node: what they write to standard output on stdout, the rest on stderr. Default off: a library
+    /// prints nothing.
     pub fn console(mut self) -> Self {
         self.console = true;
         self
@@ -241,7 +259,12 @@ impl Builder {
         let id = random::text(ID_LETTERS).map_err(Error::from)?;
         let events = Facts::new(PoolId::new(id));
         let lines = Events::new(events.subscribe());
-        let printer = self.console.then(|| engine.handle().spawn(print(lines)));
+        let output = Hub::new(self.show);
+        let read = output.clone();
+        let printer = self.console.then(|| {
+            let written = Output::new(read.read());
+            engine.handle().spawn(async { tokio::join!(print(lines), print_output(written)).0 })
+        });
         let specs = if self.specs.is_empty() { vec![Spec::on(Local::default())] } else { self.specs };
         let request = PoolRequest {
             specs,
@@ -252,6 +275,7 @@ impl Builder {
             queue: self.queue,
             interruptions: self.interruptions,
             crash_limit: self.crash_limit,
+            output,
             secrets: self.secrets,
             events,
         };
@@ -267,6 +291,17 @@ async fn print(mut events: Events) {
         eprintln!("{event}");
         if matches!(event.kind, EventKind::Stopped { .. }) {
             break;
+        }
+    }
+}
+
+/// Prints what functions write, until the pool ends.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the program asked for it")]
+async fn print_output(mut output: Output) {
+    while let Some(line) = output.next().await {
+        match line.stream {
+            OutputStream::Stdout => println!("{line}"),
+            OutputStream::Stderr | OutputStream::Log | OutputStream::Missed(_) => eprintln!("{line}"),
         }
     }
 }

@@ -125,7 +125,9 @@ pub(super) async fn greet(carrier: &dyn Carrier, hello: &Hello) -> Result<(), Li
 pub(super) async fn listen(stream: &mut Stream) -> Result<Result<Hello, Refusal>, WireError> {
     match wire::read_kind(&mut *stream.incoming).await? {
         Kind::Hello => {}
-        other @ (Kind::Control | Kind::Call | Kind::File) => return Err(WireError::Kind(other as u8)),
+        other @ (Kind::Control | Kind::Call | Kind::File | Kind::Output) => {
+            return Err(WireError::Kind(other as u8));
+        }
     }
     let frame = wire::read_frame(&mut *stream.incoming, "the hello").await?;
     understand(&frame)

@@ -38,7 +38,7 @@ impl Session {
     pub async fn kind(stream: &mut Stream) -> Result<Kind, WireError> {
         match wire::read_kind(&mut *stream.incoming).await? {
             Kind::Hello => Err(WireError::Kind(Kind::Hello as u8)),
-            kind @ (Kind::Control | Kind::Call | Kind::File) => Ok(kind),
+            kind @ (Kind::Control | Kind::Call | Kind::File | Kind::Output) => Ok(kind),
         }
     }
 

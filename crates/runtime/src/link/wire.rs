@@ -33,6 +33,8 @@ pub enum Kind {
     Call = 3,
     /// Files, in either direction.
     File = 4,
+    /// What runs on the node writes.
+    Output = 5,
 }
 
 /// Bytes from the other side that make no sense, or stopped coming.
@@ -96,6 +98,7 @@ impl TryFrom<u8> for Kind {
             2 => Ok(Self::Control),
             3 => Ok(Self::Call),
             4 => Ok(Self::File),
+            5 => Ok(Self::Output),
             other => Err(WireError::Kind(other)),
         }
     }
@@ -230,6 +233,7 @@ mod tests {
             (&[2], Ok(Kind::Control)),
             (&[3], Ok(Kind::Call)),
             (&[4], Ok(Kind::File)),
+            (&[5], Ok(Kind::Output)),
             (&[0], Err(WireError::Kind(0))),
             (&[255], Err(WireError::Kind(255))),
             (&[], Err(WireError::Truncated("its kind"))),

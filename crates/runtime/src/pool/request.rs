@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::events::Events;
 use crate::model::{Image, Nodes, Secret, Worker};
+use crate::output::Hub;
 use crate::provider::Provider;
 use crate::timing::Timing;
 
@@ -82,6 +83,8 @@ pub struct PoolRequest {
     pub interruptions: u32,
     /// How many workers may end while a call runs there before it is not tried again.
     pub crash_limit: u32,
+    /// Where what runs on the nodes writes goes.
+    pub output: Hub,
     /// Where facts go; it also names the pool.
     pub events: Events,
 }

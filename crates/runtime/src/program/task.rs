@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! worker:  Start                     Run           Run … (Peers whenever they change)
-//! process:       Ready                   Started, Ended …
+//! process:       Ready                   Started, Said …, Ended …
 //! ```
 
 use std::collections::BTreeMap;
@@ -66,6 +66,15 @@ pub enum TaskReport {
     Ready,
     /// The function is about to run: from here on it may have had effects.
     Started,
+    /// It said something by `tracing`, and how many times before it could not be told.
+    Said {
+        /// The task; `None` for what says something between two.
+        task: Option<TaskId>,
+        /// The event as a line.
+        text: String,
+        /// How many lines are missing before this one.
+        missed: u64,
+    },
     /// What became of it.
     Ended(Outcome),
 }
@@ -81,6 +90,7 @@ enum OrderHeader {
 enum ReportHeader {
     Ready,
     Started,
+    Said { task: Option<TaskId>, text: String, missed: u64 },
     Ended { kind: OutcomeKind, length: u64 },
 }
 
@@ -136,6 +146,7 @@ impl TaskReport {
         let (header, body) = match self {
             Self::Ready => (ReportHeader::Ready, Bytes::new()),
             Self::Started => (ReportHeader::Started, Bytes::new()),
+            Self::Said { task, text, missed } => (ReportHeader::Said { task, text, missed }, Bytes::new()),
             Self::Ended(outcome) => {
                 let (mut kind, mut body) = outcome.split()?;
                 let size = length(&body);
@@ -157,6 +168,7 @@ impl TaskReport {
         Ok(match read_message(from, "a report").await? {
             ReportHeader::Ready => Self::Ready,
             ReportHeader::Started => Self::Started,
+            ReportHeader::Said { task, text, missed } => Self::Said { task, text, missed },
             ReportHeader::Ended { kind, length } => {
                 let body = read_body(from, length, BODY_LIMIT, "an outcome").await?;
                 Self::Ended(Outcome::join(kind, body)?)
@@ -254,6 +266,7 @@ mod tests {
         for report in [
             TaskReport::Ready,
             TaskReport::Started,
+            TaskReport::Said { task: Some(TaskId(3)), text: "INFO hello".to_owned(), missed: 2 },
             TaskReport::Ended(Outcome::Returned(large)),
             TaskReport::Ended(Outcome::Crashed(crash)),
         ] {

@@ -15,6 +15,7 @@ use super::state::{Effect, Heard, State};
 use crate::events::Events;
 use crate::link::Link;
 use crate::model::{Attempt, EventKind, Nodes, Rank, TaskId};
+use crate::output::Hub;
 use crate::status::Waits;
 
 /// The queue of a pool, for callers. Clones share it.
@@ -33,13 +34,14 @@ struct Inner {
     retries: Retries,
     call: Duration,
     patience: Duration,
+    output: Hub,
 }
 
 impl Tasks {
     /// Starts the queue of a pool. At most `queue` tasks wait for a grant at once;
     /// further callers wait to be let in. `retries` is how often a call is tried again where it does not
     /// say, `call` how long one may run by default, `patience` how much longer than that
-    /// its worker is waited for.
+    /// its worker is waited for, `output` where what is shown of calls is said.
     ///
     /// # Errors
     /// When the actor cannot be started.
@@ -48,6 +50,7 @@ impl Tasks {
         queue: usize,
         call: Duration,
         patience: Duration,
+        output: Hub,
         events: Events,
     ) -> Result<Self, ractor::SpawnErr> {
         let state = State::new();
@@ -62,6 +65,7 @@ impl Tasks {
                 retries,
                 call,
                 patience,
+                output,
             }),
         })
     }
@@ -111,6 +115,13 @@ impl Tasks {
     pub(super) fn retries(&self, order: &Order) -> Retries {
         let infrastructure = order.interruptions.unwrap_or(self.inner.retries.infrastructure);
         Retries { own: order.retries, infrastructure, ..self.inner.retries }
+    }
+
+    /// What is shown of a task, if its order says so.
+    pub(super) fn show(&self, id: TaskId, order: &Order) {
+        if let Some(show) = &order.show {
+            self.inner.output.limit(id, show.clone());
+        }
     }
 
     pub(super) fn next_id(&self) -> TaskId {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::model::{Crash, Panic, Rank};
+use crate::output::Show;
 use crate::registry::Function;
 
 /// One call to be made.
@@ -28,6 +29,8 @@ pub struct Order {
     /// How long it may take from now, waiting included. `None`: [`crate::timing::Timing::call`],
     /// counted from the moment that a node has it.
     pub timeout: Option<Duration>,
+    /// What is shown of its output, at most. `None`: what the pool shows.
+    pub show: Option<Show>,
 }
 
 /// How often a call may be tried again after its first try.

@@ -32,6 +32,7 @@ impl Running {
             let group = order.group.unwrap_or_else(|| tasks.group());
             let retries = tasks.retries(&order);
             let ticket = Ticket::new(tasks, order.function.name);
+            ticket.tasks.show(ticket.id, &order);
             let (decide, decision) = oneshot::channel();
             ticket.tasks.tell(TasksMessage::Submit {
                 id: ticket.id,
@@ -55,6 +56,7 @@ impl Running {
         let deadline = order.timeout.map(|it| Instant::now() + it);
         // Made here and not in the future, so that a share that is never polled is cancelled too.
         let ticket = Ticket { tasks, id, function: order.function.name, open: true };
+        ticket.tasks.show(id, &order);
         Self::limited(order.timeout, follow(ticket, order, deadline, decision, None))
     }
 

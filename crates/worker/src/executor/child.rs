@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use skyward_runtime::link::{Outcome, WireError};
-use skyward_runtime::model::{Crash, Roster};
+use skyward_runtime::model::{Crash, OutputStream, Roster, TaskId};
 use skyward_runtime::program::{ROLE_VARIABLE, Role, TaskOrder, TaskReport, TaskStart, executable};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
@@ -21,6 +21,7 @@ use tokio::task::AbortHandle;
 use super::devices::VARIABLES;
 use super::tail::Tail;
 use super::tap::Tap;
+use crate::output::Output;
 
 /// A process that runs tasks, one at a time.
 #[derive(Debug)]
@@ -35,6 +36,7 @@ pub(super) struct Child {
     tail: Arc<Tail>,
     peers: watch::Receiver<Option<Roster>>,
     kill: Duration,
+    output: Arc<Output>,
     has_run: bool,
 }
 
@@ -56,6 +58,7 @@ impl Child {
         visible: Option<&str>,
         peers: watch::Receiver<Option<Roster>>,
         kill: Duration,
+        output: Arc<Output>,
     ) -> io::Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -85,10 +88,13 @@ impl Child {
         let group = process.id().and_then(|it| Pid::from_raw(i32::try_from(it).ok()?));
         let group = group.ok_or_else(|| io::Error::other("it has no process id"))?;
         let (reader, writer) = UnixStream::from_std(ours)?.into_split();
-        let tail = Arc::new(Tail::default());
-        let taps = [Tap::new(stdout, Arc::clone(&tail))?, Tap::new(stderr, Arc::clone(&tail))?];
+        let tail = Arc::new(Tail::new(Arc::clone(&output)));
+        let taps = [
+            Tap::new(stdout, OutputStream::Stdout, Arc::clone(&tail))?,
+            Tap::new(stderr, OutputStream::Stderr, Arc::clone(&tail))?,
+        ];
         let pumps = taps.each_ref().map(|it| tokio::spawn(Arc::clone(it).pump()).abort_handle());
-        Ok(Self { process, group, reader, writer, taps, pumps, tail, peers, kill, has_run: false })
+        Ok(Self { process, group, reader, writer, taps, pumps, tail, peers, kill, output, has_run: false })
     }
 
     /// Tells it who it is, and waits until it takes tasks.
@@ -99,8 +105,6 @@ impl Child {
         // When it has ended already, reading says so.
         let _ = TaskOrder::Start(Box::new(start)).write(&mut self.writer).await;
         while TaskReport::read(&mut self.reader).await? != TaskReport::Ready {}
-        // What the program prints before it gets there is no task's.
-        self.settle();
         Ok(())
     }
 
@@ -115,16 +119,22 @@ impl Child {
     }
 
     /// Runs one task. A process whose future was dropped on the way is of no more use.
-    pub(super) async fn run(&mut self, order: TaskOrder) -> Ran {
+    pub(super) async fn run(&mut self, task: TaskId, order: TaskOrder) -> Ran {
         self.has_run = true;
-        self.tail.take();
-        let Self { reader, writer, peers, .. } = self;
+        // What came since the last task is nobody's.
+        self.settle();
+        self.tail.begin(task);
+        let Self { reader, writer, peers, output, .. } = self;
         let mut unharmed = true;
         let ended = async {
             loop {
                 match TaskReport::read(reader).await {
                     Ok(TaskReport::Ended(outcome)) => return Some(outcome),
                     Ok(TaskReport::Started) => unharmed = false,
+                    Ok(TaskReport::Said { task, text, missed }) => {
+                        output.missed(missed);
+                        output.push(task, OutputStream::Log, text);
+                    }
                     Ok(TaskReport::Ready) => {}
                     // A process that says nonsense is as good as none.
                     Err(_) => return None,
@@ -151,6 +161,7 @@ impl Child {
         match outcome {
             Some(outcome) => {
                 self.settle();
+                self.tail.end();
                 Ran::Ended(outcome)
             }
             None => Ran::Gone { unharmed },
@@ -162,6 +173,8 @@ impl Child {
         self.signal(Signal::KILL);
         let status = tokio::time::timeout(PATIENCE, self.process.wait()).await;
         self.settle();
+        // Whoever hears of the crash has seen what led to it.
+        self.output.settle().await;
         let status = status.ok().and_then(Result::ok);
         Crash {
             signal: status.and_then(|it| it.signal()),

@@ -11,7 +11,6 @@
 
 mod child;
 mod devices;
-mod lines;
 mod processes;
 mod tail;
 mod tap;
@@ -27,6 +26,7 @@ use skyward_runtime::program::WorkerStart;
 use skyward_runtime::registry::Function;
 
 use crate::execute;
+use crate::output::Output;
 use crate::slots::Slot;
 use processes::Processes;
 
@@ -52,10 +52,10 @@ pub(crate) enum Executor {
 }
 
 impl Executor {
-    pub(crate) fn new(start: &WorkerStart) -> Self {
+    pub(crate) fn new(start: &WorkerStart, output: &Arc<Output>) -> Self {
         match start.executor {
             Kind::Thread => Self::Threads,
-            Kind::Process => Self::Processes(Arc::new(Processes::new(start))),
+            Kind::Process => Self::Processes(Arc::new(Processes::new(start, Arc::clone(output)))),
         }
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::Job;
 use super::child::{Child, Ran};
 use super::devices::Share;
+use crate::output::Output;
 use crate::slots::Slot;
 
 /// A place for a process for each slot.
@@ -20,6 +21,7 @@ pub(crate) struct Processes {
     start: WorkerStart,
     places: Mutex<Places>,
     peers: watch::Sender<Option<Roster>>,
+    output: Arc<Output>,
 }
 
 #[derive(Debug)]
@@ -40,10 +42,10 @@ struct Held {
 }
 
 impl Processes {
-    pub(super) fn new(start: &WorkerStart) -> Self {
+    pub(super) fn new(start: &WorkerStart, output: Arc<Output>) -> Self {
         let free = (0..start.slots.max(1)).map(|it| (it, None)).collect();
         let places = Mutex::new(Places { free, closed: false });
-        Self { start: start.clone(), places, peers: watch::Sender::new(None) }
+        Self { start: start.clone(), places, peers: watch::Sender::new(None), output }
     }
 
     /// Runs a call in the process of a free place.
@@ -57,7 +59,7 @@ impl Processes {
             };
             let was_idle = child.has_run();
             let arguments = arguments.clone();
-            match child.run(TaskOrder::Run { task, attempt, function: id, arguments }).await {
+            match child.run(task, TaskOrder::Run { task, attempt, function: id, arguments }).await {
                 Ran::Ended(outcome) => {
                     held.rest();
                     return outcome;
@@ -142,9 +144,10 @@ impl Held {
         let start = &self.processes.start;
         let share = Share::of(self.place, start.slots, &start.accelerators);
         let peers = self.processes.peers.subscribe();
+        let output = Arc::clone(&self.processes.output);
         let told = self.processes.told(self.place, share.clone());
-        let child =
-            Child::start(share.visible().as_deref(), with_unseen(peers), start.kill).map_err(|error| {
+        let child = Child::start(share.visible().as_deref(), with_unseen(peers), start.kill, output)
+            .map_err(|error| {
                 format!("failed to start a process for it: {error}; is there memory for one?")
             })?;
         // From here on it is ended when the call is given up.

@@ -4,10 +4,11 @@ use std::io::{self, PipeReader};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use skyward_runtime::model::OutputStream;
 use tokio::net::unix::pipe::Receiver;
 
-use super::lines::Lines;
 use super::tail::Tail;
+use crate::output::Lines;
 
 /// A stream and what has been read of it. It is read all the time, so that a task never waits for a
 /// reader.
@@ -15,14 +16,15 @@ use super::tail::Tail;
 pub(super) struct Tap {
     receiver: Receiver,
     lines: Mutex<Lines>,
+    stream: OutputStream,
     tail: Arc<Tail>,
 }
 
 impl Tap {
     /// Reads this stream; its lines go to `tail`.
-    pub(super) fn new(pipe: PipeReader, tail: Arc<Tail>) -> io::Result<Arc<Self>> {
+    pub(super) fn new(pipe: PipeReader, stream: OutputStream, tail: Arc<Tail>) -> io::Result<Arc<Self>> {
         let receiver = Receiver::from_owned_fd(OwnedFd::from(pipe))?;
-        Ok(Arc::new(Self { receiver, lines: Mutex::default(), tail }))
+        Ok(Arc::new(Self { receiver, lines: Mutex::default(), stream, tail }))
     }
 
     /// Reads until the stream ends.
@@ -52,11 +54,11 @@ impl Tap {
                 Ok(0) | Err(_) => break,
             }
         }
-        lines.finish(|line| self.tail.push(line));
+        lines.finish(|line| self.tail.push(self.stream, line));
     }
 
     fn take(&self, lines: &mut Lines, bytes: &[u8]) {
-        lines.take(bytes, |line| self.tail.push(line));
+        lines.take(bytes, |line| self.tail.push(self.stream, line));
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {

@@ -6,11 +6,14 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream as Socket;
 use std::process::exit;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use rustix::process::{Signal, getpgrp, getpid, kill_process_group};
 use skyward_runtime::inside::{self, InstanceInfo, TaskContext};
 use skyward_runtime::link::{Outcome, WireError};
-use skyward_runtime::model::Peer;
+use skyward_runtime::model::{FunctionId, Peer, TaskId};
 use skyward_runtime::program::{TaskOrder, TaskReport, TaskStart};
 use skyward_runtime::registry::Registry;
 use tokio::net::UnixStream;
@@ -20,7 +23,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::output::TaskEvents;
 use crate::{execute, panics};
 
 /// Runs this process as one that runs tasks, to its end.
@@ -68,6 +74,7 @@ async fn serve(socket: Socket) -> io::Result<()> {
     };
     let runtime = runtime(start.slots)?;
     declare(*start)?;
+    let mut events = listen_to_tasks();
     let (sender, mut orders) = mpsc::channel(1);
     tokio::spawn(listen(reader, sender));
     let _ = io::stdout().flush();
@@ -78,16 +85,23 @@ async fn serve(socket: Socket) -> io::Result<()> {
         tokio::select! {
             _ = terminate.recv() => break,
             order = orders.recv() => match order {
-                Some(TaskOrder::Run { function, arguments, .. }) => {
+                Some(TaskOrder::Run { task, function, arguments, .. }) => {
                     let _ = TaskReport::Started.write(&mut writer).await;
-                    running = Some(Running::start(&runtime, function, arguments));
+                    running = Some(Running::start(&runtime, task, function, arguments));
                 }
                 Some(TaskOrder::Peers(roster)) => {
                     InstanceInfo::introduce(roster);
                 }
                 Some(TaskOrder::Start(_)) | None => break,
             },
+            Some(said) = events.lines.recv() => {
+                let _ = events.report(running.as_ref(), said).write(&mut writer).await;
+            }
             outcome = Running::ended(&mut running) => {
+                // What it has said comes before what became of it.
+                while let Ok(said) = events.lines.try_recv() {
+                    let _ = events.report(running.as_ref(), said).write(&mut writer).await;
+                }
                 running = None;
                 if let Some(outcome) = outcome {
                     let _ = TaskReport::Ended(outcome).write(&mut writer).await;
@@ -100,6 +114,39 @@ async fn serve(socket: Socket) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// What tasks say by `tracing`, on its way to the worker.
+struct Events {
+    lines: mpsc::Receiver<(Option<TaskId>, String)>,
+    /// Lines that found no room.
+    missed: Arc<AtomicU64>,
+}
+
+impl Events {
+    /// A line that comes from a thread which the task has started is the task's too.
+    fn report(&self, running: Option<&Running>, (task, text): (Option<TaskId>, String)) -> TaskReport {
+        let task = task.or_else(|| running.map(|it| it.task));
+        TaskReport::Said { task, text, missed: self.missed.swap(0, Ordering::Relaxed) }
+    }
+}
+
+/// A program that has a subscriber of its own keeps it; what that prints is output like any other.
+fn listen_to_tasks() -> Events {
+    let (sender, lines) = mpsc::channel(EVENTS);
+    let missed = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&missed);
+    let layer = TaskEvents::new(move |task, text| {
+        if sender.try_send((task, text)).is_err() {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let _ = tracing_subscriber::registry().with(layer.with_filter(crate::asked())).try_init();
+    Events { lines, missed }
+}
+
+/// How many events wait for the thread that sends them. It sends some hundred thousand a second, so this is
+/// for the moment in which it has no processor.
+const EVENTS: usize = 1024;
 
 /// Passes on what the worker says. When it says no more it has gone: then everything here ends, and what
 /// was started here.
@@ -145,6 +192,7 @@ fn declare(start: TaskStart) -> io::Result<()> {
 
 /// The task that runs.
 struct Running {
+    task: TaskId,
     ended: JoinHandle<Option<Outcome>>,
     cancel: CancellationToken,
     /// Closed when nothing of the function runs any more.
@@ -152,7 +200,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(runtime: &Handle, id: skyward_runtime::model::FunctionId, arguments: bytes::Bytes) -> Self {
+    fn start(runtime: &Handle, task: TaskId, id: FunctionId, arguments: Bytes) -> Self {
         let (runs, gone) = mpsc::channel(1);
         let cancel = CancellationToken::new();
         let cancelled = cancel.clone();
@@ -160,7 +208,7 @@ impl Running {
             let Some(function) = Registry::global().ok().and_then(|it| it.get(id)) else {
                 return Some(Outcome::UnknownFunction);
             };
-            let context = TaskContext::new();
+            let context = TaskContext::of(task);
             let outcome = tokio::select! {
                 outcome = execute::run(function, arguments, runs, &context) => Some(outcome),
                 () = cancelled.cancelled_owned() => None,
@@ -169,7 +217,7 @@ impl Running {
             let _ = io::stdout().flush();
             outcome
         });
-        Self { ended, cancel, gone }
+        Self { task, ended, cancel, gone }
     }
 
     async fn ended(running: &mut Option<Self>) -> Option<Outcome> {
