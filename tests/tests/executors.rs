@@ -342,7 +342,7 @@ async fn a_worker_that_cannot_be_is_refused_before_anything_is_rented() -> skywa
         let ground = Ground::new("refused");
         let error = builder(&ground, worker).start().await.expect_err("refused");
         match error.downcast_ref::<StartError>() {
-            Some(StartError::Worker(invalid)) => assert_eq!(invalid.field, field),
+            Some(StartError::Invalid(invalid)) => assert_eq!(invalid.field, format!("worker.{field}")),
             other => panic!("{other:?}"),
         }
         assert_eq!(ground.left(), Vec::<String>::new());

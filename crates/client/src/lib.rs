@@ -191,14 +191,17 @@ pub use skyward_runtime::inside::{
     Cancellation, InstanceInfo, cancellation, cancelled, instance_info, secret,
 };
 pub use skyward_runtime::model::{
-    Accelerator, Crash, Event, EventKind, Image, Incarnation, KeptMachine, Leftover, Line, NodePhase, Nodes,
-    OutputStream, Panic, Peer, PipIndex, PoolId, PoolPhase, Rank, Secret,
+    Accelerator, Allocation, Architecture, Choice, Crash, Event, EventKind, Image, Incarnation,
+    InvalidRequest, InvalidUsd, KeptMachine, Leftover, Line, NodePhase, Nodes, OutputStream, Panic, Peer,
+    PipIndex, PoolId, PoolPhase, Rank, Requirements, Secret, Selection, Tariff, Usd, Volume, accelerator,
+    accelerators,
 };
 pub use skyward_runtime::output::Show;
-pub use skyward_runtime::pool::{Executor, InvalidWorker, Spec, StartError, Worker};
+pub use skyward_runtime::pool::{Executor, Spec, StartError, Worker};
 pub use skyward_runtime::status::{Explanation, NodeStatus, Status, Waits};
 pub use skyward_runtime::tasks::{Lost, OnLost};
 pub use skyward_runtime::timing::Timing;
+pub use skyward_runtime::usd;
 pub use work::{
     Broadcast, Call, Destination, Dispatch, Gather, Group, Indexed, Results, Settled, Spawned, Work,
     broadcast, gather, group,
@@ -208,8 +211,8 @@ pub use work::{
 /// `#[skyward::function]`.
 pub mod prelude {
     pub use crate::{
-        Call, CallError, Compute, Executor, Failure, Image, Local, Nodes, Spec, Timing, Worker, broadcast,
-        gather, group,
+        Allocation, Call, CallError, Compute, Executor, Failure, Image, Local, Nodes, Selection, Spec,
+        Timing, Usd, Worker, accelerators, broadcast, gather, group, usd,
     };
 }
 

@@ -16,7 +16,7 @@
 //!         "sold-out"
 //!     }
 //!     fn capabilities(&self) -> Capabilities {
-//!         Capabilities { root: true, ends_itself: true, udp: true, same_computer: false }
+//!         Capabilities { root: true, ends_itself: true, udp: true, ..Capabilities::NONE }
 //!     }
 //!     fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {
 //!         Box::pin(skyward::provider::stream::empty())
@@ -45,7 +45,8 @@
 pub use async_trait::async_trait;
 pub use futures_util::stream::{self, BoxStream};
 pub use skyward_runtime::model::{
-    Capabilities, End, HostKey, Instance, InstanceId, InstanceState, Leftover, Offer, PoolId, SshEndpoint,
+    Architecture, Billing, BillingUnit, Capabilities, Conversion, End, HostKey, Instance, InstanceId,
+    InstanceState, InstanceType, Leftover, Market, Offer, PoolId, Price, SshEndpoint, Volume,
 };
 pub use skyward_runtime::provider::{
     Provider, ProviderError, ProviderErrorKind, Provisioned, Request, Retry,

@@ -12,12 +12,14 @@
 //! program                           the running program as the worker
 //! ssh | link | control | files | output   reaching machines; calls, membership, files, output of a worker
 //! events                            where facts go
+//! catalog                           what clouds have for rent, in a file
 //! provider | registry | inside | status | lease | random | backoff | timing
 //! model                             the words
 //! ```
 
 pub mod backoff;
 pub mod bootstrap;
+pub mod catalog;
 pub mod control;
 pub mod events;
 pub mod files;

@@ -66,6 +66,9 @@ pub struct Timing {
     /// How long the machine of a node that did not become ready is kept for a person to look at. Default
     /// 0: it is given back at once. What is kept costs money until then.
     pub keep: Duration,
+    /// How long the catalog of offers is waited for while other programs write it, and how long one
+    /// query of its reader may take. Default 10 s: writing a large cloud's offers takes about one.
+    pub catalog: Duration,
 }
 
 impl Timing {
@@ -140,6 +143,7 @@ impl Default for Timing {
             kill: Duration::from_secs(2),
             shutdown: Duration::from_secs(120),
             keep: Duration::ZERO,
+            catalog: Duration::from_secs(10),
         }
     }
 }

@@ -17,7 +17,7 @@ async fn main() -> skyward::Result<()> {
     // The first machine that comes is sound, where one is to be.
     let sound = if way == "some" { format!("mkdir {directory}-mark") } else { "false".to_owned() };
     let image = Image::new().shell(format!("echo left-behind > \"$HOME/clue\"; {sound} || exit 7"));
-    let nodes = if way == "some" { Nodes { desired: 2, min: Some(1) } } else { Nodes::from(2) };
+    let nodes = if way == "some" { Nodes { min: Some(1), ..Nodes::from(2) } } else { Nodes::from(2) };
     let timing = Timing { lease: Duration::from_secs(2), ..Timing::short() };
     let pool = Compute::builder().spec(Spec::on(Local::default().directory(directory))).nodes(nodes);
     let started = pool.image(image).timing(timing).keep_on_failure(keep).console().start().await;

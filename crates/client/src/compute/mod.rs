@@ -88,14 +88,18 @@ impl Compute {
     ///
     /// # Errors
     /// When something may still exist after [`Timing::shutdown`](crate::Timing) (120 s by default): a
-    /// [`StopError`] names it.
+    /// [`StopError`] names it. When the pool had ended by itself, because Skyward failed, with the reason.
     pub async fn stop(self) -> Result<(), Error> {
         self.keeper.stop();
         let ending = self.keeper.ended().await;
         self.keeper.said(self.engine, &ending);
         let left = match &*ending {
             Ending::GaveBack(left) if left.is_empty() => return Ok(()),
-            Ending::GaveBack(left) => left.clone(),
+            Ending::Failed(failure, left) if left.is_empty() => {
+                let ended = format!("pool {} ended by itself, and everything was given back", self.id());
+                return Err(Error::from(failure.clone()).context(ended));
+            }
+            Ending::GaveBack(left) | Ending::Failed(_, left) => left.clone(),
             Ending::OutOfTime(_) | Ending::Unknown => Vec::new(),
         };
         let words = ending.words().join("; ");

@@ -38,6 +38,8 @@ pub(crate) struct Keeper {
 pub(crate) enum Ending {
     /// Everything was given back, but for these.
     GaveBack(Vec<Leftover>),
+    /// It failed while it ran, which is a defect of Skyward's; everything was given back but for these.
+    Failed(StartError, Vec<Leftover>),
     /// It had not been confirmed when the time was up.
     OutOfTime(Duration),
     /// What kept the pool failed, which is a defect of Skyward's.
@@ -108,26 +110,26 @@ impl Engine {
             tokio::time::sleep(shutdown).await;
         };
         tokio::select! {
-            left = self.live(request, &stop, ready, keeping) => Ending::GaveBack(left),
+            ending = self.live(request, &stop, ready, keeping) => ending,
             () = out_of_time => Ending::OutOfTime(shutdown),
         }
     }
 
-    /// One pool's life; returns what could not be given back.
+    /// One pool's life, to its end.
     async fn live(
         &self,
         request: PoolRequest,
         stop: &CancellationToken,
         ready: Ready,
         keeping: &AtomicBool,
-    ) -> Vec<Leftover> {
+    ) -> Ending {
         // Whoever asked may be gone; then nobody needs the answer.
         let refuse = |ready: Ready, error| drop(ready.send(Err(error)));
         let pool = match self.open(request).await {
             Ok(pool) => pool,
             Err(error) => {
                 refuse(ready, error);
-                return Vec::new();
+                return Ending::GaveBack(Vec::new());
             }
         };
         let started = tokio::select! {
@@ -141,20 +143,25 @@ impl Engine {
                     stop.cancelled().await;
                 }
                 stop.cancel();
-                pool.stop().await.left
+                let stopped = pool.stop().await;
+                match stopped.failure {
+                    Some(failure) => Ending::Failed(failure, stopped.left),
+                    None => Ending::GaveBack(stopped.left),
+                }
             }
             Err(error @ StartError::Kept { .. }) => {
                 keeping.store(true, Ordering::Release);
                 refuse(ready, error);
-                tokio::select! {
-                    stopped = pool.ended() => stopped.left,
-                    () = stop.cancelled() => pool.stop().await.left,
-                }
+                let stopped = tokio::select! {
+                    stopped = pool.ended() => stopped,
+                    () = stop.cancelled() => pool.stop().await,
+                };
+                Ending::GaveBack(stopped.left)
             }
             Err(error) => {
                 let left = pool.stop().await.left;
                 refuse(ready, error);
-                left
+                Ending::GaveBack(left)
             }
         }
     }
@@ -253,6 +260,7 @@ impl Ending {
     pub(crate) fn words(&self) -> Vec<String> {
         match self {
             Self::GaveBack(left) => left.iter().map(|it| format!("{it}; remove it by hand")).collect(),
+            Self::Failed(_, left) => Self::GaveBack(left.clone()).words(),
             Self::OutOfTime(after) => vec![format!("everything within {after:?}; {LEASES}")],
             Self::Unknown => vec![format!("everything, because Skyward itself failed; {LEASES}")],
         }

@@ -13,6 +13,7 @@ mod config;
 mod end;
 mod launch;
 mod machine;
+mod offer;
 mod place;
 mod process;
 
@@ -146,16 +147,11 @@ impl Provider for Local {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { root: false, ends_itself: true, udp: true, same_computer: true }
+        Capabilities { ends_itself: true, udp: true, same_computer: true, ..Capabilities::NONE }
     }
 
     fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {
-        let offer = Offer {
-            id: String::from("local"),
-            instance_type: String::from("local"),
-            architecture: String::from(std::env::consts::ARCH),
-        };
-        stream::iter([Ok(offer)]).boxed()
+        stream::iter([Ok(offer::offer())]).boxed()
     }
 
     async fn prepare(&self, request: &Request) -> Result<(), ProviderError> {

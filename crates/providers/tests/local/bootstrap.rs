@@ -17,7 +17,8 @@ use crate::harness::Tests;
 use crate::stage::{Stage, eventually, lives, run};
 
 const LONG: Duration = Duration::from_secs(30);
-const NO_ROOT: Capabilities = Capabilities { root: false, ends_itself: true, udp: true, same_computer: true };
+const NO_ROOT: Capabilities =
+    Capabilities { ends_itself: true, udp: true, same_computer: true, ..Capabilities::NONE };
 
 pub(crate) fn register(tests: &mut Tests) {
     tests.add("an_image_is_made_over_ssh_and_made_once", makes_image);

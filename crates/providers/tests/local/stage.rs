@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use skyward_providers::local::{Faults, Local};
-use skyward_runtime::model::{Instance, InstanceId, InstanceState, Offer, PoolId, SshEndpoint};
+use skyward_runtime::model::{
+    Instance, InstanceId, InstanceState, InstanceType, Market, Offer, PoolId, Price, SshEndpoint,
+};
 use skyward_runtime::provider::{Provider, Request};
 use skyward_runtime::ssh::{ClientKey, Output, Session};
 use skyward_runtime::timing::Timing;
+use skyward_runtime::usd;
 
 pub(crate) struct Stage {
     pub(crate) local: Local,
@@ -27,12 +30,16 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         let local = Local::default().directory(folder.path().join("base")).faults(faults);
         let key = ClientKey::generate().unwrap();
-        let offer = Offer {
-            id: String::from("local"),
-            instance_type: String::from("local"),
-            architecture: String::from(std::env::consts::ARCH),
+        let offer = Offer::of("local", InstanceType::named("local"), Price::on_demand(usd!(0)));
+        let request = Request {
+            pool: PoolId::new("pool1"),
+            offer,
+            market: Market::OnDemand,
+            disk_gb: None,
+            volumes: Vec::new(),
+            ssh_key: key.public().to_owned(),
+            lease,
         };
-        let request = Request { pool: PoolId::new("pool1"), offer, ssh_key: key.public().to_owned(), lease };
         Self { local, request, key, folder }
     }
 

@@ -13,7 +13,7 @@ use crate::model::{Capabilities, Image};
 /// ```
 /// use skyward_runtime::bootstrap::plan;
 /// use skyward_runtime::model::{Capabilities, Image};
-/// let can = Capabilities { root: true, ends_itself: true, udp: true, same_computer: false };
+/// let can = Capabilities { root: true, ends_itself: true, udp: true, ..Capabilities::NONE };
 /// let plan = plan(&Image::new().apt(["ffmpeg"]).shell("make"), &can).unwrap();
 /// let names: Vec<_> = plan.steps().iter().map(|it| it.name.as_str()).collect();
 /// assert_eq!(names, ["apt: ffmpeg", "shell 1: make"]);
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     const ROOT: Capabilities =
-        Capabilities { root: true, ends_itself: true, udp: true, same_computer: false };
+        Capabilities { root: true, ends_itself: true, udp: true, ..Capabilities::NONE };
 
     fn keys(image: &Image) -> Vec<String> {
         plan(image, &ROOT).unwrap().steps().iter().map(|it| it.key.clone()).collect()

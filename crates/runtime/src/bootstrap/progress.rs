@@ -170,7 +170,7 @@ mod tests {
 
     /// A plan of two steps, `one` and `two`.
     fn sample() -> Plan {
-        let can = Capabilities { root: true, ends_itself: true, udp: true, same_computer: false };
+        let can = Capabilities { root: true, ends_itself: true, udp: true, ..Capabilities::NONE };
         plan(&Image::new().shell("one").shell("two"), &can).unwrap()
     }
 

@@ -37,7 +37,7 @@ mod tests {
     use crate::model::{Capabilities, Image};
 
     const ROOT: Capabilities =
-        Capabilities { root: true, ends_itself: true, udp: true, same_computer: false };
+        Capabilities { root: true, ends_itself: true, udp: true, ..Capabilities::NONE };
 
     #[test]
     fn everything_at_once() {
@@ -60,6 +60,6 @@ mod tests {
     #[test]
     fn python_without_root() {
         let image = Image::new().pip(["torch"]);
-        insta::assert_snapshot!(script(&plan(&image, &Capabilities { root: false, ..ROOT }).unwrap()));
+        insta::assert_snapshot!(script(&plan(&image, &Capabilities { ..ROOT }).unwrap()));
     }
 }

@@ -27,7 +27,8 @@ pub(super) fn write_program(path: &Path, content: &[u8]) {
 }
 
 const NONCE: &str = "4b1d";
-const NO_ROOT: Capabilities = Capabilities { root: false, ends_itself: true, udp: true, same_computer: true };
+const NO_ROOT: Capabilities =
+    Capabilities { ends_itself: true, udp: true, same_computer: true, ..Capabilities::NONE };
 
 /// A machine's home folder.
 struct Home(tempfile::TempDir);

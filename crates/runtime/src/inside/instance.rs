@@ -5,6 +5,7 @@ use std::sync::{PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::accelerator::Count;
 use crate::model::{Accelerator, Epoch, Incarnation, Peer, PoolId, Rank, Roster};
 
 /// The node that a function runs on, and the pool around it, at the moment of asking.
@@ -47,7 +48,9 @@ impl InstanceInfo {
     /// What a worker knows of itself before it is told of others: it is alone.
     pub fn alone(pool: PoolId, peer: Peer, accelerators: Vec<Accelerator>, slots: u32) -> Self {
         let (rank, name) = (peer.rank, peer.name.clone());
-        let devices = (0..accelerators.iter().map(|it| it.count).fold(0, u32::saturating_add)).collect();
+        // A fraction of a device is seen as one.
+        let counts = accelerators.iter().map(|it| it.count.parts().div_ceil(Count::PARTS));
+        let devices = (0..counts.fold(0, u32::saturating_add)).collect();
         let (nodes, head, peers, slot) = (0, None, Vec::new(), None);
         let mut info = Self { pool, rank, name, nodes, head, peers, accelerators, devices, slots, slot };
         info.set_peers(vec![peer]);

@@ -15,4 +15,21 @@ pub struct Capabilities {
     /// Machines run on the client's own computer: bytes cost nothing to move, so what is uploaded is
     /// not worth compressing.
     pub same_computer: bool,
+    /// The size of a machine's disk can be chosen. Where this is false, and an offer does not come with
+    /// a disk that is large enough, a spec that asks for one is refused.
+    pub sized_disk: bool,
+    /// The provider mounts a spec's volumes. Where this is false, a spec with one is refused.
+    pub volumes: bool,
+}
+
+impl Capabilities {
+    /// Nothing: what a provider can is said on top of it, so that it can no more than it says.
+    pub const NONE: Self = Self {
+        root: false,
+        ends_itself: false,
+        udp: false,
+        same_computer: false,
+        sized_disk: false,
+        volumes: false,
+    };
 }

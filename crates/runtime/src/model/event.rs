@@ -31,6 +31,8 @@ pub enum EventKind {
     Provisioned { instances: Vec<InstanceId>, wanted: u32 },
     /// The pool will not become ready.
     StartFailed { reason: String },
+    /// Skyward itself failed; everything is given back.
+    PoolFailed { reason: String },
     /// A request for machines failed.
     ProvisionFailed { reason: String, attempt: Attempt },
     /// A node entered a phase.
@@ -175,12 +177,13 @@ impl fmt::Display for EventKind {
         match self {
             Self::Pool(phase) => phase.fmt(f),
             Self::Chosen { provider, offer, nodes } => {
-                write!(f, "chose {provider}: {nodes} x {}", offer.instance_type)
+                write!(f, "chose {provider}: {nodes} x {}", offer.instance_type.name)
             }
             Self::Provisioned { instances, wanted } => {
                 write!(f, "{} of {wanted} machines rented", instances.len())
             }
             Self::StartFailed { reason } => write!(f, "cannot start: {reason}"),
+            Self::PoolFailed { reason } => write!(f, "the pool failed and is given back: {reason}"),
             Self::ProvisionFailed { reason, attempt } => {
                 write!(f, "renting failed (attempt {attempt}): {reason}")
             }

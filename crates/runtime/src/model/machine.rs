@@ -1,4 +1,4 @@
-//! Offers, and the machines that come of them.
+//! The machines that come of an offer.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,17 +7,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::{End, InstanceId, Rank};
-
-/// Something that a provider has for rent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Offer {
-    /// The provider's id of this offer, meaningful to the provider alone.
-    pub id: String,
-    /// The kind of machine, in the provider's words.
-    pub instance_type: String,
-    /// The processor's architecture as `std::env::consts::ARCH` spells it.
-    pub architecture: String,
-}
 
 /// One machine as its provider describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,30 +2,48 @@
 //!
 //! A new word is defined here before it is used anywhere else.
 
+pub mod accelerator;
+mod architecture;
 mod capabilities;
 mod crash;
 mod end;
 mod event;
 mod ids;
 mod image;
+mod invalid;
 mod line;
 mod machine;
 mod nodes;
+mod offer;
 mod panic;
+mod price;
+mod requirements;
 mod roster;
 mod secret;
+mod selection;
+mod usd;
+mod volume;
 mod worker;
 
+pub use accelerator::{Accelerator, accelerators};
+pub use architecture::Architecture;
 pub use capabilities::Capabilities;
 pub use crash::Crash;
 pub use end::End;
 pub use event::{Event, EventKind, Leftover, NodePhase, PoolPhase};
 pub use ids::{Attempt, Epoch, FunctionId, Incarnation, InstanceId, PoolId, Rank, TaskId};
 pub use image::{Image, PipIndex};
+pub use invalid::InvalidRequest;
 pub use line::{Line, OutputStream};
-pub use machine::{HostKey, Instance, InstanceState, KeptMachine, Offer, SshEndpoint};
-pub use nodes::{InvalidNodes, Nodes};
+pub use machine::{HostKey, Instance, InstanceState, KeptMachine, SshEndpoint};
+pub use nodes::Nodes;
+pub use offer::{InstanceType, Offer};
 pub use panic::Panic;
-pub use roster::{Accelerator, Peer, Roster};
+pub use price::{Allocation, Billing, BillingUnit, Conversion, Market, Price, Tariff};
+pub use requirements::Requirements;
+pub use roster::{Peer, Roster};
 pub use secret::Secret;
-pub use worker::{Executor, InvalidWorker, Worker};
+pub use selection::{Choice, Choose, Selection};
+pub use usd::{InvalidUsd, Usd};
+pub use volume::Volume;
+pub use worker::{Executor, Worker};

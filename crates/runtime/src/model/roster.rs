@@ -43,12 +43,3 @@ impl Roster {
         (self.epoch, self.number)
     }
 }
-
-/// Accelerators of one kind on a node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Accelerator {
-    /// What it is called, such as `A100`.
-    pub name: String,
-    /// How many of them.
-    pub count: u32,
-}

@@ -1,8 +1,8 @@
 //! How a node runs tasks, as its pool's owner asks for it and its worker is told.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
+
+use super::InvalidRequest;
 
 /// How a node runs tasks. Set what differs and leave the rest:
 ///
@@ -41,17 +41,6 @@ pub enum Executor {
     Process,
 }
 
-/// A [`Worker`] that cannot be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidWorker {
-    /// The field.
-    pub field: &'static str,
-    /// Its value.
-    pub value: String,
-    /// What it may be.
-    pub allowed: &'static str,
-}
-
 impl Worker {
     /// How many tasks a node is handed: those that run and those that wait there.
     pub const fn handed(&self) -> u32 {
@@ -62,21 +51,18 @@ impl Worker {
     ///
     /// # Errors
     /// When a field has a value that it cannot have: which, and what it may be.
-    pub fn check(&self) -> Result<(), InvalidWorker> {
-        let invalid = |field, value: String, allowed| Err(InvalidWorker { field, value, allowed });
+    pub fn check(&self) -> Result<(), InvalidRequest> {
         if self.concurrency == 0 || self.concurrency > Self::MOST {
-            return invalid("concurrency", self.concurrency.to_string(), "it must be from 1 to 65536");
+            let allowed = "must be from 1 to 65536";
+            return Err(InvalidRequest::new("worker.concurrency", self.concurrency, allowed));
         }
         if self.buffer > Self::MOST {
-            return invalid("buffer", self.buffer.to_string(), "it must be from 0 to 65536");
+            return Err(InvalidRequest::new("worker.buffer", self.buffer, "must be from 0 to 65536"));
         }
         if !self.reuse && self.executor == Executor::Thread {
-            return invalid(
-                "reuse",
-                self.reuse.to_string(),
-                "it must be true with `Executor::Thread`, whose tasks share one process; use \
-                 `Executor::Process`",
-            );
+            let allowed = "must be true with Executor::Thread, whose tasks share one process; use \
+                           Executor::Process";
+            return Err(InvalidRequest::new("worker.reuse", self.reuse, allowed));
         }
         Ok(())
     }
@@ -84,14 +70,6 @@ impl Worker {
     /// The most tasks at once that a node can be asked for: more is a mistake of units.
     const MOST: u32 = 1 << 16;
 }
-
-impl fmt::Display for InvalidWorker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`Worker::{}` is {}, but {}", self.field, self.value, self.allowed)
-    }
-}
-
-impl std::error::Error for InvalidWorker {}
 
 impl Default for Worker {
     fn default() -> Self {
@@ -111,10 +89,10 @@ mod tests {
             (good, None),
             (Worker { concurrency: 65536, buffer: 3, ..process }, None),
             (Worker { reuse: false, ..process }, None),
-            (Worker { concurrency: 0, ..good }, Some("`Worker::concurrency` is 0, but it must be from 1")),
-            (Worker { concurrency: 65537, ..good }, Some("`Worker::concurrency` is 65537, but")),
-            (Worker { buffer: u32::MAX, ..good }, Some("`Worker::buffer` is 4294967295, but")),
-            (Worker { reuse: false, ..good }, Some("`Worker::reuse` is false, but it must be true with")),
+            (Worker { concurrency: 0, ..good }, Some("worker.concurrency is 0: must be from 1")),
+            (Worker { concurrency: 65537, ..good }, Some("worker.concurrency is 65537: ")),
+            (Worker { buffer: u32::MAX, ..good }, Some("worker.buffer is 4294967295: ")),
+            (Worker { reuse: false, ..good }, Some("worker.reuse is false: must be true with")),
         ] {
             let said = worker.check().err().map(|it| it.to_string()).unwrap_or_default();
             assert!(said.starts_with(told.unwrap_or_default()), "{worker:?}: {said}");

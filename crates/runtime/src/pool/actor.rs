@@ -76,6 +76,7 @@ impl Actor for PoolActor {
         let Birth { request, providers, tasks, progress, ended } = birth;
         let names = providers.iter().map(|it| it.provider().name().to_owned()).collect();
         let specs: Vec<Nodes> = request.specs.iter().map(|it| it.nodes.unwrap_or(request.nodes)).collect();
+        tasks.supervised_by(myself.get_cell());
         myself.cast(PoolMessage::heard(Heard::Born { specs }))?;
         Ok(Doing {
             request,
@@ -114,12 +115,23 @@ impl Actor for PoolActor {
         event: SupervisionEvent,
         doing: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        // A node that ends in good order has reported so itself.
-        if let SupervisionEvent::ActorFailed(actor, error) = event {
-            let failed = doing.nodes.iter().find(|(_, (_, node))| node.is(actor.get_id()));
-            let Some((rank, (attempt, _))) = failed else { return Ok(()) };
+        let (actor, reason) = match event {
+            SupervisionEvent::ActorFailed(actor, error) => (actor, error.to_string()),
+            // A node that ends in good order has reported so itself. The queue has no such end.
+            SupervisionEvent::ActorTerminated(actor, _, reason) if doing.tasks.is(actor.get_id()) => {
+                (actor, reason.unwrap_or_else(|| "it ended".to_owned()))
+            }
+            _ => return Ok(()),
+        };
+        if doing.tasks.is(actor.get_id()) {
+            tracing::error!(reason, "a pool's queue ended before the pool; please report this");
+            myself.cast(PoolMessage::heard(Heard::QueueEnded { reason }))?;
+            return Ok(());
+        }
+        let failed = doing.nodes.iter().find(|(_, (_, node))| node.is(actor.get_id()));
+        if let Some((rank, (attempt, _))) = failed {
             let (rank, attempt) = (*rank, *attempt);
-            tracing::error!(%rank, %error, "a node's actor failed; please report this");
+            tracing::error!(%rank, reason, "a node's actor failed; please report this");
             let reason = "Skyward itself failed to look after it; see the log".to_owned();
             let what = Reported::Gone { reason, retry: true };
             myself.cast(PoolMessage::Node(NodeReport { rank, attempt, what }))?;

@@ -14,11 +14,16 @@ use crate::model::{EventKind, InstanceId, KeptMachine, Leftover, PoolPhase, Rank
 use crate::timing::Timing;
 
 impl State {
-    /// Says why the pool will not become ready. That its owner stopped it, its owner knows.
+    /// Says why the pool ends. That its owner stopped it, its owner knows.
     pub(super) fn say_failure(&self, effects: &mut Vec<Effect>) {
-        if let Some(failure) = self.failure.as_ref().filter(|it| **it != StartError::Stopped) {
-            effects.push(Effect::Announce(EventKind::StartFailed { reason: failure.to_string() }));
-        }
+        effects.extend(match &self.failure {
+            None | Some(StartError::Stopped) => None,
+            // It may have been ready before.
+            Some(StartError::Internal(reason)) => {
+                Some(Effect::Announce(EventKind::PoolFailed { reason: reason.clone() }))
+            }
+            Some(failure) => Some(Effect::Announce(EventKind::StartFailed { reason: failure.to_string() })),
+        });
     }
 
     pub(super) fn give_back(&self, now: Instant, timing: &Timing, effects: &mut Vec<Effect>) -> Phase {

@@ -1,6 +1,6 @@
 //! Why a pool did not start.
 
-use crate::model::{Attempt, InvalidNodes, InvalidWorker, KeptMachine, Rank};
+use crate::model::{Attempt, InvalidRequest, KeptMachine, Rank};
 
 /// Why a pool did not start. By the time that a caller sees it, everything has been given back,
 /// apart from what [`StartError::Kept`] names.
@@ -10,12 +10,9 @@ pub enum StartError {
     /// The request has no spec.
     #[error("the pool has no spec: say where its machines come from with `.spec(Spec::on(…))`")]
     NoSpec,
-    /// The number of nodes is out of bounds.
+    /// The request asks for what nothing can give.
     #[error("{0}")]
-    Nodes(InvalidNodes),
-    /// Nodes cannot run tasks as they are asked to.
-    #[error("{0}")]
-    Worker(InvalidWorker),
+    Invalid(InvalidRequest),
     /// The image cannot be made on these machines.
     #[error("the image cannot be used: {0}")]
     Image(String),

@@ -1,6 +1,7 @@
 //! What the PoolActor hears.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor_cluster::RactorMessage;
 use tokio::sync::oneshot;
@@ -10,6 +11,7 @@ use super::key_file::KeyFile;
 use crate::link::Link;
 use crate::model::{Attempt, InstanceId, KeptMachine, Leftover, Nodes, Offer, Rank};
 use crate::node::{NodeKit, NodeReport};
+use crate::provider::ProviderErrorKind;
 
 /// Messages of the PoolActor: the results of its own steps, its nodes' reports, and one order.
 #[derive(Debug, RactorMessage)]
@@ -73,6 +75,8 @@ pub(crate) enum Heard {
     NodeGone { rank: Rank, attempt: Attempt, reason: String, retry: bool },
     /// Whether a machine that failed lives on for a while.
     Kept { instance: InstanceId, kept: Result<KeptMachine, String> },
+    /// The queue's actor has ended, which only a defect of Skyward's can do before the pool ends.
+    QueueEnded { reason: String },
     /// The owner wants everything given back.
     Stop,
     /// A timer went off.
@@ -87,7 +91,9 @@ pub(crate) enum Heard {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shortfall {
     pub(crate) reason: String,
-    pub(crate) retry: bool,
+    pub(crate) kind: ProviderErrorKind,
+    /// How long the cloud wants to be left alone, if it said so.
+    pub(crate) after: Option<Duration>,
 }
 
 /// Why a pool wakes up.

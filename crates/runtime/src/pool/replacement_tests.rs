@@ -103,7 +103,7 @@ fn a_rank_that_cannot_be_replaced_is_given_up_and_the_pool_goes_on() {
 
 #[test]
 fn a_pool_with_a_least_number_begins_with_that_many_and_the_others_join() {
-    let nodes = Nodes { desired: 3, min: Some(2) };
+    let nodes = Nodes { min: Some(2), ..Nodes::from(3) };
     let born = Heard::Born { specs: vec![nodes, nodes] };
     let queue = |rank| Effect::QueueReady { rank: Rank(rank) };
     check(
@@ -118,7 +118,7 @@ fn a_pool_with_a_least_number_begins_with_that_many_and_the_others_join() {
 
 #[test]
 fn a_pool_with_a_least_number_does_not_fail_for_one_node_less() {
-    let nodes = Nodes { desired: 2, min: Some(1) };
+    let nodes = Nodes { min: Some(1), ..Nodes::from(2) };
     let born = Heard::Born { specs: vec![nodes, nodes] };
     check(
         &mut after(vec![born, offered(), Heard::Prepared(Ok(())), given(&[0, 1], None)]),

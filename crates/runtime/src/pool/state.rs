@@ -9,6 +9,7 @@ use super::keeping::Keeping;
 use super::lives::{Ended, Lives};
 use super::messages::{Heard, Shortfall, Timer};
 use crate::model::{Attempt, EventKind, InstanceId, Leftover, Nodes, Offer, PoolPhase, Rank};
+use crate::provider::Retry;
 use crate::timing::Timing;
 
 /// A pool.
@@ -179,6 +180,15 @@ impl State {
             {
                 self.node_gone(rank, reason, retry, ready, stop, now, timing, effects)
             }
+            (
+                phase @ (Phase::Choosing { .. } | Phase::Preparing { .. } | Phase::Living { .. }),
+                Heard::QueueEnded { reason },
+            ) => {
+                self.fail(StartError::Internal(format!(
+                    "Skyward's own queue of calls failed: {reason}; see the log, and report this"
+                )));
+                self.step(phase, Heard::Stop, now, timing, names, effects)
+            }
             (phase @ (Phase::Living { .. } | Phase::Stopping { .. }), Heard::Kept { instance, kept }) => {
                 self.kept(phase, &instance, kept, now, timing, effects)
             }
@@ -295,7 +305,7 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Phase {
         let living = Phase::Living { ready, stop: false };
-        let Some(Shortfall { reason, retry }) = shortfall else {
+        let Some(Shortfall { reason, kind, .. }) = shortfall else {
             // What is wanted now was lost while the machines were asked for.
             self.reconcile(effects);
             return living;
@@ -306,7 +316,7 @@ impl State {
         self.refusals = self.refusals.next();
         let attempt = self.refusals;
         effects.push(Effect::Announce(EventKind::ProvisionFailed { reason: reason.clone(), attempt }));
-        if retry && attempt.0 < timing.provision_attempts {
+        if kind.retry() != Retry::Never && attempt.0 < timing.provision_attempts {
             let delay = timing.provision_retry.delay(attempt.0.saturating_sub(1));
             effects.push(Effect::Wake(Timer::Provision, delay));
             self.resting = true;

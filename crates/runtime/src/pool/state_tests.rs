@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use super::*;
+use crate::model::{InstanceType, Price};
+use crate::provider::ProviderErrorKind;
+use crate::usd;
 
 #[path = "keeping_tests.rs"]
 mod keeping;
@@ -16,7 +19,7 @@ fn names() -> Vec<String> {
 }
 
 fn offer() -> Offer {
-    Offer { id: "o".into(), instance_type: "small".into(), architecture: "x86_64".into() }
+    Offer::of("cloud", InstanceType::named("small"), Price::on_demand(usd!(1)))
 }
 
 fn instance(number: u32) -> InstanceId {
@@ -44,7 +47,11 @@ fn answer(request: u32, numbers: &[u32], shortfall: Option<(&str, bool)>) -> Hea
     Heard::Provisioned {
         request: Attempt(request),
         instances: numbers.iter().copied().map(instance).collect(),
-        shortfall: shortfall.map(|(reason, retry)| Shortfall { reason: reason.into(), retry }),
+        shortfall: shortfall.map(|(reason, retry)| Shortfall {
+            reason: reason.into(),
+            kind: if retry { ProviderErrorKind::NoCapacity } else { ProviderErrorKind::InvalidRequest },
+            after: None,
+        }),
     }
 }
 
@@ -332,6 +339,28 @@ fn machines_that_nobody_wants_any_more_are_given_back() {
             vec![provisioned(&[0, 1], 1), announce(PoolPhase::Starting), spawn(0), release(1)],
         )],
     );
+}
+
+#[test]
+fn a_pool_whose_queue_ends_gives_everything_back_and_says_why() {
+    let ended = || Heard::QueueEnded { reason: "a panic".into() };
+    let starting = after(vec![born(1), offered(), Heard::Prepared(Ok(())), given(&[0], None)]);
+    for mut state in [ready(1), starting] {
+        let reason = "Skyward's own queue of calls failed: a panic; see the log, and report this";
+        let mut effects = vec![Effect::Announce(EventKind::PoolFailed { reason: reason.into() })];
+        effects.extend(stopping(&[0]));
+        let failure = Some(StartError::Internal(reason.into()));
+        check(
+            &mut state,
+            vec![
+                (ended(), effects),
+                (ended(), vec![]),
+                (node_gone(0, "stopped"), vec![terminate(&[0])]),
+                (Heard::Terminated(Ok(())), vec![terminated(0), Effect::Teardown]),
+                (Heard::TornDown(Ok(vec![])), over(failure, vec![])),
+            ],
+        );
+    }
 }
 
 #[test]

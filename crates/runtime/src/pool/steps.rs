@@ -15,7 +15,7 @@ use crate::bootstrap::{self, Includes};
 use crate::lease;
 use crate::model::{Attempt, Epoch, InstanceId, InstanceState, KeptMachine, Offer, Rank};
 use crate::node::{NodeKit, ProgramCell};
-use crate::provider::{ProviderRef, Request, Retry};
+use crate::provider::{ProviderRef, Request};
 use crate::ssh::Session;
 
 /// Asks every spec's provider at once.
@@ -71,6 +71,9 @@ async fn make_kit(
     let asked = Arc::new(Request {
         pool: pool.clone(),
         offer,
+        market: crate::model::Market::OnDemand,
+        disk_gb: None,
+        volumes: Vec::new(),
         ssh_key: keys.ssh.public().to_owned(),
         lease: request.timing.lease,
     });
@@ -98,7 +101,8 @@ pub(super) async fn provision(kit: Arc<NodeKit>, request: Attempt, count: u32) -
     let told = kit.provider.provision(Arc::clone(&kit.request), count, kit.timing.provision).await;
     let shortfall = |error: &crate::provider::ProviderError| Shortfall {
         reason: error.to_string(),
-        retry: error.retry() != Retry::Never,
+        kind: error.kind,
+        after: error.after,
     };
     let (instances, shortfall) = match told {
         Ok(given) => {

@@ -230,7 +230,7 @@ mod tests {
             address: Ipv4Addr::LOCALHOST.into(),
             slots: 2,
             slot: 1,
-            accelerators: vec![Accelerator { name: "A100".to_owned(), count: 2 }],
+            accelerators: vec![Accelerator::custom("A100").count(2)],
             devices: vec![2, 3],
             secrets: [("TOKEN".to_owned(), Secret::new("hush".to_owned()))].into(),
         }

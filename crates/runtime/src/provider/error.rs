@@ -10,22 +10,80 @@ pub struct ProviderError {
     pub kind: ProviderErrorKind,
     /// What failed and what to do, for people.
     pub message: String,
+    /// How long the cloud wants to be left alone, if it said so.
+    pub after: Option<Duration>,
     /// The cause beneath, if any.
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// Classes of failure that the pool treats differently.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Classes of failure that the pool treats differently. What an answer means is the provider's to find
+/// out, from its body before its status: some clouds say "failed" with a 200.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ProviderErrorKind {
-    /// No machine of this kind is free now.
+    /// The credentials are missing, wrong or out of date. Nothing of this provider is tried again.
+    Auth,
+    /// The credentials are good, and may not do this. Nothing of this provider is tried again.
+    Permission,
+    /// The account has no money left. Nothing of this provider is tried again.
+    InsufficientFunds,
+    /// The account may not have more of these. The offer's other market, or another offer, is tried.
+    Quota,
+    /// No machine of this kind is free now. The same is tried again; then its other market, then another
+    /// offer.
     NoCapacity,
-    /// The request itself is wrong.
+    /// The offer is not there any more, as on a marketplace. Another offer is tried.
+    OfferGone,
+    /// The request itself is wrong. Another offer is tried.
     InvalidRequest,
-    /// Something on the way failed; the same request may succeed.
+    /// Asked too often. The same is tried again, not before [`RATE_LIMITED`](Self::RATE_LIMITED), or what
+    /// the cloud says, has passed.
+    RateLimited,
+    /// What was asked about is not there. Whoever gives it back takes this for success.
+    NotFound,
+    /// Something else happens to the same thing right now. The same is tried again.
+    Conflict,
+    /// Something on the way failed, or took too long; the same request may succeed.
     Transient,
-    /// A tool or file on this computer is missing or refuses.
+    /// A tool or file on this computer is missing or refuses. Nothing of this provider is tried again.
     Local,
+}
+
+impl ProviderErrorKind {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Auth,
+        Self::Permission,
+        Self::InsufficientFunds,
+        Self::Quota,
+        Self::NoCapacity,
+        Self::OfferGone,
+        Self::InvalidRequest,
+        Self::RateLimited,
+        Self::NotFound,
+        Self::Conflict,
+        Self::Transient,
+        Self::Local,
+    ];
+
+    /// How long a cloud that was asked too often, and does not say, is left alone.
+    pub const RATE_LIMITED: Duration = Duration::from_secs(10);
+
+    /// Whether to try the same request again.
+    pub const fn retry(self) -> Retry {
+        match self {
+            Self::NoCapacity | Self::Conflict | Self::Transient => Retry::After(Duration::ZERO),
+            Self::RateLimited => Retry::After(Self::RATE_LIMITED),
+            Self::Auth
+            | Self::Permission
+            | Self::InsufficientFunds
+            | Self::Quota
+            | Self::OfferGone
+            | Self::InvalidRequest
+            | Self::NotFound
+            | Self::Local => Retry::Never,
+        }
+    }
 }
 
 /// Whether to try again.
@@ -40,7 +98,7 @@ pub enum Retry {
 impl ProviderError {
     /// An error of a kind with its message.
     pub fn new(kind: ProviderErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), after: None, source: None }
     }
 
     /// Keeps the cause.
@@ -50,11 +108,18 @@ impl ProviderError {
         self
     }
 
-    /// Whether to try the same request again.
-    pub const fn retry(&self) -> Retry {
-        match self.kind {
-            ProviderErrorKind::NoCapacity | ProviderErrorKind::Transient => Retry::After(Duration::ZERO),
-            ProviderErrorKind::InvalidRequest | ProviderErrorKind::Local => Retry::Never,
+    /// Keeps how long the cloud wants to be left alone.
+    #[must_use]
+    pub const fn after(mut self, after: Duration) -> Self {
+        self.after = Some(after);
+        self
+    }
+
+    /// Whether to try the same request again: by the kind, and by what the cloud said.
+    pub fn retry(&self) -> Retry {
+        match (self.kind.retry(), self.after) {
+            (Retry::After(least), after) => Retry::After(after.unwrap_or(least)),
+            (Retry::Never, _) => Retry::Never,
         }
     }
 }

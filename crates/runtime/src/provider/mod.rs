@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Capabilities, Instance, InstanceId, Leftover, Offer, PoolId};
+use crate::model::{Capabilities, Instance, InstanceId, Leftover, Market, Offer, PoolId, Volume};
 
 pub use actor::ProviderRef;
 pub use error::{ProviderError, ProviderErrorKind, Retry};
@@ -73,6 +73,12 @@ pub struct Request {
     pub pool: PoolId,
     /// What to rent.
     pub offer: Offer,
+    /// From which of the offer's markets: what is rented from another would not cost what was agreed.
+    pub market: Market,
+    /// The disk that each machine gets, in GB, where its size can be chosen and was asked for.
+    pub disk_gb: Option<u32>,
+    /// What is mounted on each machine, where the provider can.
+    pub volumes: Vec<Volume>,
     /// The client's SSH key to let in: an OpenSSH public key line.
     pub ssh_key: String,
     /// How long a machine may live without a renewal of its lease. Part of the create call.

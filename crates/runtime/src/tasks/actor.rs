@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::messages::{Decision, Grant, Share, TasksMessage};
@@ -146,6 +146,22 @@ impl Tasks {
     /// decision, which tells the waiting caller.
     pub(crate) fn tell(&self, message: TasksMessage) {
         let _ = self.inner.actor.cast(message);
+    }
+
+    /// Has the pool hear when the actor ends; and when the pool's actor ends, so does this.
+    pub(crate) fn supervised_by(&self, pool: ActorCell) {
+        self.inner.actor.get_cell().link(pool);
+    }
+
+    /// Whether this is the queue behind that actor.
+    pub(crate) fn is(&self, actor: ActorId) -> bool {
+        self.inner.actor.get_id() == actor
+    }
+
+    /// Ends the actor as a defect would.
+    #[cfg(test)]
+    pub(crate) fn kill(&self) {
+        self.inner.actor.kill();
     }
 
     /// Ends the actor. What still waits is refused.

@@ -42,7 +42,7 @@ pub(super) enum Event {
 #[derive(Clone, Debug)]
 pub(super) enum Asked {
     Offers,
-    Prepare { offer: Offer },
+    Prepare { offer: Box<Offer> },
     Provision { request: Attempt, count: u32 },
     Keep { rank: Rank, instance: InstanceId },
     Release { instances: Vec<InstanceId> },

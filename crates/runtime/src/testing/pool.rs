@@ -100,7 +100,7 @@ impl World {
     pub(super) fn begin_pool(&mut self) {
         let desired = self.nodes;
         let min = self.dice.chance(300).then(|| self.dice.count(1, desired));
-        let specs = (0..self.specs).map(|_| Nodes { desired, min }).collect();
+        let specs = (0..self.specs).map(|_| Nodes { desired, min, max: None }).collect();
         self.cast_pool(PoolMessage::Heard(Heard::Born { specs }));
     }
 
@@ -121,7 +121,7 @@ impl World {
         let Some(pool) = &mut self.pool else { return };
         match effect {
             Effect::AskOffers => self.ask(Asked::Offers),
-            Effect::Prepare { offer, .. } => self.ask(Asked::Prepare { offer }),
+            Effect::Prepare { offer, .. } => self.ask(Asked::Prepare { offer: Box::new(offer) }),
             Effect::Provision { request, count } if pool.kit => self.ask(Asked::Provision { request, count }),
             Effect::Provision { .. } => {}
             Effect::Spawn { rank, attempt, instance } => {

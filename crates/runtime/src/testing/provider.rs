@@ -6,9 +6,11 @@ use super::event::{Asked, Event};
 use super::knobs::Mutation;
 use super::pool::PoolMessage;
 use super::world::World;
-use crate::model::{Attempt, InstanceId, Leftover, Offer};
+use crate::model::{Attempt, InstanceId, InstanceType, Leftover, Offer, Price};
 use crate::pool::StartError;
 use crate::pool::messages::{Heard, Shortfall};
+use crate::provider::ProviderErrorKind;
+use crate::usd;
 
 impl World {
     /// Asks the provider: reads at once, writes in their turn.
@@ -36,7 +38,7 @@ impl World {
     pub(super) fn provide(&mut self, asked: Asked) {
         let heard = match asked {
             Asked::Offers => Heard::Offered(self.offers()),
-            Asked::Prepare { offer } => return self.prepare(offer),
+            Asked::Prepare { offer } => return self.prepare(*offer),
             Asked::Provision { request, count } => self.provision(request, count),
             Asked::Keep { rank, instance } => {
                 let kept = self.keep(rank, &instance);
@@ -68,10 +70,8 @@ impl World {
     }
 
     fn offers(&mut self) -> Vec<Result<Vec<Offer>, String>> {
-        let offer = |id: usize| Offer {
-            id: format!("offer-{id}"),
-            instance_type: "small".to_owned(),
-            architecture: "x86_64".to_owned(),
+        let offer = |id: usize| {
+            Offer::of(format!("cloud-{id}"), InstanceType::named("small"), Price::on_demand(usd!(1)))
         };
         let mut offers = Vec::new();
         for spec in 0..self.specs {
@@ -85,7 +85,10 @@ impl World {
     }
 
     fn provision(&mut self, request: Attempt, count: u32) -> Heard {
-        let short = |reason: &str, retry| Some(Shortfall { reason: reason.to_owned(), retry });
+        let short = |reason: &str, retry| {
+            let kind = if retry { ProviderErrorKind::NoCapacity } else { ProviderErrorKind::InvalidRequest };
+            Some(Shortfall { reason: reason.to_owned(), kind, after: None })
+        };
         if self.dice.chance(self.weather.unreported) {
             // The cloud did some of it, and its answer was lost.
             for _ in 0..self.dice.count(0, count) {

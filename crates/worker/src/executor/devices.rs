@@ -1,6 +1,7 @@
 //! Which of a node's accelerators are a slot's own.
 
 use skyward_runtime::model::Accelerator;
+use skyward_runtime::model::accelerator::Count;
 
 /// The variables that tell CUDA and HIP which devices there are. Not `ROCR_VISIBLE_DEVICES`: what it
 /// leaves is counted from 0 again, and HIP, which heeds both, would look for numbers that are gone.
@@ -19,7 +20,7 @@ impl Share {
     /// The share of slot `slot` of `slots`: every device is some slot's, and no two slots have the same
     /// one while there are enough. Where there are fewer than slots, neighbours share one.
     pub(super) fn of(slot: u32, slots: u32, all: &[Accelerator]) -> Self {
-        let count = all.iter().map(|it| u64::from(it.count)).sum::<u64>();
+        let count = all.iter().map(devices).sum::<u64>();
         let slots = u64::from(slots.max(1));
         let at = |slot: u64| slot * count / slots;
         let first = at(slot.into());
@@ -27,10 +28,14 @@ impl Share {
         let mut accelerators = Vec::new();
         let mut before = 0;
         for kind in all {
-            let after = before + u64::from(kind.count);
-            let own = end.min(after).saturating_sub(first.max(before));
-            if let Ok(count @ 1..) = u32::try_from(own) {
-                accelerators.push(Accelerator { name: kind.name.clone(), count });
+            let after = before + devices(kind);
+            match end.min(after).saturating_sub(first.max(before)) {
+                0 => {}
+                own if own == devices(kind) => accelerators.push(kind.clone()),
+                own => {
+                    let parts = u32::try_from(own * u64::from(Count::PARTS)).unwrap_or(u32::MAX);
+                    accelerators.push(kind.clone().count(Count::of_parts(parts)));
+                }
             }
             before = after;
         }
@@ -44,12 +49,17 @@ impl Share {
     }
 }
 
+/// How many devices a node sees: a fraction of one is seen as one.
+fn devices(kind: &Accelerator) -> u64 {
+    kind.count.parts().div_ceil(Count::PARTS).into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn kinds(counts: &[(&str, u32)]) -> Vec<Accelerator> {
-        counts.iter().map(|(name, count)| Accelerator { name: (*name).to_owned(), count: *count }).collect()
+        counts.iter().map(|(name, count)| Accelerator::custom(*name).count(*count)).collect()
     }
 
     #[test]

@@ -153,7 +153,7 @@ async fn an_idle_process_that_was_killed_is_replaced() {
 }
 
 async fn each_slot_has_its_own_process_and_devices() {
-    let accelerators = vec![Accelerator { name: "A100".to_owned(), count: 4 }];
+    let accelerators = vec![Accelerator::custom("A100").count(4)];
     let node = node_with(|it| (it.slots, it.accelerators) = (2, accelerators)).await;
     let link = node.link().await;
     let go = node.file("go");
