@@ -117,6 +117,22 @@
 //! Files go to nodes by [`Compute::upload`] and come back by [`Compute::download`]; a function that leaves
 //! a file for its caller returns an [`Artifact`].
 //!
+//! # What functions run in
+//!
+//! [`Worker`] says how many calls a node runs at once, and in what: [`Executor::Thread`] runs them in the
+//! worker's own process; [`Executor::Process`] gives each slot a process of this program, so that one that
+//! aborts, exits, runs out of memory or hangs is an outcome and no lost node, and each has its own share of
+//! the node's accelerators.
+//!
+//! ```no_run
+//! # use skyward::prelude::*;
+//! # async fn start() -> skyward::Result<()> {
+//! let worker = Worker { concurrency: 2, executor: Executor::Process, ..Worker::default() };
+//! let compute = Compute::builder().worker(worker).start().await?;
+//! # compute.stop().await
+//! # }
+//! ```
+//!
 //! # Errors
 //!
 //! A call ends in `Result<T, CallError<E>>`, where `E` is the function's own error type: match
@@ -187,7 +203,7 @@ mod work;
 pub mod provider;
 
 pub use bounds::{Argument, Fallible, TaskFailure, TaskValue};
-pub use compute::{Builder, Compute, Events, Node, StopError};
+pub use compute::{Builder, Compute, Events, Node, Output, StopError};
 pub use entry::init;
 pub use error::{CallError, Error, Failure, Result};
 pub use inside::{
@@ -204,11 +220,13 @@ pub use skyward_runtime::inside::{
     Cancellation, InstanceInfo, cancellation, cancelled, instance_info, secret,
 };
 pub use skyward_runtime::model::{
-    Accelerator, Allocation, Architecture, Carrier, Choice, Event, EventKind, Image, Incarnation,
-    InvalidRequest, InvalidUsd, KeptMachine, Leftover, NodePhase, Nodes, Panic, Peer, PipIndex, PoolId,
-    PoolPhase, Rank, Requirements, Secret, Selection, Tariff, Usd, Volume, accelerator, accelerators,
+    Accelerator, Allocation, Architecture, Carrier, Choice, Crash, Event, EventKind, Image, Incarnation,
+    InvalidRequest, InvalidUsd, KeptMachine, Leftover, Line, NodePhase, Nodes, OutputStream, Panic, Peer,
+    PipIndex, PoolId, PoolPhase, Rank, Requirements, Secret, Selection, Tariff, Usd, Volume, accelerator,
+    accelerators,
 };
-pub use skyward_runtime::pool::{Spec, StartError, Worker};
+pub use skyward_runtime::output::Show;
+pub use skyward_runtime::pool::{Executor, Spec, StartError, Worker};
 pub use skyward_runtime::status::{Explanation, NodeStatus, Status, Waits};
 pub use skyward_runtime::tasks::{Lost, OnLost};
 pub use skyward_runtime::timing::Timing;
@@ -223,8 +241,8 @@ pub use work::{
 /// `#[skyward::function]`.
 pub mod prelude {
     pub use crate::{
-        Allocation, Call, CallError, Carrier, Compute, Failure, Image, Local, Nodes, Selection, Spec,
-        Streaming, Timing, Usd, Worker, accelerators, broadcast, gather, group, usd,
+        Allocation, Call, CallError, Carrier, Compute, Executor, Failure, Image, Local, Nodes, Selection,
+        Spec, Streaming, Timing, Usd, Worker, accelerators, broadcast, gather, group, usd,
     };
 }
 

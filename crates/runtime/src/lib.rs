@@ -10,7 +10,7 @@
 //! tasks                             queue, slots, retries, broadcast
 //! bootstrap                         what a bare machine must become
 //! program                           the running program as the worker
-//! ssh | link | control | files      reaching machines, calls to a worker, membership, files
+//! ssh | link | control | files | output   reaching machines; calls, membership, files, output of a worker
 //! events | items                    where facts go; the items of streams
 //! catalog                           what clouds have for rent, in a file
 //! provider | registry | inside | status | lease | random | backoff | timing
@@ -29,6 +29,7 @@ pub mod lease;
 pub mod link;
 pub mod model;
 pub mod node;
+pub mod output;
 pub mod pool;
 pub mod program;
 pub mod provider;

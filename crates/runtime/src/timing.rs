@@ -61,6 +61,10 @@ pub struct Timing {
     pub call: Duration,
     /// How long a draining node may finish its tasks. Default 5 s.
     pub drain: Duration,
+    /// How long a task's process, and what that has started, may take to end once it is told to, before
+    /// it is killed. Default 2 s; its slot is free after that. Only with
+    /// [`Executor::Process`](crate::model::Executor).
+    pub kill: Duration,
     /// How long giving everything back may take. Default 120 s.
     pub shutdown: Duration,
     /// How long the machine of a node that did not become ready is kept for a person to look at. Default
@@ -106,6 +110,7 @@ impl Timing {
             join: Duration::from_secs(20),
             quic: Duration::from_secs(1),
             drain: Duration::from_millis(500),
+            kill: Duration::from_millis(300),
             shutdown: Duration::from_secs(20),
             ..Self::default()
         }
@@ -141,6 +146,7 @@ impl Default for Timing {
             control: Duration::from_secs(5),
             call: Duration::from_secs(300),
             drain: Duration::from_secs(5),
+            kill: Duration::from_secs(2),
             shutdown: Duration::from_secs(120),
             keep: Duration::ZERO,
             catalog: Duration::from_secs(10),

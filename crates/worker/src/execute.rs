@@ -1,4 +1,5 @@
-//! Running one function: async ones where their frame was read, blocking ones on a thread of their own.
+//! One call on this node: it waits for a slot, runs, and is given up when nobody wants it any more. In
+//! this process async functions run where their frame was read, blocking ones on a thread of their own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -12,8 +13,9 @@ use skyward_runtime::model::Panic;
 use skyward_runtime::registry::{Answer, Body, Function};
 use tokio::time::Instant;
 
+use crate::executor::Job;
 use crate::panics;
-use crate::slots::{Slot, Slots};
+use crate::worker::Worker;
 
 /// When a call's time is over.
 #[derive(Clone, Copy, Debug)]
@@ -33,21 +35,21 @@ impl Deadline {
     }
 }
 
-/// Waits for a slot and runs the function in it. `None` when the caller gave up: then an async function
-/// has been dropped, and a blocking one keeps its slot until it returns. The same holds when the time is
-/// over, which is an outcome.
+/// Waits for a slot and runs the call in it. `None` when the caller gave up: then an async function has
+/// been dropped, a process is being ended, and a blocking function keeps its slot until it returns. The
+/// same holds when the time is over, which is an outcome.
 pub(crate) async fn execute(
-    function: &'static Function,
-    arguments: Bytes,
+    worker: &Worker,
+    job: Job,
     deadline: Deadline,
-    slots: &Slots,
     unwanted: BoxFuture<'static, ()>,
 ) -> Option<Outcome> {
+    let slots = &worker.slots;
     // Whichever way this ends, what still runs of the function is unwanted then.
-    let context = TaskContext::new();
+    let context = TaskContext::of(job.task);
     let run = async {
         match slots.take().await {
-            Some(slot) => run(function, arguments, slot, &context).await,
+            Some(slot) => worker.executor.run(job, slot, &context).await,
             None => Outcome::Draining,
         }
     };
@@ -61,10 +63,16 @@ pub(crate) async fn execute(
     }
 }
 
-async fn run(function: &'static Function, arguments: Bytes, slot: Slot, context: &TaskContext) -> Outcome {
+/// Runs a function in this process. `held` is dropped when nothing of it runs any more.
+pub(crate) async fn run(
+    function: &'static Function,
+    arguments: Bytes,
+    held: impl Send + 'static,
+    context: &TaskContext,
+) -> Outcome {
     match function.body {
         Body::Async(body) => {
-            let _slot = slot;
+            let _held = held;
             let running = context.surround(async move { Ok(body(arguments)?.await) });
             let ended = AssertUnwindSafe(running).catch_unwind().await;
             outcome(ended.map_err(|it| panics::caught(&*it)))
@@ -72,7 +80,7 @@ async fn run(function: &'static Function, arguments: Bytes, slot: Slot, context:
         Body::Blocking(body) => {
             let cancellation = context.cancellation();
             let running = tokio::task::spawn_blocking(move || {
-                let _slot = slot;
+                let _held = held;
                 let body = AssertUnwindSafe(|| cancellation.surround(|| body(arguments)));
                 catch_unwind(body).map_err(|it| panics::caught(&*it))
             });

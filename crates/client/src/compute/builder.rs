@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use skyward_providers::local::Local;
 use skyward_runtime::events::Events as Facts;
-use skyward_runtime::model::{Carrier, EventKind, Image, Nodes, PoolId, Secret};
+use skyward_runtime::model::{Carrier, EventKind, Image, Nodes, OutputStream, PoolId, Secret};
+use skyward_runtime::output::{Hub, Show};
 use skyward_runtime::pool::{PoolRequest, Spec, Worker};
 use skyward_runtime::timing::Timing;
 use skyward_runtime::{program, random};
 
-use super::{Compute, Events};
+use super::{Compute, Events, Output};
 use crate::engine::Engine;
 use crate::error::Error;
 
@@ -23,7 +24,7 @@ use crate::error::Error;
 ///     .spec(Spec::on(Local::default()))
 ///     .nodes(4)
 ///     .image(Image::new().env("RUST_LOG", "info"))
-///     .worker(Worker { concurrency: 2 })
+///     .worker(Worker { concurrency: 2, ..Worker::default() })
 ///     .console()
 ///     .start()
 ///     .await?;
@@ -42,6 +43,8 @@ pub struct Builder {
     queue: usize,
     interruptions: u32,
     keep: Option<Duration>,
+    crash_limit: u32,
+    show: Show,
     secrets: BTreeMap<String, Secret<String>>,
     console: bool,
     signals: bool,
@@ -53,6 +56,10 @@ const QUEUE: usize = 4096;
 
 /// Default of how often a call is tried again when its node or the link to it is lost.
 const INTERRUPTIONS: u32 = 3;
+
+/// Default of how often a call is tried again whose worker ended while it ran. One less than a machine's
+/// worker is restarted, so that a call that ends its worker costs no machine.
+const CRASH_LIMIT: u32 = 2;
 
 /// Bytes of all secrets of a pool. They are part of a worker's order, which has at most a mebibyte.
 const MOST_SECRETS: usize = 256 << 10;
@@ -73,6 +80,8 @@ impl Default for Builder {
             queue: QUEUE,
             interruptions: INTERRUPTIONS,
             keep: None,
+            crash_limit: CRASH_LIMIT,
+            show: Show::All,
             secrets: BTreeMap::new(),
             console: false,
             signals: true,
@@ -100,7 +109,8 @@ impl Builder {
         self
     }
 
-    /// What each node runs at once. Default one task.
+    /// How each node runs tasks: how many at once, and in what. Default one at a time, in the worker's own
+    /// process.
     pub fn worker(mut self, worker: Worker) -> Self {
         self.worker = worker;
         self
@@ -170,6 +180,17 @@ impl Builder {
         self
     }
 
+    /// How often a call is tried again whose worker ended while it ran: it may be the call that ends
+    /// workers, by aborting or by using up the memory. Default 2, at least 1; each counts as one of the
+    /// [`interruptions`](Self::interruptions) too. A call that is lost once more ends with
+    /// [`CallError::Lost`](crate::CallError::Lost), which says so. What else ran on those workers is
+    /// counted alike. With [`Executor::Process`](crate::Executor) a call ends its own process and no
+    /// worker, and is not tried again unless it says [`retries`](crate::Call::retries).
+    pub fn crash_limit(mut self, tries: u32) -> Self {
+        self.crash_limit = tries.max(1);
+        self
+    }
+
     /// Gives the pool's functions a secret, which they ask for by [`secret`](crate::secret). Default
     /// none; a second of the same name replaces the first.
     ///
@@ -197,7 +218,22 @@ impl Builder {
         self
     }
 
-    /// Prints one line on stderr for each event. Default off: a library prints nothing.
+    /// Which lines of what runs on the nodes are shown, by [`console`](Self::console) and to those who read
+    /// [`Compute::output`]. Default all. A call can show less, by [`Call::show`](crate::Call::show).
+    ///
+    /// ```no_run
+    /// # use skyward::{Compute, Show};
+    /// let builder = Compute::builder().console().show(Show::Head);
+    /// # drop(builder);
+    /// ```
+    pub fn show(mut self, show: Show) -> Self {
+        self.show = show;
+        self
+    }
+
+    /// Prints one line on stderr for each event, and each line that functions write, behind the rank of
+    /// its node: what they write to standard output on stdout, the rest on stderr. Default off: a library
+    /// prints nothing.
     pub fn console(mut self) -> Self {
         self.console = true;
         self
@@ -241,7 +277,12 @@ impl Builder {
         let id = random::text(ID_LETTERS).map_err(Error::from)?;
         let events = Facts::new(PoolId::new(id));
         let lines = Events::new(events.subscribe());
-        let printer = self.console.then(|| engine.handle().spawn(print(lines)));
+        let output = Hub::new(self.show);
+        let read = output.clone();
+        let printer = self.console.then(|| {
+            let written = Output::new(read.read());
+            engine.handle().spawn(async { tokio::join!(print(lines), print_output(written)).0 })
+        });
         let specs = if self.specs.is_empty() { vec![Spec::on(Local::default())] } else { self.specs };
         let request = PoolRequest {
             specs,
@@ -252,6 +293,8 @@ impl Builder {
             timing: Timing { keep: self.keep.unwrap_or(self.timing.keep), ..self.timing },
             queue: self.queue,
             interruptions: self.interruptions,
+            crash_limit: self.crash_limit,
+            output,
             secrets: self.secrets,
             events,
         };
@@ -267,6 +310,17 @@ async fn print(mut events: Events) {
         eprintln!("{event}");
         if matches!(event.kind, EventKind::Stopped { .. }) {
             break;
+        }
+    }
+}
+
+/// Prints what functions write, until the pool ends.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the program asked for it")]
+async fn print_output(mut output: Output) {
+    while let Some(line) = output.next().await {
+        match line.stream {
+            OutputStream::Stdout => println!("{line}"),
+            OutputStream::Stderr | OutputStream::Log | OutputStream::Missed(_) => eprintln!("{line}"),
         }
     }
 }

@@ -8,6 +8,7 @@ mod builder;
 mod events;
 mod files;
 mod node;
+mod output;
 
 use std::fmt;
 
@@ -26,6 +27,7 @@ use crate::work::{
 pub use builder::Builder;
 pub use events::Events;
 pub use node::Node;
+pub use output::Output;
 
 /// A pool: machines that were rented, and run what is sent to them until they are given back.
 ///
@@ -131,6 +133,29 @@ impl Compute {
     /// What happens in the pool from now on.
     pub fn events(&self) -> Events {
         Events::new(self.pool.events())
+    }
+
+    /// The lines that functions on the nodes write: standard output and error, and `tracing` events, with
+    /// node, task and stream. From when it is first asked for, with what the nodes still hold from before;
+    /// what is never asked for is never sent. Of the lines of [`Builder::show`] and
+    /// [`Call::show`](crate::Call::show) those that both let through.
+    ///
+    /// With [`Executor::Process`](crate::Executor) each line of standard output and error has its task; a
+    /// task that crashes has its last lines here before its outcome is known. With
+    /// [`Executor::Thread`](crate::Executor) such lines have their node alone. `tracing` events at the level
+    /// that `RUST_LOG` on the node says (default `info`) have their task either way, unless the program has
+    /// a subscriber of its own on the node.
+    ///
+    /// ```no_run
+    /// # async fn watch(compute: &skyward::Compute) {
+    /// let mut output = compute.output();
+    /// while let Some(line) = output.next().await {
+    ///     println!("{line}"); // [2] loading
+    /// }
+    /// # }
+    /// ```
+    pub fn output(&self) -> Output {
+        Output::new(self.pool.output())
     }
 
     /// Why the pool is waiting: where it, each of its nodes and its calls are, for how long, and what was

@@ -12,7 +12,8 @@ use crate::engine::InPlace;
 /// and it can be polled on any runtime or none.
 ///
 /// Dropping it cancels: an async function at its next await; a blocking one goes on until it returns,
-/// and keeps its slot until then.
+/// and keeps its slot until then. With [`Executor::Process`](crate::Executor) its process is told to end
+/// at once (SIGTERM), with all that it has started, and is killed after [`Timing::kill`](crate::Timing).
 #[must_use = "nothing is sent until this is awaited; `compute.spawn(…)` starts work in the background"]
 pub struct Dispatch<W: Work> {
     state: State<W>,

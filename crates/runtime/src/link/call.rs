@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt};
 use super::error::LinkError;
 use super::transport::{Incoming, Outgoing, Stream, Transport};
 use super::wire::{self, Kind, WireError};
-use crate::model::{Attempt, FunctionId, Panic, TaskId};
+use crate::model::{Attempt, Crash, FunctionId, Panic, TaskId};
 
 /// Bodies up to this size are written together with their header: one write, usually one packet.
 const TOGETHER: usize = 16 * 1024;
@@ -56,6 +56,10 @@ pub enum Outcome {
     UnknownFunction,
     /// The worker takes no more calls. This one has not been started.
     Draining,
+    /// Its process ended before it did.
+    Crashed(Crash),
+    /// The worker could not start a process for it, in words. It has not been started.
+    NotStarted(String),
 }
 
 /// The frame before a call's arguments.
@@ -81,7 +85,7 @@ pub(super) struct OutcomeHeader {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum OutcomeKind {
+pub(crate) enum OutcomeKind {
     Returned,
     Failed,
     Panicked,
@@ -91,6 +95,8 @@ enum OutcomeKind {
     Undecodable,
     UnknownFunction,
     Draining,
+    Crashed,
+    NotStarted,
 }
 
 /// A stream that is given up unless the call on it has come to its end.
@@ -208,7 +214,7 @@ pub(super) async fn read_outcome<R: AsyncRead + Unpin + ?Sized>(
 }
 
 impl Outcome {
-    fn split(self) -> Result<(OutcomeKind, Bytes), WireError> {
+    pub(crate) fn split(self) -> Result<(OutcomeKind, Bytes), WireError> {
         Ok(match self {
             Self::Returned(value) => (OutcomeKind::Returned, value),
             Self::Failed(error) => (OutcomeKind::Failed, error),
@@ -222,10 +228,15 @@ impl Outcome {
             Self::Undecodable(reason) => (OutcomeKind::Undecodable, reason.into()),
             Self::UnknownFunction => (OutcomeKind::UnknownFunction, Bytes::new()),
             Self::Draining => (OutcomeKind::Draining, Bytes::new()),
+            Self::Crashed(crash) => {
+                let body = rmp_serde::to_vec_named(&crash);
+                (OutcomeKind::Crashed, body.map_err(|it| WireError::Unencodable(it.to_string()))?.into())
+            }
+            Self::NotStarted(reason) => (OutcomeKind::NotStarted, reason.into()),
         })
     }
 
-    fn join(kind: OutcomeKind, body: Bytes) -> Result<Self, WireError> {
+    pub(crate) fn join(kind: OutcomeKind, body: Bytes) -> Result<Self, WireError> {
         let text = |body: Bytes| String::from_utf8_lossy(&body).into_owned();
         Ok(match kind {
             OutcomeKind::Returned => Self::Returned(body),
@@ -237,6 +248,8 @@ impl Outcome {
             OutcomeKind::Undecodable => Self::Undecodable(text(body)),
             OutcomeKind::UnknownFunction => Self::UnknownFunction,
             OutcomeKind::Draining => Self::Draining,
+            OutcomeKind::Crashed => Self::Crashed(wire::decode(&body, "a crash")?),
+            OutcomeKind::NotStarted => Self::NotStarted(text(body)),
         })
     }
 }
@@ -267,6 +280,8 @@ mod tests {
             Outcome::Undecodable("why".to_owned()),
             Outcome::UnknownFunction,
             Outcome::Draining,
+            Outcome::Crashed(Crash { signal: Some(6), code: None, output: vec!["why".to_owned()] }),
+            Outcome::NotStarted("why".to_owned()),
         ]
     }
 

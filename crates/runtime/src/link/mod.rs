@@ -26,6 +26,7 @@ mod tls;
 mod transport;
 mod wire;
 
+pub(crate) use call::OutcomeKind;
 pub use call::{CallRequest, Outcome, RequestHeader, read_arguments, read_header, write_outcome};
 pub use dialer::{Dialer, Link};
 pub use error::{Cause, LinkError, Side};
@@ -37,4 +38,4 @@ pub use session::Session;
 pub use stream::{Inflow, InputHeader, Items, Piece, Writer, read_input_header};
 pub use tls::acceptor;
 pub use transport::{Incoming, Outgoing, Stream, Transport};
-pub use wire::{BODY_LIMIT, FRAME_LIMIT, Kind, WireError, read_message, write_message};
+pub use wire::{BODY_LIMIT, FRAME_LIMIT, Kind, WireError, read_body, read_message, write_message};

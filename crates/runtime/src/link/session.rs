@@ -38,7 +38,9 @@ impl Session {
     pub async fn kind(stream: &mut Stream) -> Result<Kind, WireError> {
         match wire::read_kind(&mut *stream.incoming).await? {
             Kind::Hello => Err(WireError::Kind(Kind::Hello as u8)),
-            kind @ (Kind::Control | Kind::Call | Kind::File | Kind::Stream | Kind::Input) => Ok(kind),
+            kind @ (Kind::Control | Kind::Call | Kind::File | Kind::Output | Kind::Stream | Kind::Input) => {
+                Ok(kind)
+            }
         }
     }
 

@@ -33,6 +33,8 @@ pub enum Kind {
     Call = 3,
     /// Files, in either direction.
     File = 4,
+    /// What runs on the node writes.
+    Output = 5,
     /// One call of a function of streams.
     Stream = 6,
     /// Items that such a function takes.
@@ -108,6 +110,7 @@ impl TryFrom<u8> for Kind {
             2 => Ok(Self::Control),
             3 => Ok(Self::Call),
             4 => Ok(Self::File),
+            5 => Ok(Self::Output),
             6 => Ok(Self::Stream),
             7 => Ok(Self::Input),
             other => Err(WireError::Kind(other)),
@@ -180,8 +183,12 @@ pub(super) async fn read_frame<R: AsyncRead + Unpin + ?Sized>(
     read_exactly(reader, length.into(), what).await
 }
 
-/// Reads a body whose length was announced. What is reserved grows with what arrives.
-pub(super) async fn read_body<R: AsyncRead + Unpin + ?Sized>(
+/// Reads a body whose length was announced. What is reserved grows with what arrives. `what` says in
+/// errors what it is.
+///
+/// # Errors
+/// When the stream fails or ends first, or the length is over `limit`.
+pub async fn read_body<R: AsyncRead + Unpin + ?Sized>(
     reader: &mut R,
     length: u64,
     limit: u64,
@@ -240,6 +247,7 @@ mod tests {
             (&[2], Ok(Kind::Control)),
             (&[3], Ok(Kind::Call)),
             (&[4], Ok(Kind::File)),
+            (&[5], Ok(Kind::Output)),
             (&[6], Ok(Kind::Stream)),
             (&[7], Ok(Kind::Input)),
             (&[0], Err(WireError::Kind(0))),

@@ -259,6 +259,7 @@ impl Doing {
                 self.link = None;
                 self.report(Reported::Paused);
             }
+            Effect::ReportCrashed => self.report(Reported::Crashed),
             Effect::End { reason, retry } => {
                 self.let_go();
                 self.report(Reported::Gone { reason, retry });

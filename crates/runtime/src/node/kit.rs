@@ -10,7 +10,7 @@ use crate::bootstrap::{Includes, Plan, Program};
 use crate::control::Cluster;
 use crate::events::Events;
 use crate::link::{Authority, Dialer};
-use crate::model::{Carrier, Epoch, Secret};
+use crate::model::{Carrier, Epoch, Secret, Worker};
 use crate::provider::{ProviderRef, Request};
 use crate::ssh::ClientKey;
 use crate::timing::Timing;
@@ -42,8 +42,8 @@ pub struct NodeKit {
     pub epoch: Epoch,
     /// What functions may ask for by name.
     pub secrets: BTreeMap<String, Secret<String>>,
-    /// How many tasks a node runs at once.
-    pub slots: u32,
+    /// How a node runs tasks.
+    pub worker: Worker,
     /// What the links run over.
     pub carrier: Carrier,
     /// Every time-out.

@@ -65,11 +65,13 @@ impl Steps {
             cookie: kit.cookie.clone(),
             lease: kit.timing.lease,
             end,
-            slots: kit.slots,
+            slots: kit.worker.concurrency,
+            executor: kit.worker.executor,
+            reuse: kit.worker.reuse,
+            kill: kit.timing.kill,
             detect: kit.timing.detect,
             drain: kit.timing.drain,
-            // Offers do not name any yet.
-            accelerators: Vec::new(),
+            accelerators: kit.request.offer.instance_type.accelerator.iter().cloned().collect(),
             secrets: kit.secrets.clone(),
         };
         bootstrap::start_worker(session, &deployed.path, &start, kit.timing.join).await.map_err(|error| {

@@ -20,6 +20,7 @@ use super::steps;
 use crate::link::Link;
 use crate::model::{Attempt, InstanceId, Nodes, Rank};
 use crate::node::{NodeKit, NodeRef, NodeReport, Reported};
+use crate::output::{self, Hub};
 use crate::provider::ProviderRef;
 use crate::tasks::{Tasks, TasksMessage};
 
@@ -156,6 +157,7 @@ impl Doing {
                 // Ready for the pool's state when all know of each other: no call runs on a node that
                 // is told less than what there is.
                 Reported::Ready { link, member, address } => {
+                    gather_output(&self.request.output, rank, &link);
                     let within = self.request.timing.control;
                     let known = self.rosters.ready(rank, attempt, &link, member, address, within);
                     begin(myself, async move {
@@ -165,6 +167,10 @@ impl Doing {
                     return None;
                 }
                 Reported::Paused => Heard::NodePaused { rank, attempt },
+                Reported::Crashed => {
+                    self.tasks.tell(TasksMessage::WorkerDied { rank });
+                    return None;
+                }
                 Reported::Gone { reason, retry } => {
                     if self.nodes.get(&rank).is_some_and(|(living, _)| *living == attempt) {
                         self.nodes.remove(&rank);
@@ -238,7 +244,7 @@ impl Doing {
             Effect::QueueSized { nodes } => self.tasks.tell(TasksMessage::Sized { nodes }),
             Effect::QueueReady { rank } => {
                 if let (Some(link), Some(kit)) = (self.links.remove(&rank), &self.kit) {
-                    self.tasks.tell(TasksMessage::NodeReady { rank, slots: kit.slots, link });
+                    self.tasks.tell(TasksMessage::NodeReady { rank, slots: kit.worker.handed(), link });
                 }
             }
             Effect::QueuePaused { rank } => self.tasks.tell(TasksMessage::NodePaused { rank }),
@@ -315,11 +321,22 @@ impl Doing {
             timer.abort();
         }
         self.progress.send_replace(Progress::Ended(Stopped { failure, left }));
+        self.request.output.close();
         if let Some(ended) = self.ended.take() {
             ended();
         }
         myself.stop(None);
     }
+}
+
+/// Takes in what the node writes, for as long as this link of it lasts.
+fn gather_output(hub: &Hub, rank: Rank, link: &Link) {
+    let (hub, link) = (hub.clone(), link.clone());
+    tokio::spawn(async move {
+        if let Err(over) = output::collect(&hub, rank, &link).await {
+            tracing::debug!(%rank, %over, "no more output over this link");
+        }
+    });
 }
 
 fn begin(myself: &ActorRef<PoolMessage>, step: impl Future<Output = PoolMessage> + Send + 'static) {

@@ -12,9 +12,10 @@ use super::request::PoolRequest;
 use crate::events::Events;
 use crate::link::Link;
 use crate::model::{Event, Leftover, PoolId, Rank};
+use crate::output::{Hub, Reader};
 use crate::provider::ProviderRef;
 use crate::status::Explanation;
-use crate::tasks::Tasks;
+use crate::tasks::{Retries, Tasks};
 
 /// One pool. Clones share it. Dropping the last one does not stop it: its owner says `stop`.
 #[derive(Clone, Debug)]
@@ -27,6 +28,7 @@ struct Inner {
     actor: ActorRef<PoolMessage>,
     tasks: Tasks,
     events: Events,
+    output: Hub,
     progress: watch::Receiver<Progress>,
 }
 
@@ -59,12 +61,13 @@ impl Pool {
         ended: Box<dyn FnOnce() + Send>,
         supervisor: ActorCell,
     ) -> Result<Self, SpawnErr> {
-        let events = request.events.clone();
+        let (events, output) = (request.events.clone(), request.output.clone());
         let tasks = Tasks::start(
-            request.interruptions,
+            Retries { own: 0, infrastructure: request.interruptions, crashes: request.crash_limit },
             request.queue,
             request.timing.call,
             request.timing.detect,
+            request.output.clone(),
             events.clone(),
         )
         .await?;
@@ -72,7 +75,7 @@ impl Pool {
         let birth =
             Birth { request: Arc::new(request), providers, tasks: tasks.clone(), progress: sender, ended };
         let actor = actor::spawn(birth, supervisor).await?;
-        Ok(Self { inner: Arc::new(Inner { actor, tasks, events, progress }) })
+        Ok(Self { inner: Arc::new(Inner { actor, tasks, events, output, progress }) })
     }
 
     /// Its id.
@@ -96,6 +99,11 @@ impl Pool {
     /// What happens in it, from now on.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.inner.events.subscribe()
+    }
+
+    /// What runs on its nodes writes, from now on.
+    pub fn output(&self) -> Reader {
+        self.inner.output.read()
     }
 
     /// Waits until it is ready and tells the number of its nodes. May be called again and again.

@@ -39,10 +39,11 @@ mod spec;
 pub(crate) mod state;
 mod steps;
 
+pub use crate::model::{Executor, Worker};
 pub use error::StartError;
 pub use filter::Filter;
 pub use handle::{Pool, Stopped};
 pub use offers::{Asked, SHORTLIST, Terms, rank};
 pub use plan::{Candidate, NearMiss, Plan, SpecReport};
-pub use request::{PoolRequest, Worker};
+pub use request::PoolRequest;
 pub use spec::Spec;

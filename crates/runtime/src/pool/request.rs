@@ -4,21 +4,9 @@ use std::collections::BTreeMap;
 
 use super::spec::Spec;
 use crate::events::Events;
-use crate::model::{Carrier, Image, Nodes, Secret};
+use crate::model::{Carrier, Image, Nodes, Secret, Worker};
+use crate::output::Hub;
 use crate::timing::Timing;
-
-/// How a node runs tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Worker {
-    /// How many tasks run on a node at once. Default 1, at least 1.
-    pub concurrency: u32,
-}
-
-impl Default for Worker {
-    fn default() -> Self {
-        Self { concurrency: 1 }
-    }
-}
 
 /// Everything that a pool needs to know to start.
 #[derive(Clone, Debug)]
@@ -41,6 +29,10 @@ pub struct PoolRequest {
     pub queue: usize,
     /// How often a call is tried again when its node or the link to it is lost, where it does not say.
     pub interruptions: u32,
+    /// How many workers may end while a call runs there before it is not tried again.
+    pub crash_limit: u32,
+    /// Where what runs on the nodes writes goes.
+    pub output: Hub,
     /// Where facts go; it also names the pool.
     pub events: Events,
 }

@@ -97,7 +97,7 @@ async fn make_kit(
             Carrier::Auto if !capabilities.udp => Carrier::Ssh,
             carrier => carrier,
         },
-        slots: request.worker.concurrency.max(1),
+        worker: request.worker,
         timing: request.timing.clone(),
         events: request.events.clone(),
     })

@@ -123,6 +123,7 @@ impl Doing {
         for nodes in request.specs.iter().map(|it| it.nodes.unwrap_or(request.nodes)) {
             Nodes::startable(nodes).map_err(StartError::Invalid)?;
         }
+        request.worker.check().map_err(StartError::Invalid)?;
         let pool = request.events.pool().clone();
         let keys: Vec<ProviderKey> = request.specs.iter().map(|it| key(it.provider())).collect();
         let heard = Heard::Open { pool: pool.clone(), providers: keys.iter().copied().collect() };

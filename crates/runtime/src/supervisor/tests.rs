@@ -8,6 +8,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use super::Supervisor;
 use crate::events::Events;
 use crate::model::{Capabilities, Carrier, Image, Instance, InstanceId, Leftover, Nodes, Offer, PoolId};
+use crate::output::Hub;
 use crate::pool::{PoolRequest, Spec, Worker};
 use crate::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
 use crate::timing::Timing;
@@ -67,6 +68,8 @@ async fn the_end_of_its_queue_ends_a_pool_with_the_reason() {
         secrets: [].into(),
         queue: 1,
         interruptions: 0,
+        crash_limit: 2,
+        output: Hub::default(),
         events: Events::new(PoolId::new("p")),
     };
     let pool = supervisor.open(request).await.expect("opened");

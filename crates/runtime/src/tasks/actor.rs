@@ -16,6 +16,7 @@ use super::state::{Effect, Heard, State};
 use crate::events::Events;
 use crate::link::Link;
 use crate::model::{Attempt, EventKind, Nodes, Rank, TaskId};
+use crate::output::Hub;
 use crate::registry::BoxSource;
 use crate::status::Waits;
 
@@ -32,24 +33,26 @@ struct Inner {
     groups: AtomicU64,
     /// One permit per task that may wait for a grant.
     room: Arc<Semaphore>,
-    interruptions: u32,
+    retries: Retries,
     call: Duration,
     patience: Duration,
+    output: Hub,
 }
 
 impl Tasks {
     /// Starts the queue of a pool. At most `queue` tasks wait for a grant at once;
-    /// further callers wait to be let in. `interruptions` is how often a call is tried again by default
-    /// when its node is lost, `call` how long one may run by default, `patience` how much longer than that
-    /// its worker is waited for.
+    /// further callers wait to be let in. `retries` is how often a call is tried again where it does not
+    /// say, `call` how long one may run by default, `patience` how much longer than that
+    /// its worker is waited for, `output` where what is shown of calls is said.
     ///
     /// # Errors
     /// When the actor cannot be started.
     pub async fn start(
-        interruptions: u32,
+        retries: Retries,
         queue: usize,
         call: Duration,
         patience: Duration,
+        output: Hub,
         events: Events,
     ) -> Result<Self, ractor::SpawnErr> {
         let state = State::new();
@@ -61,9 +64,10 @@ impl Tasks {
                 ids: AtomicU64::new(1),
                 groups: AtomicU64::new(1),
                 room,
-                interruptions,
+                retries,
                 call,
                 patience,
+                output,
             }),
         })
     }
@@ -137,8 +141,15 @@ impl Tasks {
 
     /// How often an order may be tried again.
     pub(super) fn retries(&self, order: &Order) -> Retries {
-        let infrastructure = order.interruptions.unwrap_or(self.inner.interruptions);
-        Retries { own: order.retries, infrastructure }
+        let infrastructure = order.interruptions.unwrap_or(self.inner.retries.infrastructure);
+        Retries { own: order.retries, infrastructure, ..self.inner.retries }
+    }
+
+    /// What is shown of a task, if its order says so.
+    pub(super) fn show(&self, id: TaskId, order: &Order) {
+        if let Some(show) = &order.show {
+            self.inner.output.limit(id, show.clone());
+        }
     }
 
     pub(super) fn next_id(&self) -> TaskId {
@@ -281,6 +292,7 @@ impl Doing {
                 self.links.remove(&rank);
                 Heard::NodePaused { rank }
             }
+            TasksMessage::WorkerDied { rank } => Heard::WorkerDied { rank },
             TasksMessage::NodeLost { rank } => {
                 self.links.remove(&rank);
                 Heard::NodeLost { rank }

@@ -107,7 +107,7 @@ impl Flow {
     ) -> Self {
         let limit = order.timeout;
         let deadline = limit.map(|it| Instant::now() + it);
-        let ticket = Ticket::of(tasks, id, order.function.name);
+        let ticket = Ticket::of(tasks, id, &order);
         let opening = Opening { ticket, order, idle, deadline, supply: Supply::new(Vec::new()) };
         Self::limited(limit, opening.follow(decision, None))
     }

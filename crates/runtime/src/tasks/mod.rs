@@ -11,6 +11,7 @@
 //! too ([`Flow`]): the task is granted until the stream's end, and tried again before its first item only.
 
 mod actor;
+mod blame;
 mod flow;
 mod messages;
 mod order;

@@ -42,7 +42,7 @@ impl Running {
     ) -> Self {
         let deadline = order.timeout.map(|it| Instant::now() + it);
         // Made here and not in the future, so that a share that is never polled is cancelled too.
-        let ticket = Ticket::of(tasks, id, order.function.name);
+        let ticket = Ticket::of(tasks, id, &order);
         Self::limited(order.timeout, follow(ticket, order, deadline, decision, None))
     }
 
@@ -86,14 +86,15 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    fn new(tasks: Tasks, function: &'static str) -> Self {
+    fn new(tasks: Tasks, order: &Order) -> Self {
         let id = tasks.next_id();
-        Self::of(tasks, id, function)
+        Self::of(tasks, id, order)
     }
 
     /// The place of a task that is in the queue already.
-    pub(super) const fn of(tasks: Tasks, id: TaskId, function: &'static str) -> Self {
-        Self { tasks, id, function, open: true }
+    pub(super) fn of(tasks: Tasks, id: TaskId, order: &Order) -> Self {
+        tasks.show(id, order);
+        Self { tasks, id, function: order.function.name, open: true }
     }
 
     /// Lets an order into the queue, as soon as there is room in it. What comes first says what was
@@ -105,7 +106,7 @@ impl Ticket {
         let permit = tasks.room().acquire_owned().await.map_err(|_| Undone::Stopped)?;
         let group = order.group.unwrap_or_else(|| tasks.group());
         let retries = tasks.retries(order);
-        let ticket = Self::new(tasks, order.function.name);
+        let ticket = Self::new(tasks, order);
         let (decide, decision) = oneshot::channel();
         ticket.tasks.tell(TasksMessage::Submit {
             id: ticket.id,
@@ -162,6 +163,7 @@ async fn follow(
                 let reason = "the node is draining".to_owned();
                 TasksMessage::Lost { id, attempt, rank, reason, decide }
             }
+            Ok(Outcome::NotStarted(reason)) => TasksMessage::Lost { id, attempt, rank, reason, decide },
             Ok(outcome) => match judge(outcome, given) {
                 Err(own) if order.retries > 0 && own.is_own() => {
                     let reason = own.reason();
@@ -215,8 +217,9 @@ pub(super) fn judge(outcome: Outcome, given: Duration) -> Result<Bytes, Undone> 
         Outcome::Returned(value) => Ok(value),
         Outcome::Failed(error) => Err(Undone::Failed(error)),
         Outcome::Panicked(panic) => Err(Undone::Panicked(panic)),
+        Outcome::Crashed(crash) => Err(Undone::Crashed(crash)),
         Outcome::TimedOut => Err(Undone::TimedOut { after: given }),
-        Outcome::Cancelled | Outcome::Draining => Err(Undone::Cancelled),
+        Outcome::Cancelled | Outcome::Draining | Outcome::NotStarted(_) => Err(Undone::Cancelled),
         Outcome::Unencodable(why) => Err(Undone::Unencodable(why)),
         Outcome::Undecodable(why) => Err(Undone::Undecodable(why)),
         Outcome::UnknownFunction => {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::blame::Blame;
 use super::order::{GroupId, Lost, OnLost, Retries, Target, Undone};
 use crate::model::{Attempt, Rank, TaskId};
 use crate::status::Waits;
@@ -29,6 +30,8 @@ pub(crate) enum Heard {
     NodeReady { rank: Rank, slots: u32 },
     /// A node takes no new tasks until it, or its replacement, is ready again.
     NodePaused { rank: Rank },
+    /// The process of a node's worker has ended, while its machine lives.
+    WorkerDied { rank: Rank },
     /// A node will not come back.
     NodeLost { rank: Rank },
     /// The pool ends.
@@ -84,6 +87,7 @@ struct Task {
     left: Retries,
     /// Where it runs; `None` while it waits.
     on: Option<Rank>,
+    blame: Blame,
 }
 
 impl State {
@@ -119,7 +123,7 @@ impl State {
             Heard::Lost { id, attempt, reason } => self.lose(id, attempt, reason, &mut effects),
             Heard::Committed { id } => {
                 if let Some(task) = self.tasks.get_mut(&id) {
-                    task.left = Retries { own: 0, infrastructure: 0 };
+                    task.left = Retries { own: 0, infrastructure: 0, ..task.left };
                 }
             }
             Heard::Cancelled { id } => self.forget(id),
@@ -128,12 +132,14 @@ impl State {
                 let used = self.running_on(rank);
                 self.ranks.insert(rank, Slots { total: slots, used, open: true });
                 self.lost.remove(&rank);
+                self.tasks.values_mut().for_each(|it| it.blame.acquit(rank));
             }
             Heard::NodePaused { rank } => {
                 if let Some(slots) = self.ranks.get_mut(&rank) {
                     slots.open = false;
                 }
             }
+            Heard::WorkerDied { rank } => self.tasks.values_mut().for_each(|it| it.blame.convict(rank)),
             Heard::NodeLost { rank } => self.lose_node(rank, &mut effects),
             Heard::Stopped => {
                 self.stopped = true;
@@ -157,7 +163,10 @@ impl State {
             effects.push(Effect::Refuse { id, why });
             return;
         }
-        self.tasks.insert(id, Task { target, group, left, attempt: Attempt::default(), on: None });
+        self.tasks.insert(
+            id,
+            Task { target, group, left, attempt: Attempt::default(), on: None, blame: Blame::default() },
+        );
         self.enqueue(id, target, group);
     }
 
@@ -247,6 +256,8 @@ impl State {
             Some(Undone::Stopped)
         } else if task.left.infrastructure == 0 {
             Some(Undone::Lost(lost()))
+        } else if let Some(why) = task.blame.condemns(task.left.crashes) {
+            Some(Undone::Lost(Lost { reason: format!("{reason}; {why}"), ..lost() }))
         } else {
             // The rank that it is meant for, or every rank, is lost: more tries cannot help.
             self.refusal(task.target).map(|_| Undone::Lost(lost()))
@@ -259,7 +270,8 @@ impl State {
             None => {
                 let infrastructure = task.left.infrastructure.saturating_sub(1);
                 let left = Retries { infrastructure, ..task.left };
-                self.again(id, Task { left, ..task }, reason, effects);
+                let blame = task.blame.lost_with(task.on);
+                self.again(id, Task { left, blame, ..task }, reason, effects);
             }
         }
     }

@@ -69,7 +69,7 @@ impl Ledger {
                     entry.limit = entry.tries.saturating_sub(1);
                 }
             }
-            Heard::Broadcast { .. } | Heard::Sized { .. } => {}
+            Heard::Broadcast { .. } | Heard::Sized { .. } | Heard::WorkerDied { .. } => {}
         }
         true
     }

@@ -50,6 +50,9 @@ pub(super) enum Letter {
     NodePaused {
         rank: Rank,
     },
+    WorkerDied {
+        rank: Rank,
+    },
     NodeLost {
         rank: Rank,
     },
@@ -78,7 +81,7 @@ impl Queue {
         let extra = u32::from(mutation == Some(Mutation::ExtraTry));
         Self {
             state: State::new(),
-            retries: Retries { own: 0, infrastructure: retries + extra },
+            retries: Retries { infrastructure: retries + extra, ..Retries::default() },
             inbox: Duration::ZERO,
             ledger: Ledger::new(retries),
             links: BTreeMap::new(),
@@ -122,6 +125,7 @@ impl Queue {
                 self.links.remove(&rank);
                 Heard::NodePaused { rank }
             }
+            Letter::WorkerDied { rank } => Heard::WorkerDied { rank },
             Letter::NodeLost { rank } => {
                 self.links.remove(&rank);
                 Heard::NodeLost { rank }
@@ -198,6 +202,7 @@ impl World {
             | Letter::NodePaused { .. }
             | Letter::NodeLost { .. }
             | Letter::Stop
+            | Letter::WorkerDied { .. }
             | Letter::Again(_) => {}
         }
     }
