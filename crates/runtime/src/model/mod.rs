@@ -4,6 +4,7 @@
 
 pub mod accelerator;
 mod architecture;
+mod bill;
 mod capabilities;
 mod carrier;
 mod end;
@@ -25,6 +26,7 @@ mod volume;
 
 pub use accelerator::{Accelerator, accelerators};
 pub use architecture::Architecture;
+pub use bill::{Bill, FunctionCost, MachineCost, Rented};
 pub use capabilities::Capabilities;
 pub use carrier::Carrier;
 pub use end::End;

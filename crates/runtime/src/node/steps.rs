@@ -69,7 +69,7 @@ impl Steps {
             detect: kit.timing.detect,
             drain: kit.timing.drain,
             // Offers do not name any yet.
-            accelerators: Vec::new(),
+            accelerators: kit.request.offer.instance_type.accelerator.iter().cloned().collect(),
             secrets: kit.secrets.clone(),
         };
         bootstrap::start_worker(session, &deployed.path, &start, kit.timing.join).await.map_err(|error| {

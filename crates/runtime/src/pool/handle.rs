@@ -11,7 +11,7 @@ use super::messages::PoolMessage;
 use super::request::PoolRequest;
 use crate::events::Events;
 use crate::link::Link;
-use crate::model::{Event, Leftover, PoolId, Rank};
+use crate::model::{Bill, Event, Leftover, PoolId, Rank};
 use crate::provider::ProviderRef;
 use crate::status::Explanation;
 use crate::tasks::Tasks;
@@ -49,6 +49,8 @@ pub struct Stopped {
     pub failure: Option<StartError>,
     /// What could not be given back, to be removed by hand.
     pub left: Vec<Leftover>,
+    /// What all of it has cost.
+    pub bill: Bill,
 }
 
 impl Pool {
@@ -114,6 +116,11 @@ impl Pool {
         }
     }
 
+    /// What it has cost until now.
+    pub fn bill(&self) -> Bill {
+        self.inner.events.bill()
+    }
+
     /// Why it is waiting.
     pub async fn explain(&self) -> Explanation {
         let events = &self.inner.events;
@@ -140,6 +147,7 @@ impl Pool {
                     what: format!("machines of pool {}", self.id()),
                     reason: "the pool's actor failed; their leases end them".to_owned(),
                 }],
+                bill: self.bill(),
             },
         }
     }

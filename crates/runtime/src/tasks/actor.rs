@@ -15,7 +15,7 @@ use super::running::Running;
 use super::state::{Effect, Heard, State};
 use crate::events::Events;
 use crate::link::Link;
-use crate::model::{Attempt, EventKind, Nodes, Rank, TaskId};
+use crate::model::{Attempt, EventKind, Nodes, Rank, TaskId, Usd};
 use crate::registry::BoxSource;
 use crate::status::Waits;
 
@@ -250,11 +250,17 @@ impl Doing {
             }
             TasksMessage::Answered { id, attempt, rank, ok } => {
                 self.callers.remove(&id);
-                self.events.emit(EventKind::TaskFinished { task: id, attempt, rank, ok });
+                self.events.emit(EventKind::TaskFinished { task: id, attempt, rank, ok, cost: Usd::ZERO });
                 Heard::Answered { id, attempt }
             }
             TasksMessage::Failed { id, attempt, rank, reason, decide } => {
-                self.events.emit(EventKind::TaskFinished { task: id, attempt, rank, ok: false });
+                self.events.emit(EventKind::TaskFinished {
+                    task: id,
+                    attempt,
+                    rank,
+                    ok: false,
+                    cost: Usd::ZERO,
+                });
                 if let Some(caller) = self.callers.get_mut(&id) {
                     caller.decide = Some(decide);
                 }

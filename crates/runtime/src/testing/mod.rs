@@ -20,6 +20,7 @@ mod failure;
 mod knobs;
 mod ledger;
 mod link;
+mod market;
 mod node;
 mod pool;
 mod provider;
