@@ -7,7 +7,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::Supervisor;
 use crate::events::Events;
-use crate::model::{Capabilities, Carrier, Image, Instance, InstanceId, Leftover, Nodes, Offer, PoolId};
+use crate::model::{Capabilities, Carrier, Image, Instance, InstanceId, Leftover, Nodes, Offer, PoolId, Selection};
 use crate::pool::{PoolRequest, Spec, Worker};
 use crate::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
 use crate::timing::Timing;

@@ -35,6 +35,7 @@ struct Inner {
     interruptions: u32,
     call: Duration,
     patience: Duration,
+    events: Events,
 }
 
 impl Tasks {
@@ -53,7 +54,7 @@ impl Tasks {
         events: Events,
     ) -> Result<Self, ractor::SpawnErr> {
         let state = State::new();
-        let (actor, _) = Actor::spawn(None, TasksActor, (state, events)).await?;
+        let (actor, _) = Actor::spawn(None, TasksActor, (state, events.clone())).await?;
         let room = Arc::new(Semaphore::new(queue.clamp(1, Semaphore::MAX_PERMITS)));
         Ok(Self {
             inner: Arc::new(Inner {
@@ -64,6 +65,7 @@ impl Tasks {
                 interruptions,
                 call,
                 patience,
+                events,
             }),
         })
     }
@@ -157,6 +159,11 @@ impl Tasks {
     /// that never awaits may keep it from doing so.
     pub(super) fn patience(&self, given: Duration) -> Duration {
         given.saturating_add(self.inner.patience)
+    }
+
+    /// What a task that runs has cost in this try.
+    pub(super) fn so_far(&self, task: TaskId) -> Usd {
+        self.inner.events.so_far(task)
     }
 
     /// Sends to the actor; when it has ended the message is dropped, and with it the sender of the

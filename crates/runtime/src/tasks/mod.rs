@@ -13,6 +13,7 @@
 mod actor;
 mod flow;
 mod messages;
+mod meter;
 mod order;
 mod running;
 pub(crate) mod state;
@@ -21,5 +22,6 @@ mod supply;
 pub use actor::Tasks;
 pub use flow::Flow;
 pub(crate) use messages::TasksMessage;
+pub use meter::Meter;
 pub use order::{GroupId, Lost, OnLost, Order, Retries, Target, Undone};
 pub use running::Running;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::meter::Meter;
 use crate::model::{Panic, Rank};
 use crate::registry::Function;
 
@@ -28,6 +29,8 @@ pub struct Order {
     /// How long it may take from now, waiting included. `None`: [`crate::timing::Timing::call`],
     /// counted from the moment that a node has it.
     pub timeout: Option<Duration>,
+    /// What its tries cost is added to this.
+    pub meter: Option<Meter>,
 }
 
 /// How often a call may be tried again after its first try.

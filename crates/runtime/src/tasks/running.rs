@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::actor::Tasks;
 use super::messages::{Decision, Grant, TasksMessage};
+use super::meter::Meter;
 use super::order::{Order, Undone};
 use crate::link::{CallRequest, LinkError, Outcome};
 use crate::model::{FunctionId, TaskId};
@@ -42,7 +43,8 @@ impl Running {
     ) -> Self {
         let deadline = order.timeout.map(|it| Instant::now() + it);
         // Made here and not in the future, so that a share that is never polled is cancelled too.
-        let ticket = Ticket::of(tasks, id, order.function.name);
+        let mut ticket = Ticket::of(tasks, id, order.function.name);
+        ticket.meter.clone_from(&order.meter);
         Self::limited(order.timeout, follow(ticket, order, deadline, decision, None))
     }
 
@@ -83,17 +85,34 @@ pub(super) struct Ticket {
     pub(super) id: TaskId,
     function: &'static str,
     open: bool,
+    /// It is on a node at this moment, which costs something.
+    runs: bool,
+    meter: Option<Meter>,
 }
 
 impl Ticket {
-    fn new(tasks: Tasks, function: &'static str) -> Self {
+    fn new(tasks: Tasks, order: &Order) -> Self {
         let id = tasks.next_id();
-        Self::of(tasks, id, function)
+        Self::of(tasks, id, order.function.name)
     }
 
     /// The place of a task that is in the queue already.
     pub(super) const fn of(tasks: Tasks, id: TaskId, function: &'static str) -> Self {
-        Self { tasks, id, function, open: true }
+        Self { tasks, id, function, open: true, runs: false, meter: None }
+    }
+
+    /// A try is on a node.
+    pub(super) const fn runs(&mut self) {
+        self.runs = true;
+    }
+
+    /// A try has ended: what it cost is counted. Before the queue hears of it, and forgets it.
+    pub(super) fn count(&mut self) {
+        if std::mem::take(&mut self.runs)
+            && let Some(meter) = &self.meter
+        {
+            meter.add(self.tasks.so_far(self.id));
+        }
     }
 
     /// Lets an order into the queue, as soon as there is room in it. What comes first says what was
@@ -105,7 +124,8 @@ impl Ticket {
         let permit = tasks.room().acquire_owned().await.map_err(|_| Undone::Stopped)?;
         let group = order.group.unwrap_or_else(|| tasks.group());
         let retries = tasks.retries(order);
-        let ticket = Self::new(tasks, order.function.name);
+        let mut ticket = Self::new(tasks, order);
+        ticket.meter.clone_from(&order.meter);
         let (decide, decision) = oneshot::channel();
         ticket.tasks.tell(TasksMessage::Submit {
             id: ticket.id,
@@ -127,6 +147,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        self.count();
         if self.open {
             tracing::debug!(task = %self.id, function = self.function, "cancelled by its caller");
             self.tasks.tell(TasksMessage::Cancelled { id: self.id });
@@ -136,7 +157,7 @@ impl Drop for Ticket {
 
 /// Follows a task through its tries to its end.
 async fn follow(
-    ticket: Ticket,
+    mut ticket: Ticket,
     order: Order,
     deadline: Option<Instant>,
     mut decision: oneshot::Receiver<Decision>,
@@ -157,7 +178,10 @@ async fn follow(
         let Grant { attempt, rank, .. } = grant;
         let (id, (decide, next)) = (ticket.id, oneshot::channel());
         decision = next;
-        ticket.tasks.tell(match call(&ticket, &order, deadline, &grant).await {
+        ticket.runs();
+        let outcome = call(&ticket, &order, deadline, &grant).await;
+        ticket.count();
+        ticket.tasks.tell(match outcome {
             Ok(Outcome::Draining) => {
                 let reason = "the node is draining".to_owned();
                 TasksMessage::Lost { id, attempt, rank, reason, decide }

@@ -24,6 +24,7 @@ mod market;
 mod node;
 mod pool;
 mod provider;
+mod scripted;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ mod world;
 
 pub use failure::{Failure, Law, Summary};
 pub use knobs::{Knobs, Mutation};
+pub use scripted::{Answer, Asked, Scripted};
 
 use universe::Universe;
 

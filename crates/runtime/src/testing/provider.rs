@@ -148,8 +148,7 @@ impl World {
             kept.push(left("the network".to_owned()));
         } else {
             let kept = self.mutation == Some(Mutation::ForgetFirstCloud);
-            let first =
-                self.prepared.first().cloned().filter(|_| kept && self.prepared.len() > 1);
+            let first = self.prepared.first().cloned().filter(|_| kept && self.prepared.len() > 1);
             self.prepared = first.into_iter().collect();
         }
         Ok(kept)
