@@ -220,21 +220,23 @@ pub use skyward_runtime::inside::{
     Cancellation, InstanceInfo, cancellation, cancelled, instance_info, secret,
 };
 pub use skyward_runtime::model::{
-    Accelerator, Allocation, Architecture, Carrier, Choice, Crash, Event, EventKind, Image, Incarnation,
-    InvalidRequest, InvalidUsd, KeptMachine, Leftover, Line, NodePhase, Nodes, OutputStream, Panic, Peer,
-    PipIndex, PoolId, PoolPhase, Rank, Requirements, Secret, Selection, Tariff, Usd, Volume, accelerator,
-    accelerators,
+    Accelerator, Allocation, Architecture, Bill, Carrier, Choice, Crash, Event, EventKind, FunctionCost,
+    Image, Incarnation, InvalidRequest, InvalidUsd, KeptMachine, Leftover, Line, MachineCost, NodePhase,
+    Nodes, OutputStream, Panic, Peer, PipIndex, PoolId, PoolPhase, Rank, Rented, Requirements, Secret,
+    Selection, Tariff, Usd, Volume, accelerator, accelerators,
 };
 pub use skyward_runtime::output::Show;
-pub use skyward_runtime::pool::{Executor, Spec, StartError, Worker};
+pub use skyward_runtime::pool::{
+    Candidate, Executor, Filter, NearMiss, Plan, Spec, SpecReport, StartError, Worker,
+};
 pub use skyward_runtime::status::{Explanation, NodeStatus, Status, Waits};
 pub use skyward_runtime::tasks::{Lost, OnLost};
 pub use skyward_runtime::timing::Timing;
 pub use skyward_runtime::usd;
 pub use work::{
-    Blocking, Broadcast, Call, Destination, Dispatch, Fed, Gather, Group, Indexed, Items, Results, Settled,
-    Spawned, StreamBroadcast, StreamCall, StreamGroup, StreamWork, Streaming, Streams, Work, broadcast,
-    gather, group,
+    Blocking, Broadcast, Call, Costed, Destination, Dispatch, Fed, Gather, Group, Indexed, Items, Results,
+    Settled, Spawned, StreamBroadcast, StreamCall, StreamGroup, StreamWork, Streaming, Streams, Work,
+    broadcast, gather, group,
 };
 
 /// What most programs use: `use skyward::prelude::*;`. The attributes are used by path, as

@@ -13,7 +13,7 @@
 //! ssh | link | control | files | output   reaching machines; calls, membership, files, output of a worker
 //! events | items                    where facts go; the items of streams
 //! catalog                           what clouds have for rent, in a file
-//! provider | registry | inside | status | lease | random | backoff | timing
+//! provider | registry | inside | status | ledger | lease | random | backoff | timing
 //! model                             the words
 //! ```
 
@@ -26,6 +26,7 @@ pub mod files;
 pub mod inside;
 pub mod items;
 pub mod lease;
+pub mod ledger;
 pub mod link;
 pub mod model;
 pub mod node;

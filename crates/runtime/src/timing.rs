@@ -26,6 +26,9 @@ pub struct Timing {
     pub redial: Backoff,
     /// How long a provider may take to answer one request. Default 120 s.
     pub provision: Duration,
+    /// How long a provider may take to list its offers. Default 30 s; one that takes longer is left out, so
+    /// too short loses the cheap ones that answer slowly, and too long makes every start wait.
+    pub offers: Duration,
     /// How often renting is tried before it has failed. Default 3.
     pub provision_attempts: u32,
     /// The waits between those tries. Default 5 s, constant.
@@ -98,6 +101,7 @@ impl Timing {
             detect: Duration::from_secs(1),
             grace: Duration::from_secs(2),
             provision: Duration::from_secs(10),
+            offers: Duration::from_secs(10),
             provision_retry: Backoff {
                 first: Duration::from_millis(50),
                 factor: 1,
@@ -126,6 +130,7 @@ impl Default for Timing {
             grace: Duration::from_secs(30),
             redial: quick,
             provision: Duration::from_secs(120),
+            offers: Duration::from_secs(30),
             provision_attempts: 3,
             provision_retry: Backoff {
                 first: Duration::from_secs(5),

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use skyward_providers::local::Local;
 use skyward_runtime::events::Events as Facts;
-use skyward_runtime::model::{Carrier, EventKind, Image, Nodes, OutputStream, PoolId, Secret};
+use skyward_runtime::model::{
+    Carrier, EventKind, Image, Nodes, OutputStream, PoolId, Secret, Selection, Usd,
+};
 use skyward_runtime::output::{Hub, Show};
 use skyward_runtime::pool::{PoolRequest, Spec, Worker};
 use skyward_runtime::timing::Timing;
@@ -34,12 +36,15 @@ use crate::error::Error;
 #[derive(Clone, Debug)]
 #[must_use = "nothing is rented until `.start().await`"]
 pub struct Builder {
-    specs: Vec<Spec>,
-    nodes: Nodes,
+    pub(super) specs: Vec<Spec>,
+    pub(super) nodes: Nodes,
+    pub(super) selection: Selection,
+    pub(super) max_hourly_cost: Option<Usd>,
+    max_total_cost: Option<Usd>,
     image: Image,
     worker: Worker,
     carrier: Carrier,
-    timing: Timing,
+    pub(super) timing: Timing,
     queue: usize,
     interruptions: u32,
     keep: Option<Duration>,
@@ -73,6 +78,9 @@ impl Default for Builder {
         Self {
             specs: Vec::new(),
             nodes: Nodes::default(),
+            selection: Selection::default(),
+            max_hourly_cost: None,
+            max_total_cost: None,
             image: Image::default(),
             worker: Worker::default(),
             carrier: Carrier::default(),
@@ -90,8 +98,8 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Adds a place where machines may be rented. The first that has them is used. Without any, it is
-    /// this computer: `Spec::on(Local::default())`.
+    /// Adds a place where machines may be rented. Which of them is used, [`selection`](Self::selection)
+    /// says. Without any, it is this computer: `Spec::on(Local::default())`.
     pub fn spec(mut self, spec: Spec) -> Self {
         self.specs.push(spec);
         self
@@ -100,6 +108,42 @@ impl Builder {
     /// How many nodes. Default 1, at most [`Nodes::MOST`]. A spec's own number wins.
     pub fn nodes(mut self, nodes: impl Into<Nodes>) -> Self {
         self.nodes = nodes.into();
+        self
+    }
+
+    /// In which order the offers that fit are tried. Default [`Selection::Cheapest`]: the lowest price of
+    /// all specs. An offer that cannot give its machines is left for the next one, at the provider that
+    /// made that.
+    pub fn selection(mut self, selection: Selection) -> Self {
+        self.selection = selection;
+        self
+    }
+
+    /// The most that all nodes together may cost an hour; a spec has
+    /// [`its own`](Spec::max_hourly_cost) for one node. Default no limit. Offers that would cost more are
+    /// not taken.
+    pub fn max_hourly_cost(mut self, most: Usd) -> Self {
+        self.max_hourly_cost = Some(most);
+        self
+    }
+
+    /// The most that the pool may cost from its first machine to its last. Default no limit.
+    ///
+    /// Machines are rented only if they can be paid until they have booted and are given back again; at
+    /// four fifths there is an event; and the pool ends, as if it was stopped, when giving its machines
+    /// back costs the rest. Leases are short enough that a program that is killed does not overspend, as
+    /// far as a lease of 3 s allows. What is counted is the cloud's price with its begun minutes or hours;
+    /// traffic and storage that a cloud asks for beside its machines are not.
+    ///
+    /// ```no_run
+    /// # use skyward::prelude::*;
+    /// # async fn start() -> skyward::Result<()> {
+    /// let compute = Compute::builder().nodes(4).max_total_cost(usd!(20)).start().await?;
+    /// # compute.stop().await
+    /// # }
+    /// ```
+    pub fn max_total_cost(mut self, most: Usd) -> Self {
+        self.max_total_cost = Some(most);
         self
     }
 
@@ -287,6 +331,9 @@ impl Builder {
         let request = PoolRequest {
             specs,
             nodes: self.nodes,
+            selection: self.selection,
+            max_hourly_cost: self.max_hourly_cost,
+            max_total_cost: self.max_total_cost,
             image: self.image,
             worker: self.worker,
             carrier: self.carrier,

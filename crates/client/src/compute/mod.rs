@@ -9,10 +9,11 @@ mod events;
 mod files;
 mod node;
 mod output;
+mod plan;
 
 use std::fmt;
 
-use skyward_runtime::model::{Leftover, PoolId, Rank};
+use skyward_runtime::model::{Bill, Leftover, PoolId, Rank};
 use skyward_runtime::pool::Pool;
 use skyward_runtime::status::Explanation;
 use skyward_runtime::tasks::Target;
@@ -70,6 +71,8 @@ pub struct StopError {
     pub pool: PoolId,
     /// What could not be given back; empty when the time was up before it was known.
     pub left: Vec<Leftover>,
+    /// What all of it has cost until then.
+    pub bill: Bill,
     words: String,
 }
 
@@ -83,7 +86,9 @@ impl Compute {
         Self { engine, pool, nodes, keeper }
     }
 
-    /// Gives every machine back. Calls that are on their way end with
+    /// Gives every machine back. What all of it has cost is in the event
+    /// [`Stopped`](crate::EventKind::Stopped), which the console prints, and in what
+    /// [`stop_with_bill`](Self::stop_with_bill) returns. Calls that are on their way end with
     /// [`CallError::Stopped`](crate::CallError::Stopped).
     ///
     /// Dropping the future does not interrupt it: the thread blocks until it is done, as when a
@@ -93,11 +98,33 @@ impl Compute {
     /// When something may still exist after [`Timing::shutdown`](crate::Timing) (120 s by default): a
     /// [`StopError`] names it. When the pool had ended by itself, because Skyward failed, with the reason.
     pub async fn stop(self) -> Result<(), Error> {
+        self.stop_with_bill().await.map(drop)
+    }
+
+    /// Gives every machine back, like [`stop`](Self::stop), and returns the bill. Prices in another currency
+    /// were converted by their provider's rate, which the bill shows.
+    ///
+    /// # Errors
+    /// As [`stop`](Self::stop); the bill is in the [`StopError`] then.
+    ///
+    /// ```no_run
+    /// # use skyward::prelude::*;
+    /// # async fn end(compute: Compute) -> skyward::Result<()> {
+    /// let bill = compute.stop_with_bill().await?;
+    /// println!("{bill}");
+    /// for function in &bill.functions {
+    ///     println!("{} x {}: {}", function.calls, function.function, function.cost);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn stop_with_bill(self) -> Result<Bill, Error> {
         self.keeper.stop();
         let ending = self.keeper.ended().await;
         self.keeper.said(self.engine, &ending);
+        let bill = self.pool.bill();
         let left = match &*ending {
-            Ending::GaveBack(left) if left.is_empty() => return Ok(()),
+            Ending::GaveBack(left) if left.is_empty() => return Ok(bill),
             Ending::Failed(failure, left) if left.is_empty() => {
                 let ended = format!("pool {} ended by itself, and everything was given back", self.id());
                 return Err(Error::from(failure.clone()).context(ended));
@@ -106,7 +133,21 @@ impl Compute {
             Ending::OutOfTime(_) | Ending::Unknown => Vec::new(),
         };
         let words = ending.words().join("; ");
-        Err(StopError { pool: self.id().clone(), left, words }.into())
+        Err(StopError { pool: self.id().clone(), left, bill, words }.into())
+    }
+
+    /// What the pool has cost until now: for tasks, idle, and until its machines were ready, by machine and
+    /// by function. Asking is cheap and asks no cloud.
+    ///
+    /// ```no_run
+    /// # use skyward::prelude::*;
+    /// # fn look(compute: &Compute) {
+    /// let bill = compute.cost();
+    /// println!("{} so far, {} of it idle", bill.total, bill.idle);
+    /// # }
+    /// ```
+    pub fn cost(&self) -> Bill {
+        self.pool.bill()
     }
 
     /// The pool's id, which is part of the name or the tags of everything that is rented for it.
@@ -227,7 +268,7 @@ impl Compute {
     }
 
     pub(crate) fn route(&self) -> Route {
-        Route::Pool { tasks: self.pool.tasks().clone(), target: Target::Any, group: None }
+        Route::Pool { tasks: self.pool.tasks().clone(), target: Target::Any, group: None, meter: None }
     }
 }
 

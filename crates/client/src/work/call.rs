@@ -113,6 +113,7 @@ impl<T, E> Call<T, E> {
 
     pub(super) fn order(self) -> Result<Order, CallError<E>> {
         Ok(Order {
+            meter: None,
             function: self.function,
             arguments: self.arguments.map_err(CallError::Unencodable)?,
             target: Target::Any,

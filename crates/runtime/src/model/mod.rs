@@ -4,6 +4,7 @@
 
 pub mod accelerator;
 mod architecture;
+mod bill;
 mod capabilities;
 mod carrier;
 mod crash;
@@ -28,6 +29,7 @@ mod worker;
 
 pub use accelerator::{Accelerator, accelerators};
 pub use architecture::Architecture;
+pub use bill::{Bill, FunctionCost, MachineCost, Rented};
 pub use capabilities::Capabilities;
 pub use carrier::Carrier;
 pub use crash::Crash;

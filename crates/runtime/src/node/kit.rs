@@ -31,7 +31,7 @@ pub struct NodeKit {
     /// The client's SSH key.
     pub ssh_key: ClientKey,
     /// Who signs the nodes' certificates.
-    pub authority: Authority,
+    pub authority: Arc<Authority>,
     /// The client's end of every link.
     pub dialer: Dialer,
     /// The client's end of the control plane.

@@ -11,7 +11,7 @@ use super::messages::PoolMessage;
 use super::request::PoolRequest;
 use crate::events::Events;
 use crate::link::Link;
-use crate::model::{Event, Leftover, PoolId, Rank};
+use crate::model::{Bill, Event, Leftover, PoolId, Rank};
 use crate::output::{Hub, Reader};
 use crate::provider::ProviderRef;
 use crate::status::Explanation;
@@ -51,6 +51,8 @@ pub struct Stopped {
     pub failure: Option<StartError>,
     /// What could not be given back, to be removed by hand.
     pub left: Vec<Leftover>,
+    /// What all of it has cost.
+    pub bill: Bill,
 }
 
 impl Pool {
@@ -122,6 +124,11 @@ impl Pool {
         }
     }
 
+    /// What it has cost until now.
+    pub fn bill(&self) -> Bill {
+        self.inner.events.bill()
+    }
+
     /// Why it is waiting.
     pub async fn explain(&self) -> Explanation {
         let events = &self.inner.events;
@@ -148,6 +155,7 @@ impl Pool {
                     what: format!("machines of pool {}", self.id()),
                     reason: "the pool's actor failed; their leases end them".to_owned(),
                 }],
+                bill: self.bill(),
             },
         }
     }

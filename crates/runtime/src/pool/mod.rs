@@ -21,9 +21,12 @@
 //! finish and end, the machines are terminated, the provider tears down.
 
 mod actor;
+mod asking;
+mod budget;
 pub(crate) mod effect;
 mod ending;
 mod error;
+mod fallback;
 mod filter;
 mod handle;
 mod keeping;
@@ -33,6 +36,7 @@ mod lives;
 pub(crate) mod messages;
 mod offers;
 mod plan;
+mod renting;
 mod request;
 mod roster;
 mod spec;
@@ -40,6 +44,7 @@ pub(crate) mod state;
 mod steps;
 
 pub use crate::model::{Executor, Worker};
+pub use asking::plan;
 pub use error::StartError;
 pub use filter::Filter;
 pub use handle::{Pool, Stopped};

@@ -15,7 +15,7 @@ use super::running::Running;
 use super::state::{Effect, Heard, State};
 use crate::events::Events;
 use crate::link::Link;
-use crate::model::{Attempt, EventKind, Nodes, Rank, TaskId};
+use crate::model::{Attempt, EventKind, Nodes, Rank, TaskId, Usd};
 use crate::output::Hub;
 use crate::registry::BoxSource;
 use crate::status::Waits;
@@ -37,6 +37,7 @@ struct Inner {
     call: Duration,
     patience: Duration,
     output: Hub,
+    events: Events,
 }
 
 impl Tasks {
@@ -56,7 +57,7 @@ impl Tasks {
         events: Events,
     ) -> Result<Self, ractor::SpawnErr> {
         let state = State::new();
-        let (actor, _) = Actor::spawn(None, TasksActor, (state, events)).await?;
+        let (actor, _) = Actor::spawn(None, TasksActor, (state, events.clone())).await?;
         let room = Arc::new(Semaphore::new(queue.clamp(1, Semaphore::MAX_PERMITS)));
         Ok(Self {
             inner: Arc::new(Inner {
@@ -68,6 +69,7 @@ impl Tasks {
                 call,
                 patience,
                 output,
+                events,
             }),
         })
     }
@@ -170,6 +172,11 @@ impl Tasks {
         given.saturating_add(self.inner.patience)
     }
 
+    /// What a task that runs has cost in this try.
+    pub(super) fn so_far(&self, task: TaskId) -> Usd {
+        self.inner.events.so_far(task)
+    }
+
     /// Sends to the actor; when it has ended the message is dropped, and with it the sender of the
     /// decision, which tells the waiting caller.
     pub(crate) fn tell(&self, message: TasksMessage) {
@@ -261,11 +268,17 @@ impl Doing {
             }
             TasksMessage::Answered { id, attempt, rank, ok } => {
                 self.callers.remove(&id);
-                self.events.emit(EventKind::TaskFinished { task: id, attempt, rank, ok });
+                self.events.emit(EventKind::TaskFinished { task: id, attempt, rank, ok, cost: Usd::ZERO });
                 Heard::Answered { id, attempt }
             }
             TasksMessage::Failed { id, attempt, rank, reason, decide } => {
-                self.events.emit(EventKind::TaskFinished { task: id, attempt, rank, ok: false });
+                self.events.emit(EventKind::TaskFinished {
+                    task: id,
+                    attempt,
+                    rank,
+                    ok: false,
+                    cost: Usd::ZERO,
+                });
                 if let Some(caller) = self.callers.get_mut(&id) {
                     caller.decide = Some(decide);
                 }

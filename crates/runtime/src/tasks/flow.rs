@@ -188,7 +188,7 @@ impl std::fmt::Debug for Flow {
 impl Opening {
     /// Follows the task through its tries to its first item, or its end without one.
     async fn follow(
-        self,
+        mut self,
         mut decision: oneshot::Receiver<Decision>,
         mut waiting: Option<OwnedSemaphorePermit>,
     ) -> Result<Option<Open>, Undone> {
@@ -206,7 +206,11 @@ impl Opening {
             let Grant { attempt, rank, .. } = grant;
             let (id, (decide, next)) = (self.ticket.id, oneshot::channel());
             decision = next;
+            self.ticket.runs();
             let (begun, is_whole) = self.begin(&grant).await;
+            if !matches!(begun, Begun::Item(_)) {
+                self.ticket.count();
+            }
             self.ticket.tasks.tell(match begun {
                 Begun::Item(begun) => return Ok(Some(self.open(*begun, attempt, rank))),
                 Begun::Late(after) => return Err(Undone::TimedOut { after }),
@@ -302,7 +306,8 @@ impl Begun {
 impl Open {
     /// What the last thing that came means, told to the queue.
     fn close(self, last: Result<Piece, LinkError>) -> Stage {
-        let Self { ticket, attempt, rank, given, .. } = self;
+        let Self { mut ticket, attempt, rank, given, .. } = self;
+        ticket.count();
         let id = ticket.id;
         let ended = match last {
             Ok(Piece::End(outcome)) => ended(outcome, given),

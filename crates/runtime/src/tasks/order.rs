@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::meter::Meter;
 use crate::model::{Crash, Panic, Rank};
 use crate::output::Show;
 use crate::registry::Function;
@@ -31,6 +32,8 @@ pub struct Order {
     pub timeout: Option<Duration>,
     /// What is shown of its output, at most. `None`: what the pool shows.
     pub show: Option<Show>,
+    /// What its tries cost is added to this.
+    pub meter: Option<Meter>,
 }
 
 /// How often a call may be tried again after its first try.

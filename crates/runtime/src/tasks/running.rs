@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::actor::Tasks;
 use super::messages::{Decision, Grant, TasksMessage};
+use super::meter::Meter;
 use super::order::{Order, Undone};
 use crate::link::{CallRequest, LinkError, Outcome};
 use crate::model::{FunctionId, TaskId};
@@ -83,6 +84,9 @@ pub(super) struct Ticket {
     pub(super) id: TaskId,
     function: &'static str,
     open: bool,
+    /// It is on a node at this moment, which costs something.
+    runs: bool,
+    meter: Option<Meter>,
 }
 
 impl Ticket {
@@ -94,7 +98,21 @@ impl Ticket {
     /// The place of a task that is in the queue already.
     pub(super) fn of(tasks: Tasks, id: TaskId, order: &Order) -> Self {
         tasks.show(id, order);
-        Self { tasks, id, function: order.function.name, open: true }
+        Self { tasks, id, function: order.function.name, open: true, runs: false, meter: order.meter.clone() }
+    }
+
+    /// A try is on a node.
+    pub(super) const fn runs(&mut self) {
+        self.runs = true;
+    }
+
+    /// A try has ended: what it cost is counted. Before the queue hears of it, and forgets it.
+    pub(super) fn count(&mut self) {
+        if std::mem::take(&mut self.runs)
+            && let Some(meter) = &self.meter
+        {
+            meter.add(self.tasks.so_far(self.id));
+        }
     }
 
     /// Lets an order into the queue, as soon as there is room in it. What comes first says what was
@@ -128,6 +146,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        self.count();
         if self.open {
             tracing::debug!(task = %self.id, function = self.function, "cancelled by its caller");
             self.tasks.tell(TasksMessage::Cancelled { id: self.id });
@@ -137,7 +156,7 @@ impl Drop for Ticket {
 
 /// Follows a task through its tries to its end.
 async fn follow(
-    ticket: Ticket,
+    mut ticket: Ticket,
     order: Order,
     deadline: Option<Instant>,
     mut decision: oneshot::Receiver<Decision>,
@@ -158,7 +177,10 @@ async fn follow(
         let Grant { attempt, rank, .. } = grant;
         let (id, (decide, next)) = (ticket.id, oneshot::channel());
         decision = next;
-        ticket.tasks.tell(match call(&ticket, &order, deadline, &grant).await {
+        ticket.runs();
+        let outcome = call(&ticket, &order, deadline, &grant).await;
+        ticket.count();
+        ticket.tasks.tell(match outcome {
             Ok(Outcome::Draining) => {
                 let reason = "the node is draining".to_owned();
                 TasksMessage::Lost { id, attempt, rank, reason, decide }
