@@ -57,8 +57,9 @@ const NOT_FOR_COMPUTE: &str = "it encodes video or draws desktops, and takes no 
 const NO_TOOLCHAIN: &str = "it needs the cloud's own compiler, which is not offered outside it";
 
 /// Squashed spellings that are left out.
-const REFUSED: [(&str, &str); 24] = [
+const REFUSED: [(&str, &str); 25] = [
     ("", ANONYMOUS),
+    ("5090", "a number alone is sold with 96 GB, which no RTX 5090 has"),
     ("a910e", NO_TOOLCHAIN),
     ("a910x", NO_TOOLCHAIN),
     ("a910z", NO_TOOLCHAIN),
