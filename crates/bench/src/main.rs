@@ -1,10 +1,13 @@
 //! Measures Skyward beside the floor under it, in one run:
-//! `cargo run --release -p skyward-bench -- start|idle|latency|stream [--json] [--rounds N]`.
+//! `cargo run --release -p skyward-bench -- CASE [--json] [--rounds N]`.
 
 #![expect(clippy::print_stdout, reason = "a program whose output is its purpose")]
 
 mod idle;
+mod import;
 mod latency;
+mod offers;
+mod plan;
 mod ssh;
 mod start;
 mod stream;
@@ -16,25 +19,28 @@ use std::time::Duration;
 async fn main() -> skyward::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let rounds = rounds(&arguments)?;
-    let report = match arguments.first().map(String::as_str) {
-        Some(case) if ssh::is_asked(&arguments) => ssh::measure(case, rounds).await?,
-        Some("start") => start::measure(rounds.unwrap_or(11)).await?,
+    let reports = match arguments.first().map(String::as_str) {
+        Some(case) if ssh::is_asked(&arguments) => vec![ssh::measure(case, rounds).await?],
+        Some("start") => vec![start::measure(rounds.unwrap_or(11)).await?],
         Some(start::CHILD) => return start::child().await,
-        Some("idle") => idle::measure().await?,
-        Some("latency") => latency::measure(rounds.unwrap_or(2000)).await?,
-        Some("stream") => stream::measure(rounds.unwrap_or(5)).await?,
+        Some("idle") => vec![idle::measure().await?],
+        Some("latency") => vec![latency::measure(rounds.unwrap_or(2000)).await?],
+        Some("stream") => vec![stream::measure(rounds.unwrap_or(5)).await?],
+        Some("plan") => plan::measure(rounds.unwrap_or(51))?,
+        Some("plan-million") => plan::measure_million(rounds.unwrap_or(5))?,
+        Some("catalog-import") => import::measure(rounds.unwrap_or(7))?,
         _ => {
-            return Err(
-                "say what to measure: start, idle, latency or stream; then perhaps --json, --rounds N, \
-                 --carrier ssh"
-                    .into(),
-            );
+            let cases = "start, idle, latency, stream, plan, plan-million or catalog-import";
+            let then = "--json, --rounds N, --carrier ssh";
+            return Err(format!("say what to measure: {cases}; then perhaps {then}").into());
         }
     };
-    if arguments.iter().any(|it| it == "--json") {
-        println!("{}", report.json());
-    } else {
-        println!("{report}");
+    for report in reports {
+        if arguments.iter().any(|it| it == "--json") {
+            println!("{}", report.json());
+        } else {
+            println!("{report}");
+        }
     }
     Ok(())
 }

@@ -200,6 +200,7 @@ mod inside;
 mod never;
 mod work;
 
+pub mod catalog;
 pub mod provider;
 
 pub use bounds::{Argument, Fallible, TaskFailure, TaskValue};
