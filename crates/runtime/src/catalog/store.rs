@@ -215,7 +215,9 @@ impl Catalog {
             Ok(done) => return Ok(done),
             Err(fault) => fault,
         };
-        let Some(damage) = fault.damage() else { return Err(fault.told(folder, doing)) };
+        let Some(damage) = fault.damage().or_else(|| opened.foreign(folder)) else {
+            return Err(fault.told(folder, doing));
+        };
         let (fresh, why) = open_or_rebuild(folder, *busy, Some((&*opened, damage)))?;
         *opened = fresh;
         self.changed();

@@ -351,6 +351,21 @@ fn a_damaged_file_is_made_anew_and_that_is_said() {
 }
 
 #[test]
+fn a_table_that_somebody_dropped_is_damage_and_a_search_that_is_too_large_is_not() {
+    let (folder, catalog) = made();
+    catalog.replace("cloud", &[plain("a", usd!(1))], SystemTime::now()).expect("written");
+    let many = (0..40_000).fold(catalog.offers(), |query, it| query.provider(format!("p{it}")));
+    let error = many.all().expect_err("more providers than a statement may name");
+    assert!(matches!(error, CatalogError::Broken { .. }), "{error}");
+    assert_eq!((catalog.offers().count().expect("read"), catalog.rebuilt().len()), (1, 0));
+
+    let other = rusqlite::Connection::open(folder.path().join(FILE)).expect("opened");
+    other.execute_batch("DROP TABLE offers").expect("dropped");
+    drop(other);
+    assert_eq!((catalog.offers().count().expect("made anew"), catalog.rebuilt().len()), (0, 1));
+}
+
+#[test]
 fn a_file_that_another_program_made_anew_or_removed_is_opened_again() {
     let (folder, catalog) = made();
     catalog.replace("cloud", &[plain("a", usd!(1))], SystemTime::now()).expect("written");
