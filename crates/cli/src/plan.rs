@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use clap::Parser;
 use serde_json::Value;
-use skyward::catalog::{Asked, Candidate, Plan, Terms, rank};
+use skyward::catalog::{Asked, Terms, rank};
 use skyward::provider::{Architecture, Offer};
-use skyward::{Nodes, Requirements};
+use skyward::{Candidate, Nodes, Plan, Requirements};
 
 use crate::arguments::{OneSpec, PlanArguments, Wants};
 use crate::offers::{place, pretty};

@@ -90,7 +90,7 @@ impl Shop {
         wanted: impl Fn(&str) -> bool,
     ) -> Result<Vec<(String, Result<usize, RefreshError>)>, Failed> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let within = Timing::default().provision;
+        let within = Timing::default().offers;
         let providers = self.providers.iter().filter(|it| wanted(it.name()));
         Ok(providers
             .map(|it| (it.name().to_owned(), runtime.block_on(refresh(&self.catalog, it.as_ref(), within))))

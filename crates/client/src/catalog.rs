@@ -27,6 +27,4 @@ pub use skyward_runtime::catalog::{
     Catalog, CatalogError, Cell, Order, Priced, Query, RefreshError, Settings, Source, Summary, Table,
     refresh,
 };
-pub use skyward_runtime::pool::{
-    Asked, Candidate, Filter, NearMiss, Plan, SHORTLIST, SpecReport, Terms, rank,
-};
+pub use skyward_runtime::pool::{Asked, SHORTLIST, Terms, rank};
