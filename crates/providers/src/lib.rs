@@ -1,3 +1,4 @@
 //! The clouds behind one trait. Each lives in a module of its own; nothing outside it knows its name.
 
+pub mod http;
 pub mod local;

@@ -1,0 +1,60 @@
+//! How a cloud's interface is reached: what people may have to set where they work.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use skyward_runtime::backoff::Backoff;
+
+/// How a cloud's interface is reached. The defaults do at home; behind a company's gateway, or in front of
+/// a server of one's own, some of it has to be said.
+///
+/// ```
+/// use skyward_providers::http::Access;
+/// use std::time::Duration;
+/// let patient = Access { request_timeout: Duration::from_secs(90), ..Access::default() };
+/// assert_eq!(patient.tries, 4);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Access {
+    /// Where the interface is, without a path. Default: the cloud's own address.
+    pub base_url: Option<String>,
+    /// How long one request may take, its answer included. Default 30 s. Shorter takes slow answers for
+    /// lost ones; a request that rents something is then looked for before it is made again.
+    pub request_timeout: Duration,
+    /// How often a request is sent that fails in a way that may pass. Default 4, at least 1.
+    pub tries: u32,
+    /// The waits between those tries, where the cloud does not say how long. Default 500 ms doubling to
+    /// 8 s.
+    pub backoff: Backoff,
+    /// The longest wait that is sat out; a cloud that asks for more fails the request, with the time that
+    /// it asked for. Default 60 s.
+    pub patience: Duration,
+    /// The address of a proxy, such as `http://proxy:3128`. Default: what `HTTPS_PROXY`, `HTTP_PROXY`,
+    /// `ALL_PROXY` and `NO_PROXY` say.
+    pub proxy: Option<String>,
+    /// A PEM file with certificates to trust besides those of the system. Default none. `SSL_CERT_FILE`
+    /// replaces those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// How many times as fast as the cloud allows requests may follow each other. Default 1. Anything
+    /// above is for a server of one's own.
+    pub pace: u32,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self {
+            base_url: None,
+            request_timeout: Duration::from_secs(30),
+            tries: 4,
+            backoff: Backoff {
+                first: Duration::from_millis(500),
+                factor: 2,
+                most: Duration::from_secs(8),
+            },
+            patience: Duration::from_secs(60),
+            proxy: None,
+            ca_file: None,
+            pace: 1,
+        }
+    }
+}
