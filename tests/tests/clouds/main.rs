@@ -2,8 +2,28 @@
 //! computer.
 
 #[cfg(test)]
+mod backing;
+#[cfg(test)]
+mod checks;
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod digitalocean;
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
 mod http;
+#[cfg(test)]
+mod lambda;
 #[cfg(test)]
 mod logs;
 #[cfg(test)]
+mod mutation;
+#[cfg(test)]
+mod pages;
+#[cfg(test)]
 mod server;
+#[cfg(test)]
+mod table;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use skyward_runtime::provider::{ProviderError, ProviderErrorKind, Retry};
+use skyward_runtime::provider::{ProviderError, ProviderErrorKind};
 
 use super::Answer;
 
@@ -44,11 +44,10 @@ impl Trouble {
     /// How long to wait before it is sent again; `None` when that cannot help, or is not worth it.
     pub(super) fn again(&self, own_pause: Duration, patience: Duration) -> Option<Duration> {
         use ProviderErrorKind::{RateLimited, Transient};
-        match (self.error.kind, self.error.retry()) {
-            // What the pool should hear of, such as no capacity, is not sat out down here.
-            (RateLimited | Transient, Retry::After(wait)) if wait <= patience => Some(wait.max(own_pause)),
-            _ => None,
-        }
+        let wait = self.error.after.unwrap_or_default();
+        // What the pool should hear of, such as no capacity, is not sat out down here.
+        let passes = matches!(self.error.kind, RateLimited | Transient) && wait <= patience;
+        passes.then(|| wait.max(own_pause))
     }
 }
 
