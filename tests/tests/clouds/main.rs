@@ -26,4 +26,6 @@ mod pages;
 #[cfg(test)]
 mod server;
 #[cfg(test)]
+mod smoke;
+#[cfg(test)]
 mod table;

@@ -31,6 +31,8 @@ pub enum EventKind {
     Chosen { provider: String, offer: Box<Offer>, tariff: Tariff, nodes: u32 },
     /// Something about the included files that a person should know, such as what ignore files left out.
     Included { note: String },
+    /// The provider's machines cannot end their own bill when nobody is left to give them back.
+    Unattended { provider: String },
     /// A provider gave machines, so long after it was asked for as many as are wanted.
     Provisioned { machines: Vec<Rented>, wanted: u32, took: Duration },
     /// The pool will not become ready.
@@ -197,6 +199,11 @@ impl fmt::Display for EventKind {
                 }
             }
             Self::Included { note } => write!(f, "include: {note}"),
+            Self::Unattended { provider } => write!(
+                f,
+                "machines of {provider} cannot end their own bill: if this program is killed they cost until \
+                 they are given back in {provider}'s console, where they are tagged with the pool's name"
+            ),
             Self::Provisioned { machines, wanted, .. } => {
                 write!(f, "{} of {wanted} machines rented", machines.len())
             }

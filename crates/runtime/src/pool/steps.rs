@@ -50,6 +50,11 @@ pub(super) async fn prepare(
         Ok(kit) => Arc::new(kit),
         Err(error) => return PoolMessage::heard(Heard::Prepared(Err(error))),
     };
+    if !kit.provider.provider().capabilities().ends_itself {
+        let provider = kit.provider.provider().name().to_owned();
+        tracing::warn!(%provider, "its machines cannot end their own bill if this program is killed");
+        kit.events.emit(EventKind::Unattended { provider });
+    }
     match kit.provider.prepare(Arc::clone(&kit.request), request.timing.provision).await {
         Ok(()) => PoolMessage::Prepared(kit),
         // A request that took too long was broken off, and its provider could not clean up.
