@@ -235,10 +235,8 @@ pub(crate) async fn terminating_twice(fake: &Fake) {
         assert!(is_gone(&state(&*provider, &request, id).await), "it is certainly gone");
     }
     provider.terminate(&request, &ids).await.unwrap();
-    let both = futures_util::future::join(
-        provider.terminate(&request, &ids),
-        provider.terminate(&request, &ids),
-    );
+    let both =
+        futures_util::future::join(provider.terminate(&request, &ids), provider.terminate(&request, &ids));
     assert!(matches!(both.await, (Ok(()), Ok(()))));
 }
 

@@ -74,7 +74,9 @@ impl Contract {
         let schema = &definition["content"]["application/json"]["schema"];
         match (body, schema.is_null()) {
             (Some(_), true) => wrong.push(format!("{name}: it takes no body")),
-            (None, false) if definition["required"] == true => wrong.push(format!("{name}: a body is missing")),
+            (None, false) if definition["required"] == true => {
+                wrong.push(format!("{name}: a body is missing"))
+            }
             (None, _) => {}
             (Some(body), false) => {
                 let schema = self.closed(schema);

@@ -252,29 +252,30 @@ impl Face for Lambda {
     }
 
     fn offers(&self) -> Vec<Offer> {
-        let offer = |name: &str, description: &str, region: Option<&str>, vcpus, gb: u64, cost, accelerator| {
-            let kind = InstanceType {
-                vcpus,
-                memory_mb: gb * 1000,
-                disk_gb: Some(1400),
-                architecture: Some(if name.contains("gh200") {
-                    Architecture::Aarch64
-                } else {
-                    Architecture::X86_64
-                }),
-                accelerator,
-                ..InstanceType::named(name)
-            };
-            let price = Price::on_demand(cost).billed(BillingUnit::Minute, Duration::ZERO);
-            let mut offer = Offer::of("lambda", kind, price);
-            offer.specific.insert("description".into(), description.into());
-            match region {
-                Some(region) => {
-                    Offer { id: format!("{name}@{region}"), region: Some(region.into()), ..offer }
+        let offer =
+            |name: &str, description: &str, region: Option<&str>, vcpus, gb: u64, cost, accelerator| {
+                let kind = InstanceType {
+                    vcpus,
+                    memory_mb: gb * 1000,
+                    disk_gb: Some(1400),
+                    architecture: Some(if name.contains("gh200") {
+                        Architecture::Aarch64
+                    } else {
+                        Architecture::X86_64
+                    }),
+                    accelerator,
+                    ..InstanceType::named(name)
+                };
+                let price = Price::on_demand(cost).billed(BillingUnit::Minute, Duration::ZERO);
+                let mut offer = Offer::of("lambda", kind, price);
+                offer.specific.insert("description".into(), description.into());
+                match region {
+                    Some(region) => {
+                        Offer { id: format!("{name}@{region}"), region: Some(region.into()), ..offer }
+                    }
+                    None => Offer { stock: Some(0), ..offer },
                 }
-                None => Offer { stock: Some(0), ..offer },
-            }
-        };
+            };
         let a10 = |region| {
             let accelerator = accelerators::A10.count(1).memory_gb(24).form(Form::Pcie);
             let what = "1x A10 (24 GB PCIe)";

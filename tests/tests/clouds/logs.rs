@@ -9,10 +9,8 @@ static TEXT: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 /// Keeps all that is logged from now on. Harmless when it is done already.
 pub(crate) fn capture() {
     START.call_once(|| {
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_writer(|| Writer)
-            .finish();
+        let subscriber =
+            tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(|| Writer).finish();
         tracing::subscriber::set_global_default(subscriber).expect("nobody else sets one");
     });
 }

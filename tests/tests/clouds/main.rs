@@ -18,6 +18,8 @@ mod http;
 #[cfg(test)]
 mod lambda;
 #[cfg(test)]
+mod live;
+#[cfg(test)]
 mod logs;
 #[cfg(test)]
 mod mutation;

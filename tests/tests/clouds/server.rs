@@ -35,7 +35,11 @@ impl Seen {
 /// What becomes of a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
-    Answer { status: u16, headers: Vec<(&'static str, String)>, body: Vec<u8> },
+    Answer {
+        status: u16,
+        headers: Vec<(&'static str, String)>,
+        body: Vec<u8>,
+    },
     /// Nothing, ever.
     Hang,
     /// The end of the connection.

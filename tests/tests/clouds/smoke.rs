@@ -67,7 +67,10 @@ async fn a_start_says_when_machines_cannot_end_their_own_bill() -> skyward::Resu
         let ends_itself = provider.capabilities().ends_itself;
         let compute = Compute::builder().spec(Spec::on_shared(provider)).timing(timing()).start().await?;
         compute.stop().await?;
-        let line = format!("its machines cannot end their own bill if this program is killed provider={}", cloud.name);
+        let line = format!(
+            "its machines cannot end their own bill if this program is killed provider={}",
+            cloud.name
+        );
         assert_eq!(logs::text().contains(&line), !ends_itself, "{}", cloud.name);
         assert_eq!(fake.left(), [""; 0]);
     }

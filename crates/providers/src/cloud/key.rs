@@ -38,11 +38,18 @@ impl KeyPlaces {
     ///
     /// # Errors
     /// `Auth` when there is none.
-    pub(crate) fn find(&self, title: &str, configured: Option<&Secret<String>>) -> Result<Found, ProviderError> {
+    pub(crate) fn find(
+        &self,
+        title: &str,
+        configured: Option<&Secret<String>>,
+    ) -> Result<Found, ProviderError> {
         let home = std::env::home_dir();
-        self.find_with(title, configured, |name| std::env::var(name).ok(), |path| {
-            std::fs::read_to_string(home.as_deref()?.join(path)).ok()
-        })
+        self.find_with(
+            title,
+            configured,
+            |name| std::env::var(name).ok(),
+            |path| std::fs::read_to_string(home.as_deref()?.join(path)).ok(),
+        )
     }
 
     fn find_with(

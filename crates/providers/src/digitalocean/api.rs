@@ -13,10 +13,7 @@ pub(crate) const SERVICE: Service = Service {
     name: "DigitalOcean",
     base_url: "https://api.digitalocean.com",
     key: "DIGITALOCEAN_TOKEN",
-    limits: &[
-        Limit::all(150, Duration::from_millis(750)),
-        Limit::of(LIST_KEYS, 5, Duration::from_secs(6)),
-    ],
+    limits: &[Limit::all(150, Duration::from_millis(750)), Limit::of(LIST_KEYS, 5, Duration::from_secs(6))],
     said: super::map::said,
 };
 
@@ -157,7 +154,6 @@ pub(super) struct Firewalls {
     pub(super) firewalls: Vec<Firewall>,
     links: Option<Links>,
 }
-
 
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Firewall {
@@ -327,6 +323,7 @@ fn the_next_page_is_asked_for_by_its_number_alone() {
     let next = |text| call(next(&sizes(), &page(text)));
     assert_eq!(next(r#"{"sizes": [], "links": {}}"#), None);
     assert_eq!(next(r#"{"sizes": [], "links": {"pages": {"last": "x"}}}"#), None);
-    let given = r#"{"sizes": [], "links": {"pages": {"next": "https://else.invalid/v2/sizes?per_page=1&page=2"}}}"#;
+    let given =
+        r#"{"sizes": [], "links": {"pages": {"next": "https://else.invalid/v2/sizes?per_page=1&page=2"}}}"#;
     assert_eq!(next(given), call(Some(sizes().with("page", 2))));
 }

@@ -11,9 +11,7 @@ use skyward_runtime::model::{
 };
 use skyward_runtime::provider::{ProviderErrorKind as Kind, Request};
 
-use super::api::{
-    Addresses, Droplet, ImageName, Inbound, NewDroplets, NewFirewall, Outbound, Refusal, Size,
-};
+use super::api::{Addresses, Droplet, ImageName, Inbound, NewDroplets, NewFirewall, Outbound, Refusal, Size};
 use super::{Config, NAME};
 use crate::cloud::{SKYWARD, pool_name};
 use crate::http::{Answer, Said};
@@ -62,8 +60,8 @@ fn offer(size: &Size) -> Option<Offer> {
         accelerator,
         ..InstanceType::named(&size.slug)
     };
-    let price = Price::on_demand(hourly(size.price_hourly)?)
-        .billed(BillingUnit::Second, Duration::from_secs(60));
+    let price =
+        Price::on_demand(hourly(size.price_hourly)?).billed(BillingUnit::Second, Duration::from_secs(60));
     let specific = BTreeMap::from([("class".to_owned(), size.description.clone())]);
     Some(Offer { specific, ..Offer::of(NAME, kind, price) })
 }
@@ -154,7 +152,9 @@ pub(super) fn instance(droplet: &Droplet, config: &Config) -> Instance {
             address,
             end: End::Outside,
         },
-        ("off", _) => InstanceState::Gone { reason: "the droplet is switched off, and still costs".to_owned() },
+        ("off", _) => {
+            InstanceState::Gone { reason: "the droplet is switched off, and still costs".to_owned() }
+        }
         ("archive", _) => InstanceState::Gone { reason: "the droplet is archived".to_owned() },
         // What is new, what has no address yet, and what nobody has heard of.
         _ => InstanceState::Pending,

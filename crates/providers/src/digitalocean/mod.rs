@@ -21,13 +21,11 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use futures_util::FutureExt;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use skyward_runtime::model::{
-    Capabilities, Instance, InstanceId, Leftover, Market, Offer, PoolId,
-};
+use skyward_runtime::model::{Capabilities, Instance, InstanceId, Leftover, Market, Offer, PoolId};
 use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
 
 use crate::cloud::{Account, Found, is_plain, machine_name, pool_name, stranger, until};
@@ -73,11 +71,7 @@ impl DigitalOcean {
     }
 
     /// The first thing of a paged list that is looked for.
-    async fn first<P, T>(
-        &self,
-        call: Call,
-        pick: impl Fn(P) -> Option<T>,
-    ) -> Result<Option<T>, ProviderError>
+    async fn first<P, T>(&self, call: Call, pick: impl Fn(P) -> Option<T>) -> Result<Option<T>, ProviderError>
     where
         P: Paged + DeserializeOwned + Send,
     {
@@ -116,7 +110,8 @@ impl DigitalOcean {
         }
         let name = pool_name(pool);
         let id = self.find_key(&name).await?.ok_or_else(|| {
-            let message = format!("failed to rent droplets: the key {name} is not there; was the pool prepared?");
+            let message =
+                format!("failed to rent droplets: the key {name} is not there; was the pool prepared?");
             ProviderError::new(ProviderErrorKind::NotFound, message)
         })?;
         self.known_keys().insert(pool.clone(), id);
@@ -298,10 +293,15 @@ impl Provider for DigitalOcean {
 
     async fn teardown(&self, request: &Request) -> Result<Vec<Leftover>, ProviderError> {
         let name = pool_name(&request.pool);
-        let mut left: Vec<_> = self.end_all(&name).await?.iter().map(|it| Leftover {
-            what: format!("droplet {} ({})", it.id, it.name),
-            reason: format!("it is still there after {GONE:?}"),
-        }).collect();
+        let mut left: Vec<_> = self
+            .end_all(&name)
+            .await?
+            .iter()
+            .map(|it| Leftover {
+                what: format!("droplet {} ({})", it.id, it.name),
+                reason: format!("it is still there after {GONE:?}"),
+            })
+            .collect();
         let firewall = self.find_firewall(&name).await?;
         let known = self.known_keys().get(&request.pool).copied();
         let key = match known {

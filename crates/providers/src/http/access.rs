@@ -54,11 +54,7 @@ impl Default for Access {
             base_url: None,
             request_timeout: Duration::from_secs(30),
             tries: 4,
-            backoff: Backoff {
-                first: Duration::from_millis(500),
-                factor: 2,
-                most: Duration::from_secs(8),
-            },
+            backoff: Backoff { first: Duration::from_millis(500), factor: 2, most: Duration::from_secs(8) },
             patience: Duration::from_secs(60),
             proxy: None,
             ca_file: None,

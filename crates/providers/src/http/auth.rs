@@ -85,7 +85,8 @@ impl Signer {
         if self.token().as_ref().is_some_and(|it| now < it.ends) {
             return None;
         }
-        let pairs = [("grant_type", "client_credentials"), ("client_id", id), ("client_secret", secret.reveal())];
+        let pairs =
+            [("grant_type", "client_credentials"), ("client_id", id), ("client_secret", secret.reveal())];
         Some(TokenNeeded { path: token_path, form: Secret::new(form(&pairs)) })
     }
 

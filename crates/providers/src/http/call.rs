@@ -166,7 +166,10 @@ mod tests {
             (&[("ratelimit-remaining", "0"), ("ratelimit-reset", "1800000012")], Some(12)),
             (&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "3.5")], Some(3)),
             (&[("ratelimit-remaining", "4"), ("ratelimit-reset", "1800000012")], None),
-            (&[("ratelimit-remaining", "0"), ("ratelimit-reset", "1800000099"), ("retry-after", "2")], Some(2)),
+            (
+                &[("ratelimit-remaining", "0"), ("ratelimit-reset", "1800000099"), ("retry-after", "2")],
+                Some(2),
+            ),
         ] {
             assert_eq!(wait(headers), expected, "{headers:?}");
         }

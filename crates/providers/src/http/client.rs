@@ -160,8 +160,7 @@ impl Client {
             }
             body.extend_from_slice(&chunk);
         }
-        let answer =
-            Answer { status: response.status().as_u16(), headers: response.headers().clone(), body };
+        let answer = Answer { status: response.status().as_u16(), headers: response.headers().clone(), body };
         tracing::debug!(?call, status = answer.status, bytes = answer.body.len(), "the cloud answered");
         Ok(answer)
     }
@@ -171,7 +170,8 @@ impl Client {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs());
         let wait = answer.wait(now);
         let said = (self.service.said)(answer).or_else(|| {
-            by_status(answer).map(|kind| Said::new(kind, format!("HTTP {}: {}", answer.status, excerpt(&answer.body))))
+            by_status(answer)
+                .map(|kind| Said::new(kind, format!("HTTP {}: {}", answer.status, excerpt(&answer.body))))
         });
         let Some(said) = said else {
             if let Some(wait) = wait {
@@ -254,10 +254,9 @@ fn deepest(error: &reqwest::Error) -> String {
 fn is_loopback(url: &Url) -> bool {
     match url.host_str() {
         Some("localhost") => true,
-        Some(host) => host
-            .trim_matches(['[', ']'])
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|it| it.is_loopback()),
+        Some(host) => {
+            host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|it| it.is_loopback())
+        }
         None => false,
     }
 }

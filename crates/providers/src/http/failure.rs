@@ -71,7 +71,9 @@ pub(super) fn by_status(answer: &Answer) -> Option<ProviderErrorKind> {
 pub(super) const fn advice(kind: ProviderErrorKind) -> Option<&'static str> {
     use ProviderErrorKind as Kind;
     match kind {
-        Kind::Permission => Some("give the key the permissions that the provider's page in docs/providers names"),
+        Kind::Permission => {
+            Some("give the key the permissions that the provider's page in docs/providers names")
+        }
         Kind::InsufficientFunds => Some("see to the account's payment in the cloud's console"),
         Kind::Quota => Some("ask the cloud to raise the limit, or rent fewer"),
         Kind::NoCapacity | Kind::OfferGone => Some("try another region or kind of machine, or later"),

@@ -17,7 +17,8 @@ impl Client {
         stream::try_unfold((Some(first), next, 0_u32), async move |(call, next, read)| {
             let Some(call) = call else { return Ok(None) };
             if read >= MOST_PAGES {
-                let message = format!("failed to {}: the list has no end after {MOST_PAGES} pages", call.what);
+                let message =
+                    format!("failed to {}: the list has no end after {MOST_PAGES} pages", call.what);
                 return Err(ProviderError::new(ProviderErrorKind::Transient, message));
             }
             let page: P = self.send(&call).await?;

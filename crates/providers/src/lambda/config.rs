@@ -66,7 +66,8 @@ pub(crate) const KEYS: KeyPlaces = KeyPlaces {
 
 /// The key in the file that other tools share.
 fn lambda_keys(text: &str) -> Option<String> {
-    let (_, key) = text.lines().filter_map(|it| it.split_once('=')).find(|(name, _)| name.trim() == "api_key")?;
+    let (_, key) =
+        text.lines().filter_map(|it| it.split_once('=')).find(|(name, _)| name.trim() == "api_key")?;
     Some(key.trim().to_owned())
 }
 

@@ -129,7 +129,9 @@ pub(super) fn instance(machine: &Machine, config: &Config) -> Instance {
             end: End::Outside,
         },
         ("preempted", _) => InstanceState::Gone { reason: "the cloud took it back".to_owned() },
-        ("terminating" | "terminated", _) => InstanceState::Gone { reason: format!("it is {}", machine.status) },
+        ("terminating" | "terminated", _) => {
+            InstanceState::Gone { reason: format!("it is {}", machine.status) }
+        }
         // What is booting, what has no address yet, and what nobody has heard of.
         _ => InstanceState::Pending,
     };

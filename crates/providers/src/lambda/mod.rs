@@ -118,7 +118,10 @@ impl Lambda {
     }
 
     /// Ends machines that live, and waits until none of them does; those that are left.
-    async fn end(&self, ours: &(dyn Fn(&Machine) -> bool + Send + Sync)) -> Result<Vec<Machine>, ProviderError> {
+    async fn end(
+        &self,
+        ours: &(dyn Fn(&Machine) -> bool + Send + Sync),
+    ) -> Result<Vec<Machine>, ProviderError> {
         let living = || async {
             let machines = self.machines().await?;
             Ok::<_, ProviderError>(machines.into_iter().filter(ours).collect::<Vec<_>>())
@@ -155,9 +158,7 @@ impl Lambda {
         Ok(match self.client()?.send::<IgnoredAny>(&delete(&id)).await {
             Ok(_) => None,
             Err(error) if error.kind == ProviderErrorKind::NotFound => None,
-            Err(error) => {
-                Some(Leftover { what: format!("{what} {id} ({name})"), reason: error.to_string() })
-            }
+            Err(error) => Some(Leftover { what: format!("{what} {id} ({name})"), reason: error.to_string() }),
         })
     }
 }
@@ -218,7 +219,8 @@ impl Provider for Lambda {
             }
         }
         let shortfall = (count > AT_ONCE).then(|| {
-            let message = format!("Lambda launches one instance in twelve seconds, so {AT_ONCE} come at a time");
+            let message =
+                format!("Lambda launches one instance in twelve seconds, so {AT_ONCE} come at a time");
             ProviderError::new(ProviderErrorKind::RateLimited, message)
         });
         Ok(Provisioned { instances, shortfall })
