@@ -307,10 +307,13 @@ fn a_query_without_end_is_ended() {
     assert!(error.expect_err("ended").to_string().contains("it took longer than 50ms; ask for less"));
 }
 
+/// What is done to the bytes of a file.
+type Damage = fn(Vec<u8>) -> Vec<u8>;
+
 #[test]
 fn a_damaged_file_is_made_anew_and_that_is_said() {
     let many: Vec<_> = (0..2000_i64).map(|it| plain(&format!("m{it}"), Usd::from_nanos(it + 1))).collect();
-    let spoil: [(&str, fn(Vec<u8>) -> Vec<u8>); 5] = [
+    let spoil: [(&str, Damage); 5] = [
         ("another file", |_| b"these are not the offers that were kept".repeat(500)),
         ("cut off", |mut it| it.split_off(it.len() / 2)),
         ("shortened", |mut it| {
