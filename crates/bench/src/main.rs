@@ -7,7 +7,7 @@ mod idle;
 mod import;
 mod latency;
 mod offers;
-mod plan;
+mod planning;
 mod ssh;
 mod start;
 mod stream;
@@ -26,8 +26,8 @@ async fn main() -> skyward::Result<()> {
         Some("idle") => vec![idle::measure().await?],
         Some("latency") => vec![latency::measure(rounds.unwrap_or(2000)).await?],
         Some("stream") => vec![stream::measure(rounds.unwrap_or(5)).await?],
-        Some("plan") => plan::measure(rounds.unwrap_or(51))?,
-        Some("plan-million") => plan::measure_million(rounds.unwrap_or(5))?,
+        Some("plan") => planning::measure(rounds.unwrap_or(51))?,
+        Some("plan-million") => planning::measure_million(rounds.unwrap_or(5))?,
         Some("catalog-import") => import::measure(rounds.unwrap_or(7))?,
         _ => {
             let cases = "start, idle, latency, stream, plan, plan-million or catalog-import";

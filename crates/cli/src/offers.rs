@@ -7,7 +7,7 @@ use skyward::provider::Offer;
 use crate::arguments::{
     CheapestArguments, Filters, ListArguments, RefreshArguments, SqlArguments, SummaryArguments,
 };
-use crate::shop::Shop;
+use crate::shop::{Asked, Shop};
 use crate::table::{Side, Table, terminal};
 use crate::{Answer, Failed, chain};
 
@@ -109,13 +109,13 @@ pub(crate) fn refresh(arguments: &RefreshArguments) -> Result<Answer, Failed> {
     }
     let found = asked.iter().all(|(_, offers)| offers.is_ok());
     let text = if arguments.json {
-        let line = |(name, offers): &(String, Result<usize, _>)| match offers {
+        let line = |(name, offers): &Asked| match offers {
             Ok(offers) => json!({ "provider": name, "offers": offers }),
             Err(error) => json!({ "provider": name, "error": chain(error) }),
         };
         pretty(&asked.iter().map(line).collect())
     } else {
-        let line = |(name, offers): &(String, Result<usize, _>)| match offers {
+        let line = |(name, offers): &Asked| match offers {
             Ok(1) => format!("{name}: 1 offer\n"),
             Ok(offers) => format!("{name}: {offers} offers\n"),
             Err(error) => format!("{name}: {}\n", chain(error)),

@@ -85,10 +85,7 @@ impl Shop {
     }
 
     /// Asks all providers of which that is wanted, one after the other.
-    pub(crate) fn ask(
-        &self,
-        wanted: impl Fn(&str) -> bool,
-    ) -> Result<Vec<(String, Result<usize, RefreshError>)>, Failed> {
+    pub(crate) fn ask(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<Asked>, Failed> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let within = Timing::default().offers;
         let providers = self.providers.iter().filter(|it| wanted(it.name()));
@@ -102,6 +99,9 @@ impl Shop {
         self.settings.folder.display().to_string()
     }
 }
+
+/// A provider that was asked, and how many offers it has.
+pub(crate) type Asked = (String, Result<usize, RefreshError>);
 
 fn anew(why: &str) -> String {
     format!(

@@ -52,9 +52,10 @@ fn reference<'a>(offers: &'a [Offer], wanted: &Requirements, sized_disk: bool) -
             (None, Some(has)) => Architecture::here().is_none_or(|here| here == has),
             (None, None) => true,
         };
-        let region = wanted.region.as_ref().is_none_or(|it| {
-            offer.region.as_ref().is_some_and(|has| has.to_ascii_lowercase() == it.to_ascii_lowercase())
-        });
+        let region = wanted
+            .region
+            .as_ref()
+            .is_none_or(|it| offer.region.as_ref().is_some_and(|has| has.eq_ignore_ascii_case(it)));
         if kind.vcpus >= wanted.vcpus.unwrap_or(0)
             && kind.memory_mb >= u64::from(wanted.memory_gb.unwrap_or(0)) * 1000
             && wanted.max_hourly_cost.is_none_or(|cap| paid <= cap.nanos())
@@ -212,6 +213,14 @@ fn the_catalog_finds_of_real_offers_what_a_plain_search_finds() {
 /// One catalog for all generated cases: making a file for each would be most of the time.
 static SHARED: LazyLock<(TempDir, Catalog)> = LazyLock::new(|| filled(&[]));
 
+fn name() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["A100", "L4", "own"])
+}
+
+fn count() -> impl Strategy<Value = f64> {
+    prop::sample::select(vec![0.5, 1.0, 8.0])
+}
+
 prop_compose! {
     /// Offers of few kinds, so that many are equal in price; some without prices, some sold out.
     fn generated()(
@@ -222,14 +231,16 @@ prop_compose! {
         memory_mb in prop::sample::select(vec![0_u64, 500, 1999, 2000, 4000]),
         disk_gb in proptest::option::of(0..3_u32),
         architecture in prop::sample::select(vec![None, Some(Architecture::X86_64), Some(Architecture::Aarch64)]),
-        accelerator in proptest::option::of((0..3_usize, 0..3_usize, proptest::option::of(0..3_u32))),
+        accelerator in proptest::option::of((name(), count(), proptest::option::of(
+            prop::sample::select(vec![36_863_u32, 36_864, 40_960]),
+        ))),
         spot in proptest::option::of(0..4_i64),
         on_demand in proptest::option::of(0..4_i64),
         stock in proptest::option::of(0..2_u32),
     ) -> Offer {
         let accelerator = accelerator.map(|(name, count, memory)| {
-            let mut sold = Accelerator::custom(["A100", "L4", "own"][name]).count([0.5, 1.0, 8.0][count]);
-            sold.memory_mib = memory.map(|it| [36_863, 36_864, 40_960][it as usize]);
+            let mut sold = Accelerator::custom(name).count(count);
+            sold.memory_mib = memory;
             sold.completed()
         });
         let named = |it: Option<u8>| it.map(|it| format!("r{it}"));
@@ -245,7 +256,7 @@ prop_compose! {
 
 prop_compose! {
     fn requirements()(
-        accelerator in proptest::option::of((0..3_usize, 0..3_usize, proptest::option::of(39..41_u32))),
+        accelerator in proptest::option::of((name(), count(), proptest::option::of(39..41_u32))),
         vcpus in proptest::option::of(1..4_u32),
         memory_gb in proptest::option::of(1..4_u32),
         disk_gb in proptest::option::of(1..3_u32),
@@ -257,7 +268,7 @@ prop_compose! {
         cap in proptest::option::of(0..4_i64),
     ) -> Requirements {
         let accelerator = accelerator.map(|(name, count, memory)| {
-            let asked = Accelerator::custom(["A100", "L4", "own"][name]).count([0.5, 1.0, 8.0][count]);
+            let asked = Accelerator::custom(name).count(count);
             match memory {
                 Some(gb) => asked.memory_gb(gb),
                 None => asked,
