@@ -23,6 +23,33 @@ pub(crate) enum Command {
     Offers(OffersCommand),
     /// What a pool would try, in order, with its price and why each other offer lost.
     Plan(PlanArguments),
+    /// Who can be asked, and whether their keys are good.
+    #[command(subcommand)]
+    Providers(ProvidersCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProvidersCommand {
+    /// Every provider, and where its key was found. Asks nobody.
+    List(ProvidersArguments),
+    /// One cheap call with each key that was found; exit code 1 when one is refused or there is none.
+    Check(CheckArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProvidersArguments {
+    /// Answer in JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// Only these.
+    pub(crate) provider: Vec<String>,
+    /// Answer in JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

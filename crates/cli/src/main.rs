@@ -5,6 +5,7 @@
 mod arguments;
 mod offers;
 mod plan;
+mod providers;
 mod range;
 mod shop;
 mod table;
@@ -17,7 +18,7 @@ use clap::Parser;
 use skyward::InvalidRequest;
 use skyward::catalog::CatalogError;
 
-use arguments::{Command, OffersCommand, Sky};
+use arguments::{Command, OffersCommand, ProvidersCommand, Sky};
 
 /// What a command has to say.
 pub(crate) struct Answer {
@@ -42,6 +43,8 @@ fn main() -> ExitCode {
         Command::Offers(OffersCommand::Sql(it)) => offers::sql(it),
         Command::Offers(OffersCommand::Refresh(it)) => offers::refresh(it),
         Command::Plan(it) => plan::plan(it),
+        Command::Providers(ProvidersCommand::List(it)) => providers::list(it),
+        Command::Providers(ProvidersCommand::Check(it)) => providers::check(it),
     };
     let told = match answer {
         Ok(answer) => answer.tell(),

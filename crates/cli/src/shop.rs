@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use serde_json::json;
 use skyward::catalog::{Catalog, RefreshError, Settings, refresh};
 use skyward::provider::Capabilities;
+use skyward::provider::cloud::CLOUDS;
 use skyward::{InvalidRequest, Local, Provider, Timing};
 
 use crate::{Failed, chain};
@@ -21,7 +23,11 @@ impl Shop {
     pub(crate) fn open() -> Result<Self, Failed> {
         let settings = Settings::of_user()?;
         let catalog = Arc::new(Catalog::open(settings.clone())?);
-        Ok(Self { catalog, settings, providers: vec![Box::new(Local::default())] })
+        let mut providers: Vec<Box<dyn Provider>> = vec![Box::new(Local::default())];
+        // Clouds whose key is not found cannot be asked.
+        let clouds = CLOUDS.iter().filter_map(|it| (it.open)(json!({})).ok());
+        providers.extend(clouds.filter(|it| it.key().is_ok()).map(|it| it as Box<dyn Provider>));
+        Ok(Self { catalog, settings, providers })
     }
 
     /// The names of all providers that can be asked, or were before, in order.

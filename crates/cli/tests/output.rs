@@ -57,7 +57,8 @@ fn cache() -> TempDir {
 
 fn sky(cache: &TempDir, columns: Option<u32>, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sky"));
-    command.env_clear().env("XDG_CACHE_HOME", cache.path()).args(arguments);
+    // The home folder has no keys in it: nobody is asked.
+    command.env_clear().env("HOME", cache.path()).env("XDG_CACHE_HOME", cache.path()).args(arguments);
     if let Some(columns) = columns {
         command.env("COLUMNS", columns.to_string());
     }

@@ -48,6 +48,8 @@ fn sizes() -> Vec<Value> {
     };
     let mut h100 = size("gpu-h100x8-640gb", 1_966_080, 160, 2046, 23.92, &["nyc2", "tor1"]);
     h100["gpu_info"] = json!({"count": 8, "model": "nvidia_h100", "vram": {"amount": 640, "unit": "gib"}});
+    let mut one = size("gpu-h100x1-80gb", 245_760, 20, 720, 3.390_000_104_904_175, &["nyc2"]);
+    one["gpu_info"] = json!({"count": 1, "model": "nvidia_h100", "vram": {"amount": 80, "unit": "gib"}});
     let mut mi300 = size("gpu-mi300x1-192gb", 245_760, 20, 720, 1.990_000_009_536_743_2, &["nyc2"]);
     mi300["gpu_info"] = json!({"count": 1, "model": "amd_mi300x", "vram": {"amount": 192, "unit": "gib"}});
     let mut gone = size("s-old", 512, 1, 10, 0.007_439_999_841_153_62, &["nyc1"]);
@@ -56,6 +58,7 @@ fn sizes() -> Vec<Value> {
         size("s-1vcpu-1gb", 1024, 1, 25, 0.008_929_999_545_216_56, &["nyc1", "fra1"]),
         size("s-8vcpu-16gb", 16_384, 8, 320, 0.142_859_995_365_142_8, &["fra1"]),
         h100,
+        one,
         mi300,
         gone,
     ]
@@ -334,6 +337,7 @@ impl Face for DigitalOcean {
             let offer = offer("gpu-h100x8-640gb", Some(region), 160, 1_920_000, 2046, price);
             with(offer, accelerators::H100.count(8).memory_gb(80))
         };
+        let one = offer("gpu-h100x1-80gb", Some("nyc2"), 20, 240_000, 720, dollars(usd!(3.39)));
         let mi300 = offer("gpu-mi300x1-192gb", Some("nyc2"), 20, 240_000, 720, dollars(usd!(1.99)));
         vec![
             offer("s-1vcpu-1gb", Some("nyc1"), 1, 1000, 25, dollars(usd!(0.00893))),
@@ -341,6 +345,7 @@ impl Face for DigitalOcean {
             offer("s-8vcpu-16gb", Some("fra1"), 8, 16_000, 320, dollars(usd!(0.14286))),
             h100("nyc2"),
             h100("tor1"),
+            with(one, accelerators::H100.count(1).memory_gb(80)),
             with(mi300, accelerators::MI300X.count(1).memory_gb(192)),
             offer("s-old", None, 1, 500, 10, dollars(usd!(0.00744))),
         ]

@@ -12,6 +12,8 @@ use skyward_providers::cloud::Account;
 use skyward_providers::http::Access;
 use skyward_runtime::backoff::Backoff;
 
+use tokio::sync::Barrier;
+
 use crate::backing::Backing;
 use crate::contract::Contract;
 use crate::server::{Reply, Seen, Server};
@@ -91,6 +93,7 @@ struct Inner {
     contract: Option<Contract>,
     violations: Mutex<Vec<String>>,
     backing: Option<Backing>,
+    meeting: Mutex<Option<Arc<Barrier>>>,
 }
 
 impl Fake {
@@ -108,6 +111,7 @@ impl Fake {
             contract,
             violations: Mutex::default(),
             backing,
+            meeting: Mutex::default(),
         });
         let (handler, right) = (Arc::clone(&inner), format!("Bearer {key}"));
         let server = Server::start(Arc::new(move |seen| {
@@ -144,6 +148,11 @@ impl Fake {
         self.inner.faults.lock().unwrap().extend(faults.into_iter().map(|it| (hits, it)));
     }
 
+    /// The next request is not answered before every other cloud at this barrier was asked, too.
+    pub(crate) fn wait_for_others(&self, barrier: &Arc<Barrier>) {
+        *self.inner.meeting.lock().unwrap() = Some(Arc::clone(barrier));
+    }
+
     pub(crate) fn face(&self) -> MutexGuard<'_, Box<dyn Face>> {
         self.inner.face.lock().unwrap()
     }
@@ -171,6 +180,10 @@ impl Fake {
 
 impl Inner {
     async fn handle(&self, seen: Seen, right: &str) -> Reply {
+        let meeting = self.meeting.lock().unwrap().take();
+        if let Some(barrier) = meeting {
+            barrier.wait().await;
+        }
         let body: Option<serde_json::Value> = (!seen.body.is_empty()).then(|| seen.json());
         if let Some(contract) = &self.contract {
             let wrong = match contract.operation(&seen.method, &seen.path) {

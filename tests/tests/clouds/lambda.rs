@@ -55,6 +55,7 @@ fn types() -> Value {
         "cpu_4x_general": item(kind("cpu_4x_general", "N/A", 8, 4, 16, 0), &["us-east-1"]),
         "gpu_1x_a10": item(kind("gpu_1x_a10", "A10 (24 GB PCIe)", 75, 30, 200, 1), &["us-east-1", "us-west-1"]),
         "gpu_1x_gh200": item(kind("gpu_1x_gh200", "GH200 (96 GB)", 149, 64, 432, 1), &["us-east-3"]),
+        "gpu_1x_h100_pcie": item(kind("gpu_1x_h100_pcie", "H100 (80 GB PCIe)", 249, 26, 200, 1), &["us-west-1"]),
         "gpu_8x_h100_sxm5": item(kind("gpu_8x_h100_sxm5", "H100 (80 GB SXM5)", 2392, 208, 1800, 8), &[])
     })
 }
@@ -282,12 +283,15 @@ impl Face for Lambda {
             offer("gpu_1x_a10", what, Some(region), 30, 200, usd!(0.75), Some(accelerator))
         };
         let gh200 = accelerators::GH200.count(1).memory_gb(96);
+        let one = accelerators::H100.count(1).memory_gb(80).form(Form::Pcie);
+        let pcie = "1x H100 (80 GB PCIe)";
         let h100 = accelerators::H100.count(8).memory_gb(80).form(Form::Sxm);
         vec![
             offer("cpu_4x_general", "0x N/A", Some("us-east-1"), 4, 16, usd!(0.08), None),
             a10("us-east-1"),
             a10("us-west-1"),
             offer("gpu_1x_gh200", "1x GH200 (96 GB)", Some("us-east-3"), 64, 432, usd!(1.49), Some(gh200)),
+            offer("gpu_1x_h100_pcie", pcie, Some("us-west-1"), 26, 200, usd!(2.49), Some(one)),
             offer("gpu_8x_h100_sxm5", "8x H100 (80 GB SXM5)", None, 208, 1800, usd!(23.92), Some(h100)),
         ]
     }

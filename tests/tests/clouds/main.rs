@@ -6,6 +6,8 @@ mod backing;
 #[cfg(test)]
 mod checks;
 #[cfg(test)]
+mod choosing;
+#[cfg(test)]
 mod conformance;
 #[cfg(test)]
 mod contract;
