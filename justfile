@@ -14,6 +14,10 @@ test *names:
 bench case *options:
     cargo run --release -p skyward-bench -- {{ case }} {{ options }}
 
+# Rents one machine of a real cloud and gives it back, for money; says what it cost: `just live lambda`.
+live cloud:
+    SKYWARD_LIVE={{ cloud }} cargo test -p skyward-tests --test clouds -- --ignored --exact --nocapture live::a_machine_of_a_real_cloud_is_rented_and_given_back
+
 # The documentation, with its warnings as errors.
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps

@@ -1,5 +1,5 @@
 //! Calls on real local machines: values, errors, groups, broadcasts, the queue. `calls_over_ssh` runs them
-//! all once more.
+//! all once more over SSH, `calls_in_processes` with tasks in processes of their own.
 
 #![expect(clippy::panic, reason = "functions that panic are among what is tested")]
 
@@ -73,7 +73,14 @@ async fn marks(path: String, millis: u64) {
 /// A pool over what this program's links run over.
 fn over(ground: &Ground) -> skyward::Builder {
     let over_ssh = env!("CARGO_CRATE_NAME") == "calls_over_ssh";
-    builder(ground).carrier(if over_ssh { Carrier::Ssh } else { Carrier::Quic })
+    builder(ground).carrier(if over_ssh { Carrier::Ssh } else { Carrier::Quic }).worker(worker())
+}
+
+/// What this program's tasks run in.
+fn worker() -> Worker {
+    let in_processes = env!("CARGO_CRATE_NAME") == "calls_in_processes";
+    let executor = if in_processes { Executor::Process } else { Executor::Thread };
+    Worker { executor, ..Worker::default() }
 }
 
 async fn pool(ground: &Ground, nodes: u32) -> skyward::Result<Compute> {
@@ -200,7 +207,8 @@ async fn an_absent_rank_fails_at_once_and_says_how_many_there_are() -> skyward::
 #[skyward::test]
 async fn ten_thousand_calls_pass_through_a_bounded_queue() -> skyward::Result<()> {
     let ground = Ground::new("queue");
-    let compute = over(&ground).nodes(2).worker(Worker { concurrency: 4 }).queue(64).start().await?;
+    let worker = Worker { concurrency: 4, ..worker() };
+    let compute = over(&ground).nodes(2).worker(worker).queue(64).start().await?;
     let doubled = (gather((0..10_000).map(double)) >> &compute).await?;
     assert!(doubled.into_iter().eq((0..10_000).map(|it| it * 2)));
     end(compute, &ground).await
@@ -209,7 +217,7 @@ async fn ten_thousand_calls_pass_through_a_bounded_queue() -> skyward::Result<()
 #[skyward::test]
 async fn results_come_as_they_finish_or_in_order_as_asked() -> skyward::Result<()> {
     let ground = Ground::new("streams");
-    let compute = over(&ground).worker(Worker { concurrency: 3 }).start().await?;
+    let compute = over(&ground).worker(Worker { concurrency: 3, ..worker() }).start().await?;
     let millis = [600, 1, 300];
     let finished: Vec<u64> =
         compute.stream(gather(millis.map(sleeps))).map(Result::unwrap_or_default).collect().await;

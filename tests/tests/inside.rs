@@ -132,7 +132,8 @@ async fn appears(file: &Path) {
 #[skyward::test]
 async fn every_node_knows_the_whole_pool_from_the_first_call_on() -> skyward::Result<()> {
     let ground = Ground::new("info");
-    let compute = builder(&ground).nodes(3).worker(Worker { concurrency: 2 }).start().await?;
+    let compute =
+        builder(&ground).nodes(3).worker(Worker { concurrency: 2, ..Worker::default() }).start().await?;
     let all: Vec<InstanceInfo> = (info() * &compute).await?.into_iter().flatten().collect();
     assert_eq!(all.iter().map(|it| it.rank.0).collect::<Vec<_>>(), [0, 1, 2]);
     for own in &all {
@@ -190,7 +191,7 @@ async fn shares_of_all_nodes_are_all_of_the_data() -> skyward::Result<()> {
 #[skyward::test]
 async fn a_function_that_asks_hears_that_its_caller_is_gone() -> skyward::Result<()> {
     let (ground, desk) = (Ground::new("cancelled"), desk("cancelled")?);
-    let compute = builder(&ground).worker(Worker { concurrency: 3 }).start().await?;
+    let compute = builder(&ground).worker(Worker { concurrency: 3, ..Worker::default() }).start().await?;
     let marks = ["thread", "helper", "task"].map(|it| desk.path().join(it));
     let [thread, helper, task] = &marks;
     let calls = [polls(thread.clone()), polls_elsewhere(helper.clone()), is_followed(task.clone())];
@@ -227,7 +228,8 @@ async fn a_function_that_asks_hears_that_its_time_is_over() -> skyward::Result<(
 #[skyward::test]
 async fn what_a_node_needs_is_built_once_for_all_its_calls() -> skyward::Result<()> {
     let (ground, desk) = (Ground::new("state"), desk("state")?);
-    let compute = builder(&ground).nodes(2).worker(Worker { concurrency: 4 }).start().await?;
+    let compute =
+        builder(&ground).nodes(2).worker(Worker { concurrency: 4, ..Worker::default() }).start().await?;
     for (log, call) in [
         ("plain", uses_model as fn(PathBuf) -> Call<String>),
         ("async", uses_model_in_a_task as fn(PathBuf) -> Call<String>),

@@ -184,7 +184,7 @@ async fn pool(ground: &Ground, nodes: u32, concurrency: u32) -> skyward::Result<
     local.directory = Some(ground.path().to_owned());
     let (detect, grace, lease) = (Duration::from_secs(5), Duration::from_secs(10), Duration::from_secs(30));
     let timing = Timing { detect, grace, lease, ..Timing::short() };
-    let worker = Worker { concurrency };
+    let worker = Worker { concurrency, ..Worker::default() };
     Compute::builder().spec(Spec::on(local)).nodes(nodes).worker(worker).timing(timing).start().await
 }
 

@@ -59,7 +59,7 @@ async fn single(compute: &Compute) -> skyward::Result<Duration> {
 /// Small calls beside bulk to the same node.
 pub(crate) async fn behind_bulk(rounds: usize) -> skyward::Result<Vec<Report>> {
     // A slot for the bulk and one for the others.
-    let worker = Worker { concurrency: 2 };
+    let worker = Worker { concurrency: 2, ..Worker::default() };
     let compute = Compute::builder().nodes(1).worker(worker).start().await?;
     let floor = Floor::start().await?;
     let mut frames = floor.frames().await?;

@@ -8,7 +8,10 @@ mod crowd;
 mod fleet;
 mod floor;
 mod idle;
+mod import;
 mod latency;
+mod offers;
+mod planning;
 mod ssh;
 mod start;
 mod stream;
@@ -19,7 +22,8 @@ use std::fmt;
 use std::time::Duration;
 
 /// The cases, for who names none of them.
-const CASES: &str = "start, idle, latency, throughput, throughput-16, bulk, behind-bulk, fairness, broadcast, fleet or stream";
+const CASES: &str = "start, idle, latency, throughput, throughput-16, bulk, behind-bulk, fairness, broadcast, fleet, stream, \
+    plan, plan-million or catalog-import";
 
 #[skyward::main]
 async fn main() -> skyward::Result<()> {
@@ -41,6 +45,9 @@ async fn main() -> skyward::Result<()> {
         "fairness" => crowd::fairness(rounds(3)).await?,
         "broadcast" => fleet::broadcast(rounds(200)).await?,
         "fleet" => fleet::fleet().await?,
+        "plan" => planning::measure(rounds(51))?,
+        "plan-million" => planning::measure_million(rounds(5))?,
+        "catalog-import" => import::measure(rounds(7))?,
         _ => {
             return Err(format!(
                 "say what to measure: {CASES}; then perhaps --json, --rounds N, --carrier ssh"

@@ -58,7 +58,7 @@ pub(crate) fn is_asked(arguments: &[String]) -> bool {
 
 /// One case, so many rounds.
 pub(crate) async fn measure(case: &str, rounds: Option<usize>) -> skyward::Result<Report> {
-    let worker = Worker { concurrency: 4 };
+    let worker = Worker { concurrency: 4, ..Worker::default() };
     let compute = Compute::builder().nodes(1).carrier(Carrier::Ssh).worker(worker).start().await?;
     let report = match case {
         "latency" => latency(&compute, rounds.unwrap_or(2000)).await?,

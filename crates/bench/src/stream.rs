@@ -37,7 +37,8 @@ async fn resident() -> u64 {
 
 /// Ours and the floor, this many rounds each, by turns.
 pub(crate) async fn measure(rounds: usize) -> skyward::Result<Report> {
-    let compute = Compute::builder().nodes(1).worker(Worker { concurrency: 2 }).start().await?;
+    let compute =
+        Compute::builder().nodes(1).worker(Worker { concurrency: 2, ..Worker::default() }).start().await?;
     let floor = Floor::start().await?;
     let (mut ours, mut floors) = (Vec::with_capacity(rounds), Vec::with_capacity(rounds));
     for round in 0..=rounds {

@@ -117,6 +117,22 @@
 //! Files go to nodes by [`Compute::upload`] and come back by [`Compute::download`]; a function that leaves
 //! a file for its caller returns an [`Artifact`].
 //!
+//! # What functions run in
+//!
+//! [`Worker`] says how many calls a node runs at once, and in what: [`Executor::Thread`] runs them in the
+//! worker's own process; [`Executor::Process`] gives each slot a process of this program, so that one that
+//! aborts, exits, runs out of memory or hangs is an outcome and no lost node, and each has its own share of
+//! the node's accelerators.
+//!
+//! ```no_run
+//! # use skyward::prelude::*;
+//! # async fn start() -> skyward::Result<()> {
+//! let worker = Worker { concurrency: 2, executor: Executor::Process, ..Worker::default() };
+//! let compute = Compute::builder().worker(worker).start().await?;
+//! # compute.stop().await
+//! # }
+//! ```
+//!
 //! # Errors
 //!
 //! A call ends in `Result<T, CallError<E>>`, where `E` is the function's own error type: match
@@ -185,10 +201,11 @@ mod never;
 mod raw;
 mod work;
 
+pub mod catalog;
 pub mod provider;
 
 pub use bounds::{Argument, Fallible, TaskFailure, TaskValue};
-pub use compute::{Builder, Compute, Events, Node, StopError};
+pub use compute::{Builder, Compute, Events, Node, Output, StopError};
 pub use entry::init;
 pub use error::{CallError, Error, Failure, Result};
 pub use inside::{
@@ -199,6 +216,8 @@ pub use never::Never;
 pub use provider::Provider;
 pub use raw::{Array, Bytes, Shared};
 pub use skyward_macros::{function, main, test};
+pub use skyward_providers::digitalocean::{self, DigitalOcean};
+pub use skyward_providers::lambda::{self, Lambda};
 pub use skyward_providers::local::Local;
 pub use skyward_runtime::backoff::Backoff;
 pub use skyward_runtime::files::{Artifact, FileError, FileTrouble, Transferred};
@@ -206,27 +225,31 @@ pub use skyward_runtime::inside::{
     Cancellation, InstanceInfo, cancellation, cancelled, instance_info, secret,
 };
 pub use skyward_runtime::model::{
-    Accelerator, Allocation, Architecture, Carrier, Choice, Event, EventKind, Image, Incarnation,
-    InvalidRequest, InvalidUsd, KeptMachine, Leftover, NodePhase, Nodes, Panic, Peer, PipIndex, PoolId,
-    PoolPhase, Rank, Requirements, Secret, Selection, Tariff, Usd, Volume, accelerator, accelerators,
+    Accelerator, Allocation, Architecture, Bill, Carrier, Choice, Crash, Event, EventKind, FunctionCost,
+    Image, Incarnation, InvalidRequest, InvalidUsd, KeptMachine, Leftover, Line, MachineCost, NodePhase,
+    Nodes, OutputStream, Panic, Peer, PipIndex, PoolId, PoolPhase, Rank, Rented, Requirements, Secret,
+    Selection, Tariff, Usd, Volume, accelerator, accelerators,
 };
-pub use skyward_runtime::pool::{Spec, StartError, Worker};
+pub use skyward_runtime::output::Show;
+pub use skyward_runtime::pool::{
+    Candidate, Executor, Filter, NearMiss, Plan, Spec, SpecReport, StartError, Worker,
+};
 pub use skyward_runtime::status::{Explanation, NodeStatus, Status, Waits};
 pub use skyward_runtime::tasks::{Lost, OnLost};
 pub use skyward_runtime::timing::Timing;
 pub use skyward_runtime::usd;
 pub use work::{
-    Blocking, Broadcast, Call, Destination, Dispatch, Fed, Gather, Group, Indexed, Items, Results, Settled,
-    Spawned, StreamBroadcast, StreamCall, StreamGroup, StreamWork, Streaming, Streams, Work, broadcast,
-    gather, group,
+    Blocking, Broadcast, Call, Costed, Destination, Dispatch, Fed, Gather, Group, Indexed, Items, Results,
+    Settled, Spawned, StreamBroadcast, StreamCall, StreamGroup, StreamWork, Streaming, Streams, Work,
+    broadcast, gather, group,
 };
 
 /// What most programs use: `use skyward::prelude::*;`. The attributes are used by path, as
 /// `#[skyward::function]`.
 pub mod prelude {
     pub use crate::{
-        Allocation, Call, CallError, Carrier, Compute, Failure, Image, Local, Nodes, Selection, Spec,
-        Streaming, Timing, Usd, Worker, accelerators, broadcast, gather, group, usd,
+        Allocation, Call, CallError, Carrier, Compute, Executor, Failure, Image, Local, Nodes, Selection,
+        Spec, Streaming, Timing, Usd, Worker, accelerators, broadcast, gather, group, usd,
     };
 }
 

@@ -44,6 +44,7 @@
 
 pub use async_trait::async_trait;
 pub use futures_util::stream::{self, BoxStream};
+pub use skyward_providers::{cloud, http};
 pub use skyward_runtime::model::{
     Architecture, Billing, BillingUnit, Capabilities, Conversion, End, HostKey, Instance, InstanceId,
     InstanceState, InstanceType, Leftover, Market, Offer, PoolId, Price, SshEndpoint, Volume,

@@ -34,7 +34,7 @@ async fn everything() -> skyward::Result<()> {
         .spec(Spec::on(Local::default()).nodes(2))
         .nodes(4)
         .image(Image::new().apt(["ffmpeg"]).pip(["torch"]).env("K", "V").include("./data"))
-        .worker(Worker { concurrency: 2 })
+        .worker(Worker { concurrency: 2, ..Worker::default() })
         .timing(Timing::short())
         .queue(100)
         .signals(false)

@@ -1,3 +1,7 @@
 //! The clouds behind one trait. Each lives in a module of its own; nothing outside it knows its name.
 
+pub mod cloud;
+pub mod digitalocean;
+pub mod http;
+pub mod lambda;
 pub mod local;

@@ -1,11 +1,12 @@
 //! Where a pool's facts go: to whoever listens, and to `tracing`. Nobody waits for a slow listener.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::broadcast;
 
-use crate::model::{Event, EventKind, PoolId};
+use crate::ledger::Ledger;
+use crate::model::{Bill, Event, EventKind, PoolId, TaskId, Usd};
 use crate::status::Status;
 
 /// The facts of one pool. Clones share the listeners.
@@ -21,6 +22,8 @@ struct Inner {
     sender: broadcast::Sender<Event>,
     /// Held for the moment of a fold or a copy, never across a wait.
     status: Mutex<Status>,
+    /// Likewise.
+    ledger: Mutex<Ledger>,
 }
 
 impl Events {
@@ -31,31 +34,46 @@ impl Events {
     /// The facts of a pool that starts now.
     pub fn new(pool: PoolId) -> Self {
         let (sender, _) = broadcast::channel(Self::BEHIND);
-        Self { inner: Arc::new(Inner { pool, started: Instant::now(), sender, status: Mutex::default() }) }
+        let (started, status, ledger) = (Instant::now(), Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { pool, started, sender, status, ledger }) }
     }
 
-    /// Says that something happened.
-    pub fn emit(&self, kind: EventKind) {
+    /// Says that something happened. What a task or the pool has cost is put in here.
+    pub fn emit(&self, mut kind: EventKind) {
+        let after = self.inner.started.elapsed();
+        self.ledger().take_in(&mut kind, after);
+        if let EventKind::Stopped { bill, .. } = &mut kind {
+            **bill = self.ledger().bill(after);
+        }
         if !matches!(kind, EventKind::TaskStarted { .. } | EventKind::TaskFinished { .. }) {
             tracing::debug!(pool = %self.inner.pool, "{kind}");
             let mut status = self.inner.status.lock().unwrap_or_else(PoisonError::into_inner);
-            status.take_in(&kind, self.inner.started.elapsed());
+            status.take_in(&kind, after);
         }
         if self.inner.sender.receiver_count() > 0 {
-            let event = Event { pool: self.inner.pool.clone(), after: self.inner.started.elapsed(), kind };
+            let event = Event { pool: self.inner.pool.clone(), after, kind };
             // Fails only when the last listener left in between.
             let _ = self.inner.sender.send(event);
         }
     }
 
-    /// Whether anybody listens.
-    pub fn is_heard(&self) -> bool {
-        self.inner.sender.receiver_count() > 0
-    }
-
     /// What the facts so far add up to.
     pub fn status(&self) -> Status {
         self.inner.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the pool has cost until now.
+    pub fn bill(&self) -> Bill {
+        self.ledger().bill(self.inner.started.elapsed())
+    }
+
+    /// What a task that runs has cost in this try until now.
+    pub fn so_far(&self, task: TaskId) -> Usd {
+        self.ledger().so_far(task, self.inner.started.elapsed())
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.inner.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Listens from now on.

@@ -10,10 +10,10 @@
 //! tasks                             queue, slots, retries, broadcast
 //! bootstrap                         what a bare machine must become
 //! program                           the running program as the worker
-//! ssh | link | control | files      reaching machines, calls to a worker, membership, files
+//! ssh | link | control | files | output   reaching machines; calls, membership, files, output of a worker
 //! events | items                    where facts go; the items of streams
 //! catalog                           what clouds have for rent, in a file
-//! provider | registry | inside | status | lease | random | backoff | timing | payload
+//! provider | registry | inside | status | ledger | lease | random | backoff | timing | payload
 //! model                             the words
 //! ```
 
@@ -26,9 +26,11 @@ pub mod files;
 pub mod inside;
 pub mod items;
 pub mod lease;
+pub mod ledger;
 pub mod link;
 pub mod model;
 pub mod node;
+pub mod output;
 pub mod payload;
 pub mod pool;
 pub mod program;

@@ -26,6 +26,9 @@ pub struct Timing {
     pub redial: Backoff,
     /// How long a provider may take to answer one request. Default 120 s.
     pub provision: Duration,
+    /// How long a provider may take to list its offers. Default 30 s; one that takes longer is left out, so
+    /// too short loses the cheap ones that answer slowly, and too long makes every start wait.
+    pub offers: Duration,
     /// How often renting is tried before it has failed. Default 3.
     pub provision_attempts: u32,
     /// The waits between those tries. Default 5 s, constant.
@@ -61,6 +64,10 @@ pub struct Timing {
     pub call: Duration,
     /// How long a draining node may finish its tasks. Default 5 s.
     pub drain: Duration,
+    /// How long a task's process, and what that has started, may take to end once it is told to, before
+    /// it is killed. Default 2 s; its slot is free after that. Only with
+    /// [`Executor::Process`](crate::model::Executor).
+    pub kill: Duration,
     /// How long giving everything back may take. Default 120 s.
     pub shutdown: Duration,
     /// How long the machine of a node that did not become ready is kept for a person to look at. Default
@@ -94,6 +101,7 @@ impl Timing {
             detect: Duration::from_secs(1),
             grace: Duration::from_secs(2),
             provision: Duration::from_secs(10),
+            offers: Duration::from_secs(10),
             provision_retry: Backoff {
                 first: Duration::from_millis(50),
                 factor: 1,
@@ -106,6 +114,7 @@ impl Timing {
             join: Duration::from_secs(20),
             quic: Duration::from_secs(1),
             drain: Duration::from_millis(500),
+            kill: Duration::from_millis(300),
             shutdown: Duration::from_secs(20),
             ..Self::default()
         }
@@ -121,6 +130,7 @@ impl Default for Timing {
             grace: Duration::from_secs(30),
             redial: quick,
             provision: Duration::from_secs(120),
+            offers: Duration::from_secs(30),
             provision_attempts: 3,
             provision_retry: Backoff {
                 first: Duration::from_secs(5),
@@ -141,6 +151,7 @@ impl Default for Timing {
             control: Duration::from_secs(5),
             call: Duration::from_secs(300),
             drain: Duration::from_secs(5),
+            kill: Duration::from_secs(2),
             shutdown: Duration::from_secs(120),
             keep: Duration::ZERO,
             catalog: Duration::from_secs(10),

@@ -55,7 +55,9 @@ impl Actor for ControlActor {
                     tokio::spawn(async move {
                         let unfinished = worker.slots.drain(within).await;
                         let unfinished = u32::try_from(unfinished).unwrap_or(u32::MAX);
+                        worker.output.settle().await;
                         let _ = port.send(Packed::new(Drained { unfinished }));
+                        worker.executor.end().await;
                     });
                 }
             }
@@ -67,6 +69,7 @@ impl Actor for ControlActor {
                     && worker.seat.claim(roster.epoch).is_ok()
                 {
                     let number = roster.number;
+                    worker.executor.introduce(&roster);
                     if !InstanceInfo::introduce(roster) {
                         tracing::debug!(number, "an old roster, or one without this node");
                     }

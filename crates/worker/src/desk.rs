@@ -17,12 +17,13 @@ use skyward_runtime::link::{
     BODY_LIMIT, CREDIT_BYTES, CREDIT_CALLS, Frames, Incoming, Outbox, Outcome, Reply, Request, Stream,
     WireError, read_number, write_outcome,
 };
-use skyward_runtime::model::FunctionId;
+use skyward_runtime::model::{Attempt, FunctionId, TaskId};
 use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
 use crate::execute::{Deadline, Place, execute};
+use crate::executor::Job;
 use crate::relay;
 use crate::slots::Slot;
 use crate::worker::Worker;
@@ -62,6 +63,8 @@ const LOOK: Duration = Duration::from_millis(50);
 struct Call {
     number: u64,
     turn: u64,
+    task: TaskId,
+    attempt: Attempt,
     function: FunctionId,
     arguments: Bytes,
     deadline: Deadline,
@@ -127,10 +130,10 @@ impl Desk {
 
     fn hear(&self, request: Request, outbox: &Arc<Outbox>) -> Result<(), WireError> {
         match request {
-            Request::Call { number, function, turn, remaining, arguments, .. } => {
+            Request::Call { number, task, attempt, function, turn, remaining, arguments } => {
                 let deadline = Deadline::after(remaining);
                 let unwanted = self.calls().enter(number, arguments.len(), deadline)?;
-                let call = Call { number, turn, function, arguments, deadline, unwanted };
+                let call = Call { number, turn, task, attempt, function, arguments, deadline, unwanted };
                 self.begin(call, Arc::clone(outbox));
             }
             Request::Cancel { number } => {
@@ -167,18 +170,19 @@ impl Desk {
     }
 
     async fn run(self, call: Call, slot: Option<Slot>, outbox: Arc<Outbox>) {
-        let Call { number, function, arguments, deadline, unwanted, .. } = call;
+        let Call { number, task, attempt, function, arguments, deadline, unwanted, .. } = call;
         let began = Instant::now();
         let outcome = match (self.worker.registry.get(function), slot) {
             (_, None) => Some(Outcome::Draining),
             (None, _) => Some(Outcome::UnknownFunction),
-            (Some(function), Some(slot)) => {
+            (Some(found), Some(slot)) => {
                 let unwanted = async {
                     let _ = unwanted.await;
                 };
-                let (slots, place) = (&self.worker.slots, Place::Slot(slot));
-                let run = execute(function, arguments, deadline, slots, place, unwanted);
-                slots.track(run).await
+                let job = Job { task, attempt, id: function, function: found, arguments };
+                let worker = Arc::clone(&self.worker);
+                let run = async move { execute(&worker, job, deadline, Place::Slot(slot), unwanted).await };
+                self.worker.slots.track(run).await
             }
         };
         if let Some(outcome) = outcome {

@@ -48,6 +48,7 @@ pub(crate) async fn end(end: &End) {
             }
             tracing::error!(TRIES, "the machine does not end; it must be ended by its owner");
         }
+        End::Outside => tracing::error!("the machine cannot end its own bill; its owner must give it back"),
     }
 }
 
@@ -58,7 +59,7 @@ pub(crate) async fn vanished(end: &End) {
             Some(pid) => gone(pid).await,
             None => std::future::pending().await,
         },
-        End::Command { .. } => std::future::pending().await,
+        End::Command { .. } | End::Outside => std::future::pending().await,
     }
 }
 

@@ -1,4 +1,5 @@
-//! Running one function: async ones where their frame was read, blocking ones on a thread of their own.
+//! One call on this node: it waits for a slot, runs, and is given up when nobody wants it any more. In
+//! this process async functions run where their frame was read, blocking ones on a thread of their own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -11,8 +12,10 @@ use skyward_runtime::model::Panic;
 use skyward_runtime::registry::{Answer, Body, Function};
 use tokio::time::Instant;
 
+use crate::executor::Job;
 use crate::panics;
-use crate::slots::{Slot, Slots};
+use crate::slots::Slot;
+use crate::worker::Worker;
 
 /// When a call's time is over.
 #[derive(Clone, Copy, Debug)]
@@ -46,26 +49,26 @@ pub(crate) enum Place {
     Turn(u64),
 }
 
-/// Runs the function in the slot, or waits for one as one of its turn. `None` when the caller gave up: then an async function
-/// has been dropped, and a blocking one keeps its slot until it returns. The same holds when the time is
-/// over, which is an outcome.
+/// Runs the call in the slot, or waits for one as one of its turn. `None` when the caller gave up: then an
+/// async function has been dropped, a process is being ended, and a blocking function keeps its slot until it
+/// returns. The same holds when the time is over, which is an outcome.
 pub(crate) async fn execute(
-    function: &'static Function,
-    arguments: Bytes,
+    worker: &Worker,
+    job: Job,
     deadline: Deadline,
-    slots: &Slots,
     place: Place,
     unwanted: impl Future<Output = ()>,
 ) -> Option<Outcome> {
+    let slots = &worker.slots;
     // Whichever way this ends, what still runs of the function is unwanted then.
-    let context = TaskContext::new();
+    let context = TaskContext::of(job.task);
     let run = async {
         let slot = match place {
             Place::Slot(slot) => Some(slot),
             Place::Turn(turn) => slots.take(turn).await,
         };
         match slot {
-            Some(slot) => run(function, arguments, slot, &context).await,
+            Some(slot) => worker.executor.run(job, slot, &context).await,
             None => Outcome::Draining,
         }
     };
@@ -79,10 +82,16 @@ pub(crate) async fn execute(
     }
 }
 
-async fn run(function: &'static Function, arguments: Bytes, slot: Slot, context: &TaskContext) -> Outcome {
+/// Runs a function in this process. `held` is dropped when nothing of it runs any more.
+pub(crate) async fn run(
+    function: &'static Function,
+    arguments: Bytes,
+    held: impl Send + 'static,
+    context: &TaskContext,
+) -> Outcome {
     match function.body {
         Body::Async(body) => {
-            let _slot = slot;
+            let _held = held;
             let running = context.surround(async move { Ok(body(arguments)?.await) });
             let ended = AssertUnwindSafe(running).catch_unwind().await;
             outcome(ended.map_err(|it| panics::caught(&*it)))
@@ -90,7 +99,7 @@ async fn run(function: &'static Function, arguments: Bytes, slot: Slot, context:
         Body::Blocking(body) => {
             let cancellation = context.cancellation();
             let running = tokio::task::spawn_blocking(move || {
-                let _slot = slot;
+                let _held = held;
                 let body = AssertUnwindSafe(|| cancellation.surround(|| body(arguments)));
                 catch_unwind(body).map_err(|it| panics::caught(&*it))
             });

@@ -13,7 +13,9 @@ mod control;
 mod desk;
 mod end;
 mod execute;
+mod executor;
 mod lease;
+mod output;
 mod panics;
 mod processes;
 mod relay;
@@ -26,9 +28,15 @@ mod streams;
 mod worker;
 
 use std::process::exit;
+use std::sync::Arc;
 
+use skyward_runtime::model::OutputStream;
 use skyward_runtime::program::{WorkerStart, WorkerUp};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use output::{Output, TaskEvents};
 
 pub use start::StartError;
 
@@ -37,10 +45,11 @@ pub use start::StartError;
 pub fn main() -> ! {
     // Fails where the shell that started us has made us the leader already, which is as good.
     let _ = rustix::process::setsid();
-    log();
+    let output = Arc::default();
+    log(&output);
     panics::record();
     let failed = match WorkerStart::read(std::io::stdin().lock()) {
-        Ok(start) => run(start),
+        Ok(start) => run(start, output),
         Err(error) => StartError::Input(error),
     };
     tracing::error!(error = %failed, "the worker cannot start");
@@ -48,8 +57,14 @@ pub fn main() -> ! {
     exit(1)
 }
 
+/// Runs this process as one that runs a worker's tasks, to its end. Call it when
+/// [`Role::current`](skyward_runtime::program::Role::current) says so, before anything is printed.
+pub fn task_main() -> ! {
+    executor::task_main()
+}
+
 /// Returns only when the worker could not start.
-fn run(start: WorkerStart) -> StartError {
+fn run(start: WorkerStart, output: Arc<Output>) -> StartError {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     // Slots bound the blocking functions; the rest is for small file work of the runtime's own.
     let blocking = usize::try_from(start.slots).unwrap_or(usize::MAX).saturating_add(16);
@@ -59,16 +74,31 @@ fn run(start: WorkerStart) -> StartError {
         .max_blocking_threads(blocking)
         .build();
     match built {
-        Ok(runtime) => runtime.block_on(serve::serve(start)),
+        Ok(runtime) => runtime.block_on(serve::serve(start, output)),
         Err(error) => StartError::Runtime(error.to_string()),
     }
 }
 
-/// Standard error is a file on the machine. Ractor's cluster formats whole payloads below `info`.
-fn log() {
-    let filter = EnvFilter::new("info,ractor_cluster=info");
-    let subscriber =
-        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr);
+/// The worker's log is a file on the machine: standard error, as it is at first. Ractor's cluster formats
+/// whole payloads below `info`. What tasks say goes to the client too.
+fn log(output: &Arc<Output>) {
+    let Ok(file) = output::log_file() else { return };
+    let own = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(Arc::new(file))
+        .with_filter(EnvFilter::new("info,ractor_cluster=info"));
+    let output = Arc::clone(output);
+    let tasks = TaskEvents::new(move |task, text| {
+        // The rest is the worker's own.
+        if task.is_some() {
+            output.push(task, OutputStream::Log, text);
+        }
+    });
     // A program that has set up its own keeps it.
-    let _ = subscriber.try_init();
+    let _ = tracing_subscriber::registry().with(own).with(tasks.with_filter(asked())).try_init();
+}
+
+/// What the node's environment asks to hear of tasks; `info` where it does not say.
+fn asked() -> EnvFilter {
+    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"))
 }

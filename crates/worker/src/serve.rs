@@ -16,10 +16,12 @@ use skyward_runtime::timing::Timing;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 
+use crate::executor::Executor;
 use crate::lease::Lease;
+use crate::output::{self, Output};
 use crate::seat::{Seat, Terms};
 use crate::slots::Slots;
-use crate::start::{self, StartError};
+use crate::start::StartError;
 use crate::worker::Worker;
 use crate::{control, end, session};
 
@@ -31,14 +33,17 @@ const GREETING: Duration = Duration::from_secs(10);
 const GREETINGS: usize = 1024;
 
 /// Serves until the process ends. Returns only when it could not start.
-pub(crate) async fn serve(start: WorkerStart) -> StartError {
-    match begin(start).await {
+pub(crate) async fn serve(start: WorkerStart, output: Arc<Output>) -> StartError {
+    match begin(start, output).await {
         Ok((worker, listener, terminate)) => match live(worker, listener, terminate).await {},
         Err(error) => error,
     }
 }
 
-async fn begin(start: WorkerStart) -> Result<(Arc<Worker>, Arc<Listener>, Signal), StartError> {
+async fn begin(
+    start: WorkerStart,
+    output: Arc<Output>,
+) -> Result<(Arc<Worker>, Arc<Listener>, Signal), StartError> {
     let registry = Registry::global()?;
     let home = std::env::var_os("HOME").ok_or(StartError::NoHome)?;
     let lease = Lease::open(Path::new(&home), start.lease).ok_or(StartError::Lapsed)?;
@@ -47,12 +52,13 @@ async fn begin(start: WorkerStart) -> Result<(Arc<Worker>, Arc<Listener>, Signal
     let timing = Timing { detect: start.detect, ..Timing::default() };
     let listener = Listener::bind(&start.identity, SocketAddr::new(start.listen, 0), &timing).await?;
     let (slots, seat) = (Slots::new(start.slots), Seat::new(start.epoch));
-    let worker = Arc::new(Worker { start, registry, slots, lease, seat });
+    let executor = Executor::new(&start, &output);
+    let worker = Arc::new(Worker { start, registry, slots, executor, output, lease, seat });
     control::start(Arc::clone(&worker)).await.map_err(|it| runtime(&it))?;
     declare(&worker.start)?;
     let up = WorkerUp::Listening { port: listener.port(), tcp: listener.tcp_port(), pid: std::process::id() };
     up.write(std::io::stdout().lock()).map_err(StartError::Output)?;
-    if let Err(error) = start::detach() {
+    if let Err(error) = output::take_over(&worker.output) {
         tracing::warn!(%error, "the worker cannot let go of its standard streams");
     }
     tracing::info!(

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use skyward_runtime::control::Attachment;
 use skyward_runtime::link::{
-    BODY_LIMIT, Cause, Kind, Outcome, Session, Stream, WireError, confirm_common, read_arguments,
-    read_common, read_header, write_outcome,
+    BODY_LIMIT, Cause, Kind, Outcome, RequestHeader, Session, Stream, WireError, confirm_common,
+    read_arguments, read_common, read_header, write_outcome,
 };
 use skyward_runtime::{files, inside};
 
 use crate::desk::Desk;
 use crate::execute::{Deadline, Place, execute};
+use crate::executor::Job;
 use crate::streams::{self, Arrivals};
 use crate::worker::Worker;
 
@@ -52,6 +53,7 @@ async fn converse(
         Ok(Kind::File) => files(&mut stream).await,
         Ok(Kind::Stream) => worker.slots.track(streams::call(&worker, &session, &arrivals, stream)).await,
         Ok(Kind::Input) => arrivals.take_in(stream).await,
+        Ok(Kind::Output) => worker.output.serve(&mut stream).await,
         Ok(Kind::Hello) => Err(WireError::Kind(Kind::Hello as u8)),
         Err(error) => Err(error),
     };
@@ -72,8 +74,9 @@ async fn call(worker: &Worker, stream: &mut Stream) -> Result<(), WireError> {
     let outcome = match worker.registry.get(header.function) {
         Some(function) => {
             let arguments = read_arguments(&mut **incoming, &header, BODY_LIMIT).await?;
-            let unwanted = outgoing.unwanted();
-            execute(function, arguments, deadline, &worker.slots, Place::Turn(header.turn), unwanted).await
+            let RequestHeader { task, attempt, function: id, turn, .. } = header;
+            let job = Job { task, attempt, id, function, arguments };
+            execute(worker, job, deadline, Place::Turn(turn), outgoing.unwanted()).await
         }
         None => {
             incoming.stop();

@@ -1,7 +1,5 @@
-//! How a worker begins: what it is told on standard input, what it answers on standard output, and how
-//! it lets go of both.
+//! How a worker begins: what it is told on standard input, and what it answers on standard output.
 
-use std::fs::OpenOptions;
 use std::io;
 
 use skyward_runtime::link::LinkError;
@@ -38,13 +36,4 @@ pub enum StartError {
     /// Nobody reads standard output.
     #[error("failed to tell the client that the worker is up: {0}")]
     Output(#[source] FrameError),
-}
-
-/// Lets go of the SSH command's streams, so that the command ends and nothing that a function prints
-/// reaches the client.
-pub(crate) fn detach() -> io::Result<()> {
-    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&null)?;
-    Ok(())
 }

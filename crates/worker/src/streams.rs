@@ -28,6 +28,11 @@ use crate::worker::Worker;
 /// broke off in between is waited for in vain.
 const TOGETHER: Duration = Duration::from_secs(30);
 
+/// Why a pool whose tasks have processes of their own does not run functions of streams: what such a
+/// function says, it would have to say to its process while it runs.
+const NO_PROCESS: &str = "functions of streams run in the worker, and this pool's tasks run in processes of \
+                          their own: use Executor::Thread for it";
+
 /// Inputs and calls of one link that have not found each other yet.
 #[derive(Debug, Default)]
 pub(crate) struct Arrivals {
@@ -61,6 +66,10 @@ pub(crate) async fn call(
     let deadline = Deadline::after(header.remaining);
     let mut writer = Writer::new(outgoing);
     let outcome = match worker.registry.get(header.function) {
+        Some(_) if worker.executor.has_processes() => {
+            incoming.stop();
+            Some(Outcome::Undecodable(NO_PROCESS.to_owned()))
+        }
         Some(function) => {
             let arguments = read_arguments(&mut *incoming, &header, BODY_LIMIT).await?;
             let trouble = Trouble::default();

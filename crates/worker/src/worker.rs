@@ -1,9 +1,13 @@
 //! What all parts of the worker share.
 
+use std::sync::Arc;
+
 use skyward_runtime::program::WorkerStart;
 use skyward_runtime::registry::Registry;
 
+use crate::executor::Executor;
 use crate::lease::Lease;
+use crate::output::Output;
 use crate::seat::Seat;
 use crate::slots::Slots;
 
@@ -13,6 +17,8 @@ pub(crate) struct Worker {
     pub(crate) start: WorkerStart,
     pub(crate) registry: &'static Registry,
     pub(crate) slots: Slots,
+    pub(crate) executor: Executor,
+    pub(crate) output: Arc<Output>,
     pub(crate) lease: Lease,
     pub(crate) seat: Seat,
 }

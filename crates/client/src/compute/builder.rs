@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use skyward_providers::local::Local;
 use skyward_runtime::events::Events as Facts;
-use skyward_runtime::model::{Carrier, EventKind, Image, Nodes, PoolId, Secret};
+use skyward_runtime::model::{
+    Carrier, EventKind, Image, Nodes, OutputStream, PoolId, Secret, Selection, Usd,
+};
+use skyward_runtime::output::{Hub, Show};
 use skyward_runtime::pool::{PoolRequest, Spec, Worker};
 use skyward_runtime::timing::Timing;
 use skyward_runtime::{program, random};
 
-use super::{Compute, Events};
+use super::{Compute, Events, Output};
 use crate::engine::Engine;
 use crate::error::Error;
 
@@ -23,7 +26,7 @@ use crate::error::Error;
 ///     .spec(Spec::on(Local::default()))
 ///     .nodes(4)
 ///     .image(Image::new().env("RUST_LOG", "info"))
-///     .worker(Worker { concurrency: 2 })
+///     .worker(Worker { concurrency: 2, ..Worker::default() })
 ///     .console()
 ///     .start()
 ///     .await?;
@@ -33,15 +36,20 @@ use crate::error::Error;
 #[derive(Clone, Debug)]
 #[must_use = "nothing is rented until `.start().await`"]
 pub struct Builder {
-    specs: Vec<Spec>,
-    nodes: Nodes,
+    pub(super) specs: Vec<Spec>,
+    pub(super) nodes: Nodes,
+    pub(super) selection: Selection,
+    pub(super) max_hourly_cost: Option<Usd>,
+    max_total_cost: Option<Usd>,
     image: Image,
     worker: Worker,
     carrier: Carrier,
-    timing: Timing,
+    pub(super) timing: Timing,
     queue: usize,
     interruptions: u32,
     keep: Option<Duration>,
+    crash_limit: u32,
+    show: Show,
     secrets: BTreeMap<String, Secret<String>>,
     console: bool,
     signals: bool,
@@ -53,6 +61,10 @@ const QUEUE: usize = 4096;
 
 /// Default of how often a call is tried again when its node or the link to it is lost.
 const INTERRUPTIONS: u32 = 3;
+
+/// Default of how often a call is tried again whose worker ended while it ran. One less than a machine's
+/// worker is restarted, so that a call that ends its worker costs no machine.
+const CRASH_LIMIT: u32 = 2;
 
 /// Bytes of all secrets of a pool. They are part of a worker's order, which has at most a mebibyte.
 const MOST_SECRETS: usize = 256 << 10;
@@ -66,6 +78,9 @@ impl Default for Builder {
         Self {
             specs: Vec::new(),
             nodes: Nodes::default(),
+            selection: Selection::default(),
+            max_hourly_cost: None,
+            max_total_cost: None,
             image: Image::default(),
             worker: Worker::default(),
             carrier: Carrier::default(),
@@ -73,6 +88,8 @@ impl Default for Builder {
             queue: QUEUE,
             interruptions: INTERRUPTIONS,
             keep: None,
+            crash_limit: CRASH_LIMIT,
+            show: Show::All,
             secrets: BTreeMap::new(),
             console: false,
             signals: true,
@@ -81,8 +98,8 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Adds a place where machines may be rented. The first that has them is used. Without any, it is
-    /// this computer: `Spec::on(Local::default())`.
+    /// Adds a place where machines may be rented. Which of them is used, [`selection`](Self::selection)
+    /// says. Without any, it is this computer: `Spec::on(Local::default())`.
     pub fn spec(mut self, spec: Spec) -> Self {
         self.specs.push(spec);
         self
@@ -94,13 +111,50 @@ impl Builder {
         self
     }
 
+    /// In which order the offers that fit are tried. Default [`Selection::Cheapest`]: the lowest price of
+    /// all specs. An offer that cannot give its machines is left for the next one, at the provider that
+    /// made that.
+    pub fn selection(mut self, selection: Selection) -> Self {
+        self.selection = selection;
+        self
+    }
+
+    /// The most that all nodes together may cost an hour; a spec has
+    /// [`its own`](Spec::max_hourly_cost) for one node. Default no limit. Offers that would cost more are
+    /// not taken.
+    pub fn max_hourly_cost(mut self, most: Usd) -> Self {
+        self.max_hourly_cost = Some(most);
+        self
+    }
+
+    /// The most that the pool may cost from its first machine to its last. Default no limit.
+    ///
+    /// Machines are rented only if they can be paid until they have booted and are given back again; at
+    /// four fifths there is an event; and the pool ends, as if it was stopped, when giving its machines
+    /// back costs the rest. Leases are short enough that a program that is killed does not overspend, as
+    /// far as a lease of 3 s allows. What is counted is the cloud's price with its begun minutes or hours;
+    /// traffic and storage that a cloud asks for beside its machines are not.
+    ///
+    /// ```no_run
+    /// # use skyward::prelude::*;
+    /// # async fn start() -> skyward::Result<()> {
+    /// let compute = Compute::builder().nodes(4).max_total_cost(usd!(20)).start().await?;
+    /// # compute.stop().await
+    /// # }
+    /// ```
+    pub fn max_total_cost(mut self, most: Usd) -> Self {
+        self.max_total_cost = Some(most);
+        self
+    }
+
     /// What every machine needs. Default nothing. A spec's own image wins.
     pub fn image(mut self, image: Image) -> Self {
         self.image = image;
         self
     }
 
-    /// What each node runs at once. Default one task.
+    /// How each node runs tasks: how many at once, and in what. Default one at a time, in the worker's own
+    /// process.
     pub fn worker(mut self, worker: Worker) -> Self {
         self.worker = worker;
         self
@@ -170,6 +224,17 @@ impl Builder {
         self
     }
 
+    /// How often a call is tried again whose worker ended while it ran: it may be the call that ends
+    /// workers, by aborting or by using up the memory. Default 2, at least 1; each counts as one of the
+    /// [`interruptions`](Self::interruptions) too. A call that is lost once more ends with
+    /// [`CallError::Lost`](crate::CallError::Lost), which says so. What else ran on those workers is
+    /// counted alike. With [`Executor::Process`](crate::Executor) a call ends its own process and no
+    /// worker, and is not tried again unless it says [`retries`](crate::Call::retries).
+    pub fn crash_limit(mut self, tries: u32) -> Self {
+        self.crash_limit = tries.max(1);
+        self
+    }
+
     /// Gives the pool's functions a secret, which they ask for by [`secret`](crate::secret). Default
     /// none; a second of the same name replaces the first.
     ///
@@ -197,7 +262,22 @@ impl Builder {
         self
     }
 
-    /// Prints one line on stderr for each event. Default off: a library prints nothing.
+    /// Which lines of what runs on the nodes are shown, by [`console`](Self::console) and to those who read
+    /// [`Compute::output`]. Default all. A call can show less, by [`Call::show`](crate::Call::show).
+    ///
+    /// ```no_run
+    /// # use skyward::{Compute, Show};
+    /// let builder = Compute::builder().console().show(Show::Head);
+    /// # drop(builder);
+    /// ```
+    pub fn show(mut self, show: Show) -> Self {
+        self.show = show;
+        self
+    }
+
+    /// Prints one line on stderr for each event, and each line that functions write, behind the rank of
+    /// its node: what they write to standard output on stdout, the rest on stderr. Default off: a library
+    /// prints nothing.
     pub fn console(mut self) -> Self {
         self.console = true;
         self
@@ -241,17 +321,27 @@ impl Builder {
         let id = random::text(ID_LETTERS).map_err(Error::from)?;
         let events = Facts::new(PoolId::new(id));
         let lines = Events::new(events.subscribe());
-        let printer = self.console.then(|| engine.handle().spawn(print(lines)));
+        let output = Hub::new(self.show);
+        let read = output.clone();
+        let printer = self.console.then(|| {
+            let written = Output::new(read.read());
+            engine.handle().spawn(async { tokio::join!(print(lines), print_output(written)).0 })
+        });
         let specs = if self.specs.is_empty() { vec![Spec::on(Local::default())] } else { self.specs };
         let request = PoolRequest {
             specs,
             nodes: self.nodes,
+            selection: self.selection,
+            max_hourly_cost: self.max_hourly_cost,
+            max_total_cost: self.max_total_cost,
             image: self.image,
             worker: self.worker,
             carrier: self.carrier,
             timing: Timing { keep: self.keep.unwrap_or(self.timing.keep), ..self.timing },
             queue: self.queue,
             interruptions: self.interruptions,
+            crash_limit: self.crash_limit,
+            output,
             secrets: self.secrets,
             events,
         };
@@ -267,6 +357,17 @@ async fn print(mut events: Events) {
         eprintln!("{event}");
         if matches!(event.kind, EventKind::Stopped { .. }) {
             break;
+        }
+    }
+}
+
+/// Prints what functions write, until the pool ends.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the program asked for it")]
+async fn print_output(mut output: Output) {
+    while let Some(line) = output.next().await {
+        match line.stream {
+            OutputStream::Stdout => println!("{line}"),
+            OutputStream::Stderr | OutputStream::Log | OutputStream::Missed(_) => eprintln!("{line}"),
         }
     }
 }

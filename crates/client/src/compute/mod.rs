@@ -8,10 +8,12 @@ mod builder;
 mod events;
 mod files;
 mod node;
+mod output;
+mod plan;
 
 use std::fmt;
 
-use skyward_runtime::model::{Leftover, PoolId, Rank};
+use skyward_runtime::model::{Bill, Leftover, PoolId, Rank};
 use skyward_runtime::pool::Pool;
 use skyward_runtime::status::Explanation;
 use skyward_runtime::tasks::Target;
@@ -26,6 +28,7 @@ use crate::work::{
 pub use builder::Builder;
 pub use events::Events;
 pub use node::Node;
+pub use output::Output;
 
 /// A pool: machines that were rented, and run what is sent to them until they are given back.
 ///
@@ -68,6 +71,8 @@ pub struct StopError {
     pub pool: PoolId,
     /// What could not be given back; empty when the time was up before it was known.
     pub left: Vec<Leftover>,
+    /// What all of it has cost until then.
+    pub bill: Bill,
     words: String,
 }
 
@@ -81,7 +86,9 @@ impl Compute {
         Self { engine, pool, nodes, keeper }
     }
 
-    /// Gives every machine back. Calls that are on their way end with
+    /// Gives every machine back. What all of it has cost is in the event
+    /// [`Stopped`](crate::EventKind::Stopped), which the console prints, and in what
+    /// [`stop_with_bill`](Self::stop_with_bill) returns. Calls that are on their way end with
     /// [`CallError::Stopped`](crate::CallError::Stopped).
     ///
     /// Dropping the future does not interrupt it: the thread blocks until it is done, as when a
@@ -91,11 +98,33 @@ impl Compute {
     /// When something may still exist after [`Timing::shutdown`](crate::Timing) (120 s by default): a
     /// [`StopError`] names it. When the pool had ended by itself, because Skyward failed, with the reason.
     pub async fn stop(self) -> Result<(), Error> {
+        self.stop_with_bill().await.map(drop)
+    }
+
+    /// Gives every machine back, like [`stop`](Self::stop), and returns the bill. Prices in another currency
+    /// were converted by their provider's rate, which the bill shows.
+    ///
+    /// # Errors
+    /// As [`stop`](Self::stop); the bill is in the [`StopError`] then.
+    ///
+    /// ```no_run
+    /// # use skyward::prelude::*;
+    /// # async fn end(compute: Compute) -> skyward::Result<()> {
+    /// let bill = compute.stop_with_bill().await?;
+    /// println!("{bill}");
+    /// for function in &bill.functions {
+    ///     println!("{} x {}: {}", function.calls, function.function, function.cost);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn stop_with_bill(self) -> Result<Bill, Error> {
         self.keeper.stop();
         let ending = self.keeper.ended().await;
         self.keeper.said(self.engine, &ending);
+        let bill = self.pool.bill();
         let left = match &*ending {
-            Ending::GaveBack(left) if left.is_empty() => return Ok(()),
+            Ending::GaveBack(left) if left.is_empty() => return Ok(bill),
             Ending::Failed(failure, left) if left.is_empty() => {
                 let ended = format!("pool {} ended by itself, and everything was given back", self.id());
                 return Err(Error::from(failure.clone()).context(ended));
@@ -104,7 +133,21 @@ impl Compute {
             Ending::OutOfTime(_) | Ending::Unknown => Vec::new(),
         };
         let words = ending.words().join("; ");
-        Err(StopError { pool: self.id().clone(), left, words }.into())
+        Err(StopError { pool: self.id().clone(), left, bill, words }.into())
+    }
+
+    /// What the pool has cost until now: for tasks, idle, and until its machines were ready, by machine and
+    /// by function. Asking is cheap and asks no cloud.
+    ///
+    /// ```no_run
+    /// # use skyward::prelude::*;
+    /// # fn look(compute: &Compute) {
+    /// let bill = compute.cost();
+    /// println!("{} so far, {} of it idle", bill.total, bill.idle);
+    /// # }
+    /// ```
+    pub fn cost(&self) -> Bill {
+        self.pool.bill()
     }
 
     /// The pool's id, which is part of the name or the tags of everything that is rented for it.
@@ -131,6 +174,29 @@ impl Compute {
     /// What happens in the pool from now on.
     pub fn events(&self) -> Events {
         Events::new(self.pool.events())
+    }
+
+    /// The lines that functions on the nodes write: standard output and error, and `tracing` events, with
+    /// node, task and stream. From when it is first asked for, with what the nodes still hold from before;
+    /// what is never asked for is never sent. Of the lines of [`Builder::show`] and
+    /// [`Call::show`](crate::Call::show) those that both let through.
+    ///
+    /// With [`Executor::Process`](crate::Executor) each line of standard output and error has its task; a
+    /// task that crashes has its last lines here before its outcome is known. With
+    /// [`Executor::Thread`](crate::Executor) such lines have their node alone. `tracing` events at the level
+    /// that `RUST_LOG` on the node says (default `info`) have their task either way, unless the program has
+    /// a subscriber of its own on the node.
+    ///
+    /// ```no_run
+    /// # async fn watch(compute: &skyward::Compute) {
+    /// let mut output = compute.output();
+    /// while let Some(line) = output.next().await {
+    ///     println!("{line}"); // [2] loading
+    /// }
+    /// # }
+    /// ```
+    pub fn output(&self) -> Output {
+        Output::new(self.pool.output())
     }
 
     /// Why the pool is waiting: where it, each of its nodes and its calls are, for how long, and what was
@@ -202,7 +268,7 @@ impl Compute {
     }
 
     pub(crate) fn route(&self) -> Route {
-        Route::Pool { tasks: self.pool.tasks().clone(), target: Target::Any, group: None }
+        Route::Pool { tasks: self.pool.tasks().clone(), target: Target::Any, group: None, meter: None }
     }
 }
 

@@ -44,6 +44,11 @@ impl Node {
     }
 
     pub(crate) fn route(&self) -> Route {
-        Route::Pool { tasks: self.pool.tasks().clone(), target: Target::Rank(self.rank), group: None }
+        Route::Pool {
+            tasks: self.pool.tasks().clone(),
+            target: Target::Rank(self.rank),
+            group: None,
+            meter: None,
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
-use skyward_runtime::model::{Panic, Rank};
+use skyward_runtime::model::{Crash, Panic, Rank};
 use skyward_runtime::tasks::{Lost, Undone};
 
 use super::{Error, Words};
@@ -36,6 +36,9 @@ pub enum CallError<E = Never> {
     Task(E),
     /// The function panicked.
     Panicked(Box<Panic>),
+    /// The process that it ran in ended before it did: it aborted, exited, or was killed. Only with
+    /// [`Executor::Process`](crate::Executor).
+    Crashed(Box<Crash>),
     /// It did not finish in this time.
     TimedOut(Duration),
     /// The machines that it ran on were lost, more often than it may be retried.
@@ -82,6 +85,7 @@ impl<E> CallError<E> {
         match undone {
             Undone::Failed(bytes) => decoding.error(&bytes).map_or_else(Self::Undecodable, Self::Task),
             Undone::Panicked(panic) => Self::Panicked(Box::new(panic)),
+            Undone::Crashed(crash) => Self::Crashed(Box::new(crash)),
             Undone::TimedOut { after } => Self::TimedOut(after),
             Undone::Lost(lost) => Self::Lost(Box::new(lost)),
             Undone::Cancelled => Self::Cancelled,
@@ -131,6 +135,7 @@ impl<E> fmt::Display for Infrastructure<'_, E> {
         match self.0 {
             CallError::Task(_) => f.write_str("the function failed"),
             CallError::Panicked(panic) => write!(f, "the function {panic}"),
+            CallError::Crashed(crash) => write!(f, "the function's process {crash}"),
             CallError::TimedOut(after) => {
                 write!(f, "the call did not finish in {after:?}; give it longer with `.timeout(…)`")
             }
@@ -169,9 +174,14 @@ mod tests {
     fn each_way_to_fail_says_what_happened() {
         let lost = Lost { rank: Some(Rank(2)), reason: "the link broke".into(), attempts: 4 };
         let panic = Panic { message: "boom".into(), place: Some("a.rs:1:2".into()) };
+        let crash = Crash { signal: Some(6), ..Crash::default() };
         for (error, words) in [
             (CallError::Task("diverged".to_owned()), "diverged"),
             (CallError::Panicked(Box::new(panic)), "the function panicked at a.rs:1:2: boom"),
+            (
+                CallError::Crashed(Box::new(crash)),
+                "the function's process was ended by signal 6 (SIGABRT); it aborted itself: see what it said last",
+            ),
             (CallError::TimedOut(Duration::from_secs(2)), "the call did not finish in 2s"),
             (CallError::Lost(Box::new(lost)), "the call was lost with node 2 (attempt 4): the link broke"),
             (CallError::Cancelled, "the call was cancelled"),

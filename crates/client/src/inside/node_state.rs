@@ -18,7 +18,8 @@ use tokio::sync::Notify;
 ///
 /// There is one value of each type in a worker process, whoever asks: give it a type of your own where
 /// one node needs two of a kind. It lives as long as the worker; in a `.local()` call, as long as the
-/// program.
+/// program. With [`Executor::Process`](crate::Executor) each slot's process has one of its own, which
+/// lives as long as that process: until a call in it crashes or is given up.
 ///
 /// It blocks the thread while the value is built, so a call of an async function uses
 /// [`node_state_async`]. The builder must not ask for the type that it builds.

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use skyward_runtime::output::Show;
 use skyward_runtime::registry::Function;
 use skyward_runtime::tasks::{Order, Target, Undone};
 
@@ -28,6 +29,7 @@ pub struct Call<T, E = Never> {
     timeout: Option<Duration>,
     retries: u32,
     interruptions: Option<u32>,
+    show: Option<Show>,
     decoding: Decoding<T, E>,
 }
 
@@ -37,7 +39,7 @@ pub fn call<T, E>(
     arguments: Result<Encoded, String>,
     decoding: Decoding<T, E>,
 ) -> Call<T, E> {
-    Call { function, arguments, timeout: None, retries: 0, interruptions: None, decoding }
+    Call { function, arguments, timeout: None, retries: 0, interruptions: None, show: None, decoding }
 }
 
 impl<T, E> Call<T, E> {
@@ -49,8 +51,8 @@ impl<T, E> Call<T, E> {
         self
     }
 
-    /// Tries the call again, up to this often, when the function itself fails: when it returns an error
-    /// or panics. Default 0: only who wrote the function knows whether that can help. Each try may run on
+    /// Tries the call again, up to this often, when the function itself fails: when it returns an error,
+    /// panics, or its process ends. Default 0: only who wrote the function knows whether that can help. Each try may run on
     /// another node; the time-out counts over all of them. The last failure is the one that is reported.
     pub const fn retries(mut self, tries: u32) -> Self {
         self.retries = tries;
@@ -64,6 +66,30 @@ impl<T, E> Call<T, E> {
         self.retries = 0;
         self.interruptions = Some(0);
         self
+    }
+
+    /// Shows less of what this call writes: lines that the pool shows and that this does not are not shown.
+    /// It is about standard output and error of calls in processes
+    /// ([`Executor::Process`](crate::Executor)), and about `tracing` events of every call. What a call in the
+    /// worker's own process writes to standard output is nobody's in particular, so only
+    /// [`Builder::show`](crate::Builder::show) can leave it out.
+    ///
+    /// ```
+    /// # #[skyward::function]
+    /// # fn train(epochs: u32) -> u32 { epochs }
+    /// use skyward::{OutputStream, Show};
+    /// let (once, quietly) = (train(10).show(Show::Head), train(10).silent());
+    /// let no_errors = train(10).show(Show::only(|line| line.stream != OutputStream::Stderr));
+    /// # drop((once, quietly, no_errors));
+    /// ```
+    pub fn show(mut self, show: Show) -> Self {
+        self.show = Some(show);
+        self
+    }
+
+    /// Shows nothing of what this call writes: `show(Show::Nothing)`.
+    pub fn silent(self) -> Self {
+        self.show(Show::Nothing)
     }
 
     /// The two calls as a group, like `self & other`.
@@ -88,6 +114,7 @@ impl<T, E> Call<T, E> {
     pub(super) fn order(self) -> Result<Order, CallError<E>> {
         let Encoded { payload, shared } = self.arguments.map_err(CallError::Unencodable)?;
         Ok(Order {
+            meter: None,
             function: self.function,
             arguments: payload,
             shared,
@@ -96,6 +123,7 @@ impl<T, E> Call<T, E> {
             retries: self.retries,
             interruptions: self.interruptions,
             timeout: self.timeout,
+            show: self.show,
         })
     }
 
@@ -185,6 +213,7 @@ impl<T, E> Clone for Call<T, E> {
             timeout: self.timeout,
             retries: self.retries,
             interruptions: self.interruptions,
+            show: self.show.clone(),
             decoding: self.decoding,
         }
     }

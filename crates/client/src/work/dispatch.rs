@@ -4,7 +4,9 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::{Group, Route, Settled, Work, sealed};
+use skyward_runtime::tasks::Meter;
+
+use super::{Costed, Group, Route, Settled, Work, sealed};
 use crate::engine::InPlace;
 
 /// Work that was sent somewhere: a future of its outcome. Like every future it is lazy: nothing is sent
@@ -12,7 +14,8 @@ use crate::engine::InPlace;
 /// and it can be polled on any runtime or none.
 ///
 /// Dropping it cancels: an async function at its next await; a blocking one goes on until it returns,
-/// and keeps its slot until then.
+/// and keeps its slot until then. With [`Executor::Process`](crate::Executor) its process is told to end
+/// at once (SIGTERM), with all that it has started, and is killed after [`Timing::kill`](crate::Timing).
 #[must_use = "nothing is sent until this is awaited; `compute.spawn(…)` starts work in the background"]
 pub struct Dispatch<W: Work> {
     state: State<W>,
@@ -27,6 +30,31 @@ enum State<W: Work> {
 impl<W: Work> Dispatch<W> {
     pub(crate) const fn new(work: W, route: Route) -> Self {
         Self { state: State::Ready(work, route) }
+    }
+
+    /// The same, with what it cost beside its output: the part of their nodes' time that its calls took, at
+    /// the price that is paid, tries that were lost included. Calls side by side on a node share its time;
+    /// what a node cost while it booted or was idle is in [`Compute::cost`](crate::Compute::cost) alone.
+    ///
+    /// Ask before it is polled: what was sent before is not counted. Work in this process costs nothing.
+    ///
+    /// ```no_run
+    /// # use skyward::prelude::*;
+    /// # #[skyward::function]
+    /// # async fn train(epochs: u32) -> f64 { 1.0 / f64::from(epochs) }
+    /// # async fn ask(compute: &Compute) -> skyward::Result<()> {
+    /// let (loss, cost) = (train(10) >> compute).costed().await;
+    /// println!("a loss of {} for {cost}", loss?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn costed(self) -> Costed<W> {
+        let meter = Meter::default();
+        let state = match self.state {
+            State::Ready(work, route) => State::Ready(work, route.metered(&meter)),
+            sent => sent,
+        };
+        Costed::new(Self { state }, meter)
     }
 }
 

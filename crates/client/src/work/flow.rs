@@ -19,9 +19,10 @@ impl Route {
     /// is polled; dropping it cancels.
     pub(super) fn flow(&self, mut order: Order, idle: Option<Duration>, inputs: Vec<BoxSource>) -> Flowing {
         match self {
-            Self::Pool { tasks, target, group } => {
+            Self::Pool { tasks, target, group, meter } => {
                 order.target = *target;
                 order.group = *group;
+                order.meter.clone_from(meter);
                 Flowing::Pool(tasks.flow(order, idle, inputs))
             }
             Self::Here => Flowing::Here(here(order, idle, inputs)),

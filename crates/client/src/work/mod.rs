@@ -10,6 +10,7 @@
 
 mod broadcast;
 mod call;
+mod costed;
 mod dispatch;
 mod fed;
 mod flow;
@@ -28,6 +29,7 @@ mod window;
 
 pub use broadcast::{Broadcast, broadcast};
 pub use call::Call;
+pub use costed::Costed;
 pub use dispatch::Dispatch;
 pub use fed::Fed;
 #[doc(hidden)]

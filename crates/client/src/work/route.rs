@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use skyward_runtime::model::Rank;
-use skyward_runtime::tasks::{GroupId, OnLost, Order, Running, Target, Tasks, Undone};
+use skyward_runtime::tasks::{GroupId, Meter, OnLost, Order, Running, Target, Tasks, Undone};
 
 use super::local;
 
@@ -21,6 +21,8 @@ pub enum Route {
         target: Target,
         /// What its calls take their turns as; `None`: each by itself.
         group: Option<GroupId>,
+        /// What its calls cost is added to this.
+        meter: Option<Meter>,
     },
     /// In this process, as a worker would run it.
     Here,
@@ -37,9 +39,10 @@ impl Route {
     /// Runs one order. Nothing happens until the future is polled; dropping it cancels.
     pub(super) fn run(&self, mut order: Order) -> Run {
         match self {
-            Self::Pool { tasks, target, group } => {
+            Self::Pool { tasks, target, group, meter } => {
                 order.target = *target;
                 order.group = *group;
+                order.meter.clone_from(meter);
                 Run::Pool(tasks.run(order))
             }
             Self::Here => Run::Here(Box::pin(local::run(order))),
@@ -50,8 +53,21 @@ impl Route {
     /// wait behind them all.
     pub(super) fn as_one(&self) -> Self {
         match self {
-            Self::Pool { tasks, target, .. } => {
-                Self::Pool { tasks: tasks.clone(), target: *target, group: Some(tasks.group()) }
+            Self::Pool { tasks, target, meter, .. } => Self::Pool {
+                tasks: tasks.clone(),
+                target: *target,
+                group: Some(tasks.group()),
+                meter: meter.clone(),
+            },
+            Self::Here => Self::Here,
+        }
+    }
+
+    /// The same way, with what it costs counted.
+    pub(super) fn metered(self, counter: &Meter) -> Self {
+        match self {
+            Self::Pool { tasks, target, group, .. } => {
+                Self::Pool { tasks, target, group, meter: Some(counter.clone()) }
             }
             Self::Here => Self::Here,
         }
@@ -59,9 +75,14 @@ impl Route {
 
     /// Runs one order on every ready node; the runs come in rank order. This process counts as a pool
     /// of one.
-    pub(super) async fn run_everywhere(self, order: Order, lost: OnLost) -> Result<Vec<(Rank, Run)>, Undone> {
+    pub(super) async fn run_everywhere(
+        self,
+        mut order: Order,
+        lost: OnLost,
+    ) -> Result<Vec<(Rank, Run)>, Undone> {
         match &self {
-            Self::Pool { tasks, .. } => {
+            Self::Pool { tasks, meter, .. } => {
+                order.meter.clone_from(meter);
                 let runs = tasks.broadcast(order, lost)?;
                 Ok(runs.into_iter().map(|(rank, it)| (rank, Run::Pool(it))).collect())
             }

@@ -1,8 +1,4 @@
-//! What a function of streams gives is said as `impl Stream<Item = X>`, and what it takes as
-//! `Streaming<T>`; a stream that is taken can be read once.
-
-use futures_util::{Stream, stream};
-use skyward::prelude::*;
+//! What a function gives is said as `impl Stream<Item = X>`, what it takes as `Streaming<T>`.
 
 #[skyward::function]
 async fn later() -> impl Iterator<Item = u32> {
@@ -10,12 +6,12 @@ async fn later() -> impl Iterator<Item = u32> {
 }
 
 #[skyward::function]
-fn of_what() -> impl Stream {
-    stream::iter(0..3)
+fn of_what() -> impl futures_util::Stream {
+    futures_util::stream::iter(0..3)
 }
 
 #[skyward::function]
-fn takes(numbers: impl Stream<Item = u32>) -> u32 {
+fn takes(numbers: impl futures_util::Stream<Item = u32>) -> u32 {
     0
 }
 

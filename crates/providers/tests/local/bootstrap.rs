@@ -9,7 +9,7 @@ use skyward_runtime::bootstrap::{
     start_worker,
 };
 use skyward_runtime::link::Identity;
-use skyward_runtime::model::{Capabilities, End, Epoch, Image, Incarnation, PoolId, Rank, Secret};
+use skyward_runtime::model::{Capabilities, End, Epoch, Executor, Image, Incarnation, PoolId, Rank, Secret};
 use skyward_runtime::program::WorkerStart;
 use skyward_runtime::ssh::Session;
 
@@ -120,6 +120,9 @@ fn order(pool: &str) -> WorkerStart {
         lease: LONG,
         end: End::Command { shell: "true".into() },
         slots: 1,
+        executor: Executor::Thread,
+        reuse: true,
+        kill: Duration::from_secs(1),
         detect: LONG,
         drain: LONG,
         accelerators: vec![],

@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn system_packages_without_root_are_refused_with_their_names_and_a_way_out() {
         let image = Image::new().apt(["ffmpeg", "git"]);
-        let refused = check(&image, &Capabilities { ..ROOT }).unwrap_err().to_string();
+        let refused = check(&image, &Capabilities { root: false, ..ROOT }).unwrap_err().to_string();
         for part in ["ffmpeg, git", "no root", "choose a provider"] {
             assert!(refused.contains(part), "{refused}");
         }

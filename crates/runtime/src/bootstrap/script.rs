@@ -60,6 +60,6 @@ mod tests {
     #[test]
     fn python_without_root() {
         let image = Image::new().pip(["torch"]);
-        insta::assert_snapshot!(script(&plan(&image, &Capabilities { ..ROOT }).unwrap()));
+        insta::assert_snapshot!(script(&plan(&image, &Capabilities { root: false, ..ROOT }).unwrap()));
     }
 }

@@ -141,7 +141,6 @@ fn is_damage(error: &rusqlite::Error) -> bool {
         other => other.sqlite_error().is_some_and(|it| {
             matches!(it.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
                 || it.extended_code == ffi::SQLITE_IOERR_SHORT_READ
-                || it.code == ErrorCode::Unknown
         }),
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{Fault, of_folder};
-use super::schema::{FILE, SCHEMA, VERSION};
+use super::schema::{FILE, NAMES, SCHEMA, VERSION};
 use super::{CatalogError, place};
 
 /// The catalog's file, open for reading and writing.
@@ -39,27 +39,51 @@ impl Opened {
         connection.pragma_update(None, "synchronous", "normal")?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         let version: i32 = connection.pragma_query_value(None, "user_version", |it| it.get(0))?;
-        let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |it| it.get(0))?;
-        match (version, tables) {
-            (VERSION, 1..) => {}
-            (0, 0) => {
+        match (version, missing(&connection)?) {
+            (VERSION, None) => {}
+            (0, Some(Missing::Everything)) => {
                 let transaction = connection.transaction()?;
                 transaction.execute_batch(SCHEMA)?;
                 transaction.pragma_update(None, "user_version", VERSION)?;
                 transaction.commit()?;
             }
-            _ => {
-                let what = format!("{} holds something else (version {version})", path.display());
-                return Err(Fault::Damaged(what));
-            }
+            _ => return Err(Fault::Damaged(foreign(folder))),
         }
         Ok(Self { connection, identity: identity(folder) })
+    }
+
+    /// Why the file is not ours, when something else than what we made is in it.
+    pub(super) fn foreign(&self, folder: &Path) -> Option<String> {
+        matches!(missing(&self.connection), Ok(Some(_))).then(|| foreign(folder))
     }
 
     /// Whether the file of this name is still the one that is open here.
     pub(super) fn is_current(&self, folder: &Path) -> bool {
         self.identity.is_some() && self.identity == identity(folder)
     }
+}
+
+/// How the tables differ from ours.
+enum Missing {
+    /// There are none, of anybody.
+    Everything,
+    /// There are others.
+    Some,
+}
+
+fn missing(connection: &Connection) -> rusqlite::Result<Option<Missing>> {
+    let mut statement =
+        connection.prepare("SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' ORDER BY name")?;
+    let names: Vec<String> = statement.query_map([], |it| it.get(0))?.collect::<Result<_, _>>()?;
+    Ok(match names.as_slice() {
+        [] => Some(Missing::Everything),
+        names if names == NAMES => None,
+        _ => Some(Missing::Some),
+    })
+}
+
+fn foreign(folder: &Path) -> String {
+    format!("{} holds something else", folder.join(FILE).display())
 }
 
 /// Moves the damaged file aside, unless somebody else has done so since `seen` was opened. The caller

@@ -177,7 +177,7 @@ impl Filters {
             if let Some((least, most)) = asked.memory_bounds_mib() {
                 sql.within("accelerator_mib", Some(Span::of(&(least..=most), 1)));
             }
-            if let Some(form) = asked.form {
+            if let Some(form) = asked.telling_form() {
                 sql.and("accelerator_form = ?", [text(form.name())]);
             }
         }

@@ -54,7 +54,7 @@ pub(super) fn answer(settings: &Settings, query: &str) -> Result<Table, CatalogE
 
 fn run(connection: &Connection, query: &str) -> rusqlite::Result<Table> {
     let mut statement = connection.prepare(query)?;
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let mut table = Table { columns, ..Table::default() };
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {

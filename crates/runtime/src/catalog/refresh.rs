@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
+use tokio::task::JoinError;
 
 use super::{Catalog, CatalogError};
 use crate::model::Offer;
@@ -30,6 +31,20 @@ pub enum RefreshError {
         /// How long it was waited for.
         within: Duration,
     },
+    /// It did not stop.
+    #[error(
+        "failed to read the offers of {provider}: it gave more than {MOST}; ask for one region, if it can be"
+    )]
+    TooMany {
+        /// Who.
+        provider: String,
+    },
+    /// The program ends.
+    #[error("failed to keep the offers of {provider}: the program is ending")]
+    Stopped {
+        /// Who.
+        provider: String,
+    },
     /// What it said could not be kept.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -47,25 +62,33 @@ pub async fn refresh(
 ) -> Result<usize, RefreshError> {
     let name = provider.name().to_owned();
     let read_at = SystemTime::now();
-    let offers: Vec<Offer> = match tokio::time::timeout(within, provider.offers().try_collect()).await {
+    let all = provider.offers().take(MOST + 1).try_collect();
+    let offers: Vec<Offer> = match tokio::time::timeout(within, all).await {
         Ok(Ok(offers)) => offers,
         Ok(Err(source)) => return Err(RefreshError::Provider { provider: name, source }),
         Err(_) => return Err(RefreshError::TimedOut { provider: name, within }),
     };
     let found = offers.len();
-    let catalog = Arc::clone(catalog);
-    let written = tokio::task::spawn_blocking(move || catalog.replace(&name, &offers, read_at)).await;
-    match written {
+    if found > MOST {
+        return Err(RefreshError::TooMany { provider: name });
+    }
+    let (catalog, of) = (Arc::clone(catalog), name.clone());
+    let written = tokio::task::spawn_blocking(move || catalog.replace(&of, &offers, read_at)).await;
+    match written.map_err(JoinError::try_into_panic) {
         Ok(written) => written?,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(_)) => return Err(RefreshError::Stopped { provider: name }),
     }
     Ok(found)
 }
 
+/// The most offers of one provider: ten times what the largest cloud has, and what memory can hold.
+const MOST: usize = 1_000_000;
+
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
-    use futures_util::stream::{self, BoxStream, StreamExt};
+    use futures_util::stream::{self, BoxStream};
 
     use super::*;
     use crate::catalog::Settings;

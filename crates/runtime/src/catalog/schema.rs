@@ -7,6 +7,19 @@ pub(super) const VERSION: i32 = 1;
 /// The file's name.
 pub(super) const FILE: &str = "offers-1.sqlite";
 
+/// The names of all that [`SCHEMA`] makes, in order.
+pub(super) const NAMES: [&str; 9] = [
+    "by_accelerator",
+    "by_provider",
+    "catalog",
+    "offers",
+    "paid_cheapest",
+    "paid_on_demand",
+    "paid_spot",
+    "paid_spot_if_available",
+    "sources",
+];
+
 /// Tables, indexes and the view.
 ///
 /// Money is in thousand-millionths of a dollar, counts of accelerators in ten-thousandths: whole numbers,

@@ -66,8 +66,8 @@ impl Catalog {
     }
 
     /// Replaces everything that is known of a provider with what it said at `read_at`. The offers' own
-    /// `provider` is ignored: they are of the one that is named here. Memory and form of an accelerator
-    /// that are not said are filled in where its model has only one.
+    /// `provider` is ignored: they are of the one that is named here. An accelerator's memory is
+    /// filled in where its model has only one size ([`Accelerator::completed`](crate::model::Accelerator::completed)).
     ///
     /// # Errors
     /// When they cannot be written. What was there before is then there still.
@@ -215,7 +215,9 @@ impl Catalog {
             Ok(done) => return Ok(done),
             Err(fault) => fault,
         };
-        let Some(damage) = fault.damage() else { return Err(fault.told(folder, doing)) };
+        let Some(damage) = fault.damage().or_else(|| opened.foreign(folder)) else {
+            return Err(fault.told(folder, doing));
+        };
         let (fresh, why) = open_or_rebuild(folder, *busy, Some((&*opened, damage)))?;
         *opened = fresh;
         self.changed();

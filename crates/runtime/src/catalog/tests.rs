@@ -307,10 +307,13 @@ fn a_query_without_end_is_ended() {
     assert!(error.expect_err("ended").to_string().contains("it took longer than 50ms; ask for less"));
 }
 
+/// What is done to the bytes of a file.
+type Damage = fn(Vec<u8>) -> Vec<u8>;
+
 #[test]
 fn a_damaged_file_is_made_anew_and_that_is_said() {
     let many: Vec<_> = (0..2000_i64).map(|it| plain(&format!("m{it}"), Usd::from_nanos(it + 1))).collect();
-    let spoil: [(&str, fn(Vec<u8>) -> Vec<u8>); 5] = [
+    let spoil: [(&str, Damage); 5] = [
         ("another file", |_| b"these are not the offers that were kept".repeat(500)),
         ("cut off", |mut it| it.split_off(it.len() / 2)),
         ("shortened", |mut it| {
@@ -348,6 +351,21 @@ fn a_damaged_file_is_made_anew_and_that_is_said() {
         assert_eq!(catalog.offers().count().expect(how), many.len(), "{how}");
         assert_eq!(catalog.sql("SELECT 1").expect(how).rows.len(), 1);
     }
+}
+
+#[test]
+fn a_table_that_somebody_dropped_is_damage_and_a_search_that_is_too_large_is_not() {
+    let (folder, catalog) = made();
+    catalog.replace("cloud", &[plain("a", usd!(1))], SystemTime::now()).expect("written");
+    let many = (0..40_000).fold(catalog.offers(), |query, it| query.provider(format!("p{it}")));
+    let error = many.all().expect_err("more providers than a statement may name");
+    assert!(matches!(error, CatalogError::Broken { .. }), "{error}");
+    assert_eq!((catalog.offers().count().expect("read"), catalog.rebuilt().len()), (1, 0));
+
+    let other = rusqlite::Connection::open(folder.path().join(FILE)).expect("opened");
+    other.execute_batch("DROP TABLE offers").expect("dropped");
+    drop(other);
+    assert_eq!((catalog.offers().count().expect("made anew"), catalog.rebuilt().len()), (0, 1));
 }
 
 #[test]

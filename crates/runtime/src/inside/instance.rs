@@ -5,6 +5,7 @@ use std::sync::{PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::accelerator::Count;
 use crate::model::{Accelerator, Epoch, Incarnation, Peer, PoolId, Rank, Roster};
 
 /// The node that a function runs on, and the pool around it, at the moment of asking.
@@ -24,10 +25,16 @@ pub struct InstanceInfo {
     pub head: Option<IpAddr>,
     /// The nodes of the pool by rank, this one included. Ranks may be missing while nodes are.
     pub peers: Vec<Peer>,
-    /// The accelerators of this node.
+    /// The accelerators of this node; with [`Executor::Process`](crate::model::Executor) those of this
+    /// process's slot alone.
     pub accelerators: Vec<Accelerator>,
+    /// Which of the node's devices those are, from 0.
+    pub devices: Vec<u32>,
     /// How many calls run on this node at once.
     pub slots: u32,
+    /// Which of the slots this process runs the calls of, from 0; `None` where the calls of a node share
+    /// one process.
+    pub slot: Option<u32>,
 }
 
 struct Declared {
@@ -41,10 +48,19 @@ impl InstanceInfo {
     /// What a worker knows of itself before it is told of others: it is alone.
     pub fn alone(pool: PoolId, peer: Peer, accelerators: Vec<Accelerator>, slots: u32) -> Self {
         let (rank, name) = (peer.rank, peer.name.clone());
-        let mut info =
-            Self { pool, rank, name, nodes: 0, head: None, peers: Vec::new(), accelerators, slots };
+        // A fraction of a device is seen as one.
+        let counts = accelerators.iter().map(|it| it.count.parts().div_ceil(Count::PARTS));
+        let devices = (0..counts.fold(0, u32::saturating_add)).collect();
+        let (nodes, head, peers, slot) = (0, None, Vec::new(), None);
+        let mut info = Self { pool, rank, name, nodes, head, peers, accelerators, devices, slots, slot };
         info.set_peers(vec![peer]);
         info
+    }
+
+    /// What the process of one slot knows: these of the node's devices are its own.
+    #[must_use]
+    pub fn at_slot(self, slot: u32, devices: Vec<u32>) -> Self {
+        Self { slot: Some(slot), devices, ..self }
     }
 
     /// Declares what this process is: a worker, before it takes calls.

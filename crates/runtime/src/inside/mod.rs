@@ -11,4 +11,4 @@ pub use common::{common, forget_common, keep_common};
 pub use directory::{declare_directory, directory};
 pub use instance::{InstanceInfo, instance_info, place, rank};
 pub use secrets::{declare_secrets, secret};
-pub use task::{Cancellation, TaskContext, cancellation, cancelled};
+pub use task::{Cancellation, TaskContext, cancellation, cancelled, task};

@@ -3,6 +3,8 @@
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::model::TaskId;
+
 tokio::task_local! {
     static TASK: Cancellation;
 }
@@ -19,13 +21,23 @@ pub struct TaskContext {
 #[derive(Clone, Debug)]
 pub struct Cancellation {
     token: CancellationToken,
+    task: Option<TaskId>,
 }
 
 impl TaskContext {
-    /// The context of a new task.
+    /// The context of a new task that has no number: one of a `.local()` call.
     pub fn new() -> Self {
+        Self::numbered(None)
+    }
+
+    /// The context of a task of a pool.
+    pub fn of(task: TaskId) -> Self {
+        Self::numbered(Some(task))
+    }
+
+    fn numbered(task: Option<TaskId>) -> Self {
         let token = CancellationToken::new();
-        Self { cancellation: Cancellation { token: token.clone() }, _wanted: token.drop_guard() }
+        Self { cancellation: Cancellation { token: token.clone(), task }, _wanted: token.drop_guard() }
     }
 
     /// Runs an async function in this context.
@@ -70,6 +82,10 @@ impl Cancellation {
 /// returns anything: nobody reads it. On threads that the function started itself the answer is always
 /// no; hand them a [`cancellation`].
 ///
+/// In a process of its own ([`Executor::Process`](crate::model::Executor)) a function hears it on
+/// SIGTERM, and has [`Timing::kill`](crate::timing::Timing) to return before it is killed. The process of
+/// a call whose worker is gone is killed at once.
+///
 /// Outside of any task it is `false`.
 ///
 /// ```
@@ -84,6 +100,11 @@ pub fn cancelled() -> bool {
     TASK.try_with(Cancellation::is_cancelled).unwrap_or(false)
 }
 
+/// The task that this thread runs now; `None` outside of any, and in a `.local()` call.
+pub fn task() -> Option<TaskId> {
+    TASK.try_with(|it| it.task).ok().flatten()
+}
+
 /// [`cancelled`] as a value that can be sent to other threads, and awaited. Outside of any task it
 /// never comes true.
 ///
@@ -95,7 +116,7 @@ pub fn cancelled() -> bool {
 /// assert!(!helper.join().expect("joined"));
 /// ```
 pub fn cancellation() -> Cancellation {
-    let never = || Cancellation { token: CancellationToken::new() };
+    let never = || Cancellation { token: CancellationToken::new(), task: None };
     TASK.try_with(Clone::clone).unwrap_or_else(|_| never())
 }
 

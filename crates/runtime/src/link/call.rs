@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use super::error::LinkError;
 use super::transport::{Incoming, Outgoing, Stream, Transport};
 use super::wire::{self, Kind, WireError};
-use crate::model::{Attempt, FunctionId, Panic, TaskId};
+use crate::model::{Attempt, Crash, FunctionId, Panic, TaskId};
 use crate::payload::Payload;
 
 /// Bodies up to this size are written together with their header: one write, usually one packet.
@@ -64,6 +64,10 @@ pub enum Outcome {
     Draining,
     /// It was asked for back before it was started, and will not be.
     Recalled,
+    /// Its process ended before it did.
+    Crashed(Crash),
+    /// The worker could not start a process for it, in words. It has not been started.
+    NotStarted(String),
 }
 
 /// The frame before a call's arguments.
@@ -92,7 +96,7 @@ pub(super) struct OutcomeHeader {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
-pub(super) enum OutcomeKind {
+pub(crate) enum OutcomeKind {
     Returned = 0,
     Failed = 1,
     Panicked = 2,
@@ -103,6 +107,8 @@ pub(super) enum OutcomeKind {
     UnknownFunction = 7,
     Draining = 8,
     Recalled = 9,
+    Crashed = 10,
+    NotStarted = 11,
 }
 
 /// A stream that is given up unless the call on it has come to its end.
@@ -257,7 +263,8 @@ impl Outcome {
         let length = match self {
             Self::Returned(value) => value.len(),
             Self::Failed(error) => error.len(),
-            Self::Unencodable(reason) | Self::Undecodable(reason) => reason.len(),
+            Self::Unencodable(reason) | Self::Undecodable(reason) | Self::NotStarted(reason) => reason.len(),
+            Self::Crashed(crash) => crash.output.iter().map(|it| it.len() + 8).sum::<usize>() + 64,
             // What its names and lengths take is less than this.
             Self::Panicked(panic) => panic.message.len() + panic.place.as_ref().map_or(0, String::len) + 64,
             Self::TimedOut | Self::Cancelled | Self::UnknownFunction | Self::Draining | Self::Recalled => 0,
@@ -265,7 +272,7 @@ impl Outcome {
         u64::try_from(length).unwrap_or(u64::MAX)
     }
 
-    pub(super) fn split(self) -> Result<(OutcomeKind, Payload), WireError> {
+    pub(crate) fn split(self) -> Result<(OutcomeKind, Payload), WireError> {
         Ok(match self {
             Self::Returned(value) => (OutcomeKind::Returned, value),
             Self::Failed(error) => (OutcomeKind::Failed, error.into()),
@@ -280,10 +287,15 @@ impl Outcome {
             Self::UnknownFunction => (OutcomeKind::UnknownFunction, Payload::default()),
             Self::Draining => (OutcomeKind::Draining, Payload::default()),
             Self::Recalled => (OutcomeKind::Recalled, Payload::default()),
+            Self::Crashed(crash) => {
+                let body = rmp_serde::to_vec_named(&crash);
+                (OutcomeKind::Crashed, body.map_err(|it| WireError::Unencodable(it.to_string()))?.into())
+            }
+            Self::NotStarted(reason) => (OutcomeKind::NotStarted, reason.into()),
         })
     }
 
-    pub(super) fn join(kind: OutcomeKind, body: Bytes) -> Result<Self, WireError> {
+    pub(crate) fn join(kind: OutcomeKind, body: Bytes) -> Result<Self, WireError> {
         let text = |body: Bytes| String::from_utf8_lossy(&body).into_owned();
         Ok(match kind {
             OutcomeKind::Returned => Self::Returned(body.into()),
@@ -296,6 +308,8 @@ impl Outcome {
             OutcomeKind::UnknownFunction => Self::UnknownFunction,
             OutcomeKind::Draining => Self::Draining,
             OutcomeKind::Recalled => Self::Recalled,
+            OutcomeKind::Crashed => Self::Crashed(wire::decode(&body, "a crash")?),
+            OutcomeKind::NotStarted => Self::NotStarted(text(body)),
         })
     }
 }
@@ -315,6 +329,8 @@ impl TryFrom<u8> for OutcomeKind {
             7 => Self::UnknownFunction,
             8 => Self::Draining,
             9 => Self::Recalled,
+            10 => Self::Crashed,
+            11 => Self::NotStarted,
             other => {
                 let reason = format!("{other} is no outcome");
                 return Err(WireError::Undecodable { what: "an outcome", reason });
@@ -350,6 +366,8 @@ mod tests {
             Outcome::UnknownFunction,
             Outcome::Draining,
             Outcome::Recalled,
+            Outcome::Crashed(Crash { signal: Some(6), code: None, output: vec!["why".to_owned()] }),
+            Outcome::NotStarted("why".to_owned()),
         ]
     }
 

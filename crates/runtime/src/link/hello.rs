@@ -128,6 +128,7 @@ pub(super) async fn listen(stream: &mut Stream) -> Result<Result<Hello, Refusal>
         other @ (Kind::Control
         | Kind::Call
         | Kind::File
+        | Kind::Output
         | Kind::Stream
         | Kind::Input
         | Kind::Lane

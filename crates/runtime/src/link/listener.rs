@@ -47,8 +47,8 @@ struct Bytes {
 pub struct Arrival(Door);
 
 enum Door {
-    Quic(quinn::Incoming),
-    Bytes(TcpStream, SocketAddr, Bytes),
+    Quic(Box<quinn::Incoming>),
+    Bytes(TcpStream, SocketAddr, Box<Bytes>),
 }
 
 /// The pool's client with a hello, not yet answered.
@@ -94,9 +94,9 @@ impl Listener {
     pub async fn accept(&self) -> Option<Arrival> {
         loop {
             tokio::select! {
-                incoming = self.endpoint.accept() => return incoming.map(|it| Arrival(Door::Quic(it))),
+                incoming = self.endpoint.accept() => return incoming.map(|it| Arrival(Door::Quic(Box::new(it)))),
                 connection = self.tcp.accept() => match connection {
-                    Ok((stream, from)) => return Some(Arrival(Door::Bytes(stream, from, self.bytes.clone()))),
+                    Ok((stream, from)) => return Some(Arrival(Door::Bytes(stream, from, Box::new(self.bytes.clone())))),
                     Err(error) => {
                         tracing::warn!(%error, "a connection cannot be accepted");
                         tokio::time::sleep(PAUSE).await;
@@ -139,14 +139,15 @@ impl Arrival {
     async fn enter(self) -> Result<Option<Box<dyn Transport>>, LinkError> {
         match self.0 {
             Door::Quic(incoming) => {
-                let carrier = Quic::new(incoming.await.map_err(quic::link_error)?);
+                let carrier = Quic::new((*incoming).await.map_err(quic::link_error)?);
                 if !carrier.is_with(CLIENT) {
                     carrier.close(Cause::Protocol, "only the pool's client may link to a worker");
                     return Err(LinkError::Untrusted { reason: "not the client's certificate".to_owned() });
                 }
                 Ok(Some(Box::new(carrier)))
             }
-            Door::Bytes(stream, _, Bytes { acceptor, links, together, timing }) => {
+            Door::Bytes(stream, _, bytes) => {
+                let Bytes { acceptor, links, together, timing } = *bytes;
                 match mux::visit(stream, &acceptor, &links, &together, &timing).await? {
                     Visit::Link(carrier) => Ok(Some(carrier)),
                     Visit::Joined => Ok(None),

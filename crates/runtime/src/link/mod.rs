@@ -31,6 +31,7 @@ mod tls;
 mod transport;
 mod wire;
 
+pub(crate) use call::OutcomeKind;
 pub use call::{
     CallRequest, Outcome, RequestHeader, read_arguments, read_header, read_number, write_outcome,
 };
@@ -48,4 +49,4 @@ pub use shares::{confirm_common, read_common};
 pub use stream::{Inflow, InputHeader, Items, Piece, Writer, read_input_header};
 pub use tls::acceptor;
 pub use transport::{Incoming, Outgoing, Stream, Transport};
-pub use wire::{BODY_LIMIT, FRAME_LIMIT, Kind, WireError, read_message, write_message};
+pub use wire::{BODY_LIMIT, FRAME_LIMIT, Kind, WireError, read_body, read_message, write_message};

@@ -41,6 +41,7 @@ impl Session {
             kind @ (Kind::Control
             | Kind::Call
             | Kind::File
+            | Kind::Output
             | Kind::Stream
             | Kind::Input
             | Kind::Lane

@@ -33,12 +33,14 @@ pub enum Kind {
     Call = 3,
     /// Files, in either direction.
     File = 4,
+    /// What runs on the node writes.
+    Output = 5,
     /// One call of a function of streams.
     Stream = 6,
     /// Items that such a function takes.
     Input = 7,
     /// Small calls and their outcomes, many of them.
-    Lane = 5,
+    Lane = 10,
     /// The outcome of a small call, which is too large for a lane.
     Outcome = 8,
     /// A value that many calls share.
@@ -122,9 +124,10 @@ impl TryFrom<u8> for Kind {
             2 => Ok(Self::Control),
             3 => Ok(Self::Call),
             4 => Ok(Self::File),
+            5 => Ok(Self::Output),
             6 => Ok(Self::Stream),
             7 => Ok(Self::Input),
-            5 => Ok(Self::Lane),
+            10 => Ok(Self::Lane),
             8 => Ok(Self::Outcome),
             9 => Ok(Self::Shared),
             other => Err(WireError::Kind(other)),
@@ -197,8 +200,12 @@ pub(super) async fn read_frame<R: AsyncRead + Unpin + ?Sized>(
     read_exactly(reader, length.into(), what).await
 }
 
-/// Reads a body whose length was announced. What is reserved grows with what arrives.
-pub(super) async fn read_body<R: AsyncRead + Unpin + ?Sized>(
+/// Reads a body whose length was announced. What is reserved grows with what arrives. `what` says in
+/// errors what it is.
+///
+/// # Errors
+/// When the stream fails or ends first, or the length is over `limit`.
+pub async fn read_body<R: AsyncRead + Unpin + ?Sized>(
     reader: &mut R,
     length: u64,
     limit: u64,
@@ -257,12 +264,13 @@ mod tests {
             (&[2], Ok(Kind::Control)),
             (&[3], Ok(Kind::Call)),
             (&[4], Ok(Kind::File)),
+            (&[5], Ok(Kind::Output)),
             (&[6], Ok(Kind::Stream)),
             (&[7], Ok(Kind::Input)),
-            (&[5], Ok(Kind::Lane)),
+            (&[10], Ok(Kind::Lane)),
             (&[8], Ok(Kind::Outcome)),
             (&[9], Ok(Kind::Shared)),
-            (&[10], Err(WireError::Kind(10))),
+            (&[11], Err(WireError::Kind(11))),
             (&[0], Err(WireError::Kind(0))),
             (&[255], Err(WireError::Kind(255))),
             (&[], Err(WireError::Truncated("its kind"))),

@@ -21,4 +21,7 @@ pub enum End {
         /// For example `sudo shutdown -h now`.
         shell: String,
     },
+    /// Nothing that runs on the machine stops its bill: only its owner's account can give it back. The
+    /// worker ends what it runs, and itself.
+    Outside,
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, Carrier, InstanceId, KeptMachine, Offer, PoolId, Rank, TaskId};
+use super::{
+    Attempt, Bill, Carrier, InstanceId, KeptMachine, Offer, PoolId, Rank, Rented, Tariff, TaskId, Usd,
+};
 
 /// One fact about one pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,11 +28,13 @@ pub enum EventKind {
     /// The pool entered a phase.
     Pool(PoolPhase),
     /// A provider and one of its offers were chosen.
-    Chosen { provider: String, offer: Offer, nodes: u32 },
+    Chosen { provider: String, offer: Box<Offer>, tariff: Tariff, nodes: u32 },
     /// Something about the included files that a person should know, such as what ignore files left out.
     Included { note: String },
-    /// A provider gave machines.
-    Provisioned { instances: Vec<InstanceId>, wanted: u32 },
+    /// The provider's machines cannot end their own bill when nobody is left to give them back.
+    Unattended { provider: String },
+    /// A provider gave machines, so long after it was asked for as many as are wanted.
+    Provisioned { machines: Vec<Rented>, wanted: u32, took: Duration },
     /// The pool will not become ready.
     StartFailed { reason: String },
     /// Skyward itself failed; everything is given back.
@@ -70,7 +74,8 @@ pub enum EventKind {
     /// A task was handed to a node.
     TaskStarted { task: TaskId, attempt: Attempt, rank: Rank, function: String },
     /// A task ended on a node, well or not.
-    TaskFinished { task: TaskId, attempt: Attempt, rank: Rank, ok: bool },
+    /// `cost` is what this try of it has cost: its part of its node's time.
+    TaskFinished { task: TaskId, attempt: Attempt, rank: Rank, ok: bool, cost: Usd },
     /// A task will be tried again because of the infrastructure under it.
     TaskRetried { task: TaskId, attempt: Attempt, reason: String },
     /// A task that had started was lost for good, with the infrastructure under it.
@@ -78,12 +83,18 @@ pub enum EventKind {
     /// A task that had started has no outcome, because its caller does not wait for it any more: it was
     /// dropped, its time was over, or the pool ends.
     TaskCancelled { task: TaskId, attempt: Attempt, rank: Rank },
+    /// The pool has cost four fifths of what it may.
+    BudgetLow { spent: Usd, cap: Usd },
+    /// More machines would cost more than the pool may: they are not rented.
+    BudgetRefused { machines: u32, projected: Usd, cap: Usd },
+    /// With giving its machines back the pool will have cost what it may: it ends.
+    BudgetSpent { spent: Usd, cap: Usd },
     /// Machines could not be given back; the teardown tries again.
     TerminateFailed { reason: String },
     /// A machine was given back.
     Terminated { instance: InstanceId },
-    /// Everything was given back, but for what is named.
-    Stopped { left: Vec<Leftover>, took: Duration },
+    /// Everything was given back, but for what is named. The bill is what all of it has cost.
+    Stopped { left: Vec<Leftover>, took: Duration, bill: Box<Bill> },
 }
 
 /// A pool's life.
@@ -180,12 +191,21 @@ impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pool(phase) => phase.fmt(f),
-            Self::Chosen { provider, offer, nodes } => {
-                write!(f, "chose {provider}: {nodes} x {}", offer.instance_type.name)
+            Self::Chosen { offer, tariff, nodes, .. } => {
+                write!(f, "chose {nodes} x {offer}, {tariff}")?;
+                match &offer.price.converted {
+                    Some(conversion) => write!(f, " ({conversion})"),
+                    None => Ok(()),
+                }
             }
             Self::Included { note } => write!(f, "include: {note}"),
-            Self::Provisioned { instances, wanted } => {
-                write!(f, "{} of {wanted} machines rented", instances.len())
+            Self::Unattended { provider } => write!(
+                f,
+                "machines of {provider} cannot end their own bill: if this program is killed they cost until \
+                 they are given back in {provider}'s console, where they are tagged with the pool's name"
+            ),
+            Self::Provisioned { machines, wanted, .. } => {
+                write!(f, "{} of {wanted} machines rented", machines.len())
             }
             Self::StartFailed { reason } => write!(f, "cannot start: {reason}"),
             Self::PoolFailed { reason } => write!(f, "the pool failed and is given back: {reason}"),
@@ -227,15 +247,28 @@ impl fmt::Display for EventKind {
             Self::TaskRetried { task, reason, .. } => write!(f, "task {task}: tried again: {reason}"),
             Self::TaskLost { task, reason } => write!(f, "task {task}: {reason}"),
             Self::TaskCancelled { task, rank, .. } => write!(f, "task {task}: cancelled on node {rank}"),
+            Self::BudgetLow { spent, cap } => write!(f, "{spent} of at most {cap} are spent"),
+            Self::BudgetRefused { machines, projected, cap } => write!(
+                f,
+                "{machines} more machines are not rented: the pool would cost {projected}, at most {cap} is allowed"
+            ),
+            Self::BudgetSpent { spent, cap } => {
+                write!(
+                    f,
+                    "{spent} are spent, and giving the machines back costs the rest of {cap}: the pool ends"
+                )
+            }
             Self::TerminateFailed { reason } => write!(f, "giving machines back failed: {reason}"),
             Self::Terminated { instance } => write!(f, "machine {instance} given back"),
-            Self::Stopped { left, took } if left.is_empty() => {
-                write!(f, "everything given back in {:.2}s", took.as_secs_f64())
-            }
-            Self::Stopped { left, .. } => {
-                write!(f, "could not give back:")?;
-                left.iter().try_for_each(|it| write!(f, " {it};"))?;
-                f.write_str(" remove it by hand")
+            Self::Stopped { left, took, bill } => {
+                if left.is_empty() {
+                    write!(f, "everything given back in {:.2}s", took.as_secs_f64())?;
+                } else {
+                    write!(f, "could not give back:")?;
+                    left.iter().try_for_each(|it| write!(f, " {it};"))?;
+                    f.write_str(" remove it by hand")?;
+                }
+                if bill.total > Usd::ZERO { write!(f, "; it cost {bill}") } else { Ok(()) }
             }
         }
     }

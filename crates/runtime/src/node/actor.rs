@@ -166,12 +166,7 @@ impl Doing {
                         .events
                         .emit(EventKind::HostKeyPinned { rank: self.steps.rank, fingerprint });
                 }
-                let closed = session.clone();
-                self.begin(myself, async move {
-                    closed.closed().await;
-                    NodeMessage::Heard(Heard::SessionClosed)
-                });
-                self.session = Some(session);
+                self.keep_session(session, myself);
                 Heard::Reached(Ok(()))
             }
             NodeMessage::Linked(link, member) => {
@@ -183,7 +178,7 @@ impl Doing {
                 Heard::Linked(Ok(()))
             }
             NodeMessage::Reconnected(session) => {
-                self.session = Some(session);
+                self.keep_session(session, myself);
                 return None;
             }
             NodeMessage::Woke(timer) => Heard::Woke(timer),
@@ -259,6 +254,7 @@ impl Doing {
                 self.link = None;
                 self.report(Reported::Paused);
             }
+            Effect::ReportCrashed => self.report(Reported::Crashed),
             Effect::End { reason, retry } => {
                 self.let_go();
                 self.report(Reported::Gone { reason, retry });
@@ -304,6 +300,16 @@ impl Doing {
                 Err(trouble) => NodeMessage::Heard(Heard::Linked(Err(trouble))),
             }
         });
+    }
+
+    /// Keeps a session and tells the actor when it is over.
+    fn keep_session(&mut self, session: Session, myself: &ActorRef<NodeMessage>) {
+        let closed = session.clone();
+        self.begin(myself, async move {
+            closed.closed().await;
+            NodeMessage::Heard(Heard::SessionClosed)
+        });
+        self.session = Some(session);
     }
 
     /// Tells the actor once when the link or the membership ends.

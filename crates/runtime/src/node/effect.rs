@@ -35,6 +35,8 @@ pub(crate) enum Effect {
     ReportReady,
     /// Tell the pool.
     ReportPaused,
+    /// Tell the pool that the worker's process has ended, while its machine lives.
+    ReportCrashed,
     /// Let everything go and tell the pool why.
     End { reason: String, retry: bool },
 }

@@ -10,7 +10,7 @@ use crate::bootstrap::{Includes, Plan, Program};
 use crate::control::Cluster;
 use crate::events::Events;
 use crate::link::{Authority, Dialer};
-use crate::model::{Carrier, Epoch, Secret};
+use crate::model::{Carrier, Epoch, Secret, Worker};
 use crate::provider::{ProviderRef, Request};
 use crate::ssh::ClientKey;
 use crate::timing::Timing;
@@ -31,7 +31,7 @@ pub struct NodeKit {
     /// The client's SSH key.
     pub ssh_key: ClientKey,
     /// Who signs the nodes' certificates.
-    pub authority: Authority,
+    pub authority: Arc<Authority>,
     /// The client's end of every link.
     pub dialer: Dialer,
     /// The client's end of the control plane.
@@ -42,8 +42,8 @@ pub struct NodeKit {
     pub epoch: Epoch,
     /// What functions may ask for by name.
     pub secrets: BTreeMap<String, Secret<String>>,
-    /// How many tasks a node runs at once.
-    pub slots: u32,
+    /// How a node runs tasks.
+    pub worker: Worker,
     /// What the links run over.
     pub carrier: Carrier,
     /// Every time-out.

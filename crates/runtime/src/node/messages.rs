@@ -58,6 +58,8 @@ pub enum Reported {
     },
     /// Its link is being dialled again.
     Paused,
+    /// Its worker's process has ended, while its machine lives.
+    Crashed,
     /// It has ended, or will never be.
     Gone {
         /// Why.

@@ -176,16 +176,18 @@ impl State {
                 let effects = vec![
                     Effect::Quiet(Timer::Deadline),
                     Effect::Quiet(Timer::Retry),
+                    Effect::ReportCrashed,
                     Effect::Announce(Said::WorkerRestarted),
                     enter(NodePhase::Joining),
                     Effect::StartWorker,
                 ];
                 (Self::Joining(at), effects)
             }
-            Heard::WorkerEnded(true) => Self::lost(passing(format!(
-                "its worker ended {} times; see the task that it ran",
-                restarts + 1
-            ))),
+            Heard::WorkerEnded(true) => {
+                let reason = format!("its worker ended {} times; see the task that it ran", restarts + 1);
+                let said = Effect::Announce(Said::Lost(reason.clone()));
+                Self::end(&reason, true, vec![Effect::ReportCrashed, said])
+            }
             Heard::Woke(Timer::Retry) => {
                 let effects =
                     vec![Effect::Describe, Effect::CheckWorker { pid: worker.pid }, Effect::Link(worker)];

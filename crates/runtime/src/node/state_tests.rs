@@ -214,6 +214,7 @@ fn a_worker_that_ended_is_restarted_on_its_machine_a_few_times() {
                 vec![
                     Effect::Quiet(Timer::Deadline),
                     Effect::Quiet(Timer::Retry),
+                    Effect::ReportCrashed,
                     Effect::Announce(Said::WorkerRestarted),
                     enter(NodePhase::Joining),
                     Effect::StartWorker,
@@ -231,7 +232,8 @@ fn a_worker_that_ended_is_restarted_on_its_machine_a_few_times() {
     );
     assert_eq!(state, State::Ready { worker: next, restarts: 1 });
     let worn = "its worker ended 4 times; see the task that it ran";
-    check(&mut broken(RESTARTS), vec![(0, Heard::WorkerEnded(true), ended(worn))]);
+    let effects = [vec![Effect::ReportCrashed], ended(worn)].concat();
+    check(&mut broken(RESTARTS), vec![(0, Heard::WorkerEnded(true), effects)]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The steps of a node's life, each a future that ends in a message to its actor.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -37,11 +37,12 @@ impl Steps {
             })
     }
 
-    /// Uploads the program and starts it as a worker. Returns the port on which it listens.
+    /// Uploads the program and starts it as a worker. Returns the port on which it listens. `address` is
+    /// where its port is reached from outside.
     pub(super) async fn start_worker(
         &self,
         session: &Session,
-        listen: IpAddr,
+        address: IpAddr,
         end: End,
     ) -> Result<Listening, Trouble> {
         let kit = &self.kit;
@@ -60,16 +61,18 @@ impl Steps {
             rank: self.rank,
             incarnation: self.incarnation.clone(),
             epoch: kit.epoch,
-            listen,
+            listen: listen_at(address),
             identity,
             cookie: kit.cookie.clone(),
             lease: kit.timing.lease,
             end,
-            slots: kit.slots,
+            slots: kit.worker.concurrency,
+            executor: kit.worker.executor,
+            reuse: kit.worker.reuse,
+            kill: kit.timing.kill,
             detect: kit.timing.detect,
             drain: kit.timing.drain,
-            // Offers do not name any yet.
-            accelerators: Vec::new(),
+            accelerators: kit.request.offer.instance_type.accelerator.iter().cloned().collect(),
             secrets: kit.secrets.clone(),
         };
         bootstrap::start_worker(session, &deployed.path, &start, kit.timing.join).await.map_err(|error| {
@@ -126,6 +129,17 @@ impl Steps {
             // Two renewals of three may be lost; a link that is broken is noticed by itself.
             tracing::warn!(pool = %self.kit.request.pool, rank = %self.rank, reason, "lease not renewed");
         }
+    }
+}
+
+/// Where a worker listens that is reached at this address. Clouds put public addresses before machines
+/// that do not have them, so there it listens at all that the machine has; who comes must show the pool's
+/// certificate.
+const fn listen_at(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(it) if !it.is_loopback() => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(it) if !it.is_loopback() => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        IpAddr::V4(_) | IpAddr::V6(_) => address,
     }
 }
 

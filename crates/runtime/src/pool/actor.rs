@@ -18,8 +18,9 @@ use super::roster::Rosters;
 use super::state::State;
 use super::steps;
 use crate::link::Link;
-use crate::model::{Attempt, InstanceId, Nodes, Rank};
+use crate::model::{Attempt, InstanceId, Rank};
 use crate::node::{NodeKit, NodeRef, NodeReport, Reported};
+use crate::output::{self, Hub};
 use crate::provider::ProviderRef;
 use crate::tasks::{Tasks, TasksMessage};
 
@@ -47,12 +48,15 @@ struct PoolActor;
 struct Doing {
     request: Arc<PoolRequest>,
     providers: Vec<ProviderRef>,
-    names: Vec<String>,
     tasks: Tasks,
     progress: watch::Sender<Progress>,
     ended: Option<Box<dyn FnOnce() + Send>>,
     state: State,
+    /// What was set up, or may be: all of it is undone in the end. Machines are rented with the last that is.
+    kits: Vec<Arc<NodeKit>>,
     kit: Option<Arc<NodeKit>>,
+    /// What each machine was rented with.
+    homes: BTreeMap<InstanceId, Arc<NodeKit>>,
     nodes: BTreeMap<Rank, (Attempt, NodeRef)>,
     links: BTreeMap<Rank, Link>,
     /// Timers that may still be waiting. A program that starts many pools must not gather them.
@@ -73,24 +77,24 @@ impl Actor for PoolActor {
         birth: Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
         let Birth { request, providers, tasks, progress, ended } = birth;
-        let names = providers.iter().map(|it| it.provider().name().to_owned()).collect();
-        let specs: Vec<Nodes> = request.specs.iter().map(|it| it.nodes.unwrap_or(request.nodes)).collect();
         let pool = myself.clone();
         tasks.watched_by(move |reason| {
             tracing::error!(reason, "a pool's queue ended before the pool; please report this");
             // Fails only when the pool is over.
             let _ = pool.cast(PoolMessage::heard(Heard::QueueEnded { reason }));
         });
-        myself.cast(PoolMessage::heard(Heard::Born { specs }))?;
+        let max_total_cost = request.max_total_cost;
+        myself.cast(PoolMessage::heard(Heard::Born { max_total_cost }))?;
         Ok(Doing {
             request,
             providers,
-            names,
             tasks,
             progress,
             ended: Some(ended),
             state: State::new(),
+            kits: Vec::new(),
             kit: None,
+            homes: BTreeMap::new(),
             nodes: BTreeMap::new(),
             links: BTreeMap::new(),
             timers: Vec::new(),
@@ -107,7 +111,7 @@ impl Actor for PoolActor {
     ) -> Result<(), ActorProcessingErr> {
         let Some(heard) = doing.take_in(message, &myself) else { return Ok(()) };
         let timing = doing.request.timing.clone();
-        for effect in doing.state.hear(heard, Instant::now(), &timing, &doing.names) {
+        for effect in doing.state.hear(heard, Instant::now(), &timing) {
             doing.act(effect, &myself).await;
         }
         Ok(())
@@ -140,19 +144,25 @@ impl Doing {
     /// Keeps what only the shell may hold (the kit, links, who is there) and passes on the rest.
     fn take_in(&mut self, message: PoolMessage, myself: &ActorRef<PoolMessage>) -> Option<Heard> {
         Some(match message {
+            PoolMessage::Provisioned { kit, request, instances, shortfall } => {
+                self.homes.extend(instances.iter().map(|it| (it.clone(), Arc::clone(&kit))));
+                Heard::Provisioned { request, instances, shortfall }
+            }
             PoolMessage::Heard(heard) => heard,
             PoolMessage::Prepared(kit) => {
+                self.kits.push(Arc::clone(&kit));
                 self.kit = Some(kit);
                 Heard::Prepared(Ok(()))
             }
             PoolMessage::Unprepared(kit, error) => {
-                self.kit = Some(kit);
+                self.kits.push(kit);
                 Heard::Prepared(Err(error))
             }
             PoolMessage::Node(NodeReport { rank, attempt, what }) => match what {
                 // Ready for the pool's state when all know of each other: no call runs on a node that
                 // is told less than what there is.
                 Reported::Ready { link, member, address } => {
+                    gather_output(&self.request.output, rank, &link);
                     let within = self.request.timing.control;
                     let known = self.rosters.ready(rank, attempt, &link, member, address, within);
                     begin(myself, async move {
@@ -162,6 +172,10 @@ impl Doing {
                     return None;
                 }
                 Reported::Paused => Heard::NodePaused { rank, attempt },
+                Reported::Crashed => {
+                    self.tasks.tell(TasksMessage::WorkerDied { rank });
+                    return None;
+                }
                 Reported::Gone { reason, retry } => {
                     if self.nodes.get(&rank).is_some_and(|(living, _)| *living == attempt) {
                         self.nodes.remove(&rank);
@@ -199,9 +213,10 @@ impl Doing {
             Effect::AskOffers => {
                 begin(myself, steps::ask_offers(Arc::clone(&self.request), self.providers.clone()));
             }
-            Effect::Prepare { spec, offer } => {
-                if let Some(provider) = self.providers.get(spec).cloned() {
-                    begin(myself, steps::prepare(Arc::clone(&self.request), provider, spec, offer));
+            Effect::Prepare { candidate, lease } => {
+                if let Some(provider) = self.providers.get(candidate.spec).cloned() {
+                    let (request, before) = (Arc::clone(&self.request), self.kits.first().cloned());
+                    begin(myself, steps::prepare(request, provider, *candidate, lease, before));
                 }
             }
             Effect::Provision { request, count } => {
@@ -210,7 +225,7 @@ impl Doing {
                 }
             }
             Effect::Spawn { rank, attempt, instance } => {
-                let Some(kit) = self.kit.clone() else { return };
+                let Some(kit) = self.homes.get(&instance).cloned() else { return };
                 let to = myself.clone();
                 let reports = Arc::new(move |report| {
                     // Fails only when the pool is over, and then nobody needs to know.
@@ -227,6 +242,13 @@ impl Doing {
                     }
                 }
             }
+            Effect::DropNode { rank } => {
+                self.links.remove(&rank);
+                if let Some((attempt, node)) = self.nodes.remove(&rank) {
+                    self.rosters.gone(rank, attempt);
+                    node.stop();
+                }
+            }
             Effect::DrainNode { rank } => {
                 if let Some((_, node)) = self.nodes.get(&rank) {
                     node.drain();
@@ -235,49 +257,34 @@ impl Doing {
             Effect::QueueSized { nodes } => self.tasks.tell(TasksMessage::Sized { nodes }),
             Effect::QueueReady { rank } => {
                 if let (Some(link), Some(kit)) = (self.links.remove(&rank), &self.kit) {
-                    self.tasks.tell(TasksMessage::NodeReady { rank, slots: kit.slots, link });
+                    self.tasks.tell(TasksMessage::NodeReady { rank, slots: kit.worker.handed(), link });
                 }
             }
             Effect::QueuePaused { rank } => self.tasks.tell(TasksMessage::NodePaused { rank }),
             Effect::QueueLost { rank } => self.tasks.tell(TasksMessage::NodeLost { rank }),
             Effect::QueueStop => self.tasks.tell(TasksMessage::Stop),
             Effect::Keep { rank, instance } => {
-                if let Some(kit) = self.kit.clone() {
+                if let Some(kit) = self.homes.get(&instance).cloned() {
                     begin(myself, steps::keep(kit, rank, instance));
                 }
             }
             Effect::Release { instances } => {
                 instances.iter().for_each(|it| drop(self.keys.remove(it)));
-                if let Some(kit) = self.kit.clone() {
-                    tokio::spawn(async move {
-                        if let Err(reason) = steps::terminate(kit, instances).await {
-                            tracing::warn!(
-                                reason,
-                                "a lost node's machine was not given back; teardown tries again"
-                            );
-                        }
-                    });
-                }
+                let homes = self.homes_of(&instances);
+                begin(myself, async move {
+                    let result = steps::terminate(homes).await;
+                    PoolMessage::heard(Heard::Released { instances, result })
+                });
             }
             Effect::Terminate { instances } => {
-                let kit = self.kit.clone();
-                begin(myself, async move {
-                    let result = match kit {
-                        Some(kit) => steps::terminate(kit, instances).await,
-                        None => Ok(()),
-                    };
-                    PoolMessage::heard(Heard::Terminated(result))
-                });
+                let homes = self.homes_of(&instances);
+                begin(
+                    myself,
+                    async move { PoolMessage::heard(Heard::Terminated(steps::terminate(homes).await)) },
+                );
             }
             Effect::Teardown => {
-                let kit = self.kit.clone();
-                begin(myself, async move {
-                    match kit {
-                        Some(kit) => steps::teardown(kit).await,
-                        // The provider was not asked for anything.
-                        None => PoolMessage::heard(Heard::TornDown(Ok(Vec::new()))),
-                    }
-                });
+                begin(myself, steps::teardown(self.kits.clone()));
             }
             Effect::Wake(timer, after) => {
                 let wake = myself.send_after(after, move || PoolMessage::woke(timer));
@@ -294,13 +301,27 @@ impl Doing {
         }
     }
 
+    /// The machines, by what they were rented with.
+    fn homes_of(&self, instances: &[InstanceId]) -> Vec<(Arc<NodeKit>, Vec<InstanceId>)> {
+        let mut homes: Vec<(Arc<NodeKit>, Vec<InstanceId>)> = Vec::new();
+        for instance in instances {
+            let Some(kit) = self.homes.get(instance) else { continue };
+            match homes.iter_mut().find(|(home, _)| Arc::ptr_eq(home, kit)) {
+                Some((_, own)) => own.push(instance.clone()),
+                None => homes.push((Arc::clone(kit), vec![instance.clone()])),
+            }
+        }
+        homes
+    }
+
     fn end(
         &mut self,
         failure: Option<StartError>,
         left: Vec<crate::model::Leftover>,
         myself: &ActorRef<PoolMessage>,
     ) {
-        if let Some(kit) = self.kit.take() {
+        // All of them share one.
+        if let Some(kit) = self.kits.first().cloned() {
             tokio::spawn(async move { kit.cluster.stop().await });
         }
         for (_, node) in self.nodes.values() {
@@ -311,12 +332,27 @@ impl Doing {
         for timer in self.timers.drain(..) {
             timer.abort();
         }
-        self.progress.send_replace(Progress::Ended(Stopped { failure, left }));
+        self.progress.send_replace(Progress::Ended(Stopped {
+            failure,
+            left,
+            bill: self.request.events.bill(),
+        }));
+        self.request.output.close();
         if let Some(ended) = self.ended.take() {
             ended();
         }
         myself.stop(None);
     }
+}
+
+/// Takes in what the node writes, for as long as this link of it lasts.
+fn gather_output(hub: &Hub, rank: Rank, link: &Link) {
+    let (hub, link) = (hub.clone(), link.clone());
+    tokio::spawn(async move {
+        if let Err(over) = output::collect(&hub, rank, &link).await {
+            tracing::debug!(%rank, %over, "no more output over this link");
+        }
+    });
 }
 
 fn begin(myself: &ActorRef<PoolMessage>, step: impl Future<Output = PoolMessage> + Send + 'static) {

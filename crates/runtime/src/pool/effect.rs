@@ -4,19 +4,23 @@ use std::time::Duration;
 
 use super::error::StartError;
 use super::messages::Timer;
-use crate::model::{Attempt, EventKind, InstanceId, Leftover, Offer, Rank};
+use super::plan::Candidate;
+use crate::model::{Attempt, EventKind, InstanceId, Leftover, Rank};
 
 /// What a pool wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// Ask every spec's provider for offers.
     AskOffers,
-    /// Check the image, pack the files, make the keys, set the provider up.
-    Prepare { spec: usize, offer: Offer },
+    /// Check the image, pack the files, make the keys, set the provider up. Machines are rented from there
+    /// once it is heard that it is.
+    Prepare { candidate: Box<Candidate>, lease: Duration },
     /// Rent machines; the answer names the request.
     Provision { request: Attempt, count: u32 },
     /// Begin a node on a machine.
     Spawn { rank: Rank, attempt: Attempt, instance: InstanceId },
+    /// End a node at once, and forget it: its machine is given back.
+    DropNode { rank: Rank },
     /// Let a node finish and end.
     DrainNode { rank: Rank },
     /// The queue may expect this many ranks.

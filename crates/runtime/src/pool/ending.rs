@@ -51,21 +51,24 @@ impl State {
 
     pub(super) fn end(&mut self, since: Instant, now: Instant, effects: &mut Vec<Effect>) -> Phase {
         let took = now.saturating_duration_since(since);
-        effects.push(Effect::Announce(EventKind::Stopped { left: self.left.clone(), took }));
+        effects.push(Effect::Announce(EventKind::Stopped {
+            left: self.left.clone(),
+            took,
+            bill: Box::default(),
+        }));
         effects.push(Effect::Ended { failure: self.failure.clone(), left: std::mem::take(&mut self.left) });
         Phase::Stopped
     }
 
     /// What may still exist when nobody could tell.
     pub(super) fn unknown(&self, reason: &str) -> Vec<Leftover> {
-        let name = |it: &InstanceId| format!("{} machine {it}", self.provider);
-        let mut left: Vec<Leftover> =
-            self.rented.iter().map(|it| Leftover { what: name(it), reason: reason.to_owned() }).collect();
-        if left.is_empty() {
-            let what = format!("what {} set up for the pool", self.provider);
-            left.push(Leftover { what, reason: reason.to_owned() });
+        let leftover = |what: String| Leftover { what, reason: reason.to_owned() };
+        if self.rented.is_empty() {
+            let set_up = |it: &String| leftover(format!("what {it} set up for the pool"));
+            return self.prepared.iter().map(set_up).collect();
         }
-        left
+        let machine = |(it, provider): (&InstanceId, &String)| leftover(format!("{provider} machine {it}"));
+        self.rented.iter().map(machine).collect()
     }
 
     /// The machines are given back, or not; then what all of them shared is, unless some are kept.
@@ -82,10 +85,7 @@ impl State {
             // The teardown tries again and reports what it cannot remove.
             effects.push(Effect::Announce(EventKind::TerminateFailed { reason }));
         } else {
-            for instance in self.keeping.others(&self.rented) {
-                self.rented.remove(&instance);
-                effects.push(Effect::Announce(EventKind::Terminated { instance }));
-            }
+            self.given_back(self.keeping.others(&self.rented), now, effects);
         }
         if self.keeping.is_empty() {
             effects.push(Effect::Teardown);
@@ -101,6 +101,30 @@ impl State {
             self.failure = Some(failure);
         }
         phase
+    }
+
+    /// Machines are certainly gone.
+    pub(super) fn given_back(&mut self, instances: Vec<InstanceId>, now: Instant, effects: &mut Vec<Effect>) {
+        for instance in instances {
+            self.budget.gone(&instance, now);
+            if self.rented.remove(&instance).is_some() {
+                effects.push(Effect::Announce(EventKind::Terminated { instance }));
+            }
+        }
+    }
+
+    /// Machines were given back while the pool goes on. What is still there is tried again in the end.
+    pub(super) fn released(
+        &mut self,
+        instances: Vec<InstanceId>,
+        result: Result<(), String>,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        match result {
+            Ok(()) => self.given_back(instances, now, effects),
+            Err(reason) => effects.push(Effect::Announce(EventKind::TerminateFailed { reason })),
+        }
     }
 
     /// A machine is kept, or cannot be.

@@ -1,6 +1,7 @@
 //! Why a pool did not start.
 
-use crate::model::{Attempt, InvalidRequest, KeptMachine, Rank};
+use super::plan::Plan;
+use crate::model::{Attempt, InvalidRequest, KeptMachine, Rank, Usd};
 
 /// Why a pool did not start. By the time that a caller sees it, everything has been given back,
 /// apart from what [`StartError::Kept`] names.
@@ -17,10 +18,25 @@ pub enum StartError {
     #[error("the image cannot be used: {0}")]
     Image(String),
     /// No provider has anything that fits.
-    #[error("no provider offers a machine that fits: {}", tried.join("; "))]
+    #[error("no provider offers a machine that fits: {}", reasons(plan))]
     NoOffers {
-        /// What each spec's provider said.
+        /// What each spec's provider said, how many of its offers each filter removed, and which came
+        /// nearest.
+        plan: Box<Plan>,
+    },
+    /// Everything that fits was tried, and nothing could give the machines.
+    #[error("nothing that fits could be rented: {}", tried.join("; "))]
+    Exhausted {
+        /// Each offer that was tried, and why it was given up.
         tried: Vec<String>,
+    },
+    /// The machines cannot be paid from what the pool may cost.
+    #[error("max_total_cost is {cap}: starting the machines and giving them back may cost {projected}")]
+    Budget {
+        /// What it may come to.
+        projected: Usd,
+        /// What is allowed.
+        cap: Usd,
     },
     /// The provider could not be set up.
     #[error("failed to prepare {provider}: {reason}")]
@@ -67,6 +83,11 @@ pub enum StartError {
     /// Something on this computer failed.
     #[error("{0}")]
     Internal(String),
+}
+
+fn reasons(plan: &Plan) -> String {
+    let specs = plan.specs.iter().map(ToString::to_string);
+    specs.chain(plan.trouble.clone()).collect::<Vec<_>>().join("; ")
 }
 
 fn listed(machines: &[KeptMachine]) -> String {

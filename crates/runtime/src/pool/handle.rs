@@ -11,10 +11,11 @@ use super::messages::PoolMessage;
 use super::request::PoolRequest;
 use crate::events::Events;
 use crate::link::Link;
-use crate::model::{Event, Leftover, PoolId, Rank};
+use crate::model::{Bill, Event, Leftover, PoolId, Rank};
+use crate::output::{Hub, Reader};
 use crate::provider::ProviderRef;
 use crate::status::Explanation;
-use crate::tasks::Tasks;
+use crate::tasks::{Retries, Tasks};
 
 /// One pool. Clones share it. Dropping the last one does not stop it: its owner says `stop`.
 #[derive(Clone, Debug)]
@@ -27,6 +28,7 @@ struct Inner {
     actor: ActorRef<PoolMessage>,
     tasks: Tasks,
     events: Events,
+    output: Hub,
     progress: watch::Receiver<Progress>,
 }
 
@@ -49,6 +51,8 @@ pub struct Stopped {
     pub failure: Option<StartError>,
     /// What could not be given back, to be removed by hand.
     pub left: Vec<Leftover>,
+    /// What all of it has cost.
+    pub bill: Bill,
 }
 
 impl Pool {
@@ -59,19 +63,20 @@ impl Pool {
         ended: Box<dyn FnOnce() + Send>,
         supervisor: ActorCell,
     ) -> Result<Self, SpawnErr> {
-        let events = request.events.clone();
+        let (events, output) = (request.events.clone(), request.output.clone());
         let tasks = Tasks::start(
-            request.interruptions,
+            Retries { own: 0, infrastructure: request.interruptions, crashes: request.crash_limit },
             request.queue,
             request.timing.call,
             request.timing.detect,
+            request.output.clone(),
             events.clone(),
         );
         let (sender, progress) = watch::channel(Progress::Starting);
         let birth =
             Birth { request: Arc::new(request), providers, tasks: tasks.clone(), progress: sender, ended };
         let actor = actor::spawn(birth, supervisor).await?;
-        Ok(Self { inner: Arc::new(Inner { actor, tasks, events, progress }) })
+        Ok(Self { inner: Arc::new(Inner { actor, tasks, events, output, progress }) })
     }
 
     /// Its id.
@@ -97,6 +102,11 @@ impl Pool {
         self.inner.events.subscribe()
     }
 
+    /// What runs on its nodes writes, from now on.
+    pub fn output(&self) -> Reader {
+        self.inner.output.read()
+    }
+
     /// Waits until it is ready and tells the number of its nodes. May be called again and again.
     ///
     /// # Errors
@@ -111,6 +121,11 @@ impl Pool {
             Ok(Progress::Ended(stopped)) => Err(stopped.failure.unwrap_or(StartError::Stopped)),
             Ok(Progress::Starting) | Err(_) => Err(gone()),
         }
+    }
+
+    /// What it has cost until now.
+    pub fn bill(&self) -> Bill {
+        self.inner.events.bill()
     }
 
     /// Why it is waiting.
@@ -139,6 +154,7 @@ impl Pool {
                     what: format!("machines of pool {}", self.id()),
                     reason: "the pool's actor failed; their leases end them".to_owned(),
                 }],
+                bill: self.bill(),
             },
         }
     }

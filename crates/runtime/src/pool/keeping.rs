@@ -6,7 +6,7 @@
 //!                   '--refused--> given back
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::model::{InstanceId, KeptMachine, Rank};
@@ -79,7 +79,7 @@ impl Keeping {
     }
 
     /// Of these machines, those that are not kept.
-    pub(super) fn others(&self, rented: &BTreeSet<InstanceId>) -> Vec<InstanceId> {
-        rented.iter().filter(|it| !self.kept.contains_key(*it)).cloned().collect()
+    pub(super) fn others(&self, rented: &BTreeMap<InstanceId, String>) -> Vec<InstanceId> {
+        rented.keys().filter(|it| !self.kept.contains_key(*it)).cloned().collect()
     }
 }

@@ -22,14 +22,14 @@ impl Life {
             began: Instant::now(),
             timing: Timing { keep: KEEP, ..Timing::default() },
         };
-        for heard in [born(2), offered(), Heard::Prepared(Ok(())), given(&[0, 1], None)] {
+        for heard in [born(), offered(2), Heard::Prepared(Ok(())), given(&[0, 1], None)] {
             life.hear(0, heard);
         }
         life
     }
 
     fn hear(&mut self, second: u64, heard: Heard) -> Vec<Effect> {
-        self.state.hear(heard, self.began + Duration::from_secs(second), &self.timing, &names())
+        self.state.hear(heard, self.began + Duration::from_secs(second), &self.timing)
     }
 
     fn check(&mut self, second: u64, heard: Heard, expected: Vec<Effect>) {
@@ -148,7 +148,11 @@ fn what_cannot_be_kept_is_given_back_and_that_is_said() {
         1,
         Heard::TornDown(Ok(vec![])),
         vec![
-            Effect::Announce(EventKind::Stopped { left: vec![], took: Duration::from_secs(1) }),
+            Effect::Announce(EventKind::Stopped {
+                left: vec![],
+                took: Duration::from_secs(1),
+                bill: Box::default(),
+            }),
             Effect::Ended { failure: Some(cause), left: vec![] },
         ],
     );
@@ -171,6 +175,6 @@ fn a_pool_goes_on_beside_a_machine_that_is_kept_and_keeps_one_for_each_rank() {
 
 #[test]
 fn nothing_is_kept_unless_asked_for() {
-    let mut state = after(vec![born(1), offered(), Heard::Prepared(Ok(())), given(&[0], None)]);
+    let mut state = after(vec![born(), offered(1), Heard::Prepared(Ok(())), given(&[0], None)]);
     check(&mut state, vec![(node_gone(0, "died"), vec![release(0), ask(2, 1)])]);
 }

@@ -1,8 +1,11 @@
 //! The keys of one pool: made before the first machine is rented, held in memory, gone with the pool.
 
+use std::sync::Arc;
+
 use crate::control::Cluster;
 use crate::link::{Authority, CLIENT, Dialer};
 use crate::model::{PoolId, Secret};
+use crate::node::NodeKit;
 use crate::random;
 use crate::ssh::ClientKey;
 use crate::timing::Timing;
@@ -13,7 +16,7 @@ const COOKIE_LETTERS: usize = 52;
 /// Who the client is to its machines, and who its machines are to it.
 pub(super) struct Keys {
     pub(super) ssh: ClientKey,
-    pub(super) authority: Authority,
+    pub(super) authority: Arc<Authority>,
     pub(super) dialer: Dialer,
     pub(super) cluster: Cluster,
     pub(super) cookie: Secret<String>,
@@ -31,6 +34,17 @@ impl Keys {
         let dialer =
             Dialer::new(&client, timing).map_err(|it| failed("use the client's certificate", &it))?;
         let cluster = Cluster::start(pool, &cookie, &client).await.map_err(|it| it.to_string())?;
-        Ok(Self { ssh, authority, dialer, cluster, cookie })
+        Ok(Self { ssh, authority: Arc::new(authority), dialer, cluster, cookie })
+    }
+
+    /// The keys that a kit was made with: a pool has one authority and one client, whoever rents to it.
+    pub(super) fn of(kit: &NodeKit) -> Self {
+        Self {
+            ssh: kit.ssh_key.clone(),
+            authority: Arc::clone(&kit.authority),
+            dialer: kit.dialer.clone(),
+            cluster: kit.cluster.clone(),
+            cookie: kit.cookie.clone(),
+        }
     }
 }

@@ -41,10 +41,19 @@ pub(super) struct Ended {
 }
 
 impl Lives {
-    /// Ranks from 0, all of which want a machine.
-    pub(super) fn wanted_by(ranks: u32) -> Self {
-        let wanted = || Life { attempt: Attempt::default(), failures: 0, place: Place::Wanted };
-        Self((0..ranks).map(|rank| (Rank(rank), wanted())).collect())
+    /// Ranks from 0, all of which want a machine. Reports of lives before are of older attempts.
+    pub(super) fn begin(&mut self, ranks: u32) {
+        let attempt = self.0.values().map(|it| it.attempt.next()).max().unwrap_or_default();
+        let wanted = || Life { attempt, failures: 0, place: Place::Wanted };
+        self.0 = (0..ranks).map(|rank| (Rank(rank), wanted())).collect();
+    }
+
+    /// Ends the present life of every rank that has a machine: the rank, the machine, and whether it was
+    /// ready.
+    pub(super) fn end_all(&mut self) -> Vec<(Rank, InstanceId, bool)> {
+        let living: Vec<Rank> = self.living().into_iter().collect();
+        let end = |rank: Rank| self.ends(rank).map(|it| (rank, it.instance, it.was_ready));
+        living.into_iter().filter_map(end).collect()
     }
 
     /// Gives machines to the ranks that want one, lowest first. Returns the lives that begin, and the

@@ -8,8 +8,9 @@ use tokio::sync::oneshot;
 
 use super::error::StartError;
 use super::key_file::KeyFile;
+use super::plan::Plan;
 use crate::link::Link;
-use crate::model::{Attempt, InstanceId, KeptMachine, Leftover, Nodes, Offer, Rank};
+use crate::model::{Attempt, InstanceId, KeptMachine, Leftover, Rank, Usd};
 use crate::node::{NodeKit, NodeReport};
 use crate::provider::ProviderErrorKind;
 
@@ -18,6 +19,17 @@ use crate::provider::ProviderErrorKind;
 pub(super) enum PoolMessage {
     /// A step ended.
     Heard(Heard),
+    /// What came of a request for machines, and what they were rented with.
+    Provisioned {
+        /// With this.
+        kit: Arc<NodeKit>,
+        /// Which request.
+        request: Attempt,
+        /// The machines.
+        instances: Vec<InstanceId>,
+        /// Why there are fewer than asked for.
+        shortfall: Option<Shortfall>,
+    },
     /// The provider is set up; this is what the nodes are given.
     Prepared(Arc<NodeKit>),
     /// The provider is not set up, or not entirely: what is there has to be undone with this.
@@ -59,10 +71,10 @@ impl PoolMessage {
 /// What a pool hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
-    /// It begins: the specs' numbers of nodes, in order.
-    Born { specs: Vec<Nodes> },
-    /// What each spec's provider offers, or why nothing.
-    Offered(Vec<Result<Vec<Offer>, String>>),
+    /// It begins, and may cost this much.
+    Born { max_total_cost: Option<Usd> },
+    /// What the specs' providers offer, filtered and ranked.
+    Offered(Plan),
     /// Whether the image is possible, its files are packed and the provider is set up.
     Prepared(Result<(), StartError>),
     /// What came of a request for machines.
@@ -81,6 +93,8 @@ pub(crate) enum Heard {
     Stop,
     /// A timer went off.
     Woke(Timer),
+    /// Machines were given back while the pool goes on, or not.
+    Released { instances: Vec<InstanceId>, result: Result<(), String> },
     /// The machines are given back, or not.
     Terminated(Result<(), String>),
     /// What the provider could not remove.
@@ -101,6 +115,8 @@ pub(crate) struct Shortfall {
 pub(crate) enum Timer {
     /// Time to ask for the missing machines again.
     Provision,
+    /// Time to look at what is spent.
+    Budget,
     /// A machine has been kept for as long as it was to be.
     Keep,
     /// Giving everything back has taken too long.

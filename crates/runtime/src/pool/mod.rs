@@ -21,9 +21,12 @@
 //! finish and end, the machines are terminated, the provider tears down.
 
 mod actor;
+mod asking;
+mod budget;
 pub(crate) mod effect;
 mod ending;
 mod error;
+mod fallback;
 mod filter;
 mod handle;
 mod keeping;
@@ -33,16 +36,19 @@ mod lives;
 pub(crate) mod messages;
 mod offers;
 mod plan;
+mod renting;
 mod request;
 mod roster;
 mod spec;
 pub(crate) mod state;
 mod steps;
 
+pub use crate::model::{Executor, Worker};
+pub use asking::plan;
 pub use error::StartError;
 pub use filter::Filter;
 pub use handle::{Pool, Stopped};
 pub use offers::{Asked, SHORTLIST, Terms, rank};
 pub use plan::{Candidate, NearMiss, Plan, SpecReport};
-pub use request::{PoolRequest, Worker};
+pub use request::PoolRequest;
 pub use spec::Spec;

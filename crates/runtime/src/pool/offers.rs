@@ -216,6 +216,8 @@ fn candidate(choice: &Choice<'_>, asked: &[Asked<'_>], sieves: &[Sieve<'_>]) -> 
         tariff: choice.tariff,
         otherwise: other.filter(|it| it.market != choice.tariff.market),
         nodes: asked.nodes.desired,
+        least: asked.nodes.least(),
+        lease: asked.wanted.ttl,
         mixed: asked.wanted.mixed,
         lost: None,
     })

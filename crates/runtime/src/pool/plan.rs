@@ -1,6 +1,7 @@
 //! What would be rented and why, as data: what `plan()` answers, and what the pool follows. Pure.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,10 @@ pub struct Candidate {
     pub otherwise: Option<Tariff>,
     /// How many nodes.
     pub nodes: u32,
+    /// With how many of them the pool is ready.
+    pub least: u32,
+    /// How long its machines live on without their client, where the spec says so.
+    pub lease: Option<Duration>,
     /// Whether its machines may be in a pool with those of other offers.
     pub mixed: bool,
     /// Why it is not the first; nothing for the first.

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_machine_that_fails_while_starting_is_replaced_as_often_as_machines_are_asked_for() {
-    let mut state = after(vec![born(1), offered(), Heard::Prepared(Ok(())), given(&[0], None)]);
+    let mut state = after(vec![born(), offered(1), Heard::Prepared(Ok(())), given(&[0], None)]);
     let gone = |attempt| Heard::NodeGone {
         rank: Rank(0),
         attempt: Attempt(attempt),
@@ -26,13 +26,13 @@ fn a_machine_that_fails_while_starting_is_replaced_as_often_as_machines_are_aske
             (gone(0), vec![release(0), ask(2, 1)]),
             (
                 answer(2, &[1], None),
-                vec![provisioned(&[1], 1), announce(PoolPhase::Starting), born_again(1, 1)],
+                vec![provisioned_as(&[(1, Some(0))], 1), announce(PoolPhase::Starting), born_again(1, 1)],
             ),
             (gone(0), vec![]),
             (gone(1), vec![release(1), ask(3, 1)]),
             (
                 answer(3, &[2], None),
-                vec![provisioned(&[2], 1), announce(PoolPhase::Starting), born_again(2, 2)],
+                vec![provisioned_as(&[(2, Some(0))], 1), announce(PoolPhase::Starting), born_again(2, 2)],
             ),
             (gone(2), last),
         ],
@@ -54,7 +54,7 @@ fn a_node_lost_later_is_replaced_under_its_rank_and_its_machine_is_given_back_at
             // What the old life says late is dropped.
             (node_gone(1, "frozen"), vec![]),
             (node_ready(1), vec![]),
-            (answer(2, &[2], None), vec![provisioned(&[2], 1), again]),
+            (answer(2, &[2], None), vec![provisioned_as(&[(2, Some(1))], 1), again]),
             (
                 Heard::NodeReady { rank: Rank(1), attempt: Attempt(1) },
                 vec![Effect::QueueReady { rank: Rank(1) }],
@@ -74,7 +74,7 @@ fn a_node_lost_while_another_is_replaced_is_asked_for_next() {
             (
                 answer(2, &[3], None),
                 vec![
-                    provisioned(&[3], 2),
+                    provisioned_as(&[(3, Some(1))], 2),
                     Effect::Spawn { rank: Rank(1), attempt: Attempt(1), instance: instance(3) },
                     ask(3, 1),
                 ],
@@ -104,10 +104,10 @@ fn a_rank_that_cannot_be_replaced_is_given_up_and_the_pool_goes_on() {
 #[test]
 fn a_pool_with_a_least_number_begins_with_that_many_and_the_others_join() {
     let nodes = Nodes { min: Some(2), ..Nodes::from(3) };
-    let born = Heard::Born { specs: vec![nodes, nodes] };
+    let offered = plan(vec![candidate("one", nodes)]);
     let queue = |rank| Effect::QueueReady { rank: Rank(rank) };
     check(
-        &mut after(vec![born, offered(), Heard::Prepared(Ok(())), given(&[0, 1, 2], None)]),
+        &mut after(vec![born(), offered, Heard::Prepared(Ok(())), given(&[0, 1, 2], None)]),
         vec![
             (node_ready(2), vec![queue(2)]),
             (node_ready(0), vec![queue(0), announce(PoolPhase::Ready), Effect::Started { nodes: 3 }]),
@@ -119,9 +119,9 @@ fn a_pool_with_a_least_number_begins_with_that_many_and_the_others_join() {
 #[test]
 fn a_pool_with_a_least_number_does_not_fail_for_one_node_less() {
     let nodes = Nodes { min: Some(1), ..Nodes::from(2) };
-    let born = Heard::Born { specs: vec![nodes, nodes] };
+    let offered = plan(vec![candidate("one", nodes)]);
     check(
-        &mut after(vec![born, offered(), Heard::Prepared(Ok(())), given(&[0, 1], None)]),
+        &mut after(vec![born(), offered, Heard::Prepared(Ok(())), given(&[0, 1], None)]),
         vec![
             (node_failed(0, 0, "step failed"), vec![release(0), Effect::QueueLost { rank: Rank(0) }]),
             (

@@ -4,21 +4,9 @@ use std::collections::BTreeMap;
 
 use super::spec::Spec;
 use crate::events::Events;
-use crate::model::{Carrier, Image, Nodes, Secret};
+use crate::model::{Architecture, Carrier, Image, InvalidRequest, Nodes, Secret, Selection, Usd, Worker};
+use crate::output::Hub;
 use crate::timing::Timing;
-
-/// How a node runs tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Worker {
-    /// How many tasks run on a node at once. Default 1, at least 1.
-    pub concurrency: u32,
-}
-
-impl Default for Worker {
-    fn default() -> Self {
-        Self { concurrency: 1 }
-    }
-}
 
 /// Everything that a pool needs to know to start.
 #[derive(Clone, Debug)]
@@ -27,6 +15,12 @@ pub struct PoolRequest {
     pub specs: Vec<Spec>,
     /// How many nodes, where a spec does not say.
     pub nodes: Nodes,
+    /// In which order the offers that fit are tried.
+    pub selection: Selection,
+    /// The most that all nodes together may cost an hour.
+    pub max_hourly_cost: Option<Usd>,
+    /// The most that the pool may cost from its first machine to its last.
+    pub max_total_cost: Option<Usd>,
     /// What the machines need, where a spec does not say.
     pub image: Image,
     /// How nodes run tasks.
@@ -41,6 +35,40 @@ pub struct PoolRequest {
     pub queue: usize,
     /// How often a call is tried again when its node or the link to it is lost, where it does not say.
     pub interruptions: u32,
+    /// How many workers may end while a call runs there before it is not tried again.
+    pub crash_limit: u32,
+    /// Where what runs on the nodes writes goes.
+    pub output: Hub,
     /// Where facts go; it also names the pool.
     pub events: Events,
+}
+
+impl PoolRequest {
+    /// Checks what is asked for, before anybody is asked for it.
+    ///
+    /// # Errors
+    /// Which field cannot be met, and what it may say.
+    pub fn validated(&self) -> Result<(), InvalidRequest> {
+        for spec in &self.specs {
+            spec.validated(self.nodes)?;
+            spec.nodes.unwrap_or(self.nodes).startable()?;
+            if let (Some(wanted), Some(here)) = (spec.wanted().architecture, Architecture::here())
+                && wanted != here
+            {
+                let allowed = format!(
+                    "must be {here}, or be left out: the machines run this very program, which was built for {here}"
+                );
+                return Err(InvalidRequest::new("architecture", wanted, allowed));
+            }
+        }
+        self.worker.check()?;
+        for (field, cap) in
+            [("max_hourly_cost", self.max_hourly_cost), ("max_total_cost", self.max_total_cost)]
+        {
+            if let Some(cap) = cap.filter(|it| *it < Usd::ZERO) {
+                return Err(InvalidRequest::new(field, cap, "must not be negative"));
+            }
+        }
+        Ok(())
+    }
 }

@@ -1,35 +1,43 @@
 //! What a pool decides. Pure: what it hears in, effects out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use super::budget::{Budget, Look};
 use super::effect::Effect;
 use super::error::StartError;
+use super::fallback::Fallback;
 use super::keeping::Keeping;
 use super::lives::{Ended, Lives};
-use super::messages::{Heard, Shortfall, Timer};
-use crate::model::{Attempt, EventKind, InstanceId, Leftover, Nodes, Offer, PoolPhase, Rank};
-use crate::provider::Retry;
+use super::messages::{Heard, Timer};
+use super::plan::Candidate;
+use crate::model::{Attempt, EventKind, InstanceId, Leftover, PoolPhase, Rank};
 use crate::timing::Timing;
 
 /// A pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct State {
     phase: Phase,
-    /// The chosen provider's name, for messages.
-    pub(super) provider: String,
-    nodes: Nodes,
+    /// What is tried in which order.
+    pub(super) fallback: Fallback,
+    /// The candidate that is being set up.
+    pub(super) preparing: Option<Box<Candidate>>,
+    /// The candidate that machines are rented from.
+    pub(super) source: Option<Candidate>,
+    /// The providers that something was set up at.
+    pub(super) prepared: BTreeSet<String>,
+    pub(super) budget: Budget,
     /// Every rank that the pool wants to have, until it is given up.
     pub(super) lives: Lives,
-    /// Machines that were rented and are not certainly given back.
-    pub(super) rented: BTreeSet<InstanceId>,
-    /// How many machines are being asked for at this moment, and the number of the last request.
-    asking: u32,
-    request: Attempt,
-    /// How often in a row a request for machines has brought none.
-    refusals: Attempt,
+    /// Machines that were rented and are not certainly given back, and from whom.
+    pub(super) rented: BTreeMap<InstanceId, String>,
+    /// How many machines are being asked for at this moment, and since when; the number of the last
+    /// request.
+    pub(super) asking: u32,
+    pub(super) asked: Option<Instant>,
+    pub(super) request: Attempt,
     /// Whether a timer will ask again.
-    resting: bool,
+    pub(super) resting: bool,
     /// Why the pool never became ready.
     pub(super) failure: Option<StartError>,
     pub(super) left: Vec<Leftover>,
@@ -40,15 +48,10 @@ pub(crate) struct State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Unborn,
-    Choosing {
-        specs: Vec<Nodes>,
-    },
-    Preparing {
-        stop: bool,
-    },
-    /// Machines are rented and become nodes, for as long as any rank is wanted. `ready`: there were
-    /// enough once, and the owner has the pool. `stop`: it is to end as soon as the request for machines
-    /// that is under way has been answered.
+    Choosing,
+    /// A candidate is set up, machines are rented and become nodes, for as long as any rank is wanted.
+    /// `ready`: there were enough once, and the owner has the pool. `stop`: it is to end as soon as the
+    /// request to a cloud that is under way has been answered.
     Living {
         ready: bool,
         stop: bool,
@@ -75,13 +78,16 @@ impl State {
     pub(crate) fn new() -> Self {
         Self {
             phase: Phase::Unborn,
-            provider: String::new(),
-            nodes: Nodes::default(),
+            fallback: Fallback::default(),
+            preparing: None,
+            source: None,
+            prepared: BTreeSet::new(),
+            budget: Budget::default(),
             lives: Lives::default(),
-            rented: BTreeSet::new(),
+            rented: BTreeMap::new(),
             asking: 0,
+            asked: None,
             request: Attempt(0),
-            refusals: Attempt(0),
             resting: false,
             failure: None,
             left: Vec::new(),
@@ -89,17 +95,11 @@ impl State {
         }
     }
 
-    /// The providers' names, by spec, are the shell's to know; the chosen one is told for messages.
-    pub(crate) fn hear(
-        &mut self,
-        heard: Heard,
-        now: Instant,
-        timing: &Timing,
-        names: &[String],
-    ) -> Vec<Effect> {
+    pub(crate) fn hear(&mut self, heard: Heard, now: Instant, timing: &Timing) -> Vec<Effect> {
         let mut effects = Vec::new();
         let phase = std::mem::replace(&mut self.phase, Phase::Stopped);
-        self.phase = self.step(phase, heard, now, timing, names, &mut effects);
+        let phase = self.step(phase, heard, now, timing, &mut effects);
+        self.phase = self.look_at_budget(phase, now, timing, &mut effects);
         effects
     }
 
@@ -109,32 +109,22 @@ impl State {
         heard: Heard,
         now: Instant,
         timing: &Timing,
-        names: &[String],
         effects: &mut Vec<Effect>,
     ) -> Phase {
         match (phase, heard) {
-            (Phase::Unborn, Heard::Born { specs }) => {
+            (Phase::Unborn, Heard::Born { max_total_cost }) => {
+                self.budget.begin(max_total_cost, now);
                 effects.push(announce(PoolPhase::Choosing));
                 effects.push(Effect::AskOffers);
-                Phase::Choosing { specs }
+                Phase::Choosing
             }
             (Phase::Unborn, _) => Phase::Unborn,
-            (Phase::Choosing { specs }, Heard::Offered(offers)) => {
-                self.choose(&specs, offers, names, effects)
-            }
-            (Phase::Preparing { stop: false }, Heard::Prepared(Ok(()))) => {
-                effects.push(announce(PoolPhase::Provisioning));
-                self.lives = Lives::wanted_by(self.nodes.desired);
-                self.reconcile(effects);
-                Phase::Living { ready: false, stop: false }
-            }
-            (Phase::Preparing { .. }, Heard::Prepared(result)) => {
-                self.fail(result.err().unwrap_or(StartError::Stopped));
-                self.give_back(now, timing, effects)
+            (Phase::Choosing, Heard::Offered(plan)) => self.choose(plan, now, timing, effects),
+            (Phase::Living { ready, stop }, Heard::Prepared(result)) if self.preparing.is_some() => {
+                self.prepared(ready, stop, result, now, timing, effects)
             }
             // What has been asked of a cloud is heard to its end: a request for machines that is
             // still under way may bring machines.
-            (Phase::Preparing { .. }, Heard::Stop) => Phase::Preparing { stop: true },
             (Phase::Living { ready, .. }, Heard::Stop) => {
                 // The owner wants all of it, also what was to be kept.
                 self.keeping.forget();
@@ -150,18 +140,18 @@ impl State {
             {
                 self.asking = 0;
                 if stop {
-                    self.rented.extend(instances);
-                    return self.give_back(now, timing, effects);
+                    self.rent(&instances, now);
+                    return self.stop_from(now, timing, ready, effects);
                 }
-                self.take(instances, ready, effects);
+                self.take(instances, ready, now, effects);
                 self.after_request(ready, shortfall, now, timing, effects)
             }
             (Phase::Living { ready, stop }, Heard::Woke(Timer::Provision)) => {
                 self.resting = false;
-                if !stop {
-                    self.reconcile(effects);
+                match stop {
+                    true => Phase::Living { ready, stop },
+                    false => self.reconcile(ready, now, timing, effects),
                 }
-                Phase::Living { ready, stop }
             }
             (Phase::Living { ready, stop }, Heard::NodeReady { rank, attempt }) => {
                 if self.lives.becomes_ready(rank, attempt) {
@@ -180,14 +170,11 @@ impl State {
             {
                 self.node_gone(rank, reason, retry, ready, stop, now, timing, effects)
             }
-            (
-                phase @ (Phase::Choosing { .. } | Phase::Preparing { .. } | Phase::Living { .. }),
-                Heard::QueueEnded { reason },
-            ) => {
+            (phase @ (Phase::Choosing | Phase::Living { .. }), Heard::QueueEnded { reason }) => {
                 self.fail(StartError::Internal(format!(
                     "Skyward's own queue of calls failed: {reason}; see the log, and report this"
                 )));
-                self.step(phase, Heard::Stop, now, timing, names, effects)
+                self.step(phase, Heard::Stop, now, timing, effects)
             }
             (phase @ (Phase::Living { .. } | Phase::Stopping { .. }), Heard::Kept { instance, kept }) => {
                 self.kept(phase, &instance, kept, now, timing, effects)
@@ -195,12 +182,24 @@ impl State {
             (phase @ (Phase::Living { .. } | Phase::Keeping), Heard::Woke(Timer::Keep)) => {
                 self.keep_on(phase, now, timing, effects)
             }
+            (
+                phase @ (Phase::Living { .. } | Phase::Stopping { .. } | Phase::Keeping),
+                Heard::Released { instances, result },
+            ) => {
+                self.released(instances, result, now, effects);
+                phase
+            }
             (Phase::Keeping, Heard::Stop) => self.stop_keeping(now, timing, effects),
             (Phase::Stopping { since, step, waiting }, Heard::Stop) => {
                 self.hurry(since, step, waiting, now, effects)
             }
-            (Phase::Stopping { since, step: Step::Nodes, mut waiting }, Heard::NodeGone { rank, .. }) => {
-                waiting.remove(&rank);
+            (
+                Phase::Stopping { since, step: Step::Nodes, mut waiting },
+                Heard::NodeGone { rank, attempt, .. },
+            ) => {
+                if self.lives.is_current(rank, attempt) {
+                    waiting.remove(&rank);
+                }
                 self.after_nodes(since, waiting, effects)
             }
             (Phase::Stopping { since, step: Step::Nodes, waiting }, Heard::NodeReady { rank, attempt }) => {
@@ -235,113 +234,14 @@ impl State {
         }
     }
 
-    fn choose(
-        &mut self,
-        specs: &[Nodes],
-        offers: Vec<Result<Vec<Offer>, String>>,
-        names: &[String],
-        effects: &mut Vec<Effect>,
-    ) -> Phase {
-        let mut tried = Vec::new();
-        for (spec, (offered, nodes)) in offers.into_iter().zip(specs).enumerate() {
-            let name = names.get(spec).cloned().unwrap_or_default();
-            match offered.map(|it| it.into_iter().next()) {
-                Ok(Some(offer)) => {
-                    self.provider.clone_from(&name);
-                    self.nodes = *nodes;
-                    let nodes = nodes.desired;
-                    effects.push(Effect::Announce(EventKind::Chosen {
-                        provider: name,
-                        offer: offer.clone(),
-                        nodes,
-                    }));
-                    effects.push(Effect::QueueSized { nodes });
-                    effects.push(announce(PoolPhase::Preparing));
-                    effects.push(Effect::Prepare { spec, offer });
-                    return Phase::Preparing { stop: false };
-                }
-                Ok(None) => tried.push(format!("{name} has none")),
-                Err(reason) => tried.push(format!("{name}: {reason}")),
-            }
-        }
-        // Nothing was asked of any cloud but offers: there is nothing to give back.
-        self.fail(StartError::NoOffers { tried });
-        self.say_failure(effects);
-        effects.push(Effect::QueueStop);
-        effects.push(Effect::Ended { failure: self.failure.clone(), left: Vec::new() });
-        Phase::Stopped
-    }
-
-    /// Gives new machines to the ranks that want one; what nobody wants any more is given back.
-    fn take(&mut self, instances: Vec<InstanceId>, ready: bool, effects: &mut Vec<Effect>) {
-        if instances.is_empty() {
-            return;
-        }
-        self.refusals = Attempt(0);
-        let wanted = self.lives.wanted();
-        effects.push(Effect::Announce(EventKind::Provisioned { instances: instances.clone(), wanted }));
-        self.rented.extend(instances.iter().cloned());
-        let (begun, spare) = self.lives.give(instances);
-        if !ready && self.lives.wanted() == 0 {
-            effects.push(announce(PoolPhase::Starting));
-        }
-        effects.extend(begun.into_iter().map(|(rank, attempt, instance)| Effect::Spawn {
-            rank,
-            attempt,
-            instance,
-        }));
-        if !spare.is_empty() {
-            effects.push(Effect::Release { instances: spare });
-        }
-    }
-
-    /// Asks for what is still missing: at once, later, or not any more.
-    fn after_request(
-        &mut self,
-        ready: bool,
-        shortfall: Option<Shortfall>,
-        now: Instant,
-        timing: &Timing,
-        effects: &mut Vec<Effect>,
-    ) -> Phase {
-        let living = Phase::Living { ready, stop: false };
-        let Some(Shortfall { reason, kind, .. }) = shortfall else {
-            // What is wanted now was lost while the machines were asked for.
-            self.reconcile(effects);
-            return living;
-        };
-        if self.lives.wanted() == 0 {
-            return living;
-        }
-        self.refusals = self.refusals.next();
-        let attempt = self.refusals;
-        effects.push(Effect::Announce(EventKind::ProvisionFailed { reason: reason.clone(), attempt }));
-        if kind.retry() != Retry::Never && attempt.0 < timing.provision_attempts {
-            let delay = timing.provision_retry.delay(attempt.0.saturating_sub(1));
-            effects.push(Effect::Wake(Timer::Provision, delay));
-            self.resting = true;
-            return living;
-        }
-        let wanted = self.nodes.desired;
-        let got = wanted.saturating_sub(self.lives.wanted());
-        if !ready && got < self.nodes.least() {
-            let (provider, attempts) = (self.provider.clone(), attempt);
-            self.fail(StartError::Provision { provider, got, wanted, attempts, reason });
-            return self.give_back(now, timing, effects);
-        }
-        for rank in self.lives.wanting() {
-            self.give_up(rank, effects);
-        }
-        Phase::Living { ready: self.is_enough(ready, effects), stop: false }
-    }
-
     /// Whether the pool is ready: it was, or there are enough ready nodes for the first time.
-    fn is_enough(&self, before: bool, effects: &mut Vec<Effect>) -> bool {
+    pub(super) fn is_enough(&self, before: bool, effects: &mut Vec<Effect>) -> bool {
         // With a least number of its own the pool begins with that many, the others join as they come.
-        let enough = self.nodes.least().min(self.lives.count()).max(1);
+        let enough = self.least().min(self.lives.count()).max(1);
         if !before && self.lives.ready() >= enough {
             effects.push(announce(PoolPhase::Ready));
-            effects.push(Effect::Started { nodes: self.nodes.desired });
+            let nodes = self.source.as_ref().map_or(0, |it| it.nodes);
+            effects.push(Effect::Started { nodes });
             return true;
         }
         before
@@ -363,7 +263,8 @@ impl State {
             return Phase::Living { ready, stop };
         };
         let again = retry && failures < timing.provision_attempts;
-        if !was_ready && !stop && self.keeping.ask(rank, &instance, timing.keep) {
+        if !was_ready && !stop && self.may_keep(now, timing) && self.keeping.ask(rank, &instance, timing.keep)
+        {
             effects.push(Effect::Keep { rank, instance });
         } else {
             // A machine without a node would be paid for nothing.
@@ -376,11 +277,10 @@ impl State {
             return Phase::Living { ready, stop };
         }
         if again {
-            self.reconcile(effects);
-            return Phase::Living { ready, stop };
+            return self.reconcile(ready, now, timing, effects);
         }
         let others = self.lives.count().saturating_sub(1);
-        if !ready && others < self.nodes.least() {
+        if !ready && others < self.least() {
             self.fail(StartError::Node { rank, reason });
             return self.stop_from(now, timing, ready, effects);
         }
@@ -389,29 +289,73 @@ impl State {
     }
 
     /// A rank that will not come back.
-    fn give_up(&mut self, rank: Rank, effects: &mut Vec<Effect>) {
+    pub(super) fn give_up(&mut self, rank: Rank, effects: &mut Vec<Effect>) {
         self.lives.give_up(rank);
         effects.push(Effect::QueueLost { rank });
     }
 
-    /// Asks for a machine for every rank that wants one, unless that is under way or was refused just now.
-    fn reconcile(&mut self, effects: &mut Vec<Effect>) {
-        let count = self.lives.wanted();
-        if count > 0 && self.asking == 0 && !self.resting {
-            self.asking = count;
-            self.request = self.request.next();
-            effects.push(Effect::Provision { request: self.request, count });
-        }
+    /// With how many nodes the pool is ready.
+    pub(super) fn least(&self) -> u32 {
+        self.preparing.as_deref().or(self.source.as_ref()).map_or(0, |it| it.least)
     }
 
-    fn fail(&mut self, why: StartError) {
+    /// Whether a cloud has yet to answer a request that may bring machines, or that sets something up.
+    pub(super) fn is_asking(&self) -> bool {
+        self.asking > 0 || self.preparing.is_some()
+    }
+
+    fn may_keep(&self, now: Instant, timing: &Timing) -> bool {
+        self.budget.allows_for(timing.keep, now, timing)
+    }
+
+    /// Ends a pool that has cost what it may, says when it nearly has, and has itself woken for both.
+    fn look_at_budget(
+        &mut self,
+        phase: Phase,
+        now: Instant,
+        timing: &Timing,
+        effects: &mut Vec<Effect>,
+    ) -> Phase {
+        if !matches!(phase, Phase::Living { stop: false, .. } | Phase::Keeping) {
+            return phase;
+        }
+        match self.budget.look(now, timing) {
+            Some(Look::Spent { spent, cap }) => {
+                effects.push(Effect::Announce(EventKind::BudgetSpent { spent, cap }));
+                if let Phase::Living { ready: false, .. } = phase {
+                    self.fail(StartError::Budget { projected: spent, cap });
+                }
+                self.keeping.forget();
+                return match phase {
+                    Phase::Living { ready, .. } => self.stop_from(now, timing, ready, effects),
+                    _ => self.stop_keeping(now, timing, effects),
+                };
+            }
+            Some(Look::Low { spent, cap }) => {
+                effects.push(Effect::Announce(EventKind::BudgetLow { spent, cap }));
+            }
+            None => {}
+        }
+        if let Some(after) = self.budget.alarm(now, timing) {
+            effects.push(Effect::Wake(Timer::Budget, after));
+        }
+        phase
+    }
+
+    pub(super) fn fail(&mut self, why: StartError) {
         // The first failure is the cause; what follows are its consequences.
         self.failure.get_or_insert(why);
     }
 
     /// Gives back, but not before the answer to a request for machines that is under way.
-    fn stop_from(&self, now: Instant, timing: &Timing, ready: bool, effects: &mut Vec<Effect>) -> Phase {
-        if self.asking > 0 {
+    pub(super) fn stop_from(
+        &self,
+        now: Instant,
+        timing: &Timing,
+        ready: bool,
+        effects: &mut Vec<Effect>,
+    ) -> Phase {
+        if self.is_asking() {
             Phase::Living { ready, stop: true }
         } else {
             self.give_back(now, timing, effects)

@@ -1,37 +1,82 @@
 //! A pool's life as tables: what it hears, what it wants done.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::*;
-use crate::model::{InstanceType, Price};
+use crate::model::{Billing, InstanceType, Market, Nodes, Offer, Price, Rented, Tariff};
+use crate::pool::messages::Shortfall;
+use crate::pool::plan::Plan;
 use crate::provider::ProviderErrorKind;
 use crate::usd;
 
 #[path = "keeping_tests.rs"]
 mod keeping;
+#[path = "renting_tests.rs"]
+mod renting;
 #[path = "replacement_tests.rs"]
 mod replacement;
 
 const START: Duration = Duration::ZERO;
 
-fn names() -> Vec<String> {
-    vec!["one".into(), "two".into()]
+/// One moment for a whole test, so that nothing takes any time.
+fn now() -> Instant {
+    static NOW: OnceLock<Instant> = OnceLock::new();
+    *NOW.get_or_init(Instant::now)
 }
 
-fn offer() -> Offer {
-    Offer::of("cloud", InstanceType::named("small"), Price::on_demand(usd!(1)))
+fn tariff() -> Tariff {
+    Tariff { market: Market::OnDemand, hourly: usd!(1), billing: Billing::default() }
+}
+
+fn offer(provider: &str) -> Offer {
+    Offer::of(provider, InstanceType::named("small"), Price::on_demand(usd!(1)))
+}
+
+fn candidate(provider: &str, nodes: Nodes) -> Candidate {
+    Candidate {
+        spec: 0,
+        offer: offer(provider),
+        tariff: tariff(),
+        otherwise: None,
+        nodes: nodes.desired,
+        least: nodes.least(),
+        lease: None,
+        mixed: false,
+        lost: None,
+    }
+}
+
+fn plan(candidates: Vec<Candidate>) -> Heard {
+    Heard::Offered(Plan { candidates, ..Plan::default() })
+}
+
+/// What a pool does with a candidate before it rents.
+fn preparing(candidate: &Candidate) -> Vec<Effect> {
+    let Candidate { offer, tariff, nodes, .. } = candidate.clone();
+    vec![
+        Effect::Announce(EventKind::Chosen {
+            provider: offer.provider.clone(),
+            offer: Box::new(offer),
+            tariff,
+            nodes,
+        }),
+        Effect::QueueSized { nodes },
+        announce(PoolPhase::Preparing),
+        Effect::Prepare { candidate: Box::new(candidate.clone()), lease: Timing::default().lease },
+    ]
 }
 
 fn instance(number: u32) -> InstanceId {
     InstanceId::new(format!("i{number}"))
 }
 
-fn born(nodes: u32) -> Heard {
-    Heard::Born { specs: vec![Nodes::from(nodes), Nodes::from(nodes)] }
+fn born() -> Heard {
+    Heard::Born { max_total_cost: None }
 }
 
-fn offered() -> Heard {
-    Heard::Offered(vec![Ok(vec![offer()]), Ok(vec![])])
+fn offered(nodes: u32) -> Heard {
+    plan(vec![candidate("one", Nodes::from(nodes))])
 }
 
 fn ask(request: u32, count: u32) -> Effect {
@@ -81,8 +126,20 @@ fn drain(rank: u32) -> Effect {
 }
 
 fn provisioned(numbers: &[u32], wanted: u32) -> Effect {
-    let instances = numbers.iter().copied().map(instance).collect();
-    Effect::Announce(EventKind::Provisioned { instances, wanted })
+    let machines: Vec<(u32, Option<u32>)> = numbers.iter().map(|it| (*it, Some(*it))).collect();
+    provisioned_as(&machines, wanted)
+}
+
+/// Machines, and the ranks that they become.
+fn provisioned_as(machines: &[(u32, Option<u32>)], wanted: u32) -> Effect {
+    let rented = |(number, rank): &(u32, Option<u32>)| Rented {
+        instance: instance(*number),
+        rank: rank.map(Rank),
+        tariff: tariff(),
+        converted: None,
+    };
+    let machines = machines.iter().map(rented).collect();
+    Effect::Announce(EventKind::Provisioned { machines, wanted, took: START })
 }
 
 fn refused(reason: &str, attempt: u32) -> Effect {
@@ -113,17 +170,17 @@ fn terminated(number: u32) -> Effect {
 
 fn over(failure: Option<StartError>, left: Vec<Leftover>) -> Vec<Effect> {
     vec![
-        Effect::Announce(EventKind::Stopped { left: left.clone(), took: START }),
+        Effect::Announce(EventKind::Stopped { left: left.clone(), took: START, bill: Box::default() }),
         Effect::Ended { failure, left },
     ]
 }
 
 /// Runs a table of steps and checks the effects of each, all of them.
 fn check(state: &mut State, steps: Vec<(Heard, Vec<Effect>)>) {
-    let (timing, now) = (Timing::default(), Instant::now());
+    let (timing, now) = (Timing::default(), now());
     for (at, (heard, expected)) in steps.into_iter().enumerate() {
         let told = format!("step {at}: {heard:?}");
-        assert_eq!(state.hear(heard, now, &timing, &names()), expected, "{told}");
+        assert_eq!(state.hear(heard, now, &timing), expected, "{told}");
     }
 }
 
@@ -131,13 +188,13 @@ fn check(state: &mut State, steps: Vec<(Heard, Vec<Effect>)>) {
 fn after(heard: Vec<Heard>) -> State {
     let mut state = State::new();
     for it in heard {
-        state.hear(it, Instant::now(), &Timing::default(), &names());
+        state.hear(it, now(), &Timing::default());
     }
     state
 }
 
 fn ready(nodes: u32) -> State {
-    let mut heard = vec![born(nodes), offered(), Heard::Prepared(Ok(()))];
+    let mut heard = vec![born(), offered(nodes), Heard::Prepared(Ok(()))];
     heard.push(given(&(0..nodes).collect::<Vec<_>>(), None));
     heard.extend((0..nodes).map(node_ready));
     after(heard)
@@ -147,16 +204,8 @@ fn ready(nodes: u32) -> State {
 fn a_pool_goes_from_specs_to_ready_and_gives_everything_back() {
     let rank = |rank| Effect::QueueReady { rank: Rank(rank) };
     let mut steps = vec![
-        (born(2), vec![announce(PoolPhase::Choosing), Effect::AskOffers]),
-        (
-            offered(),
-            vec![
-                Effect::Announce(EventKind::Chosen { provider: "one".into(), offer: offer(), nodes: 2 }),
-                Effect::QueueSized { nodes: 2 },
-                announce(PoolPhase::Preparing),
-                Effect::Prepare { spec: 0, offer: offer() },
-            ],
-        ),
+        (born(), vec![announce(PoolPhase::Choosing), Effect::AskOffers]),
+        (offered(2), preparing(&candidate("one", Nodes::from(2)))),
         (Heard::Prepared(Ok(())), vec![announce(PoolPhase::Provisioning), ask(1, 2)]),
         (
             given(&[0, 1], None),
@@ -175,37 +224,15 @@ fn a_pool_goes_from_specs_to_ready_and_gives_everything_back() {
 }
 
 #[test]
-fn the_first_spec_with_an_offer_is_taken_and_no_offer_says_what_was_tried() {
-    check(
-        &mut after(vec![born(1)]),
-        vec![(
-            Heard::Offered(vec![Err("no credentials".into()), Ok(vec![offer()])]),
-            vec![
-                Effect::Announce(EventKind::Chosen { provider: "two".into(), offer: offer(), nodes: 1 }),
-                Effect::QueueSized { nodes: 1 },
-                announce(PoolPhase::Preparing),
-                Effect::Prepare { spec: 1, offer: offer() },
-            ],
-        )],
-    );
-    let tried = vec!["one: no credentials".into(), "two has none".into()];
-    let failure = Some(StartError::NoOffers { tried: tried.clone() });
-    check(
-        &mut after(vec![born(1)]),
-        vec![(
-            Heard::Offered(vec![Err("no credentials".into()), Ok(vec![])]),
-            vec![
-                failed(&StartError::NoOffers { tried }),
-                Effect::QueueStop,
-                Effect::Ended { failure, left: vec![] },
-            ],
-        )],
-    );
+fn no_offer_says_what_was_tried_and_asks_nothing_of_any_cloud() {
+    let failure = StartError::NoOffers { plan: Box::default() };
+    let ended = Effect::Ended { failure: Some(failure.clone()), left: vec![] };
+    check(&mut after(vec![born()]), vec![(plan(vec![]), vec![failed(&failure), Effect::QueueStop, ended])]);
 }
 
 #[test]
 fn partial_launches_begin_at_once_and_only_what_is_missing_is_asked_for_again() {
-    let mut state = after(vec![born(3), offered(), Heard::Prepared(Ok(()))]);
+    let mut state = after(vec![born(), offered(3), Heard::Prepared(Ok(()))]);
     check(
         &mut state,
         vec![
@@ -229,7 +256,7 @@ fn partial_launches_begin_at_once_and_only_what_is_missing_is_asked_for_again() 
 
 #[test]
 fn exhausted_attempts_give_back_what_was_rented_and_say_how_much_there_was() {
-    let mut state = after(vec![born(2), offered(), Heard::Prepared(Ok(()))]);
+    let mut state = after(vec![born(), offered(2), Heard::Prepared(Ok(()))]);
     let failure = StartError::Provision {
         provider: "one".into(),
         got: 1,
@@ -260,7 +287,7 @@ fn exhausted_attempts_give_back_what_was_rented_and_say_how_much_there_was() {
 
 #[test]
 fn a_refusal_that_cannot_change_is_not_tried_again() {
-    let mut state = after(vec![born(1), offered(), Heard::Prepared(Ok(()))]);
+    let mut state = after(vec![born(), offered(1), Heard::Prepared(Ok(()))]);
     let failure = StartError::Provision {
         provider: "one".into(),
         got: 0,
@@ -276,7 +303,7 @@ fn a_refusal_that_cannot_change_is_not_tried_again() {
 
 #[test]
 fn a_stop_while_machines_are_being_rented_waits_for_the_answer_and_returns_them() {
-    let mut state = after(vec![born(2), offered(), Heard::Prepared(Ok(()))]);
+    let mut state = after(vec![born(), offered(2), Heard::Prepared(Ok(()))]);
     let mut effects = stopping(&[]);
     effects.push(terminate(&[0, 1]));
     check(&mut state, vec![(Heard::Stop, vec![]), (given(&[0, 1], None), effects)]);
@@ -287,7 +314,7 @@ fn a_stop_while_preparing_undoes_what_was_prepared() {
     let mut effects = stopping(&[]);
     effects.push(terminate(&[]));
     check(
-        &mut after(vec![born(2), offered()]),
+        &mut after(vec![born(), offered(2)]),
         vec![
             (Heard::Stop, vec![]),
             (Heard::Prepared(Ok(())), effects),
@@ -299,7 +326,7 @@ fn a_stop_while_preparing_undoes_what_was_prepared() {
 
 #[test]
 fn a_node_that_cannot_become_ready_anywhere_fails_the_start_and_the_others_are_ended() {
-    let mut state = after(vec![born(2), offered(), Heard::Prepared(Ok(())), given(&[0, 1], None)]);
+    let mut state = after(vec![born(), offered(2), Heard::Prepared(Ok(())), given(&[0, 1], None)]);
     let failure = StartError::Node { rank: Rank(1), reason: "step failed".into() };
     let mut effects = vec![release(1), failed(&failure)];
     effects.extend(stopping(&[0]));
@@ -316,8 +343,8 @@ fn a_node_that_cannot_become_ready_anywhere_fails_the_start_and_the_others_are_e
 
 #[test]
 fn an_answer_that_comes_again_does_not_pass_for_that_of_the_next_request() {
-    let mut state = after(vec![born(2), offered(), Heard::Prepared(Ok(()))]);
-    state.hear(given(&[0], Some(("full", true))), Instant::now(), &Timing::default(), &names());
+    let mut state = after(vec![born(), offered(2), Heard::Prepared(Ok(()))]);
+    state.hear(given(&[0], Some(("full", true))), Instant::now(), &Timing::default());
     check(
         &mut state,
         vec![
@@ -331,12 +358,17 @@ fn an_answer_that_comes_again_does_not_pass_for_that_of_the_next_request() {
 
 #[test]
 fn machines_that_nobody_wants_any_more_are_given_back() {
-    let mut state = after(vec![born(1), offered(), Heard::Prepared(Ok(()))]);
+    let mut state = after(vec![born(), offered(1), Heard::Prepared(Ok(()))]);
     check(
         &mut state,
         vec![(
             given(&[0, 1], None),
-            vec![provisioned(&[0, 1], 1), announce(PoolPhase::Starting), spawn(0), release(1)],
+            vec![
+                provisioned_as(&[(0, Some(0)), (1, None)], 1),
+                announce(PoolPhase::Starting),
+                spawn(0),
+                release(1),
+            ],
         )],
     );
 }
@@ -344,7 +376,7 @@ fn machines_that_nobody_wants_any_more_are_given_back() {
 #[test]
 fn a_pool_whose_queue_ends_gives_everything_back_and_says_why() {
     let ended = || Heard::QueueEnded { reason: "a panic".into() };
-    let starting = after(vec![born(1), offered(), Heard::Prepared(Ok(())), given(&[0], None)]);
+    let starting = after(vec![born(), offered(1), Heard::Prepared(Ok(())), given(&[0], None)]);
     for mut state in [ready(1), starting] {
         let reason = "Skyward's own queue of calls failed: a panic; see the log, and report this";
         let mut effects = vec![Effect::Announce(EventKind::PoolFailed { reason: reason.into() })];
@@ -392,7 +424,7 @@ fn what_cannot_be_given_back_is_named() {
         ],
     );
     let (timing, later) = (Timing::default(), Instant::now() + Timing::default().shutdown);
-    let ended = silent.hear(Heard::Woke(Timer::Shutdown), later, &timing, &names());
+    let ended = silent.hear(Heard::Woke(Timer::Shutdown), later, &timing);
     let left = left("not confirmed gone after 120s");
     assert_eq!(ended.last(), Some(&Effect::Ended { failure: None, left }));
     check(&mut silent, vec![(Heard::TornDown(Ok(vec![])), vec![])]);

@@ -1,43 +1,60 @@
 //! The steps of a pool's life, each a future that ends in a message to its actor.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 
+use super::asking::plan_by;
 use super::error::StartError;
 use super::key_file::KeyFile;
 use super::keys::Keys;
 use super::messages::{Heard, PoolMessage, Shortfall};
+use super::offers::Terms;
+use super::plan::Candidate;
 use super::request::PoolRequest;
 use crate::bootstrap::{self, Includes};
 use crate::lease;
-use crate::model::{Attempt, Carrier, Epoch, EventKind, InstanceId, InstanceState, KeptMachine, Offer, Rank};
+use crate::model::{
+    Architecture, Attempt, Carrier, Epoch, EventKind, InstanceId, InstanceState, KeptMachine, Leftover, Rank,
+};
 use crate::node::{NodeKit, ProgramCell};
 use crate::provider::{ProviderRef, Request};
 use crate::ssh::Session;
+use crate::timing::Timing;
 
-/// Asks every spec's provider at once.
+/// Asks every spec's provider at once, and ranks what they offer.
 pub(super) async fn ask_offers(request: Arc<PoolRequest>, providers: Vec<ProviderRef>) -> PoolMessage {
-    let deadline = request.timing.provision;
-    let asked = providers.iter().map(|it| it.offers(deadline));
-    let offers = join_all(asked).await;
-    let offered = offers.into_iter().map(|it| it.map_err(|error| error.to_string())).collect();
-    PoolMessage::heard(Heard::Offered(offered))
+    let terms = Terms {
+        selection: request.selection.clone(),
+        max_hourly_cost: request.max_hourly_cost,
+        architecture: Architecture::here(),
+    };
+    let deadline = request.timing.offers;
+    PoolMessage::heard(Heard::Offered(
+        plan_by(&request.specs, &providers, request.nodes, terms, deadline).await,
+    ))
 }
 
 /// Checks the image, packs its files, makes the keys and sets the provider up. Nothing is rented yet.
+/// `before`: what an earlier candidate of this pool was set up with, whose keys serve this one too.
 pub(super) async fn prepare(
     request: Arc<PoolRequest>,
     provider: ProviderRef,
-    spec: usize,
-    offer: Offer,
+    candidate: Candidate,
+    lease: Duration,
+    before: Option<Arc<NodeKit>>,
 ) -> PoolMessage {
-    let kit = match make_kit(&request, provider, spec, offer).await {
+    let kit = match make_kit(&request, provider, candidate, lease, before).await {
         Ok(kit) => Arc::new(kit),
         Err(error) => return PoolMessage::heard(Heard::Prepared(Err(error))),
     };
+    if !kit.provider.provider().capabilities().ends_itself {
+        let provider = kit.provider.provider().name().to_owned();
+        tracing::warn!(%provider, "its machines cannot end their own bill if this program is killed");
+        kit.events.emit(EventKind::Unattended { provider });
+    }
     match kit.provider.prepare(Arc::clone(&kit.request), request.timing.provision).await {
         Ok(()) => PoolMessage::Prepared(kit),
         // A request that took too long was broken off, and its provider could not clean up.
@@ -52,14 +69,15 @@ pub(super) async fn prepare(
 async fn make_kit(
     request: &PoolRequest,
     provider: ProviderRef,
-    spec: usize,
-    offer: Offer,
+    candidate: Candidate,
+    lease: Duration,
+    before: Option<Arc<NodeKit>>,
 ) -> Result<NodeKit, StartError> {
     let capabilities = provider.provider().capabilities();
     // Packing begins now, so that the program is ready when the first machine is.
     let program = ProgramCell::start(!capabilities.same_computer);
-    let image =
-        request.specs.get(spec).and_then(|it| it.image.clone()).unwrap_or_else(|| request.image.clone());
+    let spec = request.specs.get(candidate.spec);
+    let image = spec.and_then(|it| it.image.clone()).unwrap_or_else(|| request.image.clone());
     let plan =
         bootstrap::plan(&image, &capabilities).map_err(|error| StartError::Image(error.to_string()))?;
     let includes = tokio::task::spawn_blocking(move || Includes::pack(&image))
@@ -69,16 +87,21 @@ async fn make_kit(
     for note in includes.notes() {
         request.events.emit(EventKind::Included { note: note.clone() });
     }
+    let timing = Timing { lease, ..request.timing.clone() };
     let pool = request.events.pool();
-    let keys = Keys::make(pool, &request.timing).await.map_err(StartError::Internal)?;
+    let keys = match before {
+        Some(kit) => Keys::of(&kit),
+        None => Keys::make(pool, &timing).await.map_err(StartError::Internal)?,
+    };
+    let wanted = spec.map(|it| it.requirements.clone()).unwrap_or_default();
     let asked = Arc::new(Request {
         pool: pool.clone(),
-        offer,
-        market: crate::model::Market::OnDemand,
-        disk_gb: None,
-        volumes: Vec::new(),
+        offer: candidate.offer,
+        market: candidate.tariff.market,
+        disk_gb: wanted.disk_gb.filter(|_| capabilities.sized_disk),
+        volumes: wanted.volumes,
         ssh_key: keys.ssh.public().to_owned(),
-        lease: request.timing.lease,
+        lease,
     });
     Ok(NodeKit {
         provider,
@@ -97,8 +120,8 @@ async fn make_kit(
             Carrier::Auto if !capabilities.udp => Carrier::Ssh,
             carrier => carrier,
         },
-        slots: request.worker.concurrency.max(1),
-        timing: request.timing.clone(),
+        worker: request.worker,
+        timing,
         events: request.events.clone(),
     })
 }
@@ -118,7 +141,7 @@ pub(super) async fn provision(kit: Arc<NodeKit>, request: Attempt, count: u32) -
         }
         Err(error) => (Vec::new(), Some(shortfall(&error))),
     };
-    PoolMessage::heard(Heard::Provisioned { request, instances, shortfall })
+    PoolMessage::Provisioned { kit, request, instances, shortfall }
 }
 
 /// Lets a machine that failed live on for a while. What guards its lease does so from what the lease's
@@ -156,19 +179,32 @@ async fn try_keep(
     Ok((KeptMachine { rank, instance: instance.clone(), ssh, length, until }, key))
 }
 
-/// Gives machines back.
-pub(super) async fn terminate(kit: Arc<NodeKit>, instances: Vec<InstanceId>) -> Result<(), String> {
-    if instances.is_empty() {
-        return Ok(());
-    }
-    kit.provider
-        .terminate(Arc::clone(&kit.request), instances, kit.timing.provision)
-        .await
-        .map_err(|error| error.to_string())
+/// Gives machines back, each to the provider that it was rented from, all providers at once.
+pub(super) async fn terminate(homes: Vec<(Arc<NodeKit>, Vec<InstanceId>)>) -> Result<(), String> {
+    let asked =
+        homes.into_iter().filter(|(_, instances)| !instances.is_empty()).map(|(kit, instances)| async move {
+            let request = Arc::clone(&kit.request);
+            kit.provider.terminate(request, instances, kit.timing.provision).await
+        });
+    let failed: Vec<String> =
+        join_all(asked).await.into_iter().filter_map(|it| Some(it.err()?.to_string())).collect();
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
 }
 
-/// Undoes the preparation.
-pub(super) async fn teardown(kit: Arc<NodeKit>) -> PoolMessage {
-    let left = kit.provider.teardown(Arc::clone(&kit.request), kit.timing.provision).await;
-    PoolMessage::heard(Heard::TornDown(left.map_err(|error| error.to_string())))
+/// Undoes every preparation, the last one first; what one of them leaves does not keep the others.
+pub(super) async fn teardown(kits: Vec<Arc<NodeKit>>) -> PoolMessage {
+    let (mut left, mut failed) = (Vec::new(), Vec::new());
+    for kit in kits.iter().rev() {
+        match kit.provider.teardown(Arc::clone(&kit.request), kit.timing.provision).await {
+            Ok(kept) => left.extend(kept),
+            Err(error) => failed.push(error.to_string()),
+        }
+    }
+    left.dedup();
+    PoolMessage::heard(Heard::TornDown(if failed.is_empty() {
+        Ok(left)
+    } else {
+        failed.extend(left.iter().map(|it: &Leftover| format!("left: {it}")));
+        Err(failed.join("; "))
+    }))
 }

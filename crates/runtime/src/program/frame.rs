@@ -138,7 +138,7 @@ mod tests {
 
     use super::*;
     use crate::link::Identity;
-    use crate::model::{End, Epoch, Incarnation, PoolId, Rank, Secret};
+    use crate::model::{End, Epoch, Executor, Incarnation, PoolId, Rank, Secret};
 
     fn order() -> WorkerStart {
         WorkerStart {
@@ -156,6 +156,9 @@ mod tests {
             lease: Duration::from_secs(60),
             end: End::Command { shell: "sudo shutdown -h now".into() },
             slots: 4,
+            executor: Executor::Process,
+            reuse: true,
+            kill: Duration::from_secs(1),
             detect: Duration::from_secs(12),
             drain: Duration::from_secs(5),
             accelerators: vec![],

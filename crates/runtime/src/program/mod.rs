@@ -1,12 +1,14 @@
 //! The running program as a file that is uploaded, and as a process with a role: the client's, a
-//! worker's, a pipe to a worker, or that of a machine of the `Local` provider.
+//! worker's, that of a worker's tasks, a pipe to a worker, or that of a machine of the `Local` provider.
 
 mod frame;
 mod pipe;
 mod role;
 mod start;
+mod task;
 
 pub use frame::{FrameError, decode_answer, encode_order, read_order, write_answer};
 pub use pipe::{PipeStart, PipeUp, pipe};
 pub use role::{ROLE_VARIABLE, Role, declare_entry, entry_arguments, executable};
 pub use start::{WorkerStart, WorkerUp};
+pub use task::{TaskOrder, TaskReport, TaskStart};

@@ -22,6 +22,8 @@ pub enum Role {
     Pipe,
     /// A machine of the `Local` provider.
     Machine,
+    /// The process of a worker's tasks, one at a time.
+    Task,
 }
 
 impl Role {
@@ -36,6 +38,7 @@ impl Role {
                 "worker" => Self::Worker,
                 "pipe" => Self::Pipe,
                 "machine" => Self::Machine,
+                "task" => Self::Task,
                 _ => Self::Client,
             },
             _ => Self::Client,
@@ -49,6 +52,7 @@ impl Role {
             Self::Worker => "SKYWARD_ROLE=worker:$$ exec",
             Self::Pipe => "SKYWARD_ROLE=pipe:$$ exec",
             Self::Machine => "SKYWARD_ROLE=machine:$$ exec",
+            Self::Task => "SKYWARD_ROLE=task:$$ exec",
         }
     }
 }
@@ -88,6 +92,8 @@ mod tests {
             ("worker:7", Role::Worker),
             ("machine:7", Role::Machine),
             ("pipe:7", Role::Pipe),
+            ("task:7", Role::Task),
+            ("task:8", Role::Client),
             ("worker:8", Role::Client),
             ("worker:", Role::Client),
             ("worker", Role::Client),

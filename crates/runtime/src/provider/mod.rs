@@ -33,8 +33,9 @@ pub trait Provider: Send + Sync + 'static {
     /// What it has for rent, as it is found out.
     fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>>;
 
-    /// Sets up what all machines of a pool share: keys, networks, folders. Called once before the
-    /// first machine; must leave nothing behind when it fails. `teardown` is called after a failure too:
+    /// Sets up what all machines of a pool share: keys, networks, folders. Called once for
+    /// each offer that a pool tries, before its first machine: what an earlier offer of the same pool left
+    /// is used, or left alone. Must leave nothing behind when it fails. `teardown` is called after a failure too:
     /// a request that took too long is broken off where it is.
     ///
     /// # Errors
@@ -66,7 +67,8 @@ pub trait Provider: Send + Sync + 'static {
     async fn teardown(&self, request: &Request) -> Result<Vec<Leftover>, ProviderError>;
 }
 
-/// What a provider is told about the pool it rents for: the same in every call of one pool.
+/// What a provider is told about the pool it rents for: the same in every call about one offer of a pool.
+/// All offers of a pool have its id and its key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// The pool, also the tag of everything that is created for it.

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::messages::SupervisorMessage;
 use super::state::{Effect, Heard, ProviderKey, State};
-use crate::model::{Nodes, PoolId};
+use crate::model::PoolId;
 use crate::pool::{Pool, PoolRequest, StartError};
 use crate::provider::{Provider, ProviderRef};
 
@@ -120,9 +120,7 @@ impl Doing {
         if request.specs.is_empty() {
             return Err(StartError::NoSpec);
         }
-        for nodes in request.specs.iter().map(|it| it.nodes.unwrap_or(request.nodes)) {
-            Nodes::startable(nodes).map_err(StartError::Invalid)?;
-        }
+        request.validated().map_err(StartError::Invalid)?;
         let pool = request.events.pool().clone();
         let keys: Vec<ProviderKey> = request.specs.iter().map(|it| key(it.provider())).collect();
         let heard = Heard::Open { pool: pool.clone(), providers: keys.iter().copied().collect() };

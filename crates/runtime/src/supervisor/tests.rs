@@ -7,7 +7,10 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::Supervisor;
 use crate::events::Events;
-use crate::model::{Capabilities, Carrier, Image, Instance, InstanceId, Leftover, Nodes, Offer, PoolId};
+use crate::model::{
+    Capabilities, Carrier, Image, Instance, InstanceId, Leftover, Nodes, Offer, PoolId, Selection,
+};
+use crate::output::Hub;
 use crate::pool::{PoolRequest, Spec, Worker};
 use crate::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
 use crate::timing::Timing;
@@ -61,12 +64,17 @@ async fn the_end_of_its_queue_ends_a_pool_with_the_reason() {
         specs: vec![Spec::on(Silent)],
         carrier: Carrier::default(),
         nodes: Nodes::default(),
+        selection: Selection::default(),
+        max_hourly_cost: None,
+        max_total_cost: None,
         image: Image::default(),
         worker: Worker::default(),
         timing: Timing::short(),
         secrets: [].into(),
         queue: 1,
         interruptions: 0,
+        crash_limit: 2,
+        output: Hub::default(),
         events: Events::new(PoolId::new("p")),
     };
     let pool = supervisor.open(request).await.expect("opened");

@@ -25,7 +25,7 @@ use super::state::Heard;
 use super::supply::{Sending, Supply};
 use super::ticket::Ticket;
 use crate::link::{CallRequest, Inflow, LinkError, Outcome, Piece};
-use crate::model::{EventKind, TaskId};
+use crate::model::{EventKind, TaskId, Usd};
 use crate::registry::BoxSource;
 
 /// The items of one call, each encoded; an error is the last of them. Lazy: nothing happens until it is
@@ -107,7 +107,7 @@ impl Flow {
     ) -> Self {
         let limit = order.timeout;
         let deadline = limit.map(|it| Instant::now() + it);
-        let ticket = Ticket::of(tasks, id, order.function.name);
+        let ticket = Ticket::of(tasks, id, &order);
         let opening = Opening { ticket, order, idle, deadline, supply: Supply::new(Vec::new()) };
         Self::limited(limit, opening.follow(decision, None))
     }
@@ -206,7 +206,11 @@ impl Opening {
             let Grant { attempt, rank, .. } = grant;
             let id = self.ticket.id;
             self.ticket.granted = Some((attempt, rank));
+            self.ticket.runs();
             let (begun, is_whole) = self.begin(&grant).await;
+            if !matches!(begun, Begun::Item(_)) {
+                self.ticket.count();
+            }
             decision = self.ticket.ask(match begun {
                 Begun::Item(begun) => return Ok(Some(self.open(*begun))),
                 Begun::Late(after) => return Err(Undone::TimedOut { after }),
@@ -221,7 +225,8 @@ impl Opening {
                     Err(own) if self.order.retries > 0 && own.is_own() && is_whole => {
                         let reason = own.reason();
                         failure = Some(own);
-                        let finished = EventKind::TaskFinished { task: id, attempt, rank, ok: false };
+                        let finished =
+                            EventKind::TaskFinished { task: id, attempt, rank, ok: false, cost: Usd::ZERO };
                         self.ticket.tasks.emit(finished);
                         Heard::Failed { id, attempt, reason }
                     }
@@ -307,7 +312,8 @@ impl Begun {
 impl Open {
     /// What the last thing that came means, told to the queue.
     fn close(self, last: Result<Piece, LinkError>) -> Stage {
-        let Self { ticket, given, .. } = self;
+        let Self { mut ticket, given, .. } = self;
+        ticket.count();
         let id = ticket.id;
         let Some((attempt, rank)) = ticket.granted else { return Stage::Over };
         let ended = match last {

@@ -32,8 +32,6 @@ pub(super) struct Waiting {
 /// What is to be done once the lock is free again.
 #[derive(Default)]
 pub(super) struct Errands {
-    /// Whether anybody listens to what starts.
-    pub(super) heard: bool,
     pub(super) decisions: Vec<(oneshot::Sender<Decision>, Decision)>,
     pub(super) events: Vec<EventKind>,
     pub(super) recalls: Vec<(Link, TaskId, Attempt)>,
@@ -101,10 +99,8 @@ impl Queue {
 
 impl Errands {
     fn starts(&mut self, function: &'static str, task: TaskId, attempt: Attempt, rank: Rank) {
-        if self.heard {
-            let function = function.to_owned();
-            self.events.push(EventKind::TaskStarted { task, attempt, rank, function });
-        }
+        let function = function.to_owned();
+        self.events.push(EventKind::TaskStarted { task, attempt, rank, function });
     }
 }
 

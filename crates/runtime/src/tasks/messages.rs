@@ -30,6 +30,11 @@ pub(crate) enum TasksMessage {
         /// Its rank.
         rank: Rank,
     },
+    /// The process of a node's worker has ended, while its machine lives.
+    WorkerDied {
+        /// The node's rank.
+        rank: Rank,
+    },
     /// A node will not come back.
     NodeLost {
         /// Its rank.

@@ -15,9 +15,11 @@
 //! end, and tried again before its first item only.
 
 pub(crate) mod ahead;
+mod blame;
 mod flow;
 mod guarded;
 mod messages;
+mod meter;
 mod order;
 mod queue;
 mod running;
@@ -28,6 +30,7 @@ mod ticket;
 
 pub use flow::Flow;
 pub(crate) use messages::TasksMessage;
+pub use meter::Meter;
 pub use order::{GroupId, Lost, OnLost, Order, Retries, Target, Undone};
 pub use queue::Tasks;
 pub use running::Running;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::model::{FunctionId, Panic, Rank};
+use super::meter::Meter;
+use crate::model::{Crash, FunctionId, Panic, Rank};
+use crate::output::Show;
 use crate::payload::{Common, Payload};
 use crate::registry::{Function, Registry};
 
@@ -32,6 +34,10 @@ pub struct Order {
     /// How long it may take from now, waiting included. `None`: [`crate::timing::Timing::call`],
     /// counted from the moment that a node has it.
     pub timeout: Option<Duration>,
+    /// What is shown of its output, at most. `None`: what the pool shows.
+    pub show: Option<Show>,
+    /// What its tries cost is added to this.
+    pub meter: Option<Meter>,
 }
 
 impl Order {
@@ -45,16 +51,20 @@ impl Order {
 /// How often a call may be tried again after its first try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retries {
-    /// After a failure of its own: an error that it returned, or a panic. Default 0: only who wrote the
+    /// After a failure of its own: an error that it returned, a panic, or the end of its process. Default 0: only who wrote the
     /// function knows whether that can help.
     pub own: u32,
     /// After the node or the link under it was lost. Default 3. With 0 a call is never run twice.
     pub infrastructure: u32,
+    /// Of those, after its worker's process ended while the machine lived: the call itself may be what
+    /// ended it. Default 2. At least 1; a call whose workers have ended so often is not tried again when
+    /// it is lost once more.
+    pub crashes: u32,
 }
 
 impl Default for Retries {
     fn default() -> Self {
-        Self { own: 0, infrastructure: 3 }
+        Self { own: 0, infrastructure: 3, crashes: 2 }
     }
 }
 
@@ -90,6 +100,8 @@ pub enum Undone {
     Failed(Bytes),
     /// The function panicked.
     Panicked(Panic),
+    /// The function's process ended before it did.
+    Crashed(Crash),
     /// It took longer than it was given.
     TimedOut {
         /// What it was given.
@@ -117,9 +129,9 @@ pub enum Undone {
 }
 
 impl Undone {
-    /// Whether it is the function's own failure: an error that it returned, or a panic.
+    /// Whether it is the function's own failure: an error that it returned, a panic, or the end of its process.
     pub const fn is_own(&self) -> bool {
-        matches!(self, Self::Failed(_) | Self::Panicked(_))
+        matches!(self, Self::Failed(_) | Self::Panicked(_) | Self::Crashed(_))
     }
 
     /// What happened, for the log and the events of a retry.
@@ -127,6 +139,7 @@ impl Undone {
         match self {
             Self::Failed(_) => "the function returned an error".to_owned(),
             Self::Panicked(panic) => panic.to_string(),
+            Self::Crashed(crash) => format!("its process {crash}"),
             Self::Lost(lost) => lost.to_string(),
             Self::TimedOut { .. }
             | Self::Cancelled

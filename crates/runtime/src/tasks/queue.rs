@@ -18,7 +18,8 @@ use super::running::Running;
 use super::state::{Effect, Heard, State};
 use crate::events::Events;
 use crate::link::Link;
-use crate::model::{Attempt, EventKind, Nodes, Rank, TaskId};
+use crate::model::{Attempt, EventKind, Nodes, Rank, TaskId, Usd};
+use crate::output::Hub;
 use crate::registry::BoxSource;
 use crate::status::Waits;
 
@@ -38,9 +39,10 @@ struct Inner {
     room: Arc<Semaphore>,
     /// How many calls all nodes together may be given, ahead included.
     places: AtomicUsize,
-    interruptions: u32,
+    retries: Retries,
     call: Duration,
     patience: Duration,
+    output: Hub,
     /// Who hears of the end of the queue when that is a defect.
     watcher: OnceLock<Watcher>,
 }
@@ -90,14 +92,15 @@ const MEASURE: u32 = 20;
 
 impl Tasks {
     /// Starts the queue of a pool. At most `queue` tasks wait for a grant at once;
-    /// further callers wait to be let in. `interruptions` is how often a call is tried again by default
-    /// when its node is lost, `call` how long one may run by default, `patience` how much longer than that
-    /// its worker is waited for. Must be called inside a tokio runtime.
+    /// further callers wait to be let in. `retries` is how often a call is tried again where it does not
+    /// say, `call` how long one may run by default, `patience` how much longer than that its worker is
+    /// waited for, `output` where what is shown of calls is said. Must be called inside a tokio runtime.
     pub fn start(
-        interruptions: u32,
+        retries: Retries,
         queue: usize,
         call: Duration,
         patience: Duration,
+        output: Hub,
         events: Events,
     ) -> Self {
         let room = Arc::new(Semaphore::new(queue.clamp(1, Semaphore::MAX_PERMITS)));
@@ -114,9 +117,10 @@ impl Tasks {
             groups: AtomicU64::new(1),
             room,
             places: AtomicUsize::new(0),
-            interruptions,
+            retries,
             call,
             patience,
+            output,
             watcher: OnceLock::new(),
         });
         tokio::spawn(look_after(Arc::downgrade(&inner)));
@@ -219,8 +223,8 @@ impl Tasks {
 
     /// How often an order may be tried again.
     pub(super) fn retries(&self, order: &Order) -> Retries {
-        let infrastructure = order.interruptions.unwrap_or(self.inner.interruptions);
-        Retries { own: order.retries, infrastructure }
+        let infrastructure = order.interruptions.unwrap_or(self.inner.retries.infrastructure);
+        Retries { own: order.retries, infrastructure, ..self.inner.retries }
     }
 
     pub(super) fn next_id(&self) -> TaskId {
@@ -296,9 +300,8 @@ impl Tasks {
         took: Option<Duration>,
         ok: bool,
     ) {
-        if self.inner.events.is_heard() {
-            self.inner.events.emit(EventKind::TaskFinished { task: id, attempt, rank, ok });
-        }
+        let cost = Usd::ZERO;
+        self.inner.events.emit(EventKind::TaskFinished { task: id, attempt, rank, ok, cost });
         self.tell_state(id, Heard::Answered { id, attempt, took });
     }
 
@@ -308,6 +311,18 @@ impl Tasks {
             self.inner.events.emit(EventKind::TaskCancelled { task: id, attempt, rank });
         }
         self.tell_state(id, Heard::Cancelled { id });
+    }
+
+    /// What is shown of a task, if its order says so.
+    pub(super) fn show(&self, id: TaskId, order: &Order) {
+        if let Some(show) = &order.show {
+            self.inner.output.limit(id, show.clone());
+        }
+    }
+
+    /// What a task that runs has cost in this try.
+    pub(super) fn so_far(&self, task: TaskId) -> Usd {
+        self.inner.events.so_far(task)
     }
 
     /// An event of one task.
@@ -335,6 +350,7 @@ impl Tasks {
                 queue.links.remove(&rank);
                 queue.hear(Heard::NodeLost { rank }, errands);
             }
+            TasksMessage::WorkerDied { rank } => queue.hear(Heard::WorkerDied { rank }, errands),
             TasksMessage::Stop => queue.hear(Heard::Stopped, errands),
         });
         let places = self.queue().state.places();
@@ -362,7 +378,7 @@ impl Tasks {
 
     /// Has the state decide, and runs the errands when the lock is free again.
     fn hear<T>(&self, decide: impl FnOnce(&mut Queue, &mut Errands) -> T) -> T {
-        let mut errands = Errands { heard: self.inner.events.is_heard(), ..Errands::default() };
+        let mut errands = Errands::default();
         let decided = decide(&mut self.queue(), &mut errands);
         for kind in errands.events {
             self.inner.events.emit(kind);

@@ -20,7 +20,7 @@ use super::order::{Order, Undone};
 use super::queue::{Answer, Presented, Tasks};
 use super::state::Heard;
 use crate::link::{CallRequest, Calling, LinkError, Outcome};
-use crate::model::{Attempt, EventKind, Rank, TaskId};
+use crate::model::{Attempt, EventKind, Rank, TaskId, Usd};
 
 /// The outcome of one call. Lazy: nothing happens until it is polled. Dropping it cancels the call: an
 /// async function stops at its next await, a blocking one when it returns.
@@ -57,6 +57,7 @@ impl Running {
     pub(super) fn new(tasks: Tasks, mut order: Order) -> Self {
         let id = tasks.next_id();
         order.group = order.group.or_else(|| Some(tasks.group()));
+        tasks.show(id, &order);
         Self { tasks, order, id, stage: Stage::New, limit: None, failure: None }
     }
 
@@ -67,6 +68,7 @@ impl Running {
         id: TaskId,
         decision: oneshot::Receiver<Decision>,
     ) -> Self {
+        tasks.show(id, &order);
         let stage = Stage::Waiting(decision, None, None);
         let mut share = Self { tasks, order, id, stage, limit: None, failure: None };
         share.start_clock();
@@ -153,14 +155,22 @@ impl Running {
         (attempt, rank): (Attempt, Rank),
     ) -> Option<Result<Bytes, Undone>> {
         let id = self.id;
+        self.count();
         let heard = match tried {
             Ok(Outcome::Recalled) => Heard::GivenBack { id, attempt },
+            Ok(Outcome::NotStarted(reason)) => Heard::Lost { id, attempt, reason },
             Ok(Outcome::Draining) => Heard::Lost { id, attempt, reason: "the node is draining".to_owned() },
             Ok(outcome) => match judge(outcome, self.given()) {
                 Err(own) if self.order.retries > 0 && own.is_own() => {
                     let reason = own.reason();
                     self.failure = Some(own);
-                    self.tasks.emit(EventKind::TaskFinished { task: id, attempt, rank, ok: false });
+                    self.tasks.emit(EventKind::TaskFinished {
+                        task: id,
+                        attempt,
+                        rank,
+                        ok: false,
+                        cost: Usd::ZERO,
+                    });
                     Heard::Failed { id, attempt, reason }
                 }
                 result => {
@@ -186,6 +196,13 @@ impl Running {
         None
     }
 
+    /// A try has ended: what it cost is counted. Before the queue hears of it, and forgets it.
+    fn count(&self) {
+        if let Some(meter) = &self.order.meter {
+            meter.add(self.tasks.so_far(self.id));
+        }
+    }
+
     /// What the call was given in all, for words.
     fn given(&self) -> Duration {
         self.order.timeout.unwrap_or_else(|| self.tasks.default_timeout())
@@ -196,7 +213,10 @@ impl Running {
         let granted = match &self.stage {
             Stage::Waiting(_, _, granted) => *granted,
             Stage::Sharing(_, grant) => Some((grant.attempt, grant.rank)),
-            Stage::OnNode(_, attempt, rank) => Some((*attempt, *rank)),
+            Stage::OnNode(_, attempt, rank) => {
+                self.count();
+                Some((*attempt, *rank))
+            }
             Stage::New | Stage::Room(_) | Stage::Over => {
                 self.stage = Stage::Over;
                 return;
@@ -284,8 +304,11 @@ pub(super) fn judge(outcome: Outcome, given: Duration) -> Result<Bytes, Undone> 
         Outcome::Returned(value) => Ok(value.into_bytes()),
         Outcome::Failed(error) => Err(Undone::Failed(error)),
         Outcome::Panicked(panic) => Err(Undone::Panicked(panic)),
+        Outcome::Crashed(crash) => Err(Undone::Crashed(crash)),
         Outcome::TimedOut => Err(Undone::TimedOut { after: given }),
-        Outcome::Cancelled | Outcome::Draining | Outcome::Recalled => Err(Undone::Cancelled),
+        Outcome::Cancelled | Outcome::Draining | Outcome::Recalled | Outcome::NotStarted(_) => {
+            Err(Undone::Cancelled)
+        }
         Outcome::Unencodable(why) => Err(Undone::Unencodable(why)),
         Outcome::Undecodable(why) => Err(Undone::Undecodable(why)),
         Outcome::UnknownFunction => {

@@ -34,6 +34,8 @@ pub(crate) enum Heard {
     NodeReady { rank: Rank, slots: u32 },
     /// A node takes no new tasks until it, or its replacement, is ready again.
     NodePaused { rank: Rank },
+    /// The process of a node's worker has ended, while its machine lives.
+    WorkerDied { rank: Rank },
     /// A node will not come back.
     NodeLost { rank: Rank },
     /// How long the way to a node and back takes.
@@ -123,7 +125,7 @@ impl State {
             Heard::Lost { id, attempt, reason } => self.lose(id, attempt, reason, &mut effects),
             Heard::Committed { id } => {
                 if let Some(task) = self.tasks.get_mut(&id) {
-                    task.left = Retries { own: 0, infrastructure: 0 };
+                    task.left = Retries { own: 0, infrastructure: 0, ..task.left };
                 }
             }
             Heard::Cancelled { id } => self.forget(id),
@@ -134,12 +136,14 @@ impl State {
                 self.tasks.values().filter(on).for_each(|it| room.take(it.load, it.expected()));
                 self.ranks.insert(rank, room);
                 self.lost.remove(&rank);
+                self.tasks.values_mut().for_each(|it| it.blame.acquit(rank));
             }
             Heard::NodePaused { rank } => {
                 if let Some(room) = self.ranks.get_mut(&rank) {
                     room.open = false;
                 }
             }
+            Heard::WorkerDied { rank } => self.tasks.values_mut().for_each(|it| it.blame.convict(rank)),
             Heard::NodeLost { rank } => self.lose_node(rank, &mut effects),
             Heard::RoundTrip { rank, takes } => {
                 if let Some(room) = self.ranks.get_mut(&rank) {
@@ -262,6 +266,8 @@ impl State {
             Some(Undone::Stopped)
         } else if task.left.infrastructure == 0 {
             Some(Undone::Lost(lost()))
+        } else if let Some(why) = task.blame.condemns(task.left.crashes) {
+            Some(Undone::Lost(Lost { reason: format!("{reason}; {why}"), ..lost() }))
         } else {
             // The rank that it is meant for, or every rank, is lost: more tries cannot help.
             self.refusal(task.target).map(|_| Undone::Lost(lost()))
@@ -274,7 +280,8 @@ impl State {
             None => {
                 let infrastructure = task.left.infrastructure.saturating_sub(1);
                 let left = Retries { infrastructure, ..task.left };
-                self.again(id, Task { left, ..task });
+                let blame = task.blame.lost_with(rank);
+                self.again(id, Task { left, blame, ..task });
                 effects.push(Effect::Retry { id, attempt: attempt.next(), reason });
             }
         }

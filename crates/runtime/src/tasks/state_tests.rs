@@ -150,6 +150,26 @@ fn exhausted_retries_surface_what_happened_and_how_often() {
 }
 
 #[test]
+fn a_task_that_ends_workers_is_not_tried_again_after_its_limit() {
+    let mut state = pool(1, 1);
+    let died = |state: &mut State| {
+        assert_eq!(state.hear(Heard::NodePaused { rank: Rank(0) }), []);
+        assert_eq!(state.hear(Heard::WorkerDied { rank: Rank(0) }), []);
+        state.hear(Heard::NodeReady { rank: Rank(0), slots: 1 })
+    };
+    state.hear(submitted(1, Target::Any));
+    for attempt in 0..2 {
+        assert_eq!(state.hear(lost(1, attempt)).len(), 2, "it is tried again");
+        died(&mut state);
+    }
+    // The third loss, whatever caused it, is the last.
+    let effects = state.hear(lost(1, 2));
+    let [Refuse { why: Undone::Lost(lost), .. }] = &*effects else { panic!("{effects:?}") };
+    assert!(lost.reason.starts_with("gone; 2 workers before ended while it ran"), "{}", lost.reason);
+    assert_eq!((lost.rank, lost.attempts), (Some(Rank(0)), 3));
+}
+
+#[test]
 fn a_task_meant_for_a_lost_rank_is_not_tried_elsewhere() {
     let why = Undone::Lost(Lost { rank: Some(Rank(0)), reason: "gone".into(), attempts: 1 });
     let refused = Undone::NoSuchNode { rank: Rank(0), nodes: 2 };
@@ -229,7 +249,7 @@ fn a_share_that_may_be_replaced_waits_for_its_ranks_replacement() {
 
 #[test]
 fn a_tasks_own_failure_is_tried_again_only_as_often_as_asked() {
-    let retries = Retries { own: 1, infrastructure: 3 };
+    let retries = Retries { own: 1, ..Retries::default() };
     let asked = Heard::Submitted { id: TaskId(1), target: Target::Any, group: ALONE, retries, load: LOAD };
     check(
         &mut pool(1, 1),
@@ -252,7 +272,7 @@ fn a_tasks_own_failure_is_tried_again_only_as_often_as_asked() {
 
 #[test]
 fn a_task_that_may_run_once_is_not_tried_again_when_its_node_is_lost() {
-    let retries = Retries { own: 0, infrastructure: 0 };
+    let retries = Retries { infrastructure: 0, ..Retries::default() };
     let why = Undone::Lost(Lost { rank: Some(Rank(0)), reason: "gone".into(), attempts: 1 });
     check(
         &mut pool(2, 1),
@@ -410,7 +430,7 @@ fn a_call_of_an_unknown_function_waits_for_a_slot_and_those_behind_it_wait_too()
 fn what_waits_on_a_stuck_node_is_recalled_for_an_idle_one_and_costs_no_try() {
     let recall = |id| Effect::Recall { id: TaskId(id), attempt: Attempt(0), rank: Rank(0) };
     let given_back = |id| Heard::GivenBack { id: TaskId(id), attempt: Attempt(0) };
-    let once = Retries { own: 0, infrastructure: 0 };
+    let once = Retries { infrastructure: 0, ..Retries::default() };
     let mut state = knowing(2, 1);
     check(&mut state, vec![(Heard::NodePaused { rank: Rank(1) }, vec![]), (Heard::Looked, vec![])]);
     for id in [1, 2, 3] {

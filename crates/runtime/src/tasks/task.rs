@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::ahead::Load;
+use super::blame::Blame;
 use super::order::{GroupId, Retries, Target};
 use crate::model::{Attempt, Rank};
 
@@ -19,11 +20,21 @@ pub(super) struct Task {
     pub(super) on: Option<(Rank, Duration)>,
     /// This try has been asked for back.
     pub(super) recalled: bool,
+    pub(super) blame: Blame,
 }
 
 impl Task {
     pub(super) fn new(target: Target, group: GroupId, left: Retries, load: Load) -> Self {
-        Self { target, group, left, attempt: Attempt::default(), load, on: None, recalled: false }
+        Self {
+            target,
+            group,
+            left,
+            attempt: Attempt::default(),
+            load,
+            on: None,
+            recalled: false,
+            blame: Blame::default(),
+        }
     }
 
     /// How long it was thought to run when it was sent; zero while it waits.

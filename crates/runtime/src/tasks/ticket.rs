@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::messages::Decision;
+use super::meter::Meter;
 use super::order::{Order, Undone};
 use super::queue::{Presented, Tasks};
 use super::state::Heard;
@@ -18,12 +19,31 @@ pub(super) struct Ticket {
     /// The try that is under way, or was last.
     pub(super) granted: Option<(Attempt, Rank)>,
     open: bool,
+    /// It is on a node at this moment, which costs something.
+    runs: bool,
+    meter: Option<Meter>,
 }
 
 impl Ticket {
     /// The place of a task that is in the queue already.
-    pub(super) const fn of(tasks: Tasks, id: TaskId, function: &'static str) -> Self {
-        Self { tasks, id, function, granted: None, open: true }
+    pub(super) fn of(tasks: Tasks, id: TaskId, order: &Order) -> Self {
+        tasks.show(id, order);
+        let (function, meter) = (order.function.name, order.meter.clone());
+        Self { tasks, id, function, granted: None, open: true, runs: false, meter }
+    }
+
+    /// A try is on a node.
+    pub(super) const fn runs(&mut self) {
+        self.runs = true;
+    }
+
+    /// A try has ended: what it cost is counted. Before the queue hears of it, and forgets it.
+    pub(super) fn count(&mut self) {
+        if std::mem::take(&mut self.runs)
+            && let Some(meter) = &self.meter
+        {
+            meter.add(self.tasks.so_far(self.id));
+        }
     }
 
     /// Lets an order into the queue, as soon as there is room in it. What comes first says what was
@@ -34,7 +54,7 @@ impl Ticket {
     ) -> Result<(Self, oneshot::Receiver<Decision>, OwnedSemaphorePermit), Undone> {
         let permit = Arc::clone(tasks.room()).acquire_owned().await.map_err(|_| Undone::Stopped)?;
         let id = tasks.next_id();
-        let ticket = Self::of(tasks, id, order.function.name);
+        let ticket = Self::of(tasks, id, order);
         let decision = ticket.tasks.submit(id, order).receiver();
         Ok((ticket, decision, permit))
     }
@@ -54,6 +74,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        self.count();
         if self.open {
             tracing::debug!(task = %self.id, function = self.function, "cancelled by its caller");
             self.tasks.cancel(self.id, self.granted);

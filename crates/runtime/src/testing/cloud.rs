@@ -7,9 +7,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::event::{Event, Happening};
 use super::failure::Law;
 use super::knobs::Mutation;
+use super::market::Meter;
 use super::world::World;
 use crate::lease::{self, Guard};
-use crate::model::{End, HostKey, InstanceId, InstanceState, KeptMachine, Rank, SshEndpoint};
+use crate::model::{End, HostKey, InstanceId, InstanceState, KeptMachine, Rank, SshEndpoint, Tariff};
 
 /// A machine, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +36,8 @@ pub(super) struct Machine {
     /// The pool was told of it.
     pub(super) told: bool,
     pub(super) dead: Option<&'static str>,
+    /// How it is paid for.
+    pub(super) meter: Meter,
     /// From when on the cloud knows it.
     known: Duration,
     /// From when on SSH lets us in; `None` before it has booted.
@@ -68,7 +71,7 @@ impl Machine {
 
 impl World {
     /// A machine comes into being; what it will suffer is drawn now.
-    pub(super) fn make_machine(&mut self, told: bool) -> InstanceId {
+    pub(super) fn make_machine(&mut self, told: bool, tariff: Tariff) -> InstanceId {
         let id = MachineId(self.cloud.machines.len());
         let name = InstanceId::new(format!("m{}", id.0));
         let known = match self.dice.chance(self.weather.late) {
@@ -81,6 +84,7 @@ impl World {
             owner: self.number,
             told,
             dead: None,
+            meter: Meter { tariff, since: self.now, until: None },
             known,
             ssh: None,
             cut: Duration::ZERO,
@@ -185,6 +189,8 @@ impl World {
             return;
         }
         machine.dead = Some(why);
+        let name = machine.name.clone();
+        self.stop_meter(&name);
         let after = if self.dice.chance(500) { Duration::ZERO } else { self.timing.detect };
         for link in self.links_of(id) {
             self.plan(after, Event::LinkBroken(link, why));

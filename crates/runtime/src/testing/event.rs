@@ -7,8 +7,9 @@ use super::link::LinkId;
 use super::node::{LifeId, NodeMessage, Step};
 use super::pool::PoolMessage;
 use super::tasks::Letter;
-use crate::model::{Attempt, InstanceId, Offer, Rank, TaskId};
+use crate::model::{Attempt, InstanceId, Rank, TaskId};
 use crate::node::messages::Timer as NodeTimer;
+use crate::pool::Candidate;
 use crate::pool::messages::Timer as PoolTimer;
 
 /// One event.
@@ -42,8 +43,8 @@ pub(super) enum Event {
 #[derive(Clone, Debug)]
 pub(super) enum Asked {
     Offers,
-    Prepare { offer: Box<Offer> },
-    Provision { request: Attempt, count: u32 },
+    Prepare { candidate: Box<Candidate> },
+    Provision { request: Attempt, count: u32, source: Box<Candidate> },
     Keep { rank: Rank, instance: InstanceId },
     Release { instances: Vec<InstanceId> },
     Terminate { instances: Vec<InstanceId> },

@@ -41,6 +41,8 @@ pub enum Law {
     Own,
     /// A machine that is kept for a person lives as long as it was promised.
     Kept,
+    /// No pool costs more than it may, but for one unit of its clouds' bill for each node.
+    Budget,
     /// Every life is over after a bounded time.
     Ends,
 }
@@ -87,6 +89,12 @@ pub struct Summary {
     pub timed_out: u64,
     /// Lives that had a second pool beside them.
     pub pairs: u64,
+    /// 1 when there was a limit to what the pool may cost.
+    pub capped: u64,
+    /// 1 when at least half of that was spent.
+    pub spent: u64,
+    /// Candidates that were set up.
+    pub candidates: u64,
     /// Starts that failed and left machines for a person to look at.
     pub kept: u64,
     /// Tasks that a node gave back before it had begun them.
@@ -105,6 +113,9 @@ impl std::ops::AddAssign for Summary {
         self.refused += other.refused;
         self.cancelled += other.cancelled;
         self.retried += other.retried;
+        self.capped += other.capped;
+        self.spent += other.spent;
+        self.candidates += other.candidates;
         self.kept += other.kept;
         self.timed_out += other.timed_out;
         self.pairs += other.pairs;

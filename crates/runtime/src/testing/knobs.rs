@@ -58,6 +58,14 @@ pub enum Mutation {
     ForgetReady,
     /// A node is begun twice.
     SpawnTwice,
+    /// The pool takes every cloud for one that counts seconds.
+    IgnoreUnits,
+    /// The pool counts a machine only from when it has had time to boot.
+    FreeBoots,
+    /// The pool is not woken to look at what is spent.
+    ForgetBudget,
+    /// What fell back is not undone at the cloud that it was set up at first.
+    ForgetFirstCloud,
     /// The shares of a broadcast whose caller went away are not cancelled.
     LeakShares,
     /// A call's time counts from when a node has it.
@@ -82,7 +90,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 29] = [
         Self::DropNodeGone,
         Self::AcceptStale,
         Self::ForgetMachine,
@@ -103,6 +111,10 @@ impl Mutation {
         Self::LeakTimedOut,
         Self::ForgetGroup,
         Self::TakeOthers,
+        Self::IgnoreUnits,
+        Self::FreeBoots,
+        Self::ForgetBudget,
+        Self::ForgetFirstCloud,
         Self::ForgetKept,
         Self::KeepForEver,
         Self::ReleaseKept,
@@ -154,6 +166,8 @@ pub(super) struct Weather {
     pub(super) cancel: u32,
     /// A call, or a group of them, is given a time.
     pub(super) hasty: u32,
+    /// There is a limit to what the pool may cost.
+    pub(super) capped: u32,
 }
 
 impl Weather {
@@ -182,6 +196,7 @@ impl Weather {
             twice: some(800),
             cancel: some(800),
             hasty: some(800),
+            capped: if trouble > 0 { 500 } else { 0 },
         }
     }
 }

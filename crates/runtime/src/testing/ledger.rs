@@ -97,7 +97,11 @@ impl Ledger {
                     entry.limit = entry.tries.saturating_sub(1);
                 }
             }
-            Heard::Broadcast { .. } | Heard::Sized { .. } | Heard::RoundTrip { .. } | Heard::Looked => {}
+            Heard::Broadcast { .. }
+            | Heard::Sized { .. }
+            | Heard::RoundTrip { .. }
+            | Heard::Looked
+            | Heard::WorkerDied { .. } => {}
         }
         true
     }

@@ -20,9 +20,11 @@ mod failure;
 mod knobs;
 mod ledger;
 mod link;
+mod market;
 mod node;
 mod pool;
 mod provider;
+mod scripted;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,7 @@ mod world;
 
 pub use failure::{Failure, Law, Summary};
 pub use knobs::{Knobs, Mutation};
+pub use scripted::{Answer, Asked, Scripted};
 
 use universe::Universe;
 

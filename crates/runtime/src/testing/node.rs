@@ -8,6 +8,7 @@ use super::event::{CallEvent, Event};
 use super::knobs::Mutation;
 use super::link::LinkId;
 use super::pool::PoolMessage;
+use super::tasks::Letter;
 use super::world::World;
 use crate::bootstrap::Listening;
 use crate::model::{Attempt, InstanceId, Rank};
@@ -170,6 +171,10 @@ impl World {
                 life.link = None;
                 let (rank, attempt) = (life.rank, life.attempt);
                 self.cast_pool(PoolMessage::Paused { rank, attempt });
+            }
+            Effect::ReportCrashed => {
+                let rank = life.rank;
+                self.cast_queue(Letter::WorkerDied { rank });
             }
             Effect::End { reason, retry } => self.end_life(id, reason, retry),
         }

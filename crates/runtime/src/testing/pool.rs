@@ -1,6 +1,6 @@
 //! The shell of the simulated pool: does with the effects of `pool::state` what the PoolActor does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::event::{Asked, Event};
@@ -10,18 +10,18 @@ use super::link::LinkId;
 use super::node::{LifeId, NodeMessage};
 use super::tasks::Letter;
 use super::world::World;
-use crate::model::{Attempt, EventKind, InstanceId, Leftover, Nodes, PoolPhase, Rank};
-use crate::pool::StartError;
+use crate::model::{Attempt, EventKind, InstanceId, Leftover, PoolPhase, Rank};
 use crate::pool::effect::Effect;
 use crate::pool::messages::{Heard, Timer};
 use crate::pool::state::State;
+use crate::pool::{Candidate, StartError};
 
 /// What reaches the pool's mailbox.
 #[derive(Clone, Debug)]
 pub(super) enum PoolMessage {
     Heard(Heard),
-    Prepared,
-    Unprepared(StartError),
+    Prepared(Box<Candidate>),
+    Unprepared(String, StartError),
     Ready { rank: Rank, attempt: Attempt, link: LinkId },
     Paused { rank: Rank, attempt: Attempt },
     Gone { rank: Rank, attempt: Attempt, reason: String, retry: bool },
@@ -33,8 +33,10 @@ pub(super) enum PoolMessage {
 pub(super) struct Pool {
     state: State,
     pub(super) inbox: Duration,
-    /// The provider was asked to set things up.
-    kit: bool,
+    /// The clouds that were asked to set things up.
+    kits: BTreeSet<String>,
+    /// What machines are rented with.
+    source: Option<Box<Candidate>>,
     nodes: BTreeMap<Rank, LifeId>,
     links: BTreeMap<Rank, LinkId>,
     /// Since when it is being given back.
@@ -51,7 +53,8 @@ impl Pool {
         Self {
             state: State::new(),
             inbox: Duration::ZERO,
-            kit: false,
+            kits: BTreeSet::new(),
+            source: None,
             nodes: BTreeMap::new(),
             links: BTreeMap::new(),
             stopping: None,
@@ -65,12 +68,13 @@ impl Pool {
     fn take_in(&mut self, message: PoolMessage) -> Heard {
         match message {
             PoolMessage::Heard(heard) => heard,
-            PoolMessage::Prepared => {
-                self.kit = true;
+            PoolMessage::Prepared(candidate) => {
+                self.kits.insert(candidate.offer.provider.clone());
+                self.source = Some(candidate);
                 Heard::Prepared(Ok(()))
             }
-            PoolMessage::Unprepared(error) => {
-                self.kit = true;
+            PoolMessage::Unprepared(provider, error) => {
+                self.kits.insert(provider);
                 Heard::Prepared(Err(error))
             }
             PoolMessage::Ready { rank, attempt, link } => {
@@ -98,18 +102,24 @@ impl World {
     }
 
     pub(super) fn begin_pool(&mut self) {
-        let desired = self.nodes;
-        let min = self.dice.chance(300).then(|| self.dice.count(1, desired));
-        let specs = (0..self.specs).map(|_| Nodes { desired, min, max: None }).collect();
-        self.cast_pool(PoolMessage::Heard(Heard::Born { specs }));
+        self.wishes = self.draw_wishes();
+        let max_total_cost = self.wishes.max_total_cost;
+        self.cast_pool(PoolMessage::Heard(Heard::Born { max_total_cost }));
     }
 
     pub(super) fn pool_hears(&mut self, message: PoolMessage) {
         let moment = self.moment();
         let Some(pool) = self.pool.as_mut().filter(|it| !it.ended) else { return };
         let heard = pool.take_in(message);
-        let names = ["cloud-a".to_owned(), "cloud-b".to_owned()];
-        let effects = pool.state.hear(heard, moment, &self.timing, &names);
+        let moment = match heard {
+            Heard::Prepared(_) | Heard::Woke(Timer::Provision)
+                if self.mutation == Some(Mutation::FreeBoots) =>
+            {
+                moment + self.timing.boot
+            }
+            _ => moment,
+        };
+        let effects = pool.state.hear(heard, moment, &self.timing);
         self.note(|| format!("    pool -> {effects:?}"));
         for effect in effects {
             self.pool_does(effect);
@@ -121,9 +131,18 @@ impl World {
         let Some(pool) = &mut self.pool else { return };
         match effect {
             Effect::AskOffers => self.ask(Asked::Offers),
-            Effect::Prepare { offer, .. } => self.ask(Asked::Prepare { offer: Box::new(offer) }),
-            Effect::Provision { request, count } if pool.kit => self.ask(Asked::Provision { request, count }),
-            Effect::Provision { .. } => {}
+            Effect::Prepare { candidate, .. } => self.ask(Asked::Prepare { candidate }),
+            Effect::Provision { request, count } => {
+                if let Some(source) = pool.source.clone() {
+                    self.ask(Asked::Provision { request, count, source });
+                }
+            }
+            Effect::DropNode { rank } => {
+                pool.links.remove(&rank);
+                if let Some(life) = pool.nodes.remove(&rank) {
+                    self.cast_node(life, NodeMessage::Stop);
+                }
+            }
             Effect::Spawn { rank, attempt, instance } => {
                 if self.mutation == Some(Mutation::SpawnTwice) {
                     self.spawn(rank, attempt, instance.clone());
@@ -149,17 +168,17 @@ impl World {
                 }
             }
             Effect::Keep { rank, instance } => self.ask(Asked::Keep { rank, instance }),
-            Effect::Release { instances } if pool.kit => self.ask(Asked::Release { instances }),
-            Effect::Release { .. } => {}
-            Effect::Terminate { mut instances } if pool.kit => {
+            Effect::Release { instances } => self.ask(Asked::Release { instances }),
+            Effect::Terminate { mut instances } if !pool.kits.is_empty() => {
                 if self.mutation == Some(Mutation::ReleaseKept) {
                     instances = self.own_machines().map(|it| it.name.clone()).collect();
                 }
                 self.ask(Asked::Terminate { instances });
             }
             Effect::Terminate { .. } => self.cast_pool(PoolMessage::Heard(Heard::Terminated(Ok(())))),
-            Effect::Teardown if pool.kit && teardown => self.ask(Asked::Teardown),
+            Effect::Teardown if !pool.kits.is_empty() && teardown => self.ask(Asked::Teardown),
             Effect::Teardown => self.cast_pool(PoolMessage::Heard(Heard::TornDown(Ok(Vec::new())))),
+            Effect::Wake(Timer::Budget, _) if self.mutation == Some(Mutation::ForgetBudget) => {}
             Effect::Wake(Timer::Keep, _) if self.mutation == Some(Mutation::ForgetKept) => {}
             Effect::Wake(timer, after) => self.plan(after, Event::PoolTimer(timer)),
             Effect::Announce(EventKind::Pool(PoolPhase::Stopping)) => pool.stopping = Some(self.now),
@@ -190,6 +209,9 @@ impl World {
         self.note(|| format!("    pool ended: {failure:?}, left {left:?}"));
         let Some(pool) = &mut self.pool else { return };
         pool.ended = true;
+        // Its actor's timers end with it.
+        self.agenda.retain(|event| !matches!(event, Event::PoolTimer(_)));
+        let Some(pool) = &mut self.pool else { return };
         for life in std::mem::take(&mut pool.nodes).into_values() {
             self.cast_node(life, NodeMessage::Stop);
         }
@@ -199,7 +221,7 @@ impl World {
         if let Some(machine) = forgotten {
             let what = format!("the pool has ended without a word of {}", machine.name);
             self.breach(Law::NothingLeft, what);
-        } else if self.prepared && left.is_empty() {
+        } else if !self.prepared.is_empty() && left.is_empty() {
             self.breach(Law::NothingLeft, "what was prepared is still there, and not named".to_owned());
         }
     }

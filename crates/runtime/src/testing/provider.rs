@@ -8,11 +8,10 @@ use super::failure::Law;
 use super::knobs::Mutation;
 use super::pool::PoolMessage;
 use super::world::World;
-use crate::model::{Attempt, InstanceId, InstanceType, Leftover, Offer, Price};
-use crate::pool::StartError;
+use crate::model::{Attempt, InstanceId, Leftover};
 use crate::pool::messages::{Heard, Shortfall};
+use crate::pool::{Candidate, StartError};
 use crate::provider::ProviderErrorKind;
-use crate::usd;
 
 impl World {
     /// Asks the provider: reads at once, writes in their turn.
@@ -39,16 +38,19 @@ impl World {
     /// The provider does it. Its answer may come twice; when the client has died, nobody hears it.
     pub(super) fn provide(&mut self, asked: Asked) {
         let heard = match asked {
-            Asked::Offers => Heard::Offered(self.offers()),
-            Asked::Prepare { offer } => return self.prepare(*offer),
-            Asked::Provision { request, count } => self.provision(request, count),
+            Asked::Offers => {
+                let plan = self.plan_of_offers();
+                Heard::Offered(self.told_plan(plan))
+            }
+            Asked::Prepare { candidate } => return self.prepare(*candidate),
+            Asked::Provision { request, count, source } => self.provision(request, count, &source),
             Asked::Keep { rank, instance } => {
                 let kept = self.keep(rank, &instance);
                 Heard::Kept { instance, kept }
             }
             Asked::Release { instances } => {
-                let _ = self.terminate(&instances);
-                return;
+                let result = self.terminate(&instances);
+                Heard::Released { instances, result }
             }
             Asked::Terminate { instances } => Heard::Terminated(self.terminate(&instances)),
             Asked::Teardown => Heard::TornDown(self.teardown()),
@@ -61,61 +63,47 @@ impl World {
     }
 
     /// One that took too long has failed, and is there nevertheless.
-    fn prepare(&mut self, offer: Offer) {
-        let fails = self.dice.chance(self.weather.unprepared);
-        self.prepared = !fails || self.dice.chance(500);
-        let error = StartError::Prepare { provider: offer.id, reason: "not in time".to_owned() };
+    fn prepare(&mut self, candidate: Candidate) {
+        let (fails, provider) = (self.dice.chance(self.weather.unprepared), candidate.offer.provider.clone());
+        if !fails || self.dice.chance(500) {
+            self.prepared.insert(provider.clone());
+        }
+        self.summary.candidates += 1;
+        let error = StartError::Prepare { provider: provider.clone(), reason: "not in time".to_owned() };
         self.cast_pool(match fails {
-            true => PoolMessage::Unprepared(error),
-            false => PoolMessage::Prepared,
+            true => PoolMessage::Unprepared(provider, error),
+            false => PoolMessage::Prepared(Box::new(candidate)),
         });
     }
 
-    fn offers(&mut self) -> Vec<Result<Vec<Offer>, String>> {
-        let offer = |id: usize| {
-            Offer::of(format!("cloud-{id}"), InstanceType::named("small"), Price::on_demand(usd!(1)))
-        };
-        let mut offers = Vec::new();
-        for spec in 0..self.specs {
-            offers.push(match self.dice.chance(self.weather.no_offers) {
-                true if self.dice.chance(500) => Ok(Vec::new()),
-                true => Err("did not answer".to_owned()),
-                false => Ok(vec![offer(spec)]),
-            });
-        }
-        offers
-    }
-
-    fn provision(&mut self, request: Attempt, count: u32) -> Heard {
-        let short = |reason: &str, retry| {
-            let kind = if retry { ProviderErrorKind::NoCapacity } else { ProviderErrorKind::InvalidRequest };
-            Some(Shortfall { reason: reason.to_owned(), kind, after: None })
-        };
+    fn provision(&mut self, request: Attempt, count: u32, source: &Candidate) -> Heard {
+        let tariff = self.real_tariff(source);
+        let short = |reason: &str, kind| Some(Shortfall { reason: reason.to_owned(), kind, after: None });
         if self.dice.chance(self.weather.unreported) {
             // The cloud did some of it, and its answer was lost.
             for _ in 0..self.dice.count(0, count) {
-                self.make_machine(false);
+                self.make_machine(false, tariff);
             }
             return Heard::Provisioned {
                 request,
                 instances: Vec::new(),
-                shortfall: short("no answer", true),
+                shortfall: short("no answer", ProviderErrorKind::Transient),
             };
         }
         if self.dice.chance(self.weather.refused) {
-            let retry = self.dice.chance(800);
+            let kind = self.draw_refusal();
             return Heard::Provisioned {
                 request,
                 instances: Vec::new(),
-                shortfall: short("no capacity", retry),
+                shortfall: short("no capacity", kind),
             };
         }
         let given = match self.dice.chance(self.weather.partial) {
             true => self.dice.count(0, count),
             false => count,
         };
-        let instances = (0..given).map(|_| self.make_machine(true)).collect();
-        let shortfall = if given < count { short("no more capacity", self.dice.chance(800)) } else { None };
+        let instances = (0..given).map(|_| self.make_machine(true, tariff)).collect();
+        let shortfall = if given < count { short("no more capacity", self.draw_refusal()) } else { None };
         Heard::Provisioned { request, instances, shortfall }
     }
 
@@ -159,7 +147,9 @@ impl World {
         if self.dice.chance(self.weather.kept) {
             kept.push(left("the network".to_owned()));
         } else {
-            self.prepared = false;
+            let kept = self.mutation == Some(Mutation::ForgetFirstCloud);
+            let first = self.prepared.first().cloned().filter(|_| kept && self.prepared.len() > 1);
+            self.prepared = first.into_iter().collect();
         }
         Ok(kept)
     }

@@ -60,6 +60,9 @@ pub(super) enum Letter {
     NodePaused {
         rank: Rank,
     },
+    WorkerDied {
+        rank: Rank,
+    },
     NodeLost {
         rank: Rank,
     },
@@ -99,7 +102,7 @@ impl Queue {
                 Some(Mutation::AheadUnknown) => Ahead { known: 0, ..AHEAD },
                 _ => AHEAD,
             }),
-            retries: Retries { own: 0, infrastructure: retries + extra },
+            retries: Retries { infrastructure: retries + extra, ..Retries::default() },
             inbox: Duration::ZERO,
             ledger: Ledger::new(retries),
             links: BTreeMap::new(),
@@ -154,6 +157,7 @@ impl Queue {
                 self.links.remove(&rank);
                 Heard::NodePaused { rank }
             }
+            Letter::WorkerDied { rank } => Heard::WorkerDied { rank },
             Letter::NodeLost { rank } => {
                 self.links.remove(&rank);
                 Heard::NodeLost { rank }
@@ -241,6 +245,7 @@ impl World {
             | Letter::NodePaused { .. }
             | Letter::NodeLost { .. }
             | Letter::Stop
+            | Letter::WorkerDied { .. }
             | Letter::Again(_) => {}
         }
     }

@@ -12,6 +12,7 @@ use super::event::{Event, Owner};
 use super::failure::{Failure, Law, Summary};
 use super::knobs::{Knobs, Mutation, Weather};
 use super::link::Link;
+use super::market::Wishes;
 use super::node::Life;
 use super::pool::{Pool, PoolMessage};
 use super::tasks::Queue;
@@ -38,8 +39,9 @@ pub(super) struct World {
     /// The owner gives the pool back when the last call is over.
     pub(super) stops_when_done: bool,
     pub(super) cloud: Cloud,
-    /// What `prepare` set up is there.
-    pub(super) prepared: bool,
+    /// At which clouds, by name, what `prepare` set up is there.
+    pub(super) prepared: BTreeSet<String>,
+    pub(super) wishes: Wishes,
     pub(super) links: Vec<Link>,
     // What lives in the client's process.
     pub(super) pool: Option<Pool>,
@@ -80,7 +82,8 @@ impl World {
             mutation: knobs.mutation,
             agenda: Agenda::new(),
             cloud: Cloud::default(),
-            prepared: false,
+            prepared: BTreeSet::new(),
+            wishes: Wishes::default(),
             links: Vec::new(),
             pool: Some(Pool::new()),
             queue: Some(Queue::new(retries, knobs.mutation)),
@@ -103,6 +106,10 @@ impl World {
     /// Half of the endings that come from outside come while the pool starts.
     fn draw_ending(&mut self) {
         let boot = self.timing.boot;
+        if self.wishes.max_total_cost.is_some() && self.dice.chance(500) {
+            // What ends it is what it costs.
+            return self.plan(LATE, Event::Owner(Owner::Stops));
+        }
         let at = if self.dice.chance(500) { self.dice.up_to(boot / 8) } else { self.dice.up_to(boot * 2) };
         match self.dice.below(10) {
             0..=4 => self.stops_when_done = true,
@@ -243,6 +250,7 @@ impl World {
     }
 
     pub(super) fn judge_the_end(&mut self) {
+        self.judge_budget();
         let alive = self.own_machines().find(|it| it.dead.is_none());
         if let Some(id) = self.endless_call() {
             self.breach(Law::NoneLost, format!("task {id} has no end"));
@@ -260,6 +268,9 @@ pub(super) const HICCUP: Duration = Duration::from_millis(50);
 
 /// How long a life may be: far longer than the time-outs of one add up to.
 const LONGEST: Duration = Duration::from_secs(4 * 3600);
+
+/// When an owner stops a pool that should have come to its end by itself.
+const LATE: Duration = Duration::from_secs(1800);
 
 /// How many events a life may have: a hundred times what the longest has.
 const MOST: u64 = 1_000_000;

@@ -37,6 +37,9 @@ register!(
     Blocking panic_blocking,
     Blocking block_until_noted,
     Blocking block_until_cancelled,
+    Blocking end_as_told,
+    Blocking tell_of_place,
+    Async start_a_stubborn_child,
 );
 
 macro_rules! register_streams {
@@ -192,4 +195,60 @@ fn swallow(_: Bytes, mut inputs: Inputs) -> Starting {
 
 fn path(arguments: &Bytes) -> PathBuf {
     PathBuf::from(String::from_utf8(arguments.to_vec()).expect("a path"))
+}
+
+/// Says two lines and ends its process in the way that it is told: `abort`, `exit 3`, `signal 11`.
+fn end_as_told(arguments: Bytes) -> Result<Answer, String> {
+    let told = String::from_utf8(arguments.to_vec()).map_err(|it| it.to_string())?;
+    println!("about to {told}");
+    eprintln!("out of luck");
+    let number = told.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or_default();
+    match told.split(' ').next() {
+        Some("exit") => std::process::exit(number),
+        Some("signal") => {
+            let own = rustix::process::getpid();
+            let signal = rustix::process::Signal::from_named_raw(number).expect("a signal");
+            // Rust looks at the first SIGSEGV itself, in case it is a stack that has no room left.
+            loop {
+                rustix::process::kill_process(own, signal).expect("sent");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        _ => std::process::abort(),
+    }
+}
+
+/// What a process knows of its place: `pid slot devices CUDA_VISIBLE_DEVICES nodes`. Waits until the file
+/// that it is given is there, so that a test can hold several at once.
+fn tell_of_place(arguments: Bytes) -> Result<Answer, String> {
+    if !arguments.is_empty() {
+        while !path(&arguments).exists() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    let info = skyward_runtime::inside::instance_info().ok_or("not on a node")?;
+    let cuda = std::env::var("CUDA_VISIBLE_DEVICES").unwrap_or_default();
+    let pid = std::process::id();
+    let told = format!("{pid} {:?} {:?} {cuda} {}", info.slot, info.devices, info.nodes);
+    Ok(Answer::Returned(told.into()))
+}
+
+/// Starts a process that heeds no SIGTERM, writes its own id and that one's to the file that it is given,
+/// and waits for ever.
+fn start_a_stubborn_child(arguments: Bytes) -> Running {
+    let path = path(&arguments);
+    Ok(Box::pin(async move {
+        let script = "trap '' TERM; echo ready; while :; do sleep 1; done";
+        let mut child = tokio::process::Command::new("sh")
+            .args(["-c", script])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("started");
+        let mut ready = [0; 6];
+        let stdout = child.stdout.as_mut().expect("piped");
+        tokio::io::AsyncReadExt::read_exact(stdout, &mut ready).await.expect("ready");
+        let ids = format!("{} {}", std::process::id(), child.id().expect("running"));
+        std::fs::write(&path, ids).expect("written");
+        std::future::pending().await
+    }))
 }

@@ -6,6 +6,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stderr,
     clippy::print_stdout,
     reason = "it is a test, but not one that clippy recognises: it has a main of its own"
 )]
@@ -17,6 +18,7 @@ mod identity;
 mod life;
 mod measure;
 mod node;
+mod processes;
 mod runner;
 mod streams;
 mod wire;
@@ -26,8 +28,10 @@ use std::process::ExitCode;
 use skyward_runtime::program::Role;
 
 fn main() -> ExitCode {
-    if Role::current() == Role::Worker {
-        skyward_worker::main();
+    match Role::current() {
+        Role::Worker => skyward_worker::main(),
+        Role::Task => skyward_worker::task_main(),
+        Role::Client | Role::Machine | Role::Pipe => {}
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -35,8 +39,15 @@ fn main() -> ExitCode {
         runtime.block_on(measure::measure());
         return ExitCode::SUCCESS;
     }
-    let tests =
-        [calls::tests(), streams::tests(), bytes::tests(), wire::tests(), identity::tests(), life::tests()]
-            .concat();
+    let tests = [
+        calls::tests(),
+        processes::tests(),
+        streams::tests(),
+        bytes::tests(),
+        wire::tests(),
+        identity::tests(),
+        life::tests(),
+    ]
+    .concat();
     runner::run(&runtime, &tests, &arguments)
 }

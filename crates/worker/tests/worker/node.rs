@@ -10,7 +10,7 @@ use bytes::Bytes;
 use skyward_runtime::link::{
     Authority, CLIENT, CallRequest, Dialer, Hello, Identity, Link, LinkError, Outcome, PROTOCOL,
 };
-use skyward_runtime::model::{Attempt, End, Epoch, Incarnation, PoolId, Rank, Secret, TaskId};
+use skyward_runtime::model::{Attempt, End, Epoch, Executor, Incarnation, PoolId, Rank, Secret, TaskId};
 use skyward_runtime::payload::Payload;
 use skyward_runtime::program::{Role, WorkerStart, WorkerUp};
 use skyward_runtime::registry::Registry;
@@ -93,6 +93,9 @@ impl Node {
             lease: Duration::from_secs(60),
             end: End::Process { pid: machine.id().expect("running"), directory: home.path().join("machine") },
             slots: 4,
+            executor: Executor::Thread,
+            reuse: true,
+            kill: Timing::short().kill,
             detect: Duration::from_secs(5),
             drain: Timing::short().drain,
             accelerators: vec![],

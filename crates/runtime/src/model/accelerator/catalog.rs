@@ -40,6 +40,11 @@ impl Model {
         Accelerator::from(self).memory_gb(memory_gb)
     }
 
+    /// One, with this much memory in MiB, as marketplaces report it.
+    pub fn memory_mib(&self, memory_mib: u32) -> Accelerator {
+        Accelerator::from(self).memory_mib(memory_mib)
+    }
+
     /// One, in this form.
     pub fn form(&self, form: Form) -> Accelerator {
         Accelerator::from(self).form(form)

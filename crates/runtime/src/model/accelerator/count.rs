@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// How many accelerators a machine has: whole ones, or a fraction of one. Exact to a ten-thousandth, so
 /// that two of them can be compared.
@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(Count::from(0.125).to_string(), "0.125");
 /// assert_eq!(Count::from(8).whole(), Some(8));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+/// Text formats hold it as the number that it is, others as its parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Count(u32);
 
 impl Count {
@@ -70,6 +70,26 @@ impl From<Count> for f64 {
     }
 }
 
+impl Serialize for Count {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.whole() {
+            _ if !serializer.is_human_readable() => serializer.serialize_u32(self.0),
+            Some(whole) => serializer.serialize_u32(whole),
+            None => serializer.serialize_f64(f64::from(*self)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            f64::deserialize(deserializer).map(Self::from)
+        } else {
+            u32::deserialize(deserializer).map(Self)
+        }
+    }
+}
+
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (whole, parts) = (self.0 / Self::PARTS, self.0 % Self::PARTS);
@@ -93,4 +113,14 @@ fn a_count_is_exact_for_the_fractions_that_are_rented_out() {
         assert!(Count::from(none).is_zero(), "{none}");
     }
     assert_eq!(Count::from(f64::INFINITY), Count::from(u32::MAX));
+}
+
+#[test]
+fn text_formats_hold_the_number_and_others_its_parts() {
+    for (count, json) in [(Count::from(8), "8"), (Count::from(0.125), "0.125"), (Count::from(1.5), "1.5")] {
+        assert_eq!(serde_json::to_string(&count).expect("json"), json);
+        assert_eq!(serde_json::from_str::<Count>(json).expect("read"), count);
+        let packed = rmp_serde::to_vec(&count).expect("packed");
+        assert_eq!(rmp_serde::from_slice::<Count>(&packed).expect("read"), count);
+    }
 }

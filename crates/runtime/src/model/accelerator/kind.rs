@@ -90,33 +90,37 @@ impl Accelerator {
         self.model().map(|it| it.manufacturer)
     }
 
-    /// With what its model alone decides: the memory and the form, where there is only one.
+    /// With what its model alone decides: the memory, where there is only one size; and without a form,
+    /// where there is only one, because that says nothing.
     #[must_use]
     pub fn completed(mut self) -> Self {
         if let Some(model) = self.model() {
             if let [only] = model.memory_gb {
                 self.memory_mib = self.memory_mib.or(Some(only.saturating_mul(MIB_PER_GB)));
             }
-            if let [only] = model.forms {
-                self.form = self.form.or(Some(*only));
-            }
+            self.form = self.form.filter(|_| model.forms.len() > 1);
         }
         self
     }
 
     /// Whether a machine with `offered` has what is asked for here: the same name, the same number, and
-    /// where they are asked for the same form, and memory that differs by a tenth at most.
+    /// where they are asked for memory that differs by a tenth at most, and the same form, where the
+    /// model has several.
     pub fn fits(&self, offered: &Self) -> bool {
-        if self.name != offered.name || self.count != offered.count {
-            return false;
-        }
-        let needs_more = (self.memory_mib.is_some() && offered.memory_mib.is_none())
-            || (self.form.is_some() && offered.form.is_none());
-        if needs_more {
-            let completed = offered.clone().completed();
-            return self.allows(completed.memory_mib, completed.form);
-        }
-        self.allows(offered.memory_mib, offered.form)
+        self.name == offered.name
+            && self.count == offered.count
+            && self.memory_bounds_mib().is_none_or(|(least, most)| {
+                let known = || offered.clone().completed().memory_mib;
+                offered.memory_mib.or_else(known).is_some_and(|it| (least..=most).contains(&it))
+            })
+            && self.telling_form().is_none_or(|form| offered.form == Some(form))
+    }
+
+    /// The form, where it tells two machines apart: its model has several.
+    pub fn telling_form(&self) -> Option<Form> {
+        let form = self.form?;
+        let several = self.model().is_none_or(|it| it.forms.len() > 1);
+        several.then_some(form)
     }
 
     /// The least and the most memory that an offer may have, in MiB, when memory is asked for.
@@ -154,13 +158,6 @@ impl Accelerator {
             return invalid(format!("{} is built as {}", model.name, forms.join(" or ")));
         }
         Ok(())
-    }
-
-    fn allows(&self, memory_mib: Option<u32>, form: Option<Form>) -> bool {
-        let memory = self
-            .memory_bounds_mib()
-            .is_none_or(|(least, most)| memory_mib.is_some_and(|offered| (least..=most).contains(&offered)));
-        memory && (self.form.is_none() || self.form == form)
     }
 }
 
@@ -223,10 +220,10 @@ mod tests {
         }
         assert!(A100.form(Form::Sxm).fits(&A100.form(Form::Sxm)));
         let exactly_a_tenth = L4.memory_gb(20);
-        assert!(exactly_a_tenth.fits(&L4.count(1).memory_mib(22 * 1024)));
-        assert!(!exactly_a_tenth.fits(&L4.count(1).memory_mib(22 * 1024 + 1)));
-        assert!(exactly_a_tenth.fits(&L4.count(1).memory_mib(18 * 1024)));
-        assert!(!exactly_a_tenth.fits(&L4.count(1).memory_mib(18 * 1024 - 1)));
+        assert!(exactly_a_tenth.fits(&L4.memory_mib(22 * 1024)));
+        assert!(!exactly_a_tenth.fits(&L4.memory_mib(22 * 1024 + 1)));
+        assert!(exactly_a_tenth.fits(&L4.memory_mib(18 * 1024)));
+        assert!(!exactly_a_tenth.fits(&L4.memory_mib(18 * 1024 - 1)));
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub(super) fn read(spelling: &str) -> Result<Accelerator, Unsold> {
     accelerator.count = found.count.unwrap_or_default();
     accelerator.memory_mib = found.memory_mib;
     accelerator.form = found.form.filter(|it| found.model.forms.contains(it));
+    accelerator.form = accelerator.telling_form();
     Ok(accelerator)
 }
 
@@ -57,8 +58,9 @@ const NOT_FOR_COMPUTE: &str = "it encodes video or draws desktops, and takes no 
 const NO_TOOLCHAIN: &str = "it needs the cloud's own compiler, which is not offered outside it";
 
 /// Squashed spellings that are left out.
-const REFUSED: [(&str, &str); 24] = [
+const REFUSED: [(&str, &str); 25] = [
     ("", ANONYMOUS),
+    ("5090", "a number alone is sold with 96 GB, which no RTX 5090 has"),
     ("a910e", NO_TOOLCHAIN),
     ("a910x", NO_TOOLCHAIN),
     ("a910z", NO_TOOLCHAIN),
@@ -101,14 +103,14 @@ mod tests {
             ("nvidia-h100-mega-80gb", H100.memory_gb(80)),
             ("nvidia-h200-141gb", H200.memory_gb(141)),
             ("NVIDIA_HGX_H100", H100.form(Form::Sxm)),
-            ("geforcertx4090-pcie-24gb", RTX_4090.memory_gb(24).form(Form::Pcie)),
+            ("geforcertx4090-pcie-24gb", RTX_4090.memory_gb(24)),
             ("h100-sxm5-80gb", H100.memory_gb(80).form(Form::Sxm)),
             ("NVIDIA H100 80GB HBM3", H100.memory_gb(80)),
             ("NVIDIA A100-SXM4-80GB", A100.memory_gb(80).form(Form::Sxm)),
             ("NVIDIA RTX 4000 SFF Ada Generation", RTX_4000_ADA.count(1)),
             ("NVIDIA RTX PRO 6000 Blackwell Server Edition", RTX_PRO_6000.count(1)),
             ("RTX PRO 6000 WS", RTX_PRO_6000.count(1)),
-            ("AMD Instinct MI300X OAM", MI300X.form(Form::Oam)),
+            ("AMD Instinct MI300X OAM", MI300X.count(1)),
             ("Tesla V100-PCIE-16GB", V100.memory_gb(16).form(Form::Pcie)),
             ("gpu_8x_h100_sxm5", H100.count(8).form(Form::Sxm)),
             ("1x H100 SXM5 80GB", H100.memory_gb(80).form(Form::Sxm)),

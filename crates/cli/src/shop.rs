@@ -1,0 +1,124 @@
+//! The providers that this program can ask, and what they said before.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde_json::json;
+use skyward::catalog::{Catalog, RefreshError, Settings, refresh};
+use skyward::provider::Capabilities;
+use skyward::provider::cloud::CLOUDS;
+use skyward::{InvalidRequest, Local, Provider, Timing};
+
+use crate::{Failed, chain};
+
+/// The catalog, and who can fill it.
+pub(crate) struct Shop {
+    pub(crate) catalog: Arc<Catalog>,
+    settings: Settings,
+    providers: Vec<Box<dyn Provider>>,
+}
+
+impl Shop {
+    /// Opens the user's catalog.
+    pub(crate) fn open() -> Result<Self, Failed> {
+        let settings = Settings::of_user()?;
+        let catalog = Arc::new(Catalog::open(settings.clone())?);
+        let mut providers: Vec<Box<dyn Provider>> = vec![Box::new(Local::default())];
+        // Clouds whose key is not found cannot be asked.
+        let clouds = CLOUDS.iter().filter_map(|it| (it.open)(json!({})).ok());
+        providers.extend(clouds.filter(|it| it.key().is_ok()).map(|it| it as Box<dyn Provider>));
+        Ok(Self { catalog, settings, providers })
+    }
+
+    /// The names of all providers that can be asked, or were before, in order.
+    pub(crate) fn known(&self) -> Result<Vec<String>, Failed> {
+        let sources = self.catalog.sources()?.into_iter().map(|it| it.provider);
+        let mut known: Vec<_> = sources.chain(self.providers.iter().map(|it| it.name().to_owned())).collect();
+        known.sort_unstable();
+        known.dedup();
+        Ok(known)
+    }
+
+    /// Refuses a name that nobody has.
+    pub(crate) fn check(&self, names: &[String]) -> Result<(), Failed> {
+        let known = self.known()?;
+        match names.iter().find(|it| !known.contains(it)) {
+            Some(other) => {
+                let allowed = format!("must be one of {}", known.join(", "));
+                Err(InvalidRequest::new("provider", other, allowed).into())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What machines of a provider can. Of one that cannot be asked, nothing is taken for granted.
+    pub(crate) fn capabilities(&self, name: &str) -> Capabilities {
+        let found = self.providers.iter().find(|it| it.name() == name);
+        found.map_or(Capabilities::NONE, |it| it.capabilities())
+    }
+
+    /// Asks those of the named providers (none named: all) whose offers are too old, and says what is to
+    /// be known of the rest. One that fails is told and does not spoil the others.
+    pub(crate) fn freshen(&self, names: &[String], cached: bool) -> Result<Vec<String>, Failed> {
+        let mut notes: Vec<_> = self.catalog.rebuilt().iter().map(|it| anew(it)).collect();
+        if cached {
+            return Ok(notes);
+        }
+        let now = SystemTime::now();
+        let known = self.known()?;
+        let wanted: Vec<&str> = known
+            .iter()
+            .map(String::as_str)
+            .filter(|it| names.is_empty() || names.iter().any(|name| name == it))
+            .collect();
+        let stale = self.catalog.stale(&wanted, now)?;
+        for (_, asked) in self.ask(|it| stale.contains(&it))? {
+            if let Err(error) = asked {
+                notes.push(format!("warning: {}; its offers of before are used", chain(&error)));
+            }
+        }
+        for source in self.catalog.sources()? {
+            let age = now.duration_since(source.read_at).unwrap_or_default();
+            let can_be_asked = self.providers.iter().any(|it| it.name() == source.provider);
+            if stale.contains(&source.provider.as_str()) && !can_be_asked {
+                let (name, age) = (&source.provider, people(age));
+                notes.push(format!(
+                    "note: the offers of {name} are {age} old, and this program cannot ask {name}"
+                ));
+            }
+        }
+        Ok(notes)
+    }
+
+    /// Asks all providers of which that is wanted, one after the other.
+    pub(crate) fn ask(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<Asked>, Failed> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let within = Timing::default().offers;
+        let providers = self.providers.iter().filter(|it| wanted(it.name()));
+        Ok(providers
+            .map(|it| (it.name().to_owned(), runtime.block_on(refresh(&self.catalog, it.as_ref(), within))))
+            .collect())
+    }
+
+    /// Where the catalog is, for messages.
+    pub(crate) fn place(&self) -> String {
+        self.settings.folder.display().to_string()
+    }
+}
+
+/// A provider that was asked, and how many offers it has.
+pub(crate) type Asked = (String, Result<usize, RefreshError>);
+
+fn anew(why: &str) -> String {
+    format!(
+        "warning: the catalog of offers was damaged ({why}) and was made anew; `sky offers refresh` fills it"
+    )
+}
+
+/// A length of time in its largest unit.
+fn people(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let units = [(86_400, "d"), (3600, "h"), (60, "min")];
+    let unit = units.into_iter().find(|(length, _)| seconds >= *length);
+    unit.map_or_else(|| format!("{seconds} s"), |(length, name)| format!("{} {name}", seconds / length))
+}

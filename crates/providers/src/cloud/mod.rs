@@ -1,0 +1,85 @@
+//! What is the same for every cloud, and the table of them. Adding one is a folder beside this one (`mod.rs`
+//! its story and `impl Provider`, `config.rs` what can be set, `api.rs` its calls and their bodies, `map.rs`
+//! from those to our words and back, without waiting for anything), one row here, and a page in
+//! `docs/providers`. The command line, the conformance suite and the documents' test go by the rows.
+
+mod ends;
+mod key;
+mod label;
+
+use async_trait::async_trait;
+use serde::de::DeserializeOwned;
+use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind};
+
+pub use key::{Found, KeyFile, KeyPlaces};
+
+pub(crate) use ends::until;
+pub(crate) use label::{SKYWARD, is_plain, machine_name, pool_name, stranger};
+
+/// A provider that has an account at a cloud.
+#[async_trait]
+pub trait Account: Provider {
+    /// Where its key was found; asks nobody.
+    ///
+    /// # Errors
+    /// `Auth` when there is none, with the places that were looked at.
+    fn key(&self) -> Result<Found, ProviderError>;
+
+    /// One cheap call that only this account may make. Says whose it is.
+    ///
+    /// # Errors
+    /// What the cloud said, classified.
+    async fn check(&self) -> Result<String, ProviderError>;
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Cloud {
+    /// The name in settings and tags, and of its folder and its page: `digitalocean`.
+    pub name: &'static str,
+    /// The name for people: `DigitalOcean`.
+    pub title: &'static str,
+    /// Where its key is looked for.
+    pub keys: KeyPlaces,
+    /// A provider with these settings, which are the fields of its `Config`; an empty object is all
+    /// defaults. Asks nobody.
+    pub open: fn(serde_json::Value) -> Result<Box<dyn Account>, ProviderError>,
+}
+
+/// Every cloud, by name.
+pub const CLOUDS: &[Cloud] = &[
+    Cloud {
+        name: crate::digitalocean::NAME,
+        title: crate::digitalocean::SERVICE.name,
+        keys: crate::digitalocean::KEYS,
+        open: |settings| {
+            let config = read(crate::digitalocean::NAME, settings)?;
+            Ok(Box::new(crate::digitalocean::DigitalOcean::new(config)))
+        },
+    },
+    Cloud {
+        name: crate::lambda::NAME,
+        title: crate::lambda::SERVICE.name,
+        keys: crate::lambda::KEYS,
+        open: |settings| {
+            let config = read(crate::lambda::NAME, settings)?;
+            Ok(Box::new(crate::lambda::Lambda::new(config)))
+        },
+    },
+];
+
+/// The cloud of this name.
+///
+/// ```
+/// assert_eq!(skyward_providers::cloud::named("lambda").map(|it| it.title), Some("Lambda"));
+/// ```
+pub fn named(name: &str) -> Option<&'static Cloud> {
+    CLOUDS.iter().find(|it| it.name == name)
+}
+
+fn read<T: DeserializeOwned>(name: &str, settings: serde_json::Value) -> Result<T, ProviderError> {
+    serde_json::from_value(settings).map_err(|error| {
+        let message = format!("the settings of {name} cannot be read: {error}; see docs/providers/{name}.md");
+        ProviderError::new(ProviderErrorKind::InvalidRequest, message)
+    })
+}

@@ -1,0 +1,25 @@
+//! HTTP as every cloud needs it: who asks, how often, what is tried again, and what an error means.
+//!
+//! ```text
+//! Call --its buckets have room--> signed, sent --answer--> what the body says | what the status says
+//!   ^                                  |                        |                  |
+//!   |                                  '--broken, too late--.   |                  '--> ProviderError
+//!   '--pause: Retry-After or backoff <--may be repeated-----+---'
+//!                                       may have happened --> `create` looks for it first
+//! ```
+
+mod access;
+mod auth;
+mod bucket;
+mod call;
+mod client;
+mod create;
+mod failure;
+mod pages;
+
+pub use access::Access;
+pub use auth::Auth;
+pub use bucket::{Limit, Rate};
+pub use call::{Answer, Call};
+pub use client::{Client, Service};
+pub use failure::Said;

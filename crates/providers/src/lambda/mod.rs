@@ -1,0 +1,284 @@
+//! Lambda: machines with accelerators, one launch at a time.
+//!
+//! ```text
+//! prepare    key, and firewall rules for the region of the offer
+//! provision  one launch in twelve seconds --200--> booting --address--> active
+//! terminate  POST --terminating--> listed for a while --> gone
+//! teardown   all whose name begins with the pool's; then rules and key
+//! ```
+//!
+//! Quirks: `quantity` is gone from the launch, so machines come one by one, and a request for many is
+//! answered in parts, before whoever asked stops waiting. A machine that shuts itself down goes on to cost,
+//! and only the account can give it back. Lists have no pages. Errors have codes, but the gateway in front
+//! of the interface says 403 and no more to those who come too often.
+
+mod api;
+mod config;
+mod map;
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use serde::de::IgnoredAny;
+use skyward_runtime::model::{Capabilities, Instance, InstanceId, InstanceState, Leftover, Market, Offer};
+use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
+
+use crate::cloud::{Account, Found, is_plain, machine_name, pool_name, stranger, until};
+use crate::http::{Auth, Call, Client};
+use api::{Data, Launched, Machine, Named};
+
+pub use config::Config;
+
+pub(crate) use api::SERVICE;
+pub(crate) use config::KEYS;
+
+/// The name of its folder, in settings and in offers.
+pub(crate) const NAME: &str = "lambda";
+
+/// Machines of Lambda. Asks nobody before it is used.
+///
+/// ```
+/// use skyward_providers::lambda::Lambda;
+/// use skyward_runtime::pool::Spec;
+/// let spec = Spec::on(Lambda::default()).region("us-east-1");
+/// ```
+#[derive(Debug, Default)]
+pub struct Lambda {
+    config: Config,
+    client: OnceLock<Client>,
+}
+
+impl Lambda {
+    /// Machines with these settings.
+    pub fn new(config: Config) -> Self {
+        Self { config, ..Self::default() }
+    }
+
+    fn client(&self) -> Result<&Client, ProviderError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let Found { key, .. } = self.key()?;
+        let client = Client::new(SERVICE, self.config.access.clone(), Auth::Bearer(key))?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    /// What a list has by this name.
+    async fn find(&self, list: &Call, name: &str) -> Result<Option<Named>, ProviderError> {
+        let Data { data } = self.client()?.send::<Data<Vec<Named>>>(list).await?;
+        Ok(data.into_iter().find(|it| it.name == name))
+    }
+
+    /// Makes what is found in a list by its name, unless it is there.
+    async fn make(&self, call: &Call, list: &Call, name: &str) -> Result<(), ProviderError> {
+        let found = || async { Ok(self.find(list, name).await?.map(|_| serde_json::Value::Null)) }.boxed();
+        self.client()?.create(call, found).await.map(drop)
+    }
+
+    async fn machines(&self) -> Result<Vec<Machine>, ProviderError> {
+        let Data { data } = self.client()?.send::<Data<Vec<Machine>>>(&api::machines()).await?;
+        Ok(data.into_iter().filter(map::lives).collect())
+    }
+
+    async fn set_up(&self, request: &Request) -> Result<(), ProviderError> {
+        let name = pool_name(&request.pool);
+        if self.find(&api::keys(), &name).await?.is_none() {
+            self.make(&api::create_key(&name, &request.ssh_key), &api::keys(), &name).await?;
+        }
+        let Some(rules) = map::new_ruleset(request, &self.config) else { return Ok(()) };
+        if self.find(&api::rulesets(), &name).await?.is_none() {
+            self.make(&api::create_ruleset(&rules), &api::rulesets(), &name).await?;
+        }
+        Ok(())
+    }
+
+    async fn rent(&self, request: &Request, ruleset: Option<String>) -> Result<Instance, ProviderError> {
+        let name = machine_name(&request.pool)?;
+        let Some(launch) = map::launch(request, &self.config, &name, ruleset) else {
+            let message = format!("failed to rent an instance: {} is in no region", request.offer);
+            return Err(ProviderError::new(ProviderErrorKind::NoCapacity, message));
+        };
+        let find = || {
+            async {
+                let machines = self.machines().await?;
+                let made = machines.into_iter().find(|it| it.name.as_ref() == Some(&name));
+                Ok(made.map(|it| Data { data: Launched { instance_ids: vec![it.id] } }))
+            }
+            .boxed()
+        };
+        let launched: Data<Launched> = self.client()?.create(&api::launch(&launch), find).await?;
+        let id = launched.data.instance_ids.into_iter().next().ok_or_else(|| {
+            let message = "failed to rent an instance at Lambda: the answer names none; try again";
+            ProviderError::new(ProviderErrorKind::Transient, message)
+        })?;
+        Ok(Instance { id: InstanceId::new(id), state: InstanceState::Pending })
+    }
+
+    /// Ends machines that live, and waits until none of them does; those that are left.
+    async fn end(
+        &self,
+        ours: &(dyn Fn(&Machine) -> bool + Send + Sync),
+    ) -> Result<Vec<Machine>, ProviderError> {
+        let living = || async {
+            let machines = self.machines().await?;
+            Ok::<_, ProviderError>(machines.into_iter().filter(ours).collect::<Vec<_>>())
+        };
+        let asked = || async {
+            let living = living().await?;
+            let ids: Vec<_> =
+                living.iter().filter(|it| it.status != "terminating").map(|it| it.id.clone()).collect();
+            if !ids.is_empty() {
+                match self.client()?.send::<IgnoredAny>(&api::terminate(&ids)).await {
+                    Ok(_) => {}
+                    // One of them went meanwhile, and the others were left alone: look again.
+                    Err(error) if error.kind == ProviderErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(living.is_empty().then_some(()))
+        };
+        match until(GONE, self.config.access.backoff, asked).await? {
+            Some(()) => Ok(Vec::new()),
+            None => living().await,
+        }
+    }
+
+    /// Removes what a list has by this name; what is left of it.
+    async fn remove(
+        &self,
+        what: &str,
+        list: &Call,
+        name: &str,
+        delete: fn(&str) -> Call,
+    ) -> Result<Option<Leftover>, ProviderError> {
+        let Some(Named { id, .. }) = self.find(list, name).await? else { return Ok(None) };
+        Ok(match self.client()?.send::<IgnoredAny>(&delete(&id)).await {
+            Ok(_) => None,
+            Err(error) if error.kind == ProviderErrorKind::NotFound => None,
+            Err(error) => Some(Leftover { what: format!("{what} {id} ({name})"), reason: error.to_string() }),
+        })
+    }
+}
+
+#[async_trait]
+impl Provider for Lambda {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { root: true, udp: true, ..Capabilities::NONE }
+    }
+
+    fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {
+        let offers = async {
+            let Data { data } = self.client()?.send::<Data<api::Types>>(&api::types()).await?;
+            Ok(data.values().flat_map(|it| map::offers(it, &self.config)).collect::<Vec<_>>())
+        };
+        let each = |offers: Result<Vec<Offer>, ProviderError>| {
+            let (offers, error) = match offers {
+                Ok(offers) => (offers, None),
+                Err(error) => (Vec::new(), Some(Err(error))),
+            };
+            stream::iter(offers.into_iter().map(Ok).chain(error))
+        };
+        stream::once(offers).flat_map(each).boxed()
+    }
+
+    async fn prepare(&self, request: &Request) -> Result<(), ProviderError> {
+        let failed = match self.set_up(request).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if let Ok(left) = self.teardown(request).await
+            && !left.is_empty()
+        {
+            tracing::warn!(?left, "a preparation that failed left something behind");
+        }
+        Err(failed)
+    }
+
+    async fn provision(&self, request: &Request, count: u32) -> Result<Provisioned, ProviderError> {
+        if request.market != Market::OnDemand {
+            let message = "failed to rent an instance: Lambda has no spot machines; ask for on-demand";
+            return Err(ProviderError::new(ProviderErrorKind::InvalidRequest, message));
+        }
+        let ruleset = match map::new_ruleset(request, &self.config) {
+            Some(rules) => self.find(&api::rulesets(), &rules.name).await?.map(|it| it.id),
+            None => None,
+        };
+        let mut instances = Vec::new();
+        for _ in 0..count.min(AT_ONCE) {
+            match self.rent(request, ruleset.clone()).await {
+                Ok(instance) => instances.push(instance),
+                Err(error) if instances.is_empty() => return Err(error),
+                Err(error) => return Ok(Provisioned { instances, shortfall: Some(error) }),
+            }
+        }
+        let shortfall = (count > AT_ONCE).then(|| {
+            let message =
+                format!("Lambda launches one instance in twelve seconds, so {AT_ONCE} come at a time");
+            ProviderError::new(ProviderErrorKind::RateLimited, message)
+        });
+        Ok(Provisioned { instances, shortfall })
+    }
+
+    async fn describe(&self, _: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
+        if !is_plain(id) {
+            return Ok(stranger(id, SERVICE.name));
+        }
+        match self.client()?.send::<Data<Machine>>(&api::machine(id.as_str())).await {
+            Ok(found) => Ok(map::instance(&found.data, &self.config)),
+            Err(error) if error.kind == ProviderErrorKind::NotFound => Ok(stranger(id, SERVICE.name)),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn terminate(&self, _: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {
+        let left = self.end(&|it: &Machine| ids.iter().any(|id| id.as_str() == it.id)).await?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        let left: Vec<_> = left.into_iter().map(|it| it.id).collect();
+        let message = format!("failed to give back {}: still there after {GONE:?}", left.join(", "));
+        Err(ProviderError::new(ProviderErrorKind::Transient, message))
+    }
+
+    async fn teardown(&self, request: &Request) -> Result<Vec<Leftover>, ProviderError> {
+        let name = pool_name(&request.pool);
+        let prefix = format!("{name}-");
+        let ours = |it: &Machine| it.name.as_ref().is_some_and(|it| it.starts_with(&prefix));
+        let left = self.end(&ours).await?;
+        let mut left: Vec<_> = left
+            .into_iter()
+            .map(|it| Leftover {
+                what: format!("instance {} ({})", it.id, it.name.unwrap_or_default()),
+                reason: format!("it is still {} after {GONE:?}", it.status),
+            })
+            .collect();
+        left.extend(self.remove("firewall rules", &api::rulesets(), &name, api::delete_ruleset).await?);
+        left.extend(self.remove("key", &api::keys(), &name, api::delete_key).await?);
+        Ok(left)
+    }
+}
+
+#[async_trait]
+impl Account for Lambda {
+    fn key(&self) -> Result<Found, ProviderError> {
+        KEYS.find(SERVICE.name, self.config.api_key.as_ref())
+    }
+
+    async fn check(&self) -> Result<String, ProviderError> {
+        let machines = self.machines().await?;
+        Ok(format!("the key is known; {} instances are running", machines.len()))
+    }
+}
+
+/// How long an instance may take to end. It takes some seconds; a provider's call has two minutes in all.
+const GONE: Duration = Duration::from_secs(90);
+
+/// How many machines one request rents at most: at twelve seconds each, what a provider's call has time for.
+const AT_ONCE: u32 = 8;

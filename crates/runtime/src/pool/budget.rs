@@ -1,0 +1,228 @@
+//! Keeps a pool within the money that it may cost. Pure; the pool's state asks and decides.
+//!
+//! What counts is what the pool will have cost when its machines are given back: that takes time, which is
+//! paid for, and so does a lease that lapses because the client has died.
+
+use std::time::{Duration, Instant};
+
+use crate::ledger::Meters;
+use crate::model::{InstanceId, Tariff, Usd};
+use crate::timing::Timing;
+
+/// The meters of a pool's machines, and the cap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Budget {
+    cap: Option<Usd>,
+    born: Option<Instant>,
+    meters: Meters,
+    /// How long a machine lives on alone.
+    lease: Duration,
+    warned: bool,
+    refused: bool,
+    /// The timer that is set.
+    alarm: Option<Duration>,
+}
+
+/// What a look at the budget says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Four fifths are spent; said once.
+    Low { spent: Usd, cap: Usd },
+    /// All of it is, with what giving back costs.
+    Spent { spent: Usd, cap: Usd },
+}
+
+impl Budget {
+    /// The pool begins now, and may cost this much.
+    pub(super) const fn begin(&mut self, cap: Option<Usd>, now: Instant) {
+        self.cap = cap;
+        self.born = Some(now);
+    }
+
+    /// A machine is there that was asked for at this moment.
+    pub(super) fn rented(&mut self, instance: InstanceId, tariff: Tariff, asked: Instant) {
+        let since = self.since(asked);
+        self.meters.start(instance, tariff, since);
+    }
+
+    /// A machine is gone.
+    pub(super) fn gone(&mut self, instance: &InstanceId, now: Instant) {
+        let at = self.since(now);
+        self.meters.stop(instance, at);
+    }
+
+    /// The lease for machines of which so many are wanted: at most the one that was asked for, and less
+    /// where a client that dies would let the pool overspend within it.
+    pub(super) fn lease(&mut self, wanted: Duration, count: u32, tariff: &Tariff, now: Instant) -> Duration {
+        let hourly =
+            u128::try_from((tariff.hourly * count + self.meters.hourly()).nanos()).unwrap_or_default();
+        self.lease = match self.cap {
+            Some(cap) if hourly > 0 => {
+                let rest =
+                    u128::try_from(cap.less(self.meters.cost(self.since(now))).nanos()).unwrap_or_default();
+                let seconds = rest.saturating_mul(3600) / hourly / PART;
+                wanted.min(Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX)).max(SHORTEST))
+            }
+            Some(_) | None => wanted,
+        };
+        self.lease
+    }
+
+    /// Whether so many more machines can be paid until they have booted and are given back again.
+    ///
+    /// # Errors
+    /// What the pool would cost, and what it may.
+    pub(super) fn allows(
+        &self,
+        count: u32,
+        tariff: &Tariff,
+        now: Instant,
+        timing: &Timing,
+    ) -> Result<(), (Usd, Usd)> {
+        let Some(cap) = self.cap else { return Ok(()) };
+        let ahead = timing.boot + self.ending(timing);
+        let projected = self.meters.cost(self.since(now) + ahead) + tariff.cost(ahead) * count;
+        if projected > cap { Err((projected, cap)) } else { Ok(()) }
+    }
+
+    /// Whether the machines that are there may stay for so long.
+    pub(super) fn allows_for(&self, length: Duration, now: Instant, timing: &Timing) -> bool {
+        let at = self.since(now) + length + self.ending(timing);
+        self.cap.is_none_or(|cap| self.meters.cost(at) <= cap)
+    }
+
+    /// Says once that more was refused, until it is allowed again.
+    pub(super) const fn says_refusal(&mut self) -> bool {
+        !std::mem::replace(&mut self.refused, true)
+    }
+
+    /// Looks at what is spent. Once more at the same moment says nothing new but that all is spent.
+    pub(super) fn look(&mut self, now: Instant, timing: &Timing) -> Option<Look> {
+        let (cap, at) = (self.cap?, self.since(now));
+        let spent = self.meters.cost(at);
+        if self.meters.cost(at + self.ending(timing)) > cap {
+            return Some(Look::Spent { spent, cap });
+        }
+        if !self.warned && spent >= low(cap) && spent > Usd::ZERO {
+            self.warned = true;
+            return Some(Look::Low { spent, cap });
+        }
+        None
+    }
+
+    /// After how long to look again, if a timer has to be set for that.
+    pub(super) fn alarm(&mut self, now: Instant, timing: &Timing) -> Option<Duration> {
+        let (cap, at) = (self.cap?, self.since(now));
+        if self.meters.hourly() == Usd::ZERO {
+            return None;
+        }
+        let ending = self.ending(timing);
+        let more = cap + Usd::from_nanos(1);
+        let spent = self.meters.reaches(more, at + ending, FAR).map(|it| it.saturating_sub(ending));
+        let warn = if self.warned { None } else { self.meters.reaches(low(cap), at, FAR) };
+        let next = spent.into_iter().chain(warn).fold(at + FAR, Duration::min);
+        if self.alarm.is_some_and(|it| it <= next + SOONEST && it > at) {
+            return None;
+        }
+        self.alarm = Some(next);
+        Some(next.saturating_sub(at).max(SOONEST))
+    }
+
+    /// How long a machine may still be paid for when the pool decides to end, or when its client dies.
+    fn ending(&self, timing: &Timing) -> Duration {
+        timing.shutdown.max(self.lease * 4 / 3) + SOONEST
+    }
+
+    fn since(&self, moment: Instant) -> Duration {
+        self.born.map_or(Duration::ZERO, |it| moment.saturating_duration_since(it))
+    }
+}
+
+fn low(cap: Usd) -> Usd {
+    cap.fraction(4, 5)
+}
+
+/// A lease is at most this part of the time for which the budget lasts.
+const PART: u128 = 4;
+
+/// The shortest lease that a client on a slow line can renew three times.
+const SHORTEST: Duration = Duration::from_secs(3);
+
+/// How far ahead a budget is looked after at once; then it is looked at again.
+const FAR: Duration = Duration::from_secs(3600);
+
+/// The shortest wait between two looks.
+const SOONEST: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Billing, Market};
+    use crate::usd;
+
+    fn tariff(hourly: Usd) -> Tariff {
+        Tariff { market: Market::Spot, hourly, billing: Billing::default() }
+    }
+
+    fn timing() -> Timing {
+        let (boot, shutdown) = (Duration::from_secs(60), Duration::from_secs(100));
+        Timing { boot, shutdown, ..Timing::default() }
+    }
+
+    fn begun(cap: Option<Usd>) -> (Budget, Instant) {
+        let (mut budget, now) = (Budget::default(), Instant::now());
+        budget.begin(cap, now);
+        budget.lease(Duration::from_secs(60), 1, &tariff(usd!(3.60)), now);
+        (budget, now)
+    }
+
+    #[test]
+    fn growth_is_refused_when_booting_it_and_giving_it_back_would_cost_too_much() {
+        let (budget, now) = begun(Some(usd!(0.20)));
+        let (one, timing) = (tariff(usd!(3.60)), timing());
+        assert_eq!(budget.allows(1, &one, now, &timing), Ok(()));
+        let (projected, cap) = budget.allows(2, &one, now, &timing).expect_err("too dear");
+        assert_eq!((projected, cap), (usd!(0.322), usd!(0.20)));
+        assert_eq!(begun(None).0.allows(1000, &one, now, &timing), Ok(()));
+        assert_eq!(budget.allows(1000, &tariff(Usd::ZERO), now, &timing), Ok(()));
+    }
+
+    #[test]
+    fn it_warns_once_and_ends_before_giving_back_would_cost_too_much() {
+        let (mut budget, now) = begun(Some(usd!(1)));
+        let (timing, second) = (timing(), Duration::from_secs(1));
+        budget.rented(InstanceId::new("1"), tariff(usd!(3.60)), now);
+        assert_eq!(budget.look(now + second * 799, &timing), None);
+        let low = now + second * 800;
+        assert_eq!(budget.look(low, &timing), Some(Look::Low { spent: usd!(0.80), cap: usd!(1) }));
+        assert_eq!(budget.look(low, &timing), None);
+        let spent = now + second * 900;
+        assert_eq!(budget.look(spent, &timing), Some(Look::Spent { spent: usd!(0.90), cap: usd!(1) }));
+        budget.gone(&InstanceId::new("1"), low);
+        assert_eq!(budget.look(spent, &timing), None);
+    }
+
+    #[test]
+    fn the_alarm_is_set_for_the_next_thing_to_say_and_not_twice() {
+        let (mut budget, now) = begun(Some(usd!(1)));
+        let (timing, second) = (timing(), Duration::from_secs(1));
+        assert_eq!(budget.alarm(now, &timing), None);
+        budget.rented(InstanceId::new("1"), tariff(usd!(3.60)), now);
+        let first = budget.alarm(now, &timing).expect("an alarm");
+        assert!(first > second * 798 && first <= second * 800, "{first:?}");
+        assert_eq!(budget.alarm(now + second, &timing), None);
+        budget.look(now + second * 800, &timing);
+        let then = budget.alarm(now + second * 800, &timing).expect("another");
+        assert!(then > second * 98 && then <= second * 100, "{then:?}");
+    }
+
+    #[test]
+    fn a_lease_is_short_where_a_dead_client_would_overspend_in_a_long_one() {
+        let (mut budget, now) = begun(Some(usd!(1)));
+        let (day, one) = (Duration::from_secs(86_400), tariff(usd!(3.60)));
+        assert_eq!(budget.lease(day, 1, &one, now), Duration::from_secs(250));
+        assert_eq!(budget.lease(day, 1000, &one, now), SHORTEST);
+        assert_eq!(budget.lease(Duration::from_secs(60), 1, &one, now), Duration::from_secs(60));
+        assert_eq!(begun(None).0.lease(day, 1, &one, now), day);
+    }
+}

@@ -1,0 +1,133 @@
+//! What is tried next when an offer cannot give its machines. Pure.
+//!
+//! ```text
+//! asked --falls short--> asked again, while that may help --> the offer's other market --> the next offer
+//! ```
+//!
+//! Every candidate names the spec that it fits, and with it the provider that made the offer: nobody
+//! else is asked for it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::messages::Shortfall;
+use super::plan::Candidate;
+use crate::model::Attempt;
+use crate::provider::{ProviderErrorKind, Retry};
+use crate::timing::Timing;
+
+/// The candidates that are left, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Fallback {
+    current: Option<Candidate>,
+    waiting: VecDeque<Candidate>,
+    /// How often in a row the current one was asked in vain, or gave too little.
+    attempts: Attempt,
+    /// Candidates that were given up, and why.
+    tried: Vec<String>,
+}
+
+/// What a failure of one candidate says of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// This market of this offer.
+    Market,
+    /// This offer in all its markets.
+    Offer,
+    /// All that its spec's provider offers to this account.
+    Provider,
+}
+
+impl Fallback {
+    /// The candidates of a plan, in order. Returns the first.
+    pub(super) fn begin(&mut self, candidates: Vec<Candidate>) -> Option<Candidate> {
+        self.waiting = VecDeque::from(candidates);
+        self.current = self.waiting.pop_front();
+        self.current.clone()
+    }
+
+    /// What was given up so far, and why.
+    pub(super) fn tried(&self) -> &[String] {
+        &self.tried
+    }
+
+    /// The current candidate gave machines.
+    pub(super) const fn gave(&mut self) {
+        self.attempts = Attempt(0);
+    }
+
+    /// The current candidate gave fewer machines than were asked for, or none: how often in a row, and
+    /// when to ask it again for what is missing, if that may help.
+    pub(super) fn falls_short(
+        &mut self,
+        shortfall: &Shortfall,
+        timing: &Timing,
+    ) -> (Attempt, Option<Duration>) {
+        self.attempts = self.attempts.next();
+        let attempt = self.attempts;
+        let again = match shortfall.kind.retry() {
+            Retry::After(least) if attempt.0 < timing.provision_attempts => {
+                let delay = timing.provision_retry.delay(attempt.0.saturating_sub(1));
+                Some(delay.max(shortfall.after.unwrap_or(least)).min(timing.provision))
+            }
+            Retry::After(_) | Retry::Never => None,
+        };
+        (attempt, again)
+    }
+
+    /// Gives the current candidate up. The next one, and whether what there is stays: else it is given
+    /// back. With `keep` only those are looked at beside which it may stay.
+    pub(super) fn next(
+        &mut self,
+        kind: ProviderErrorKind,
+        reason: &str,
+        keep: bool,
+    ) -> Option<(Candidate, bool)> {
+        let failed = self.current.as_ref()?.clone();
+        if keep && !failed.mixed {
+            // Should a machine be wanted again, the same is asked again.
+            self.attempts = Attempt(0);
+            return None;
+        }
+        self.tried.push(format!("{}, {}: {reason}", failed.offer, failed.tariff));
+        match reach(kind) {
+            Reach::Market => self.put_other_market(&failed),
+            Reach::Offer => {}
+            Reach::Provider => self.waiting.retain(|it| it.offer.provider != failed.offer.provider),
+        }
+        let beside = |it: &Candidate| failed.mixed && it.mixed && failed.nodes == it.nodes;
+        let place = self.waiting.iter().position(|it| !keep || beside(it))?;
+        let candidate = self.waiting.remove(place)?;
+        self.attempts = Attempt(0);
+        self.current = Some(candidate.clone());
+        let keep = beside(&candidate);
+        Some((candidate, keep))
+    }
+
+    /// The offer's other market takes its place among what is waiting, by its price.
+    fn put_other_market(&mut self, failed: &Candidate) {
+        let Some(tariff) = failed.otherwise else { return };
+        let other = Candidate { tariff, otherwise: None, ..failed.clone() };
+        let place = self.waiting.iter().position(|it| it.spec == other.spec && it.hourly() >= other.hourly());
+        // With no dearer one of its spec behind it, it comes after the last of its spec, or first.
+        let last = || self.waiting.iter().rposition(|it| it.spec == other.spec).map_or(0, |it| it + 1);
+        self.waiting.insert(place.unwrap_or_else(last), other);
+    }
+}
+
+/// How far a failure reaches.
+const fn reach(kind: ProviderErrorKind) -> Reach {
+    match kind {
+        ProviderErrorKind::NoCapacity | ProviderErrorKind::Quota => Reach::Market,
+        ProviderErrorKind::OfferGone
+        | ProviderErrorKind::InvalidRequest
+        | ProviderErrorKind::NotFound
+        | ProviderErrorKind::Conflict
+        | ProviderErrorKind::RateLimited
+        | ProviderErrorKind::Transient => Reach::Offer,
+        ProviderErrorKind::Auth
+        | ProviderErrorKind::Permission
+        | ProviderErrorKind::InsufficientFunds
+        | ProviderErrorKind::Local => Reach::Provider,
+    }
+}

@@ -1,0 +1,268 @@
+//! How a pool comes by its machines: what its state decides from the first offer on, whenever a rank wants
+//! one. Pure, a part of [`State`].
+//!
+//! plan → prepare → rent → (too few: again → the next offer: prepare → rent) → enough | given up
+
+use std::time::Instant;
+
+use super::effect::Effect;
+use super::error::StartError;
+use super::messages::{Shortfall, Timer};
+use super::plan::{Candidate, Plan};
+use super::state::{Phase, State, announce};
+use crate::model::{EventKind, InstanceId, PoolPhase, Rented};
+use crate::provider::ProviderErrorKind;
+use crate::timing::Timing;
+
+impl State {
+    /// Takes the plan's first candidate, or ends.
+    pub(super) fn choose(
+        &mut self,
+        plan: Plan,
+        now: Instant,
+        timing: &Timing,
+        effects: &mut Vec<Effect>,
+    ) -> Phase {
+        let Some(first) = self.fallback.begin(plan.candidates.clone()) else {
+            // Nothing was asked of any cloud but offers: there is nothing to give back.
+            self.fail(StartError::NoOffers { plan: Box::new(plan) });
+            self.say_failure(effects);
+            effects.push(Effect::QueueStop);
+            effects.push(Effect::Ended { failure: self.failure.clone(), left: Vec::new() });
+            return Phase::Stopped;
+        };
+        self.begin_with(first, now, timing, effects);
+        Phase::Living { ready: false, stop: false }
+    }
+
+    /// What the candidate's provider needs is set up, or is not.
+    pub(super) fn prepared(
+        &mut self,
+        ready: bool,
+        stop: bool,
+        result: Result<(), StartError>,
+        now: Instant,
+        timing: &Timing,
+        effects: &mut Vec<Effect>,
+    ) -> Phase {
+        let candidate = self.preparing.take();
+        if stop {
+            if let Err(error) = result {
+                self.fail(error);
+            }
+            return self.stop_from(now, timing, ready, effects);
+        }
+        match (result, candidate) {
+            (Ok(()), Some(candidate)) => {
+                effects.push(announce(PoolPhase::Provisioning));
+                self.source = Some(*candidate);
+                self.reconcile(ready, now, timing, effects)
+            }
+            (Ok(()), None) => Phase::Living { ready, stop },
+            (Err(error), _) => self.try_others(ready, ProviderErrorKind::Local, error, now, timing, effects),
+        }
+    }
+
+    /// Gives new machines to the ranks that want one; what nobody wants any more is given back.
+    pub(super) fn take(
+        &mut self,
+        instances: Vec<InstanceId>,
+        ready: bool,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        if instances.is_empty() {
+            return;
+        }
+        self.fallback.gave();
+        let wanted = self.lives.wanted();
+        self.rent(&instances, now);
+        let (begun, spare) = self.lives.give(instances);
+        if let Some(Candidate { offer, tariff, .. }) = &self.source {
+            let told = |instance: &InstanceId, rank| Rented {
+                instance: instance.clone(),
+                rank,
+                tariff: *tariff,
+                converted: offer.price.converted.clone(),
+            };
+            let used = begun.iter().map(|(rank, _, instance)| told(instance, Some(*rank)));
+            let machines = used.chain(spare.iter().map(|it| told(it, None))).collect();
+            let took = self.asked.map_or_else(Default::default, |it| now.saturating_duration_since(it));
+            effects.push(Effect::Announce(EventKind::Provisioned { machines, wanted, took }));
+        }
+        if !ready && self.lives.wanted() == 0 {
+            effects.push(announce(PoolPhase::Starting));
+        }
+        effects.extend(begun.into_iter().map(|(rank, attempt, instance)| Effect::Spawn {
+            rank,
+            attempt,
+            instance,
+        }));
+        if !spare.is_empty() {
+            effects.push(Effect::Release { instances: spare });
+        }
+    }
+
+    /// Counts machines as there, until their provider says that they are not.
+    pub(super) fn rent(&mut self, instances: &[InstanceId], now: Instant) {
+        let Some(Candidate { offer, tariff, .. }) = &self.source else { return };
+        for instance in instances {
+            self.rented.insert(instance.clone(), offer.provider.clone());
+            self.budget.rented(instance.clone(), *tariff, self.asked.unwrap_or(now));
+        }
+    }
+
+    /// Asks for what is still missing: at once, later, elsewhere, or not any more.
+    pub(super) fn after_request(
+        &mut self,
+        ready: bool,
+        shortfall: Option<Shortfall>,
+        now: Instant,
+        timing: &Timing,
+        effects: &mut Vec<Effect>,
+    ) -> Phase {
+        let Some(shortfall) = shortfall else {
+            // What is wanted now was lost while the machines were asked for.
+            return self.reconcile(ready, now, timing, effects);
+        };
+        if self.lives.wanted() == 0 {
+            return Phase::Living { ready, stop: false };
+        }
+        let (attempt, again) = self.fallback.falls_short(&shortfall, timing);
+        let Shortfall { reason, kind, .. } = shortfall;
+        effects.push(Effect::Announce(EventKind::ProvisionFailed { reason: reason.clone(), attempt }));
+        if let Some(after) = again {
+            effects.push(Effect::Wake(Timer::Provision, after));
+            self.resting = true;
+            return Phase::Living { ready, stop: false };
+        }
+        let (wanted, missing) = self.source.as_ref().map_or((0, 0), |it| (it.nodes, self.lives.wanted()));
+        let got = wanted.saturating_sub(missing);
+        let provider = self.source.as_ref().map_or_else(String::new, |it| it.offer.provider.clone());
+        let error = StartError::Provision { provider, got, wanted, attempts: attempt, reason };
+        self.try_others(ready, kind, error, now, timing, effects)
+    }
+
+    /// The present candidate gives no more. Another one is tried, where the pool cannot do without.
+    fn try_others(
+        &mut self,
+        ready: bool,
+        kind: ProviderErrorKind,
+        error: StartError,
+        now: Instant,
+        timing: &Timing,
+        effects: &mut Vec<Effect>,
+    ) -> Phase {
+        let got = self.lives.count().saturating_sub(self.lives.wanted());
+        let enough = ready || got >= self.least().max(1);
+        // What works is never given back for the rest of it.
+        let Some((next, keep)) = self.fallback.next(kind, &error.to_string(), enough) else {
+            if !enough {
+                let tried = self.fallback.tried();
+                self.fail(match tried.len() {
+                    0 | 1 => error,
+                    _ => StartError::Exhausted { tried: tried.to_vec() },
+                });
+                return self.give_back(now, timing, effects);
+            }
+            for rank in self.lives.wanting() {
+                self.give_up(rank, effects);
+            }
+            return Phase::Living { ready: self.is_enough(ready, effects), stop: false };
+        };
+        if !keep {
+            self.drop_all(effects);
+        }
+        if keep {
+            self.prepare(next, now, timing, effects);
+        } else {
+            self.begin_with(next, now, timing, effects);
+        }
+        Phase::Living { ready, stop: false }
+    }
+
+    /// Wants a machine of this candidate for every rank.
+    fn begin_with(&mut self, candidate: Candidate, now: Instant, timing: &Timing, effects: &mut Vec<Effect>) {
+        self.lives.begin(candidate.nodes);
+        self.prepare(candidate, now, timing, effects);
+    }
+
+    /// Has what this candidate's provider needs set up.
+    fn prepare(&mut self, candidate: Candidate, now: Instant, timing: &Timing, effects: &mut Vec<Effect>) {
+        let Candidate { offer, tariff, nodes, .. } = candidate.clone();
+        let lease = candidate.lease.unwrap_or(timing.lease);
+        let lease = self.budget.lease(lease, nodes, &tariff, now);
+        let provider = offer.provider.clone();
+        self.prepared.insert(provider.clone());
+        effects.push(Effect::Announce(EventKind::Chosen { provider, offer: Box::new(offer), tariff, nodes }));
+        effects.push(Effect::QueueSized { nodes });
+        effects.push(announce(PoolPhase::Preparing));
+        effects.push(Effect::Prepare { candidate: Box::new(candidate.clone()), lease });
+        self.preparing = Some(Box::new(candidate));
+    }
+
+    /// Gives back what a candidate gave that cannot give all.
+    fn drop_all(&mut self, effects: &mut Vec<Effect>) {
+        let ended = self.lives.end_all();
+        for (rank, _, was_ready) in &ended {
+            if *was_ready {
+                effects.push(Effect::QueuePaused { rank: *rank });
+            }
+            effects.push(Effect::DropNode { rank: *rank });
+        }
+        if !ended.is_empty() {
+            let instances = ended.into_iter().map(|(_, instance, _)| instance).collect();
+            effects.push(Effect::Release { instances });
+        }
+    }
+
+    /// Asks for a machine for every rank that wants one, unless that is under way, was refused just now, or
+    /// costs more than the pool may.
+    pub(super) fn reconcile(
+        &mut self,
+        ready: bool,
+        now: Instant,
+        timing: &Timing,
+        effects: &mut Vec<Effect>,
+    ) -> Phase {
+        let living = Phase::Living { ready, stop: false };
+        let count = self.lives.wanted();
+        let Some(source) = self.source.as_ref().filter(|_| count > 0 && !self.is_asking() && !self.resting)
+        else {
+            return living;
+        };
+        if let Err((projected, cap)) = self.budget.allows(count, &source.tariff, now, timing) {
+            return self.refuse_growth(ready, (projected, cap), now, timing, effects);
+        }
+        self.asking = count;
+        self.asked = Some(now);
+        self.request = self.request.next();
+        effects.push(Effect::Provision { request: self.request, count });
+        living
+    }
+
+    /// The machines that are wanted cannot be paid: the pool goes on without them, if it can.
+    fn refuse_growth(
+        &mut self,
+        ready: bool,
+        (projected, cap): (crate::model::Usd, crate::model::Usd),
+        now: Instant,
+        timing: &Timing,
+        effects: &mut Vec<Effect>,
+    ) -> Phase {
+        let wanting = self.lives.wanting();
+        let got = self.lives.count().saturating_sub(self.lives.wanted());
+        if !ready && got < self.least().max(1) {
+            self.fail(StartError::Budget { projected, cap });
+            return self.stop_from(now, timing, ready, effects);
+        }
+        if self.budget.says_refusal() {
+            let machines = u32::try_from(wanting.len()).unwrap_or(u32::MAX);
+            effects.push(Effect::Announce(EventKind::BudgetRefused { machines, projected, cap }));
+        }
+        for rank in wanting {
+            self.give_up(rank, effects);
+        }
+        Phase::Living { ready: self.is_enough(ready, effects), stop: false }
+    }
+}

@@ -1,0 +1,160 @@
+//! The market of a simulated world: what its clouds offer, what a machine really costs, and whether the pool
+//! kept within what it may cost.
+
+use std::time::Duration;
+
+use super::failure::Law;
+use super::knobs::Mutation;
+use super::world::World;
+use crate::model::{
+    Allocation, BillingUnit, InstanceId, InstanceType, Nodes, Offer, Price, Requirements, Tariff, Usd,
+};
+use crate::pool::{Asked, Candidate, Plan, Terms, rank};
+use crate::provider::ProviderErrorKind;
+
+/// What a pool of this world wants, and may cost.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wishes {
+    pub(super) nodes: Nodes,
+    pub(super) wanted: Vec<Requirements>,
+    pub(super) terms: Terms,
+    pub(super) max_total_cost: Option<Usd>,
+}
+
+/// How a machine is paid for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Meter {
+    pub(super) tariff: Tariff,
+    pub(super) since: Duration,
+    pub(super) until: Option<Duration>,
+}
+
+impl Meter {
+    fn cost(&self, now: Duration) -> Usd {
+        self.tariff.cost(self.until.unwrap_or(now).saturating_sub(self.since))
+    }
+}
+
+impl World {
+    /// Draws what the pool wants.
+    pub(super) fn draw_wishes(&mut self) -> Wishes {
+        let desired = self.nodes;
+        let min = self.dice.chance(300).then(|| self.dice.count(1, desired));
+        let allocations =
+            [Allocation::SpotIfAvailable, Allocation::Cheapest, Allocation::OnDemand, Allocation::Spot];
+        let mut wanted = Vec::new();
+        for _ in 0..self.specs {
+            let allocation = allocations.get(self.dice.count(0, 3) as usize).copied().unwrap_or_default();
+            let mixed = self.dice.chance(300);
+            wanted.push(Requirements { allocation, mixed, ..Requirements::default() });
+        }
+        let selection = match self.dice.chance(500) {
+            true => crate::model::Selection::First,
+            false => crate::model::Selection::Cheapest,
+        };
+        // From hopeless to plenty, at prices of a few dollars an hour and lives of some minutes.
+        let most = if self.dice.chance(500) { 40 } else { 800 };
+        let cents = i64::from(self.dice.count(1, most));
+        let cap = self.dice.chance(self.weather.capped).then(|| Usd::from_cents(cents));
+        let terms = Terms { selection, ..Terms::default() };
+        Wishes { nodes: Nodes { desired, min, max: None }, wanted, terms, max_total_cost: cap }
+    }
+
+    /// Every spec's cloud is asked, and what they say is ranked.
+    pub(super) fn plan_of_offers(&mut self) -> Plan {
+        let offers: Vec<Result<Vec<Offer>, &str>> = (0..self.specs)
+            .map(|spec| match self.dice.chance(self.weather.no_offers) {
+                true if self.dice.chance(500) => Ok(Vec::new()),
+                true => Err("did not answer"),
+                false => Ok((0..self.dice.count(1, 3)).map(|it| self.draw_offer(spec, it)).collect()),
+            })
+            .collect();
+        let wishes = self.wishes.clone();
+        let asked: Vec<Asked<'_>> = offers
+            .iter()
+            .zip(&wishes.wanted)
+            .map(|(offers, wanted)| Asked {
+                provider: "cloud",
+                wanted,
+                nodes: wishes.nodes,
+                sized_disk: false,
+                offers: offers.as_deref().map_err(|it| *it),
+            })
+            .collect();
+        rank(&asked, &wishes.terms)
+    }
+
+    fn draw_offer(&mut self, spec: usize, number: u32) -> Offer {
+        let mut cents = |most| Usd::from_cents(i64::from(self.dice.count(1, most)));
+        let (spot, on_demand) = (cents(200), cents(800));
+        let (unit, minimum) = match self.dice.below(4) {
+            0 => (BillingUnit::Hour, Duration::ZERO),
+            1 => (BillingUnit::Minute, Duration::ZERO),
+            2 => (BillingUnit::Second, Duration::from_secs(60)),
+            _ => (BillingUnit::Second, Duration::ZERO),
+        };
+        let price = Price::on_demand(on_demand).billed(unit, minimum);
+        let price = if self.dice.chance(700) { price.with_spot(spot) } else { price };
+        Offer::of(format!("cloud-{spec}"), InstanceType::named(format!("m{number}")), price)
+    }
+
+    /// What the pool is told of a candidate's price.
+    pub(super) fn told_plan(&self, mut plan: Plan) -> Plan {
+        if self.mutation == Some(Mutation::IgnoreUnits) {
+            let plain = |it: &mut Tariff| it.billing = crate::model::Billing::default();
+            for Candidate { tariff, otherwise, .. } in &mut plan.candidates {
+                plain(tariff);
+                otherwise.iter_mut().for_each(plain);
+            }
+        }
+        plan
+    }
+
+    /// What a machine of a candidate costs, whatever the pool believes.
+    pub(super) fn real_tariff(&self, source: &Candidate) -> Tariff {
+        Tariff { billing: source.offer.price.billing, ..source.tariff }
+    }
+
+    /// Why a cloud gives nothing.
+    pub(super) fn draw_refusal(&mut self) -> ProviderErrorKind {
+        let kinds = ProviderErrorKind::ALL;
+        let at = self.dice.below(kinds.len() as u64) as usize;
+        let often = self.dice.chance(600);
+        match kinds.get(at) {
+            Some(kind) if !often => *kind,
+            Some(_) | None => ProviderErrorKind::NoCapacity,
+        }
+    }
+
+    /// What all machines cost, at the cloud's own price, whether the pool was told of them or not.
+    fn real_cost(&self) -> Usd {
+        self.own_machines().filter(|it| it.told).map(|it| it.meter.cost(self.now)).sum()
+    }
+
+    /// No pool costs more than it may, and one unit of a bill for each of its nodes.
+    pub(super) fn judge_budget(&mut self) {
+        let Some(cap) = self.wishes.max_total_cost else { return };
+        let unit = |meter: &Meter| {
+            let billing = meter.tariff.billing;
+            meter.tariff.cost(Duration::from_secs(billing.unit.seconds()).max(billing.minimum))
+        };
+        let dearest = self.own_machines().map(|it| unit(&it.meter)).max().unwrap_or_default();
+        let (spent, allowed) = (self.real_cost(), cap + dearest * self.nodes);
+        self.summary.capped += 1;
+        if spent > Usd::ZERO && spent >= cap.fraction(1, 2) {
+            self.summary.spent += 1;
+        }
+        if spent > allowed {
+            self.breach(Law::Budget, format!("the pool cost {spent}; it may cost {cap}"));
+        }
+    }
+
+    /// A machine is not paid for any more.
+    pub(super) fn stop_meter(&mut self, name: &InstanceId) {
+        let now = self.now;
+        let id = self.cloud.names.get(name).copied();
+        if let Some(machine) = id.and_then(|it| self.machine_mut(it)) {
+            machine.meter.until.get_or_insert(now);
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The worker's end of one process that runs tasks.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use skyward_runtime::link::{Outcome, WireError};
+use skyward_runtime::model::{Crash, OutputStream, Roster, TaskId};
+use skyward_runtime::program::{ROLE_VARIABLE, Role, TaskOrder, TaskReport, TaskStart, executable};
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::Command;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use super::devices::VARIABLES;
+use super::tail::Tail;
+use super::tap::Tap;
+use crate::output::Output;
+
+/// A process that runs tasks, one at a time.
+#[derive(Debug)]
+pub(super) struct Child {
+    process: tokio::process::Child,
+    /// Its process group, which it leads: what it starts is in it too.
+    group: Pid,
+    reader: OwnedReadHalf,
+    writer: OwnedWriteHalf,
+    taps: [Arc<Tap>; 2],
+    pumps: [AbortHandle; 2],
+    tail: Arc<Tail>,
+    peers: watch::Receiver<Option<Roster>>,
+    kill: Duration,
+    output: Arc<Output>,
+    has_run: bool,
+}
+
+/// How one task came out of a process.
+#[derive(Debug)]
+pub(super) enum Ran {
+    /// It ended.
+    Ended(Outcome),
+    /// The process did. `unharmed`: before the function began.
+    Gone { unharmed: bool },
+}
+
+impl Child {
+    /// Starts one. It takes tasks when it is [`ready`](Self::ready).
+    ///
+    /// # Errors
+    /// When the system cannot start it.
+    pub(super) fn start(
+        visible: Option<&str>,
+        peers: watch::Receiver<Option<Roster>>,
+        kill: Duration,
+        output: Arc<Output>,
+    ) -> io::Result<Self> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let ((stdout, its_stdout), (stderr, its_stderr)) = (io::pipe()?, io::pipe()?);
+        let mut command = Command::new("/bin/sh");
+        command
+            .arg("-c")
+            .arg(format!("{} \"$0\" \"$@\"", Role::Task.shell_prefix()))
+            .arg(executable()?)
+            // What led the worker to where it became one leads its children there.
+            .args(std::env::args_os().skip(1))
+            .env_remove(ROLE_VARIABLE)
+            .stdin(OwnedFd::from(theirs))
+            .stdout(its_stdout)
+            .stderr(its_stderr)
+            .process_group(0)
+            .kill_on_drop(true);
+        for variable in VARIABLES {
+            // What the image says stands.
+            if let (Some(visible), None) = (visible, std::env::var_os(variable)) {
+                command.env(variable, visible);
+            }
+        }
+        let process = command.spawn()?;
+        // The command holds its ends of the pipes, which would never end.
+        drop(command);
+        let group = process.id().and_then(|it| Pid::from_raw(i32::try_from(it).ok()?));
+        let group = group.ok_or_else(|| io::Error::other("it has no process id"))?;
+        let (reader, writer) = UnixStream::from_std(ours)?.into_split();
+        let tail = Arc::new(Tail::new(Arc::clone(&output)));
+        let taps = [
+            Tap::new(stdout, OutputStream::Stdout, Arc::clone(&tail))?,
+            Tap::new(stderr, OutputStream::Stderr, Arc::clone(&tail))?,
+        ];
+        let pumps = taps.each_ref().map(|it| tokio::spawn(Arc::clone(it).pump()).abort_handle());
+        Ok(Self { process, group, reader, writer, taps, pumps, tail, peers, kill, output, has_run: false })
+    }
+
+    /// Tells it who it is, and waits until it takes tasks.
+    ///
+    /// # Errors
+    /// When it ends first.
+    pub(super) async fn ready(&mut self, start: TaskStart) -> Result<(), WireError> {
+        // When it has ended already, reading says so.
+        let _ = TaskOrder::Start(Box::new(start)).write(&mut self.writer).await;
+        while TaskReport::read(&mut self.reader).await? != TaskReport::Ready {}
+        Ok(())
+    }
+
+    /// Whether it has run a task before.
+    pub(super) const fn has_run(&self) -> bool {
+        self.has_run
+    }
+
+    /// Whether it has ended while nobody looked.
+    pub(super) fn has_ended(&mut self) -> bool {
+        !matches!(self.process.try_wait(), Ok(None))
+    }
+
+    /// Runs one task. A process whose future was dropped on the way is of no more use.
+    pub(super) async fn run(&mut self, task: TaskId, order: TaskOrder) -> Ran {
+        self.has_run = true;
+        // What came since the last task is nobody's.
+        self.settle();
+        self.tail.begin(task);
+        let Self { reader, writer, peers, output, .. } = self;
+        let mut unharmed = true;
+        let ended = async {
+            loop {
+                match TaskReport::read(reader).await {
+                    Ok(TaskReport::Ended(outcome)) => return Some(outcome),
+                    Ok(TaskReport::Started) => unharmed = false,
+                    Ok(TaskReport::Said { task, text, missed }) => {
+                        output.missed(missed);
+                        output.push(task, OutputStream::Log, text);
+                    }
+                    Ok(TaskReport::Ready) => {}
+                    // A process that says nonsense is as good as none.
+                    Err(_) => return None,
+                }
+            }
+        };
+        let tell = async {
+            // When writing fails the process has ended, which reading notices.
+            tell_peers(writer, peers).await;
+            let _ = order.write(writer).await;
+            while peers.changed().await.is_ok() {
+                tell_peers(writer, peers).await;
+            }
+            std::future::pending().await
+        };
+        let outcome = {
+            let (ended, tell) = (pin!(ended), pin!(tell));
+            tokio::select! {
+                biased;
+                outcome = ended => outcome,
+                never = tell => never,
+            }
+        };
+        match outcome {
+            Some(outcome) => {
+                self.settle();
+                self.tail.end();
+                Ran::Ended(outcome)
+            }
+            None => Ran::Gone { unharmed },
+        }
+    }
+
+    /// How it ended, by itself. What it had started is killed.
+    pub(super) async fn crash(&mut self) -> Crash {
+        self.signal(Signal::KILL);
+        let status = tokio::time::timeout(PATIENCE, self.process.wait()).await;
+        self.settle();
+        // Whoever hears of the crash has seen what led to it.
+        self.output.settle().await;
+        let status = status.ok().and_then(Result::ok);
+        Crash {
+            signal: status.and_then(|it| it.signal()),
+            code: status.and_then(|it| it.code()),
+            output: self.tail.take(),
+        }
+    }
+
+    /// Ends it and what it has started: at first it is told to, after a while it is killed.
+    pub(super) async fn end(mut self) {
+        self.signal(Signal::TERM);
+        // Its end is noticed by its socket, not by waiting for it: as long as it was not waited for, its
+        // group's number is nobody else's.
+        let mut ignored = [0; 4096];
+        let silent = async { while matches!(self.reader.read(&mut ignored).await, Ok(1..)) {} };
+        let _ = tokio::time::timeout(self.kill, silent).await;
+        self.signal(Signal::KILL);
+        if tokio::time::timeout(PATIENCE, self.process.wait()).await.is_err() {
+            tracing::warn!(pid = self.group.as_raw_pid(), "a killed process does not end");
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        // It may have ended. A process that was waited for has no id, and its group's may be another's.
+        if self.process.id().is_some() {
+            let _ = kill_process_group(self.group, signal);
+        }
+    }
+
+    fn settle(&self) {
+        self.taps.iter().for_each(|it| it.settle());
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.pumps.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// Says who is in the pool, if it has not heard.
+async fn tell_peers(writer: &mut OwnedWriteHalf, peers: &mut watch::Receiver<Option<Roster>>) {
+    let newest = peers.has_changed().unwrap_or_default().then(|| peers.borrow_and_update().clone());
+    if let Some(roster) = newest.flatten() {
+        let _ = TaskOrder::Peers(roster).write(writer).await;
+    }
+}
+
+/// How long a killed process is waited for. The system ends it at once unless it waits for a device that
+/// does not answer; then its slot is given away all the same.
+const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,0 +1,35 @@
+//! The clouds, each against a server of ours that keeps its official contract. Nothing here leaves this
+//! computer.
+
+#[cfg(test)]
+mod backing;
+#[cfg(test)]
+mod checks;
+#[cfg(test)]
+mod choosing;
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod digitalocean;
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
+mod lambda;
+#[cfg(test)]
+mod live;
+#[cfg(test)]
+mod logs;
+#[cfg(test)]
+mod mutation;
+#[cfg(test)]
+mod pages;
+#[cfg(test)]
+mod server;
+#[cfg(test)]
+mod smoke;
+#[cfg(test)]
+mod table;
