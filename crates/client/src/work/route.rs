@@ -100,6 +100,10 @@ impl Route {
 }
 
 /// One order on its way.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the rule: a box would cost every call of a pool"
+)]
 pub(super) enum Run {
     Pool(Running),
     Here(BoxFuture<'static, Result<Bytes, Undone>>),
