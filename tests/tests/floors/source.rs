@@ -143,15 +143,16 @@ fn first_words(group: &[Token]) -> Vec<(usize, String)> {
     words
 }
 
-/// Paths that begin with a crate which the words must not know.
+/// Paths that begin with a crate which the words must not know. Their tests may.
 fn foreign_words(tokens: &[Token]) -> impl Iterator<Item = (usize, String)> {
     let declared = declared(tokens);
     let text = |at: usize| tokens.get(at).map_or("", |it| it.text.as_str());
     tokens.iter().enumerate().filter_map(move |(at, token)| {
         let name = token.text.as_str();
-        let begins = text(at + 1) == "::" && (at == 0 || text(at - 1) != "::");
+        // A method with its types spelled out (`text.parse::<u32>()`) is no path.
+        let begins = text(at + 1) == "::" && (at == 0 || !["::", "."].contains(&text(at - 1)));
         let could_be_crate = name.starts_with(|it: char| it.is_ascii_lowercase());
-        (begins && could_be_crate && !FOR_WORDS.contains(&name) && !declared.contains(name))
+        (begins && !token.test && could_be_crate && !FOR_WORDS.contains(&name) && !declared.contains(name))
             .then(|| (token.line, format!("the words use `{name}`; they use std and serde only")))
     })
 }
