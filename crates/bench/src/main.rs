@@ -1,8 +1,12 @@
-//! Measures Skyward beside the floor under it, in one run:
-//! `cargo run --release -p skyward-bench -- CASE [--json] [--rounds N]`.
+//! Measures Skyward beside the floor under it, in one run, each in turn:
+//! `cargo run --release -p skyward-bench -- CASE [--json] [--rounds N] [--carrier ssh]`.
 
 #![expect(clippy::print_stdout, reason = "a program whose output is its purpose")]
 
+mod bulk;
+mod crowd;
+mod fleet;
+mod floor;
 mod idle;
 mod import;
 mod latency;
@@ -11,28 +15,44 @@ mod planning;
 mod ssh;
 mod start;
 mod stream;
+mod throughput;
+mod usage;
 
 use std::fmt;
 use std::time::Duration;
 
+/// The cases, for who names none of them.
+const CASES: &str = "start, idle, latency, throughput, throughput-16, bulk, behind-bulk, fairness, broadcast, fleet, stream, \
+    plan, plan-million or catalog-import";
+
 #[skyward::main]
 async fn main() -> skyward::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let rounds = rounds(&arguments)?;
-    let reports = match arguments.first().map(String::as_str) {
-        Some(case) if ssh::is_asked(&arguments) => vec![ssh::measure(case, rounds).await?],
-        Some("start") => vec![start::measure(rounds.unwrap_or(11)).await?],
-        Some(start::CHILD) => return start::child().await,
-        Some("idle") => vec![idle::measure().await?],
-        Some("latency") => vec![latency::measure(rounds.unwrap_or(2000)).await?],
-        Some("stream") => vec![stream::measure(rounds.unwrap_or(5)).await?],
-        Some("plan") => planning::measure(rounds.unwrap_or(51))?,
-        Some("plan-million") => planning::measure_million(rounds.unwrap_or(5))?,
-        Some("catalog-import") => import::measure(rounds.unwrap_or(7))?,
+    let asked = rounds(&arguments)?;
+    let rounds = |usual: usize| asked.unwrap_or(usual);
+    let reports = match arguments.first().map_or("", String::as_str) {
+        case if ssh::is_asked(&arguments) => vec![ssh::measure(case, asked).await?],
+        "stream" => vec![stream::measure(rounds(5)).await?],
+        "start" => start::measure(rounds(11)).await?,
+        start::CHILD => return start::child().await,
+        floor::NODE => return floor::node().await,
+        "idle" => idle::measure().await?,
+        "latency" => latency::measure(rounds(2000)).await?,
+        "throughput" => throughput::measure(rounds(5)).await?,
+        "throughput-16" => throughput::measure_16(rounds(5)).await?,
+        "bulk" => bulk::measure(rounds(7)).await?,
+        "behind-bulk" => crowd::behind_bulk(rounds(5)).await?,
+        "fairness" => crowd::fairness(rounds(3)).await?,
+        "broadcast" => fleet::broadcast(rounds(200)).await?,
+        "fleet" => fleet::fleet().await?,
+        "plan" => planning::measure(rounds(51))?,
+        "plan-million" => planning::measure_million(rounds(5))?,
+        "catalog-import" => import::measure(rounds(7))?,
         _ => {
-            let cases = "start, idle, latency, stream, plan, plan-million or catalog-import";
-            let then = "--json, --rounds N, --carrier ssh";
-            return Err(format!("say what to measure: {cases}; then perhaps {then}").into());
+            return Err(format!(
+                "say what to measure: {CASES}; then perhaps --json, --rounds N, --carrier ssh"
+            )
+            .into());
         }
     };
     for report in reports {
@@ -67,6 +87,22 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// Ours beside the floor of the same run.
+    pub(crate) const fn beside(
+        case: &'static str,
+        ours: f64,
+        floor: f64,
+        unit: &'static str,
+        rounds: usize,
+    ) -> Self {
+        Self { case, ours, floor: Some(floor), unit, rounds }
+    }
+
+    /// Ours, where there is nothing to compare with.
+    pub(crate) const fn alone(case: &'static str, ours: f64, unit: &'static str, rounds: usize) -> Self {
+        Self { case, ours, floor: None, unit, rounds }
+    }
+
     /// `{"case","ours","floor","ratio","unit","rounds"}`; `floor` and `ratio` are null without a floor.
     pub(crate) fn json(&self) -> String {
         let number = |it: Option<f64>| it.map_or("null".to_owned(), |it| format!("{it:.6}"));
@@ -102,6 +138,13 @@ pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
+/// What this part of what was measured does not exceed; 0 of nothing.
+pub(crate) fn percentile(times: &mut [Duration], part: f64) -> Duration {
+    times.sort_unstable();
+    let at = (times.len() as f64 * part) as usize;
+    times.get(at.min(times.len().saturating_sub(1))).copied().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,5 +160,13 @@ mod tests {
     #[test]
     fn the_median_is_the_middle_one() {
         assert_eq!(median([3, 1, 2].map(Duration::from_secs).to_vec()), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_percentile_is_one_that_few_exceed() {
+        let mut times: Vec<Duration> = (1..=100).rev().map(Duration::from_secs).collect();
+        assert_eq!(percentile(&mut times, 0.99), Duration::from_secs(100));
+        assert_eq!(percentile(&mut times, 0.5), Duration::from_secs(51));
+        assert_eq!(percentile(&mut [], 0.5), Duration::ZERO);
     }
 }

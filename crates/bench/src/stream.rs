@@ -10,7 +10,7 @@ use quinn::{Connection, Endpoint, TransportConfig, VarInt};
 use rustls::pki_types::PrivateKeyDer;
 use skyward::prelude::*;
 
-use crate::latency::{server, trusting};
+use crate::floor::{server, trusting};
 use crate::{Report, median};
 
 const ITEMS: u64 = 1_000_000;

@@ -7,12 +7,16 @@
 
 mod stream;
 
-use bytes::Bytes;
 use rmp_serde::decode::ReadRefReader;
 use serde::Serialize;
 
+use std::sync::Arc;
+
 use crate::Never;
 use crate::bounds::{Argument, Fallible, TaskFailure, TaskValue};
+use crate::raw::{self, Segments};
+use bytes::Bytes;
+use skyward_runtime::payload::{Common, Payload};
 use skyward_runtime::registry::Answer;
 
 pub(crate) use stream::taken;
@@ -62,9 +66,20 @@ fn decode<T: serde::de::DeserializeOwned>(reader: &mut Reader<'_>) -> Result<T, 
     T::deserialize(reader).map_err(|it| it.to_string())
 }
 
+/// The encoded arguments of one call.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    pub(crate) payload: Payload,
+    /// The shared values that they name.
+    pub(crate) shared: Vec<Arc<Common>>,
+}
+
 /// Encodes the arguments of one call.
 #[derive(Debug)]
-pub struct Encoder(Result<Vec<u8>, String>);
+pub struct Encoder {
+    encoded: Result<Vec<u8>, String>,
+    segments: Segments,
+}
 
 /// What to do about a value that cannot be encoded.
 const ADVICE: &str = "see its Serialize implementation";
@@ -75,40 +90,46 @@ const ARRAY_16: u8 = 0xdc;
 impl Encoder {
     /// An encoder of so many arguments.
     pub fn new(count: usize) -> Self {
-        Self(match u16::try_from(count) {
+        let encoded = match u16::try_from(count) {
             Ok(count) => {
                 let [high, low] = count.to_be_bytes();
                 Ok(vec![ARRAY_16, high, low])
             }
             Err(_) => Err(format!("{count} arguments are too many; gather them in a struct")),
-        })
+        };
+        Self { encoded, segments: Segments::new() }
     }
 
     /// Adds the next argument.
     pub fn add<T>(&mut self, name: &str, codec: &Codec<T>, value: &T) {
-        if let Ok(bytes) = &mut self.0
-            && let Err(reason) = (codec.encode)(value, bytes)
+        if let Ok(bytes) = &mut self.encoded
+            && let Err(reason) = raw::collecting(&mut self.segments, || (codec.encode)(value, bytes))
         {
-            self.0 = Err(format!("argument `{name}`: {reason}; {ADVICE}"));
+            self.encoded = Err(format!("argument `{name}`: {reason}; {ADVICE}"));
         }
     }
 
     /// The encoded arguments.
-    pub fn finish(self) -> Result<Bytes, String> {
-        self.0.map(Bytes::from)
+    pub fn finish(mut self) -> Result<Encoded, String> {
+        let shared = self.segments.take_shared();
+        self.encoded.map(|it| Encoded { payload: raw::pack(it, self.segments), shared })
     }
 }
 
 /// Decodes the arguments of one call, in their order.
 #[expect(missing_debug_implementations, reason = "rmp-serde's reader has none")]
-pub struct Decoder<'a>(Reader<'a>);
+pub struct Decoder<'a> {
+    reader: Reader<'a>,
+    segments: Segments,
+}
 
 impl<'a> Decoder<'a> {
     /// A decoder of so many arguments.
-    pub fn new(bytes: &'a [u8], count: usize) -> Result<Self, String> {
-        match bytes {
+    pub fn new(body: &'a Bytes, count: usize) -> Result<Self, String> {
+        let (encoded, segments) = raw::unpack(body)?;
+        match encoded {
             [ARRAY_16, high, low, rest @ ..] if usize::from(u16::from_be_bytes([*high, *low])) == count => {
-                Ok(Self(rmp_serde::Deserializer::from_read_ref(rest)))
+                Ok(Self { reader: rmp_serde::Deserializer::from_read_ref(rest), segments })
             }
             _ => Err(format!("these are not {count} encoded arguments")),
         }
@@ -116,7 +137,9 @@ impl<'a> Decoder<'a> {
 
     /// Takes the next argument.
     pub fn take<T>(&mut self, name: &str, codec: &Codec<T>) -> Result<T, String> {
-        (codec.decode)(&mut self.0).map_err(|reason| format!("argument `{name}`: {reason}"))
+        let Self { reader, segments } = self;
+        let decoded = raw::offering(segments, || (codec.decode)(reader));
+        decoded.map_err(|reason| format!("argument `{name}`: {reason}"))
     }
 }
 
@@ -141,10 +164,10 @@ pub const fn fallible<R: Fallible<Ok: TaskValue, Err: TaskFailure>>() -> Outcome
 impl<R, T, E> Outcome<R, T, E> {
     /// Encodes what the function returned.
     pub fn answer(&self, returned: R) -> Answer {
-        let mut bytes = Vec::new();
+        let (mut bytes, mut segments) = (Vec::new(), Segments::new());
         match (self.split)(returned) {
-            Ok(value) => match (self.value.encode)(&value, &mut bytes) {
-                Ok(()) => Answer::Returned(bytes.into()),
+            Ok(value) => match raw::collecting(&mut segments, || (self.value.encode)(&value, &mut bytes)) {
+                Ok(()) => Answer::Returned(raw::pack(bytes, segments)),
                 Err(reason) => Answer::Unencodable(format!("the value: {reason}; {ADVICE}")),
             },
             Err(error) => match (self.error.encode)(&error, &mut bytes) {
@@ -167,8 +190,10 @@ pub struct Decoding<T, E> {
 }
 
 impl<T, E> Decoding<T, E> {
-    pub(crate) fn value(self, bytes: &[u8]) -> Result<T, String> {
-        (self.value)(&mut rmp_serde::Deserializer::from_read_ref(bytes))
+    pub(crate) fn value(self, body: &Bytes) -> Result<T, String> {
+        let (encoded, mut segments) = raw::unpack(body)?;
+        let mut reader = rmp_serde::Deserializer::from_read_ref(encoded);
+        raw::offering(&mut segments, || (self.value)(&mut reader))
     }
 
     pub(crate) fn error(self, bytes: &[u8]) -> Result<E, String> {

@@ -198,6 +198,7 @@ mod entry;
 mod error;
 mod inside;
 mod never;
+mod raw;
 mod work;
 
 pub mod catalog;
@@ -213,6 +214,7 @@ pub use inside::{
 };
 pub use never::Never;
 pub use provider::Provider;
+pub use raw::{Array, Bytes, Shared};
 pub use skyward_macros::{function, main, test};
 pub use skyward_providers::digitalocean::{self, DigitalOcean};
 pub use skyward_providers::lambda::{self, Lambda};
@@ -261,7 +263,7 @@ pub mod __private {
     pub use inventory;
     pub use skyward_runtime::registry::{Answer, Body, BoxSource, Ending, Function, Inputs, Outlet};
 
-    pub use crate::codec::{Codec, Decoder, Decoding, Encoder, Outcome, argument, fallible, plain};
+    pub use crate::codec::{Codec, Decoder, Decoding, Encoded, Encoder, Outcome, argument, fallible, plain};
     pub use crate::entry::{init_test, main_async, main_blocking, test};
     pub use crate::error::{Words, tiers as words};
     pub use crate::work::sealed::Start;

@@ -13,7 +13,7 @@
 //! ssh | link | control | files | output   reaching machines; calls, membership, files, output of a worker
 //! events | items                    where facts go; the items of streams
 //! catalog                           what clouds have for rent, in a file
-//! provider | registry | inside | status | ledger | lease | random | backoff | timing
+//! provider | registry | inside | status | ledger | lease | random | backoff | timing | payload
 //! model                             the words
 //! ```
 
@@ -31,6 +31,7 @@ pub mod link;
 pub mod model;
 pub mod node;
 pub mod output;
+pub mod payload;
 pub mod pool;
 pub mod program;
 pub mod provider;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use skyward_runtime::inside::TaskContext;
 use skyward_runtime::link::Outcome;
 use skyward_runtime::model::Panic;
@@ -15,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::executor::Job;
 use crate::panics;
+use crate::slots::Slot;
 use crate::worker::Worker;
 
 /// When a call's time is over.
@@ -27,6 +27,11 @@ impl Deadline {
         Self(remaining.and_then(|it| Instant::now().checked_add(it)))
     }
 
+    /// Whether it has passed.
+    pub(crate) fn is_over(self) -> bool {
+        self.0.is_some_and(|it| it <= Instant::now())
+    }
+
     pub(crate) async fn over(self) {
         match self.0 {
             Some(at) => tokio::time::sleep_until(at).await,
@@ -35,20 +40,34 @@ impl Deadline {
     }
 }
 
-/// Waits for a slot and runs the call in it. `None` when the caller gave up: then an async function has
-/// been dropped, a process is being ended, and a blocking function keeps its slot until it returns. The
-/// same holds when the time is over, which is an outcome.
+/// Where a call runs.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// In this slot.
+    Slot(Slot),
+    /// In one that it has to wait for, in turns with the others.
+    Turn(u64),
+}
+
+/// Runs the call in the slot, or waits for one as one of its turn. `None` when the caller gave up: then an
+/// async function has been dropped, a process is being ended, and a blocking function keeps its slot until it
+/// returns. The same holds when the time is over, which is an outcome.
 pub(crate) async fn execute(
     worker: &Worker,
     job: Job,
     deadline: Deadline,
-    unwanted: BoxFuture<'static, ()>,
+    place: Place,
+    unwanted: impl Future<Output = ()>,
 ) -> Option<Outcome> {
     let slots = &worker.slots;
     // Whichever way this ends, what still runs of the function is unwanted then.
     let context = TaskContext::of(job.task);
     let run = async {
-        match slots.take().await {
+        let slot = match place {
+            Place::Slot(slot) => Some(slot),
+            Place::Turn(turn) => slots.take(turn).await,
+        };
+        match slot {
             Some(slot) => worker.executor.run(job, slot, &context).await,
             None => Outcome::Draining,
         }

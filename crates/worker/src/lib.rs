@@ -10,6 +10,7 @@
 //! ```
 
 mod control;
+mod desk;
 mod end;
 mod execute;
 mod executor;
@@ -17,6 +18,7 @@ mod lease;
 mod output;
 mod panics;
 mod processes;
+mod relay;
 mod seat;
 mod serve;
 mod session;

@@ -1,43 +1,55 @@
-//! One link of the pool's client: every stream that it opens is a call or a transfer of its own.
+//! One link of the pool's client: every stream that it opens is a call or a transfer of its own, or a lane
+//! of small calls.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use skyward_runtime::control::Attachment;
 use skyward_runtime::link::{
-    BODY_LIMIT, Cause, Kind, Outcome, RequestHeader, Session, Stream, WireError, read_arguments, read_header,
-    write_outcome,
+    BODY_LIMIT, Cause, Kind, Outcome, RequestHeader, Session, Stream, WireError, confirm_common,
+    read_arguments, read_common, read_header, write_outcome,
 };
 use skyward_runtime::{files, inside};
 
-use crate::execute::{Deadline, execute};
+use crate::desk::Desk;
+use crate::execute::{Deadline, Place, execute};
 use crate::executor::Job;
 use crate::streams::{self, Arrivals};
 use crate::worker::Worker;
 
 /// Serves a link until it is over. Its async tasks end with it: their streams are unwanted then.
 pub(crate) async fn serve(worker: Arc<Worker>, session: Arc<Session>) {
-    let arrivals = Arc::new(Arrivals::default());
+    let (desk, arrivals) = (Desk::new(Arc::clone(&worker)), Arc::new(Arrivals::default()));
     let over = loop {
         match session.accept().await {
             Ok(stream) => {
-                let arrivals = Arc::clone(&arrivals);
-                tokio::spawn(converse(Arc::clone(&worker), Arc::clone(&session), arrivals, stream));
+                let (desk, arrivals) = (desk.clone(), Arc::clone(&arrivals));
+                tokio::spawn(converse(Arc::clone(&worker), Arc::clone(&session), desk, arrivals, stream));
             }
             Err(over) => break over,
         }
     };
+    desk.clear();
     worker.seat.leave(&session);
     tracing::info!(reason = %over, "the client's link is over");
 }
 
-async fn converse(worker: Arc<Worker>, session: Arc<Session>, arrivals: Arc<Arrivals>, mut stream: Stream) {
+async fn converse(
+    worker: Arc<Worker>,
+    session: Arc<Session>,
+    desk: Desk,
+    arrivals: Arc<Arrivals>,
+    mut stream: Stream,
+) {
     let ended = match Session::kind(&mut stream).await {
         Ok(Kind::Call) => worker.slots.track(call(&worker, &mut stream)).await,
         Ok(Kind::Control) => {
             control(&worker, &session, stream).await;
             Ok(())
         }
+        Ok(Kind::Lane) => desk.serve(stream).await,
+        Ok(Kind::Outcome) => desk.hand_over(&mut stream).await,
+        Ok(Kind::Shared) => share(&mut stream).await,
         Ok(Kind::File) => files(&mut stream).await,
         Ok(Kind::Stream) => worker.slots.track(streams::call(&worker, &session, &arrivals, stream)).await,
         Ok(Kind::Input) => arrivals.take_in(stream).await,
@@ -62,9 +74,9 @@ async fn call(worker: &Worker, stream: &mut Stream) -> Result<(), WireError> {
     let outcome = match worker.registry.get(header.function) {
         Some(function) => {
             let arguments = read_arguments(&mut **incoming, &header, BODY_LIMIT).await?;
-            let RequestHeader { task, attempt, function: id, .. } = header;
+            let RequestHeader { task, attempt, function: id, turn, .. } = header;
             let job = Job { task, attempt, id, function, arguments };
-            execute(worker, job, deadline, outgoing.unwanted()).await
+            execute(worker, job, deadline, Place::Turn(turn), outgoing.unwanted()).await
         }
         None => {
             incoming.stop();
@@ -78,6 +90,13 @@ async fn call(worker: &Worker, stream: &mut Stream) -> Result<(), WireError> {
             Ok(())
         }
     }
+}
+
+/// Takes in a value that calls to come share.
+async fn share(stream: &mut Stream) -> Result<(), WireError> {
+    let (key, bytes) = read_common(&mut *stream.incoming, BODY_LIMIT).await?;
+    inside::keep_common(key, bytes);
+    confirm_common(&mut *stream.outgoing).await
 }
 
 /// Files take no slot: they are the client's, and may go on while functions run and while they drain.

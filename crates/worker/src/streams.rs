@@ -79,7 +79,7 @@ pub(crate) async fn call(
                     Ok(inputs) => Inputs::new(inputs, trouble.clone()),
                     Err(outcome) => return Ok(outcome),
                 };
-                let Some(slot) = worker.slots.take().await else { return Ok(Outcome::Draining) };
+                let Some(slot) = worker.slots.take(header.turn).await else { return Ok(Outcome::Draining) };
                 // Whichever way this ends, what still runs of the function is unwanted then.
                 let context = TaskContext::new();
                 let caught = |it: &(dyn std::any::Any + Send)| panics::caught(it);

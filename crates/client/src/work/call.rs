@@ -12,7 +12,7 @@ use skyward_runtime::tasks::{Order, Target, Undone};
 
 use super::route::Run;
 use super::{Dispatch, Route, sealed};
-use crate::codec::Decoding;
+use crate::codec::{Decoding, Encoded};
 use crate::error::CallError;
 use crate::{Group, Never};
 
@@ -25,7 +25,7 @@ use crate::{Group, Never};
 #[must_use = "a call does nothing until it is sent: `call >> &compute`"]
 pub struct Call<T, E = Never> {
     function: &'static Function,
-    arguments: Result<Bytes, String>,
+    arguments: Result<Encoded, String>,
     timeout: Option<Duration>,
     retries: u32,
     interruptions: Option<u32>,
@@ -36,7 +36,7 @@ pub struct Call<T, E = Never> {
 /// Makes a call; what the expansion of `#[skyward::function]` ends in.
 pub fn call<T, E>(
     function: &'static Function,
-    arguments: Result<Bytes, String>,
+    arguments: Result<Encoded, String>,
     decoding: Decoding<T, E>,
 ) -> Call<T, E> {
     Call { function, arguments, timeout: None, retries: 0, interruptions: None, show: None, decoding }
@@ -112,10 +112,12 @@ impl<T, E> Call<T, E> {
     }
 
     pub(super) fn order(self) -> Result<Order, CallError<E>> {
+        let Encoded { payload, shared } = self.arguments.map_err(CallError::Unencodable)?;
         Ok(Order {
             meter: None,
             function: self.function,
-            arguments: self.arguments.map_err(CallError::Unencodable)?,
+            arguments: payload,
+            shared,
             target: Target::Any,
             group: None,
             retries: self.retries,
@@ -220,7 +222,7 @@ impl<T, E> Clone for Call<T, E> {
 impl<T, E> fmt::Debug for Call<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.arguments {
-            Ok(bytes) => write!(f, "Call({}, {} bytes)", self.function.name, bytes.len()),
+            Ok(it) => write!(f, "Call({}, {} bytes)", self.function.name, it.payload.len()),
             Err(reason) => write!(f, "Call({}, unencodable: {reason})", self.function.name),
         }
     }

@@ -37,7 +37,7 @@ impl Route {
     ) -> Result<Vec<(Rank, Flowing)>, Undone> {
         match &self {
             Self::Pool { tasks, .. } => {
-                let flows = tasks.flow_everywhere(order, idle).await?;
+                let flows = tasks.flow_everywhere(order, idle)?;
                 Ok(flows.into_iter().map(|(rank, it)| (rank, Flowing::Pool(it))).collect())
             }
             Self::Here => Ok(vec![(Rank(0), self.flow(order, idle, Vec::new()))]),
@@ -99,7 +99,8 @@ impl Local {
         let (context, trouble) = (TaskContext::new(), Trouble::default());
         let inputs = Inputs::new(inputs.into_iter().map(input).collect(), trouble.clone());
         let body = &order.function.body;
-        let producer = Producer::start(body, order.arguments, inputs, &context, (), Panic::caught);
+        let producer =
+            Producer::start(body, order.arguments.into_bytes(), inputs, &context, (), Panic::caught);
         let not_one = || Undone::Undecodable("this is not a function of streams".to_owned());
         Ok(Self {
             items: Here::new(producer.ok_or_else(not_one)?),

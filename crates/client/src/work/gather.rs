@@ -21,8 +21,8 @@ pub struct Gather<T, E = Never> {
 /// cancels the rest; [`compute.stream(gather(calls))`](crate::Compute::stream) gives each result as it
 /// is there.
 ///
-/// The calls are made at once, so they may borrow while they are made; sending them keeps a few
-/// thousand in flight, so a million calls cost their arguments and no more.
+/// The calls are made at once, so they may borrow while they are made; sending them keeps as
+/// many in flight as the nodes can be given, so a million calls cost their arguments and no more.
 ///
 /// ```
 /// # use skyward::gather;
@@ -83,10 +83,10 @@ impl<T: Send + 'static, E: Send + 'static> Gather<T, E> {
     }
 
     pub(crate) fn stream(self, route: Route) -> Results<T, E> {
-        let (most, ordered, timeout) = (route.in_flight(), self.ordered, self.timeout);
+        let (ordered, timeout) = (self.ordered, self.timeout);
         Results::new(Window::new(
             Starts { calls: self.calls.into_iter(), route: route.as_one(), timeout, began: None },
-            most,
+            move || route.in_flight(),
             ordered,
         ))
     }
@@ -97,11 +97,11 @@ impl<T: Send + 'static, E: Send + 'static> sealed::Start for Gather<T, E> {
     type Future = Collected<Starts<T, E>, T>;
 
     fn start(self, route: &Route) -> Self::Future {
-        let (count, most, timeout) = (self.calls.len(), route.in_flight(), self.timeout);
+        let (count, timeout, whole) = (self.calls.len(), self.timeout, route.clone());
         Collected::new(
             Starts { calls: self.calls.into_iter(), route: route.as_one(), timeout, began: None },
             count,
-            most,
+            move || whole.in_flight(),
         )
     }
 }

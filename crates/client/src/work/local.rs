@@ -16,7 +16,8 @@ use crate::engine::Engine;
 pub(super) async fn run(order: Order) -> Result<Bytes, Undone> {
     let engine =
         Engine::get().map_err(|it| Undone::Lost(Lost { rank: None, reason: it.to_string(), attempts: 0 }))?;
-    let arguments = order.arguments;
+    // What its arguments name is found as long as it lives.
+    let (arguments, _shared) = (order.arguments.into_bytes(), order.shared);
     let context = TaskContext::new();
     let run = async {
         match order.function.body {
@@ -48,7 +49,7 @@ pub(super) async fn run(order: Order) -> Result<Bytes, Undone> {
         None => run.await?,
     };
     match answer {
-        Answer::Returned(value) => Ok(value),
+        Answer::Returned(value) => Ok(value.into_bytes()),
         Answer::Failed(error) => Err(Undone::Failed(error)),
         Answer::Unencodable(reason) => Err(Undone::Unencodable(reason)),
     }

@@ -28,10 +28,12 @@ pub enum Route {
     Here,
 }
 
-/// The most calls of one gather that are in flight at once. A pool's queue bounds what it accepts by
-/// itself, so this bounds the memory of what waits in front of it: fewer would starve a pool of a
-/// thousand nodes, more would only wait longer.
-const IN_FLIGHT: usize = 4096;
+/// The most calls of one gather that are in flight at once, if the nodes can be given so many: more would
+/// only wait, each at the cost of being woken twice. This bounds the memory of a gather.
+const IN_FLIGHT: usize = 1 << 16;
+
+/// As many are always in flight, so that nodes which become ready find some that wait.
+const FEWEST: usize = 256;
 
 impl Route {
     /// Runs one order. Nothing happens until the future is polled; dropping it cancels.
@@ -81,7 +83,7 @@ impl Route {
         match &self {
             Self::Pool { tasks, meter, .. } => {
                 order.meter.clone_from(meter);
-                let runs = tasks.broadcast(order, lost).await?;
+                let runs = tasks.broadcast(order, lost)?;
                 Ok(runs.into_iter().map(|(rank, it)| (rank, Run::Pool(it))).collect())
             }
             Self::Here => Ok(vec![(Rank(0), self.run(order))]),
@@ -91,7 +93,7 @@ impl Route {
     /// How many calls of a gather may be in flight.
     pub(super) fn in_flight(&self) -> usize {
         match self {
-            Self::Pool { .. } => IN_FLIGHT,
+            Self::Pool { tasks, .. } => tasks.places().clamp(FEWEST, IN_FLIGHT),
             Self::Here => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         }
     }

@@ -4,7 +4,6 @@ use std::fmt;
 use std::ops::{Mul, Shr};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use skyward_runtime::registry::{BoxSource, Function};
 
@@ -12,7 +11,7 @@ use super::operators::Destination;
 use super::stream_work::sealed as stream_sealed;
 use super::{Call, Dispatch, Items, Route, Streams, call, sealed};
 use crate::Never;
-use crate::codec::Decoding;
+use crate::codec::{Decoding, Encoded};
 use crate::compute::Compute;
 use crate::error::CallError;
 
@@ -58,7 +57,7 @@ pub struct StreamCall<T, E = Never> {
 /// Makes one; what the expansion of `#[skyward::function]` ends in.
 pub fn stream_call<T, E>(
     function: &'static Function,
-    arguments: Result<Bytes, String>,
+    arguments: Result<Encoded, String>,
     decoding: Decoding<T, E>,
 ) -> StreamCall<T, E> {
     StreamCall { call: call(function, arguments, decoding), idle: None }

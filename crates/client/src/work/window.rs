@@ -9,10 +9,11 @@ use std::task::{Context, Poll, ready};
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
 
 /// Runs the futures that a source yields, started in its order; a stream of their outputs, each with
-/// its place in the source. At most `most` are started and not given out yet.
+/// its place in the source. At most `most` are started and not given out yet; it is asked each time, as
+/// pools grow and shrink.
 pub struct Window<I: Iterator<Item: Future>> {
     source: Enumerate<I>,
-    most: usize,
+    most: Box<dyn Fn() -> usize + Send>,
     running: FuturesUnordered<Placed<I::Item>>,
     order: Order<<I::Item as Future>::Output>,
 }
@@ -28,9 +29,10 @@ enum Order<T> {
 
 impl<I: Iterator<Item: Future + Unpin>> Window<I> {
     /// A window on a source. In the source's order or as they end.
-    pub(super) fn new(source: I, most: usize, ordered: bool) -> Self {
+    pub(super) fn new(source: I, most: impl Fn() -> usize + Send + 'static, ordered: bool) -> Self {
         let order = if ordered { Order::Source { next: 0, waiting: BTreeMap::new() } } else { Order::Ended };
-        Self { source: source.enumerate(), most: most.max(1), running: FuturesUnordered::new(), order }
+        let most = Box::new(most);
+        Self { source: source.enumerate(), most, running: FuturesUnordered::new(), order }
     }
 
     fn fill(&mut self) {
@@ -38,7 +40,8 @@ impl<I: Iterator<Item: Future + Unpin>> Window<I> {
             Order::Ended => 0,
             Order::Source { waiting, .. } => waiting.len(),
         };
-        while self.running.len().saturating_add(waiting) < self.most {
+        let most = (self.most)().max(1);
+        while self.running.len().saturating_add(waiting) < most {
             let Some((place, future)) = self.source.next() else { break };
             self.running.push(Placed { place, future });
         }
@@ -81,7 +84,7 @@ pub struct Collected<I: Iterator<Item: Future>, T> {
 
 impl<I: Iterator<Item: Future + Unpin>, T> Collected<I, T> {
     /// Collects what a source of `count` futures gives.
-    pub(super) fn new(source: I, count: usize, most: usize) -> Self {
+    pub(super) fn new(source: I, count: usize, most: impl Fn() -> usize + Send + 'static) -> Self {
         let values = std::iter::repeat_with(|| None).take(count).collect();
         Self { window: Window::new(source, most, false), values }
     }
@@ -162,7 +165,7 @@ mod tests {
                 future::pending::<()>()
             }
         });
-        let mut window = Window::new(source, 7, false);
+        let mut window = Window::new(source, || 7, false);
         assert!(poll(&mut window).is_pending());
         assert_eq!(started.get(), 7);
     }
@@ -171,7 +174,7 @@ mod tests {
     fn outputs_come_as_they_end_or_in_order_as_asked() {
         for (ordered, expected) in [(false, [1, 0, 2]), (true, [0, 1, 2])] {
             let (tell, runs) = told(3);
-            let mut window = Window::new(runs.into_iter(), 10, ordered);
+            let mut window = Window::new(runs.into_iter(), || 10, ordered);
             let mut got = Vec::new();
             assert!(poll(&mut window).is_pending());
             let mut tell: Vec<_> = tell.into_iter().map(Some).collect();
@@ -192,7 +195,7 @@ mod tests {
         runs.extend((0..10).map(|_| future::ready(1).boxed_local()));
         let started = Rc::new(Cell::new(0));
         let source = runs.into_iter().inspect(|_| started.set(started.get() + 1));
-        let mut window = Window::new(source, 4, true);
+        let mut window = Window::new(source, || 4, true);
         assert!(poll(&mut window).is_pending());
         assert_eq!(started.get(), 4);
         tell.into_iter().for_each(|it| it.send(0).expect("still running"));
@@ -207,7 +210,7 @@ mod tests {
     fn collecting_keeps_the_order_and_the_first_error_drops_the_rest() {
         let collect = |outcomes: Vec<Outcome>, most| {
             let count = outcomes.len();
-            Collected::new(outcomes.into_iter().map(future::ready), count, most).now_or_never()
+            Collected::new(outcomes.into_iter().map(future::ready), count, move || most).now_or_never()
         };
         assert_eq!(collect(vec![Ok(1), Ok(2), Ok(3)], 2), Some(Ok(vec![1, 2, 3])));
         assert_eq!(collect(vec![], 2), Some(Ok(vec![])));
@@ -222,7 +225,7 @@ mod tests {
             }
             .boxed_local()
         });
-        assert_eq!(Collected::new(runs, 3, 3).now_or_never(), Some(Err("no")));
+        assert_eq!(Collected::new(runs, 3, || 3).now_or_never(), Some(Err("no")));
         assert_eq!(Rc::strong_count(&alive), 1);
     }
 }

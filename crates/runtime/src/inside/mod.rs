@@ -1,11 +1,13 @@
 //! What a function can know of where it runs: its node, its secrets, whether it is still wanted. The
 //! worker says it before and while it runs functions; the public crate passes it on to them.
 
+mod common;
 mod directory;
 mod instance;
 mod secrets;
 mod task;
 
+pub use common::{common, forget_common, keep_common};
 pub use directory::{declare_directory, directory};
 pub use instance::{InstanceInfo, instance_info, place, rank};
 pub use secrets::{declare_secrets, secret};

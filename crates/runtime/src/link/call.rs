@@ -5,17 +5,20 @@
 //! worker: OutcomeHeader, body, end
 //! client gives the stream up -> the worker cancels the task
 //! ```
+//!
+//! Small calls share lanes instead; see `lane`. A large outcome of one is asked for here.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::error::LinkError;
 use super::transport::{Incoming, Outgoing, Stream, Transport};
 use super::wire::{self, Kind, WireError};
 use crate::model::{Attempt, Crash, FunctionId, Panic, TaskId};
+use crate::payload::Payload;
 
 /// Bodies up to this size are written together with their header: one write, usually one packet.
 const TOGETHER: usize = 16 * 1024;
@@ -29,17 +32,20 @@ pub struct CallRequest {
     pub attempt: Attempt,
     /// The function.
     pub function: FunctionId,
+    /// What it takes turns as, among those that wait for a slot on the worker: calls of one number take
+    /// their turns as one, so that a single call never waits behind all of them.
+    pub turn: u64,
     /// How long it may take from now on. The worker's clock starts when it has read the header.
     pub remaining: Option<Duration>,
     /// Its encoded arguments.
-    pub arguments: Bytes,
+    pub arguments: Payload,
 }
 
 /// What became of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The function's value, encoded.
-    Returned(Bytes),
+    Returned(Payload),
     /// The function's own error, encoded.
     Failed(Bytes),
     /// It panicked.
@@ -56,6 +62,8 @@ pub enum Outcome {
     UnknownFunction,
     /// The worker takes no more calls. This one has not been started.
     Draining,
+    /// It was asked for back before it was started, and will not be.
+    Recalled,
     /// Its process ended before it did.
     Crashed(Crash),
     /// The worker could not start a process for it, in words. It has not been started.
@@ -71,6 +79,8 @@ pub struct RequestHeader {
     pub attempt: Attempt,
     /// The function.
     pub function: FunctionId,
+    /// What it takes turns as.
+    pub turn: u64,
     /// How long it may take.
     pub remaining: Option<Duration>,
     /// The size of the arguments in bytes.
@@ -85,18 +95,20 @@ pub(super) struct OutcomeHeader {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(u8)]
 pub(crate) enum OutcomeKind {
-    Returned,
-    Failed,
-    Panicked,
-    TimedOut,
-    Cancelled,
-    Unencodable,
-    Undecodable,
-    UnknownFunction,
-    Draining,
-    Crashed,
-    NotStarted,
+    Returned = 0,
+    Failed = 1,
+    Panicked = 2,
+    TimedOut = 3,
+    Cancelled = 4,
+    Unencodable = 5,
+    Undecodable = 6,
+    UnknownFunction = 7,
+    Draining = 8,
+    Recalled = 9,
+    Crashed = 10,
+    NotStarted = 11,
 }
 
 /// A stream that is given up unless the call on it has come to its end.
@@ -112,9 +124,6 @@ pub(super) async fn call(
     limit: u64,
 ) -> Result<Outcome, LinkError> {
     let length = request.arguments.len() as u64;
-    if length > limit {
-        return Err(LinkError::TooLarge { what: "arguments", length, limit });
-    }
     let mut held = Held { stream: carrier.open_for(length).await?, ended: false };
     let Stream { outgoing, incoming } = &mut held.stream;
     // The worker may answer before it has read everything, so both go on at once. When writing fails,
@@ -123,15 +132,44 @@ pub(super) async fn call(
         answered = read_outcome(&mut **incoming, limit) => answered,
         never = write_request(&mut **outgoing, request) => match never {},
     };
-    match answered {
-        Ok(outcome) => {
-            held.ended = true;
-            Ok(outcome)
-        }
-        Err(WireError::Body { what, length, limit }) => Err(LinkError::TooLarge { what, length, limit }),
-        Err(WireError::Interrupted(reason)) => Err(carrier.over().unwrap_or(LinkError::Broken { reason })),
-        Err(other) => Err(carrier.over().unwrap_or(LinkError::Garbled(other))),
+    held.ended = answered.is_ok();
+    answered.map_err(|it| failure(carrier, it))
+}
+
+/// Asks for the outcome of a call of a lane that was too large for it. Dropping the future gives it up.
+pub(super) async fn fetch(carrier: &dyn Transport, number: u64, limit: u64) -> Result<Outcome, LinkError> {
+    let mut held = Held { stream: carrier.open().await?, ended: false };
+    let Stream { outgoing, incoming } = &mut held.stream;
+    let mut asked = vec![Kind::Outcome as u8];
+    asked.extend_from_slice(&number.to_be_bytes());
+    let answered = match write_whole(&mut **outgoing, asked, &Payload::default()).await {
+        Ok(()) => read_outcome(&mut **incoming, limit).await,
+        Err(error) => Err(WireError::Interrupted(error.to_string())),
+    };
+    held.ended = answered.is_ok();
+    answered.map_err(|it| failure(carrier, it))
+}
+
+fn failure(carrier: &dyn Transport, error: WireError) -> LinkError {
+    match error {
+        WireError::Body { what, length, limit } => LinkError::TooLarge { what, length, limit },
+        WireError::Interrupted(reason) => carrier.over().unwrap_or(LinkError::Broken { reason }),
+        other => carrier.over().unwrap_or(LinkError::Garbled(other)),
     }
+}
+
+/// The worker's half: which call's outcome is asked for on a stream of its own.
+///
+/// # Errors
+/// When the stream fails or says something else.
+pub async fn read_number(incoming: &mut dyn Incoming) -> Result<u64, WireError> {
+    let mut number = [0; 8];
+    match incoming.read_exact(&mut number).await {
+        Ok(_) => {}
+        Err(error) => return Err(wire::stopped(&error, "the number of a call")),
+    }
+    wire::read_end(incoming).await?;
+    Ok(u64::from_be_bytes(number))
 }
 
 /// The worker's half: reads what comes before the arguments.
@@ -170,20 +208,20 @@ pub async fn write_outcome(
     let length = body.len() as u64;
     if length > limit {
         kind = OutcomeKind::Unencodable;
-        body = Bytes::from(format!("an outcome of {length} bytes is over the limit of {limit}"));
+        body = format!("an outcome of {length} bytes is over the limit of {limit}").into();
     }
     let mut buffer = Vec::new();
     wire::put_compact(&mut buffer, &OutcomeHeader { kind, length: body.len() as u64 })?;
-    write_whole(outgoing, buffer, body).await.map_err(|it| WireError::Interrupted(it.to_string()))
+    write_whole(outgoing, buffer, &body).await.map_err(|it| WireError::Interrupted(it.to_string()))
 }
 
 async fn write_request(outgoing: &mut dyn Outgoing, request: CallRequest) -> std::convert::Infallible {
-    let CallRequest { task, attempt, function, remaining, arguments } = request;
-    let header = RequestHeader { task, attempt, function, remaining, length: arguments.len() as u64 };
+    let CallRequest { task, attempt, function, turn, remaining, arguments } = request;
+    let header = RequestHeader { task, attempt, function, turn, remaining, length: arguments.len() as u64 };
     let mut buffer = vec![Kind::Call as u8];
     match wire::put_compact(&mut buffer, &header) {
         Ok(()) => {
-            let _ = write_whole(outgoing, buffer, arguments).await;
+            let _ = write_whole(outgoing, buffer, &arguments).await;
         }
         // Five numbers always fit; were it otherwise, giving up makes the reader fail.
         Err(_) => outgoing.reset(),
@@ -191,13 +229,19 @@ async fn write_request(outgoing: &mut dyn Outgoing, request: CallRequest) -> std
     std::future::pending().await
 }
 
-async fn write_whole(outgoing: &mut dyn Outgoing, mut header: Vec<u8>, body: Bytes) -> std::io::Result<()> {
+async fn write_whole(
+    outgoing: &mut dyn Outgoing,
+    mut header: Vec<u8>,
+    body: &Payload,
+) -> std::io::Result<()> {
     if body.len() <= TOGETHER {
-        header.extend_from_slice(&body);
+        body.parts().for_each(|it| header.extend_from_slice(it));
         outgoing.write_all(&header).await?;
     } else {
         outgoing.write_all(&header).await?;
-        outgoing.write_all(&body).await?;
+        for part in body.parts() {
+            outgoing.write_bytes(part.clone()).await?;
+        }
     }
     outgoing.shutdown().await
 }
@@ -214,20 +258,35 @@ pub(super) async fn read_outcome<R: AsyncRead + Unpin + ?Sized>(
 }
 
 impl Outcome {
-    pub(crate) fn split(self) -> Result<(OutcomeKind, Bytes), WireError> {
+    /// About how many bytes its body has, and never fewer.
+    pub(super) fn length(&self) -> u64 {
+        let length = match self {
+            Self::Returned(value) => value.len(),
+            Self::Failed(error) => error.len(),
+            Self::Unencodable(reason) | Self::Undecodable(reason) | Self::NotStarted(reason) => reason.len(),
+            Self::Crashed(crash) => crash.output.iter().map(|it| it.len() + 8).sum::<usize>() + 64,
+            // What its names and lengths take is less than this.
+            Self::Panicked(panic) => panic.message.len() + panic.place.as_ref().map_or(0, String::len) + 64,
+            Self::TimedOut | Self::Cancelled | Self::UnknownFunction | Self::Draining | Self::Recalled => 0,
+        };
+        u64::try_from(length).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn split(self) -> Result<(OutcomeKind, Payload), WireError> {
         Ok(match self {
             Self::Returned(value) => (OutcomeKind::Returned, value),
-            Self::Failed(error) => (OutcomeKind::Failed, error),
+            Self::Failed(error) => (OutcomeKind::Failed, error.into()),
             Self::Panicked(panic) => {
                 let body = rmp_serde::to_vec_named(&panic);
                 (OutcomeKind::Panicked, body.map_err(|it| WireError::Unencodable(it.to_string()))?.into())
             }
-            Self::TimedOut => (OutcomeKind::TimedOut, Bytes::new()),
-            Self::Cancelled => (OutcomeKind::Cancelled, Bytes::new()),
+            Self::TimedOut => (OutcomeKind::TimedOut, Payload::default()),
+            Self::Cancelled => (OutcomeKind::Cancelled, Payload::default()),
             Self::Unencodable(reason) => (OutcomeKind::Unencodable, reason.into()),
             Self::Undecodable(reason) => (OutcomeKind::Undecodable, reason.into()),
-            Self::UnknownFunction => (OutcomeKind::UnknownFunction, Bytes::new()),
-            Self::Draining => (OutcomeKind::Draining, Bytes::new()),
+            Self::UnknownFunction => (OutcomeKind::UnknownFunction, Payload::default()),
+            Self::Draining => (OutcomeKind::Draining, Payload::default()),
+            Self::Recalled => (OutcomeKind::Recalled, Payload::default()),
             Self::Crashed(crash) => {
                 let body = rmp_serde::to_vec_named(&crash);
                 (OutcomeKind::Crashed, body.map_err(|it| WireError::Unencodable(it.to_string()))?.into())
@@ -239,7 +298,7 @@ impl Outcome {
     pub(crate) fn join(kind: OutcomeKind, body: Bytes) -> Result<Self, WireError> {
         let text = |body: Bytes| String::from_utf8_lossy(&body).into_owned();
         Ok(match kind {
-            OutcomeKind::Returned => Self::Returned(body),
+            OutcomeKind::Returned => Self::Returned(body.into()),
             OutcomeKind::Failed => Self::Failed(body),
             OutcomeKind::Panicked => Self::Panicked(wire::decode(&body, "a panic")?),
             OutcomeKind::TimedOut => Self::TimedOut,
@@ -248,8 +307,34 @@ impl Outcome {
             OutcomeKind::Undecodable => Self::Undecodable(text(body)),
             OutcomeKind::UnknownFunction => Self::UnknownFunction,
             OutcomeKind::Draining => Self::Draining,
+            OutcomeKind::Recalled => Self::Recalled,
             OutcomeKind::Crashed => Self::Crashed(wire::decode(&body, "a crash")?),
             OutcomeKind::NotStarted => Self::NotStarted(text(body)),
+        })
+    }
+}
+
+impl TryFrom<u8> for OutcomeKind {
+    type Error = WireError;
+
+    fn try_from(byte: u8) -> Result<Self, WireError> {
+        Ok(match byte {
+            0 => Self::Returned,
+            1 => Self::Failed,
+            2 => Self::Panicked,
+            3 => Self::TimedOut,
+            4 => Self::Cancelled,
+            5 => Self::Unencodable,
+            6 => Self::Undecodable,
+            7 => Self::UnknownFunction,
+            8 => Self::Draining,
+            9 => Self::Recalled,
+            10 => Self::Crashed,
+            11 => Self::NotStarted,
+            other => {
+                let reason = format!("{other} is no outcome");
+                return Err(WireError::Undecodable { what: "an outcome", reason });
+            }
         })
     }
 }
@@ -271,7 +356,7 @@ mod tests {
 
     fn outcomes() -> Vec<Outcome> {
         vec![
-            Outcome::Returned(Bytes::from_static(b"value")),
+            Outcome::Returned("value".into()),
             Outcome::Failed(Bytes::from_static(b"error")),
             Outcome::Panicked(Panic { message: "boom".repeat(40_000), place: Some("a.rs:1:2".to_owned()) }),
             Outcome::TimedOut,
@@ -280,6 +365,7 @@ mod tests {
             Outcome::Undecodable("why".to_owned()),
             Outcome::UnknownFunction,
             Outcome::Draining,
+            Outcome::Recalled,
             Outcome::Crashed(Crash { signal: Some(6), code: None, output: vec!["why".to_owned()] }),
             Outcome::NotStarted("why".to_owned()),
         ]
@@ -289,7 +375,8 @@ mod tests {
     fn every_outcome_survives_the_wire() {
         for outcome in outcomes() {
             let (kind, body) = outcome.clone().split().expect("encoded");
-            assert_eq!(Outcome::join(kind, body), Ok(outcome));
+            assert_eq!(OutcomeKind::try_from(kind as u8), Ok(kind));
+            assert_eq!(Outcome::join(kind, body.into_bytes()), Ok(outcome));
         }
     }
 
@@ -304,12 +391,13 @@ mod tests {
 
         #[test]
         fn a_header_survives_the_wire(
-            task: u64, attempt: u32, function: u32, remaining: Option<Duration>, length: u64,
+            task: u64, attempt: u32, function: u32, turn: u64, remaining: Option<Duration>, length: u64,
         ) {
             let header = RequestHeader {
                 task: TaskId(task),
                 attempt: Attempt(attempt),
                 function: FunctionId(function),
+                turn,
                 remaining,
                 length,
             };

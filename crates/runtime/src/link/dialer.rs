@@ -7,16 +7,21 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use quinn::{ConnectError, Endpoint};
 use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
 
-use super::call::{self, CallRequest, Outcome};
+use super::call::CallRequest;
+use super::calling::Calling;
 use super::error::{Cause, LinkError};
 use super::hello::{self, Hello};
 use super::identity::{Identity, dns_name};
+use super::lane::Lanes;
 use super::mux::{Mux, Road, Together, Tunnel};
 use super::quic::{self, Quic};
+use super::shares::{self, Shares};
 use super::transport::{Stream, Transport};
 use super::wire::{BODY_LIMIT, Kind};
-use crate::model::Carrier;
+use crate::model::{Attempt, Carrier, TaskId};
+use crate::payload::Common;
 use crate::timing::Timing;
 
 /// Dials the workers of one pool. Clones share its sockets: one per address family, opened when first
@@ -45,10 +50,12 @@ pub struct Link {
 }
 
 #[derive(Debug)]
-struct Shared {
-    carrier: Box<dyn Transport>,
+pub(super) struct Shared {
+    pub(super) carrier: Arc<dyn Transport>,
+    pub(super) lanes: Lanes,
+    pub(super) shares: Shares,
     hello: Hello,
-    body_limit: u64,
+    pub(super) body_limit: u64,
 }
 
 impl Dialer {
@@ -104,7 +111,7 @@ impl Dialer {
         let dialled = tokio::time::timeout(deadline, async {
             let road = Road::new(tunnel, &self.identity, hello.incarnation.as_str())?;
             let carrier = Mux::connect(road, &self.timing, &self.together).await?;
-            self.greet(Box::new(carrier), hello).await
+            self.greet(Arc::new(carrier), hello).await
         });
         let late = || LinkError::NoTunnel { reason: format!("no answer within {deadline:?}"), retry: true };
         dialled.await.unwrap_or_else(|_| Err(late()))
@@ -131,12 +138,13 @@ impl Dialer {
             LinkError::Silent => LinkError::Unreachable { address, reason: "nothing answers".to_owned() },
             other => other,
         });
-        self.greet(Box::new(Quic::new(connected?)), hello).await
+        self.greet(Arc::new(Quic::new(connected?)), hello).await
     }
 
-    async fn greet(&self, carrier: Box<dyn Transport>, hello: Hello) -> Result<Link, LinkError> {
+    async fn greet(&self, carrier: Arc<dyn Transport>, hello: Hello) -> Result<Link, LinkError> {
         // From here on the drop closes the connection when anything fails.
-        let shared = Shared { carrier, hello, body_limit: self.body_limit };
+        let lanes = Lanes::new(Arc::clone(&carrier));
+        let shared = Shared { carrier, lanes, shares: Shares::default(), hello, body_limit: self.body_limit };
         hello::greet(&*shared.carrier, &shared.hello).await?;
         Ok(Link { shared: Arc::new(shared) })
     }
@@ -161,12 +169,38 @@ impl Link {
     ///
     /// # Errors
     /// When the link breaks, at once; when arguments or outcome are over the limit.
-    pub fn call(
-        &self,
-        request: CallRequest,
-    ) -> impl Future<Output = Result<Outcome, LinkError>> + Send + 'static {
+    pub fn call(&self, request: CallRequest) -> Calling {
+        Calling::new(Arc::clone(&self.shared), request)
+    }
+
+    /// Whether the worker has been given this shared value.
+    pub fn has(&self, common: &Common) -> bool {
+        self.shared.shares.has(common.key())
+    }
+
+    /// Gives the worker a shared value, unless it has it. Those who ask at once wait for one sending.
+    ///
+    /// # Errors
+    /// When the link is over, or the value is over the limit.
+    pub fn share(&self, common: Arc<Common>) -> impl Future<Output = Result<(), LinkError>> + Send + 'static {
         let shared = Arc::clone(&self.shared);
-        async move { call::call(&*shared.carrier, request, shared.body_limit).await }
+        async move { shares::share(&shared, &common).await }
+    }
+
+    /// Ends the calls that are not waited for any longer; see [`Calling::with_patience`].
+    pub fn sweep(&self) {
+        self.shared.lanes.sweep(Instant::now());
+    }
+
+    /// Asks the worker for a call back that is on a lane: if it has not begun, it ends as
+    /// [`Outcome::Recalled`](super::Outcome::Recalled), and never begins; if it has, it goes on.
+    pub fn recall(&self, task: TaskId, attempt: Attempt) {
+        self.shared.lanes.recall(task, attempt);
+    }
+
+    /// How long a message there and back takes, as far as it is known.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.shared.carrier.round_trip()
     }
 
     /// Opens a stream of a kind. For what stands on links; calls have [`Link::call`].
@@ -211,6 +245,24 @@ impl Link {
     /// What this link was opened with.
     pub fn hello(&self) -> &Hello {
         &self.shared.hello
+    }
+}
+
+#[cfg(test)]
+impl Shared {
+    /// A link over any carrier.
+    pub(super) fn of(carrier: Arc<dyn Transport>) -> Self {
+        use crate::model::{Epoch, Incarnation, PoolId};
+        let hello = Hello {
+            protocol: hello::PROTOCOL,
+            registry: [0; 32],
+            program: None,
+            pool: PoolId::new("p"),
+            incarnation: Incarnation::new("w"),
+            epoch: Epoch(0),
+        };
+        let (lanes, shares) = (Lanes::new(Arc::clone(&carrier)), Shares::default());
+        Self { lanes, shares, carrier, hello, body_limit: BODY_LIMIT }
     }
 }
 

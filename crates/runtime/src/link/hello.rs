@@ -125,7 +125,15 @@ pub(super) async fn greet(carrier: &dyn Transport, hello: &Hello) -> Result<(), 
 pub(super) async fn listen(stream: &mut Stream) -> Result<Result<Hello, Refusal>, WireError> {
     match wire::read_kind(&mut *stream.incoming).await? {
         Kind::Hello => {}
-        other @ (Kind::Control | Kind::Call | Kind::File | Kind::Output | Kind::Stream | Kind::Input) => {
+        other @ (Kind::Control
+        | Kind::Call
+        | Kind::File
+        | Kind::Output
+        | Kind::Stream
+        | Kind::Input
+        | Kind::Lane
+        | Kind::Outcome
+        | Kind::Shared) => {
             return Err(WireError::Kind(other as u8));
         }
     }

@@ -4,7 +4,7 @@
 //! Dialer --QUIC | a tunnel through SSH; TLS 1.3, both sides certified by the pool's authority--> connected
 //! connected --Hello--> Welcome -> Link        (only a Welcome counts: a TLS 1.3 client is
 //!           `-Hello--> Refused -> LinkError    connected before its certificate was looked at)
-//! Link --one stream per call--> Outcome
+//! Link --small call on a lane, large one on a stream of its own--> Outcome
 //! Link --one stream per call of streams, and one per stream that it takes--> items, then Outcome
 //! Link --broken, closed--> every pending call resolves with a LinkError at once
 //! ```
@@ -13,28 +13,39 @@
 //! the client's side, [`Listener`] and [`Session`] the worker's.
 
 mod call;
+mod calling;
 mod dialer;
 mod error;
+mod frame;
 mod hello;
 mod identity;
+mod lane;
 mod listener;
 mod mux;
+mod outbox;
 mod quic;
 mod session;
+mod shares;
 mod stream;
 mod tls;
 mod transport;
 mod wire;
 
 pub(crate) use call::OutcomeKind;
-pub use call::{CallRequest, Outcome, RequestHeader, read_arguments, read_header, write_outcome};
+pub use call::{
+    CallRequest, Outcome, RequestHeader, read_arguments, read_header, read_number, write_outcome,
+};
+pub use calling::Calling;
 pub use dialer::{Dialer, Link};
 pub use error::{Cause, LinkError, Side};
+pub use frame::{CREDIT_BYTES, CREDIT_CALLS, Frames, LANE_LIMIT, Reply, Request};
 pub use hello::{Hello, PROTOCOL, Refusal};
 pub use identity::{Authority, CLIENT, Identity, IdentityError};
 pub use listener::{Arrival, Guest, Listener};
 pub use mux::{Duplex, Tunnel};
+pub use outbox::Outbox;
 pub use session::Session;
+pub use shares::{confirm_common, read_common};
 pub use stream::{Inflow, InputHeader, Items, Piece, Writer, read_input_header};
 pub use tls::acceptor;
 pub use transport::{Incoming, Outgoing, Stream, Transport};

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::udp::{UdpSockRef, UdpSocketState};
@@ -107,6 +108,10 @@ impl Transport for Quic {
         self.connection.close_reason().map(|it| self.end(it))
     }
 
+    fn round_trip(&self) -> Option<Duration> {
+        Some(self.connection.rtt())
+    }
+
     fn close(&self, cause: Cause, reason: &str) {
         // The first reason is the one that counts: the later ones close nothing.
         if self.connection.close_reason().is_none() {
@@ -116,6 +121,7 @@ impl Transport for Quic {
     }
 }
 
+#[async_trait]
 impl Outgoing for QuicOutgoing {
     fn reset(&mut self) {
         // It fails only when the stream is over already.
@@ -124,6 +130,10 @@ impl Outgoing for QuicOutgoing {
 
     fn prioritise(&mut self, priority: i32) {
         let _ = self.0.set_priority(priority);
+    }
+
+    async fn write_bytes(&mut self, bytes: Bytes) -> io::Result<()> {
+        Ok(self.0.write_chunk(bytes).await?)
     }
 
     fn unwanted(&self) -> BoxFuture<'static, ()> {

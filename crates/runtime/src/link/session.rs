@@ -38,9 +38,15 @@ impl Session {
     pub async fn kind(stream: &mut Stream) -> Result<Kind, WireError> {
         match wire::read_kind(&mut *stream.incoming).await? {
             Kind::Hello => Err(WireError::Kind(Kind::Hello as u8)),
-            kind @ (Kind::Control | Kind::Call | Kind::File | Kind::Output | Kind::Stream | Kind::Input) => {
-                Ok(kind)
-            }
+            kind @ (Kind::Control
+            | Kind::Call
+            | Kind::File
+            | Kind::Output
+            | Kind::Stream
+            | Kind::Input
+            | Kind::Lane
+            | Kind::Outcome
+            | Kind::Shared) => Ok(kind),
         }
     }
 

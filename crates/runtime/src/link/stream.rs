@@ -334,8 +334,9 @@ pub async fn read_input_header(incoming: &mut dyn Incoming) -> Result<InputHeade
 
 /// Sends what comes before the items of a call. When that fails, reading says why.
 async fn send(mut sending: Sending, request: CallRequest) -> Sending {
-    let CallRequest { task, attempt, function, remaining, arguments } = request;
-    let header = RequestHeader { task, attempt, function, remaining, length: arguments.len() as u64 };
+    let CallRequest { task, attempt, function, turn, remaining, arguments } = request;
+    let arguments = arguments.into_bytes();
+    let header = RequestHeader { task, attempt, function, turn, remaining, length: arguments.len() as u64 };
     let mut buffer = Vec::new();
     if wire::put_compact(&mut buffer, &header).is_ok() {
         let outgoing = &mut sending.outgoing;
@@ -349,7 +350,7 @@ async fn send(mut sending: Sending, request: CallRequest) -> Sending {
 impl From<Finish> for Outcome {
     fn from(finish: Finish) -> Self {
         match finish {
-            Finish::Complete => Self::Returned(Bytes::new()),
+            Finish::Complete => Self::Returned(Bytes::new().into()),
             Finish::Failed(error) => Self::Failed(error),
             Finish::Panicked(panic) => Self::Panicked(panic),
             Finish::Unencodable(reason) => Self::Unencodable(reason),

@@ -1,9 +1,13 @@
 //! The seam between a link and what carries it: QUIC, or our own streams over one SSH channel. Nothing
 //! above it can tell which.
 
+use std::io;
+use std::time::Duration;
+
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::error::{Cause, LinkError};
 use crate::model::Carrier;
@@ -33,6 +37,11 @@ pub trait Transport: std::fmt::Debug + Send + Sync + 'static {
     /// Why the connection is over, when it is.
     fn over(&self) -> Option<LinkError>;
 
+    /// How long there and back takes, as far as it is known.
+    fn round_trip(&self) -> Option<Duration> {
+        None
+    }
+
     /// Ends the connection at once and tells the other side why.
     fn close(&self, cause: Cause, reason: &str);
 }
@@ -46,12 +55,18 @@ pub struct Stream {
 }
 
 /// The half of a stream that we write.
+#[async_trait]
 pub trait Outgoing: AsyncWrite + Send + Unpin {
     /// Gives the stream up: what was not delivered yet is dropped, and the reader fails.
     fn reset(&mut self);
 
     /// Streams with a higher number are sent first. The default is 0.
     fn prioritise(&mut self, priority: i32);
+
+    /// Writes all of these bytes. A carrier that need not copy them does not.
+    async fn write_bytes(&mut self, bytes: Bytes) -> io::Result<()> {
+        self.write_all(&bytes).await
+    }
 
     /// Resolves when the reader gave the stream up, or the connection is over.
     fn unwanted(&self) -> BoxFuture<'static, ()>;

@@ -39,6 +39,12 @@ pub enum Kind {
     Stream = 6,
     /// Items that such a function takes.
     Input = 7,
+    /// Small calls and their outcomes, many of them.
+    Lane = 10,
+    /// The outcome of a small call, which is too large for a lane.
+    Outcome = 8,
+    /// A value that many calls share.
+    Shared = 9,
 }
 
 /// Bytes from the other side that make no sense, or stopped coming.
@@ -89,6 +95,14 @@ pub enum WireError {
         /// In the decoder's words.
         reason: String,
     },
+    /// More calls on lanes than the other side is allowed.
+    #[error("more calls are on the lanes than the limit of {calls} calls and {bytes} bytes allows")]
+    Credit {
+        /// How many calls may be.
+        calls: usize,
+        /// How many bytes of arguments they may have.
+        bytes: usize,
+    },
     /// A frame of ours that cannot be made.
     #[error("a frame cannot be encoded: {0}")]
     Unencodable(String),
@@ -113,6 +127,9 @@ impl TryFrom<u8> for Kind {
             5 => Ok(Self::Output),
             6 => Ok(Self::Stream),
             7 => Ok(Self::Input),
+            10 => Ok(Self::Lane),
+            8 => Ok(Self::Outcome),
+            9 => Ok(Self::Shared),
             other => Err(WireError::Kind(other)),
         }
     }
@@ -220,7 +237,7 @@ async fn read_exactly<R: AsyncRead + Unpin + ?Sized>(
     if bytes.len() == wanted { Ok(bytes) } else { Err(WireError::Truncated(what)) }
 }
 
-fn stopped(error: &std::io::Error, what: &'static str) -> WireError {
+pub(super) fn stopped(error: &std::io::Error, what: &'static str) -> WireError {
     match error.kind() {
         std::io::ErrorKind::UnexpectedEof => WireError::Truncated(what),
         _ => WireError::Interrupted(error.to_string()),
@@ -250,6 +267,10 @@ mod tests {
             (&[5], Ok(Kind::Output)),
             (&[6], Ok(Kind::Stream)),
             (&[7], Ok(Kind::Input)),
+            (&[10], Ok(Kind::Lane)),
+            (&[8], Ok(Kind::Outcome)),
+            (&[9], Ok(Kind::Shared)),
+            (&[11], Err(WireError::Kind(11))),
             (&[0], Err(WireError::Kind(0))),
             (&[255], Err(WireError::Kind(255))),
             (&[], Err(WireError::Truncated("its kind"))),

@@ -77,8 +77,13 @@ impl Actor for PoolActor {
         birth: Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
         let Birth { request, providers, tasks, progress, ended } = birth;
+        let pool = myself.clone();
+        tasks.watched_by(move |reason| {
+            tracing::error!(reason, "a pool's queue ended before the pool; please report this");
+            // Fails only when the pool is over.
+            let _ = pool.cast(PoolMessage::heard(Heard::QueueEnded { reason }));
+        });
         let max_total_cost = request.max_total_cost;
-        tasks.supervised_by(myself.get_cell());
         myself.cast(PoolMessage::heard(Heard::Born { max_total_cost }))?;
         Ok(Doing {
             request,
@@ -120,17 +125,9 @@ impl Actor for PoolActor {
     ) -> Result<(), ActorProcessingErr> {
         let (actor, reason) = match event {
             SupervisionEvent::ActorFailed(actor, error) => (actor, error.to_string()),
-            // A node that ends in good order has reported so itself. The queue has no such end.
-            SupervisionEvent::ActorTerminated(actor, _, reason) if doing.tasks.is(actor.get_id()) => {
-                (actor, reason.unwrap_or_else(|| "it ended".to_owned()))
-            }
+            // A node that ends in good order has reported so itself.
             _ => return Ok(()),
         };
-        if doing.tasks.is(actor.get_id()) {
-            tracing::error!(reason, "a pool's queue ended before the pool; please report this");
-            myself.cast(PoolMessage::heard(Heard::QueueEnded { reason }))?;
-            return Ok(());
-        }
         let failed = doing.nodes.iter().find(|(_, (_, node))| node.is(actor.get_id()));
         if let Some((rank, (attempt, _))) = failed {
             let (rank, attempt) = (*rank, *attempt);

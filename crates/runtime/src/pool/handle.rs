@@ -71,8 +71,7 @@ impl Pool {
             request.timing.detect,
             request.output.clone(),
             events.clone(),
-        )
-        .await?;
+        );
         let (sender, progress) = watch::channel(Progress::Starting);
         let birth =
             Birth { request: Arc::new(request), providers, tasks: tasks.clone(), progress: sender, ended };
@@ -132,7 +131,7 @@ impl Pool {
     /// Why it is waiting.
     pub async fn explain(&self) -> Explanation {
         let events = &self.inner.events;
-        let calls = self.inner.tasks.explain().await;
+        let calls = self.inner.tasks.explain();
         Explanation { after: events.started().elapsed(), status: events.status(), calls }
     }
 

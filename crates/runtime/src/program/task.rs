@@ -148,7 +148,8 @@ impl TaskReport {
             Self::Started => (ReportHeader::Started, Bytes::new()),
             Self::Said { task, text, missed } => (ReportHeader::Said { task, text, missed }, Bytes::new()),
             Self::Ended(outcome) => {
-                let (mut kind, mut body) = outcome.split()?;
+                let (mut kind, body) = outcome.split()?;
+                let mut body = body.into_bytes();
                 let size = length(&body);
                 if size > BODY_LIMIT {
                     kind = OutcomeKind::Unencodable;
@@ -267,7 +268,7 @@ mod tests {
             TaskReport::Ready,
             TaskReport::Started,
             TaskReport::Said { task: Some(TaskId(3)), text: "INFO hello".to_owned(), missed: 2 },
-            TaskReport::Ended(Outcome::Returned(large)),
+            TaskReport::Ended(Outcome::Returned(large.into())),
             TaskReport::Ended(Outcome::Crashed(crash)),
         ] {
             let mut wire = Vec::new();

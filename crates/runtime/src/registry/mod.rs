@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use sha2::{Digest, Sha256};
 
 use crate::model::FunctionId;
+use crate::payload::Payload;
 
 pub use stream::{
     BoxSource, Ending, Fault, Input, Inputs, Outlet, Put, RunIterator, Source, StartStream, Trouble,
@@ -68,7 +69,7 @@ impl std::fmt::Debug for Body {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Its value.
-    Returned(Bytes),
+    Returned(Payload),
     /// Its own error.
     Failed(Bytes),
     /// Its value or error could not be encoded, with the encoder's words.
@@ -154,7 +155,7 @@ mod tests {
         Function { name: "a::two", place: "a.rs:2:1", signature: "fn(u8)", body: Body::Blocking(nothing) };
 
     fn nothing(_: Bytes) -> Result<Answer, String> {
-        Ok(Answer::Returned(Bytes::new()))
+        Ok(Answer::Returned(Payload::default()))
     }
 
     #[test]

@@ -79,7 +79,7 @@ async fn the_end_of_its_queue_ends_a_pool_with_the_reason() {
     };
     let pool = supervisor.open(request).await.expect("opened");
     // A queue that answers is one that the pool has heard of.
-    pool.tasks().explain().await.expect("alive");
+    pool.tasks().explain().expect("alive");
     while pool.explain().await.status.pool.is_none() {
         tokio::task::yield_now().await;
     }

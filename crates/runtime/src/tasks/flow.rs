@@ -17,13 +17,15 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Sleep;
 
-use super::actor::Tasks;
-use super::messages::{Decision, Grant, TasksMessage};
+use super::messages::{Decision, Grant};
 use super::order::{Order, Undone};
-use super::running::{Ticket, function_id, judge};
+use super::queue::Tasks;
+use super::running::judge;
+use super::state::Heard;
 use super::supply::{Sending, Supply};
+use super::ticket::Ticket;
 use crate::link::{CallRequest, Inflow, LinkError, Outcome, Piece};
-use crate::model::{Attempt, Rank, TaskId};
+use crate::model::{EventKind, TaskId, Usd};
 use crate::registry::BoxSource;
 
 /// The items of one call, each encoded; an error is the last of them. Lazy: nothing happens until it is
@@ -46,8 +48,6 @@ struct Open {
     first: Option<Bytes>,
     inflow: Inflow,
     ticket: Ticket,
-    attempt: Attempt,
-    rank: Rank,
     given: Duration,
     patience: Patience,
     _sending: Sending,
@@ -204,32 +204,34 @@ impl Opening {
                 Err(_) => return self.ticket.end(Err(Undone::Stopped)),
             };
             let Grant { attempt, rank, .. } = grant;
-            let (id, (decide, next)) = (self.ticket.id, oneshot::channel());
-            decision = next;
+            let id = self.ticket.id;
+            self.ticket.granted = Some((attempt, rank));
             self.ticket.runs();
             let (begun, is_whole) = self.begin(&grant).await;
             if !matches!(begun, Begun::Item(_)) {
                 self.ticket.count();
             }
-            self.ticket.tasks.tell(match begun {
-                Begun::Item(begun) => return Ok(Some(self.open(*begun, attempt, rank))),
+            decision = self.ticket.ask(match begun {
+                Begun::Item(begun) => return Ok(Some(self.open(*begun))),
                 Begun::Late(after) => return Err(Undone::TimedOut { after }),
                 Begun::TooLarge(reason) => return Err(Undone::Unencodable(reason)),
                 Begun::Lost(reason) => {
                     if !is_whole {
-                        self.ticket.tasks.tell(TasksMessage::Committed { id });
+                        self.ticket.tasks.commit(id);
                     }
-                    TasksMessage::Lost { id, attempt, rank, reason, decide }
+                    Heard::Lost { id, attempt, reason }
                 }
                 Begun::Ended(outcome) => match ended(outcome, self.given()) {
                     Err(own) if self.order.retries > 0 && own.is_own() && is_whole => {
                         let reason = own.reason();
                         failure = Some(own);
-                        TasksMessage::Failed { id, attempt, rank, reason, decide }
+                        let finished =
+                            EventKind::TaskFinished { task: id, attempt, rank, ok: false, cost: Usd::ZERO };
+                        self.ticket.tasks.emit(finished);
+                        Heard::Failed { id, attempt, reason }
                     }
                     ended => {
-                        let ok = ended.is_ok();
-                        self.ticket.tasks.tell(TasksMessage::Answered { id, attempt, rank, ok });
+                        self.ticket.tasks.answered(id, (attempt, rank), None, ended.is_ok());
                         return self.ticket.end(ended.map(|()| None));
                     }
                 },
@@ -243,10 +245,16 @@ impl Opening {
         let request = CallRequest {
             task: self.ticket.id,
             attempt: grant.attempt,
-            function: function_id(&self.order),
+            function: self.order.function_id(),
+            turn: self.order.group.map_or(0, |it| it.0),
             remaining: self.deadline.map(|it| it.saturating_duration_since(Instant::now())),
             arguments: self.order.arguments.clone(),
         };
+        for common in &self.order.shared {
+            if let Err(error) = grant.link.share(common.clone()).await {
+                return (Begun::failed(error), true);
+            }
+        }
         let mut inflow = match grant.link.stream(request).await {
             Ok(inflow) => inflow,
             Err(error) => return (Begun::failed(error), true),
@@ -267,16 +275,14 @@ impl Opening {
         (begun, self.supply.recall(sending).await)
     }
 
-    fn open(self, (first, inflow, sending): (Bytes, Inflow, Sending), attempt: Attempt, rank: Rank) -> Open {
+    fn open(self, (first, inflow, sending): (Bytes, Inflow, Sending)) -> Open {
         let (given, idle) = (self.given(), self.idle());
         // The worker keeps the time; it is waited for a little longer.
-        let whole = self.deadline.map(|it| (given, it + self.ticket.tasks.patience(Duration::ZERO)));
+        let whole = self.deadline.map(|it| (given, it + self.ticket.tasks.patience()));
         Open {
             first: Some(first),
             inflow,
             ticket: self.ticket,
-            attempt,
-            rank,
             given,
             patience: Patience { idle, since: None, sleep: None, whole },
             _sending: sending,
@@ -306,19 +312,18 @@ impl Begun {
 impl Open {
     /// What the last thing that came means, told to the queue.
     fn close(self, last: Result<Piece, LinkError>) -> Stage {
-        let Self { mut ticket, attempt, rank, given, .. } = self;
+        let Self { mut ticket, given, .. } = self;
         ticket.count();
         let id = ticket.id;
+        let Some((attempt, rank)) = ticket.granted else { return Stage::Over };
         let ended = match last {
             Ok(Piece::End(outcome)) => ended(outcome, given),
             Ok(Piece::Item(_)) => Ok(()),
             Err(error @ LinkError::TooLarge { .. }) => Err(Undone::Unencodable(error.to_string())),
             Err(error) => {
                 // Another try would repeat its items.
-                let (decide, decision) = oneshot::channel();
-                ticket.tasks.tell(TasksMessage::Committed { id });
-                let reason = error.to_string();
-                ticket.tasks.tell(TasksMessage::Lost { id, attempt, rank, reason, decide });
+                ticket.tasks.commit(id);
+                let decision = ticket.ask(Heard::Lost { id, attempt, reason: error.to_string() });
                 return Stage::Closing(Box::pin(async move {
                     ticket.end(match decision.await {
                         Ok(Decision::Refuse(why)) => why,
@@ -327,7 +332,7 @@ impl Open {
                 }));
             }
         };
-        ticket.tasks.tell(TasksMessage::Answered { id, attempt, rank, ok: ended.is_ok() });
+        ticket.tasks.answered(id, (attempt, rank), None, ended.is_ok());
         ticket.end(match ended {
             Ok(()) => Stage::Over,
             Err(why) => Stage::Closing(Box::pin(std::future::ready(why))),

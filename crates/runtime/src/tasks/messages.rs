@@ -1,94 +1,16 @@
-//! What the TasksActor hears.
+//! What the pool tells the queue, and what the queue tells callers.
 
-use ractor::ActorRef;
-use ractor_cluster::RactorMessage;
 use tokio::sync::oneshot;
 
-use super::order::{GroupId, OnLost, Retries, Target, Undone};
+use super::queue::Tasks;
 use crate::link::Link;
 use crate::model::{Attempt, Rank, TaskId};
-use crate::status::Waits;
 
-/// Messages of the queue. Callers send through [`super::Tasks`]; the pool tells about nodes.
-#[derive(Debug, RactorMessage)]
+use super::order::Undone;
+
+/// What the pool tells the queue about nodes.
+#[derive(Debug)]
 pub(crate) enum TasksMessage {
-    /// A caller waits for a grant.
-    Submit {
-        /// Chosen by the caller's handle.
-        id: TaskId,
-        /// Where it may run.
-        target: Target,
-        /// What it shares its turn with.
-        group: GroupId,
-        /// How often it may be tried again.
-        retries: Retries,
-        /// The function's name, for events.
-        function: &'static str,
-        /// Where the decision goes.
-        decide: oneshot::Sender<Decision>,
-    },
-    /// A caller wants a grant on each ready rank.
-    Broadcast {
-        /// The first of a row of ids that is long enough for every rank.
-        first: TaskId,
-        /// What its shares take turns as.
-        group: GroupId,
-        /// How often a share may be tried again.
-        retries: Retries,
-        /// What becomes of the share of a lost node.
-        lost: OnLost,
-        /// The function's name, for events.
-        function: &'static str,
-        /// Where the list of shares goes.
-        shares: oneshot::Sender<Vec<Share>>,
-    },
-    /// A granted task has its outcome.
-    Answered {
-        /// The task.
-        id: TaskId,
-        /// Its attempt.
-        attempt: Attempt,
-        /// Where it ran.
-        rank: Rank,
-        /// Whether it returned a value.
-        ok: bool,
-    },
-    /// A granted task failed by its own fault, and its caller would try again.
-    Failed {
-        /// The task.
-        id: TaskId,
-        /// Its attempt.
-        attempt: Attempt,
-        /// Where it ran.
-        rank: Rank,
-        /// What it said.
-        reason: String,
-        /// Where the next decision goes; dropped when there is no try left.
-        decide: oneshot::Sender<Decision>,
-    },
-    /// A granted task lost its node.
-    Lost {
-        /// The task.
-        id: TaskId,
-        /// Its attempt.
-        attempt: Attempt,
-        /// Where it ran.
-        rank: Rank,
-        /// What happened.
-        reason: String,
-        /// Where the next decision goes.
-        decide: oneshot::Sender<Decision>,
-    },
-    /// A task cannot be tried again: some of what it gives, or takes, has been taken.
-    Committed {
-        /// The task.
-        id: TaskId,
-    },
-    /// The caller is no longer interested.
-    Cancelled {
-        /// The task.
-        id: TaskId,
-    },
     /// The pool has this many ranks.
     Sized {
         /// Ready or not.
@@ -117,11 +39,6 @@ pub(crate) enum TasksMessage {
     NodeLost {
         /// Its rank.
         rank: Rank,
-    },
-    /// Somebody asks what the calls wait for.
-    Explain {
-        /// Where the answer goes.
-        reply: oneshot::Sender<Waits>,
     },
     /// The pool ends.
     Stop,
@@ -155,7 +72,7 @@ pub(crate) struct Grant {
 pub(crate) struct Share {
     rank: Rank,
     id: TaskId,
-    queue: ActorRef<TasksMessage>,
+    queue: Tasks,
     /// Where the decision comes from; `None` when taken.
     decision: Option<oneshot::Receiver<Decision>>,
 }
@@ -165,7 +82,7 @@ impl Share {
         rank: Rank,
         id: TaskId,
         decision: oneshot::Receiver<Decision>,
-        queue: ActorRef<TasksMessage>,
+        queue: Tasks,
     ) -> Self {
         Self { rank, id, queue, decision: Some(decision) }
     }
@@ -180,8 +97,7 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         if self.decision.is_some() {
-            // Fails only when the queue is over.
-            let _ = self.queue.cast(TasksMessage::Cancelled { id: self.id });
+            self.queue.cancel(self.id, None);
         }
     }
 }

@@ -6,23 +6,31 @@
 //!    +---- lost, tries left ----+---- lost, none left --> refused
 //! ```
 //!
-//! Bytes never pass through the actor: it hands out grants, and the caller's own future
-//! ([`Running`]) carries arguments and outcome over the granted link. The reader of a stream is a caller
-//! too ([`Flow`]): the task is granted until the stream's end, and tried again before its first item only.
+//! A node may be given calls ahead of its free slots ([`ahead`]); those that have not begun can be recalled.
+//!
+//! What decides is [`state`], behind a lock ([`queue`]): callers ask it themselves, so that a call whose turn
+//! it is goes from its caller to the socket without a mailbox in between. Bytes never pass through it: it
+//! hands out grants, and the caller's own future ([`Running`]) carries arguments and outcome over the
+//! granted link. The reader of a stream is a caller too ([`Flow`]): the task is granted until the stream's
+//! end, and tried again before its first item only.
 
-mod actor;
+pub(crate) mod ahead;
 mod blame;
 mod flow;
+mod guarded;
 mod messages;
 mod meter;
 mod order;
+mod queue;
 mod running;
 pub(crate) mod state;
 mod supply;
+mod task;
+mod ticket;
 
-pub use actor::Tasks;
 pub use flow::Flow;
 pub(crate) use messages::TasksMessage;
 pub use meter::Meter;
 pub use order::{GroupId, Lost, OnLost, Order, Retries, Target, Undone};
+pub use queue::Tasks;
 pub use running::Running;

@@ -1,14 +1,16 @@
 //! What a caller asks for, and how it can fail.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::meter::Meter;
-use crate::model::{Crash, Panic, Rank};
+use crate::model::{Crash, FunctionId, Panic, Rank};
 use crate::output::Show;
-use crate::registry::Function;
+use crate::payload::{Common, Payload};
+use crate::registry::{Function, Registry};
 
 /// One call to be made.
 #[derive(Clone, Debug)]
@@ -16,7 +18,9 @@ pub struct Order {
     /// The function.
     pub function: &'static Function,
     /// Its arguments, encoded.
-    pub arguments: Bytes,
+    pub arguments: Payload,
+    /// The shared values that its arguments name.
+    pub shared: Vec<Arc<Common>>,
     /// Where it may run.
     pub target: Target,
     /// What it shares its turn with: the calls of one gather take turns as one, so that a single call
@@ -34,6 +38,14 @@ pub struct Order {
     pub show: Option<Show>,
     /// What its tries cost is added to this.
     pub meter: Option<Meter>,
+}
+
+impl Order {
+    /// The function's number. A function of this program is always in its registry; a number that no
+    /// registry has is answered by the worker with a clear outcome.
+    pub(super) fn function_id(&self) -> FunctionId {
+        Registry::global().ok().and_then(|it| it.id(self.function)).unwrap_or(FunctionId(u32::MAX))
+    }
 }
 
 /// How often a call may be tried again after its first try.

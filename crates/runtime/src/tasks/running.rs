@@ -1,37 +1,64 @@
-//! One call under way: the caller's own future, which waits for a grant, carries the bytes over the
+//! One call under way: the caller's own future, which asks for a grant, carries the bytes over the
 //! granted link, and asks again when the link was lost.
+//!
+//! ```text
+//! new -> waiting for room -> waiting for a grant -> on a node --outcome--> over
+//!                                 ^------- lost, given back ----'
+//! ```
 
-use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Sleep;
 
-use super::actor::Tasks;
-use super::messages::{Decision, Grant, TasksMessage};
-use super::meter::Meter;
+use super::messages::{Decision, Grant};
 use super::order::{Order, Undone};
-use crate::link::{CallRequest, LinkError, Outcome};
-use crate::model::{FunctionId, TaskId};
-use crate::registry::Registry;
+use super::queue::{Answer, Presented, Tasks};
+use super::state::Heard;
+use crate::link::{CallRequest, Calling, LinkError, Outcome};
+use crate::model::{Attempt, EventKind, Rank, TaskId, Usd};
 
 /// The outcome of one call. Lazy: nothing happens until it is polled. Dropping it cancels the call: an
 /// async function stops at its next await, a blocking one when it returns.
 pub struct Running {
-    future: BoxFuture<'static, Result<Bytes, Undone>>,
+    tasks: Tasks,
+    order: Order,
+    id: TaskId,
+    stage: Stage,
+    /// When its time is over, and what wakes it then; only of orders that have a time of their own.
+    limit: Option<Box<Limit>>,
+    /// The failure of its own that it had last.
+    failure: Option<Undone>,
+}
+
+struct Limit {
+    at: Instant,
+    sleep: Pin<Box<Sleep>>,
+}
+
+enum Stage {
+    New,
+    /// For room in the queue.
+    Room(BoxFuture<'static, Option<OwnedSemaphorePermit>>),
+    /// For a grant.
+    Waiting(oneshot::Receiver<Decision>, Option<OwnedSemaphorePermit>, Option<(Attempt, Rank)>),
+    /// For the node to have the shared values that it needs.
+    Sharing(BoxFuture<'static, Result<(), LinkError>>, Grant),
+    OnNode(Calling, Attempt, Rank),
+    Over,
 }
 
 impl Running {
     /// A call that has yet to be let into the queue.
-    pub(super) fn queued(tasks: Tasks, order: Order) -> Self {
-        Self::limited(order.timeout, async move {
-            let deadline = order.timeout.map(|it| Instant::now() + it);
-            let (ticket, decision, permit) = Ticket::submit(tasks, &order).await?;
-            follow(ticket, order, deadline, decision, Some(permit)).await
-        })
+    pub(super) fn new(tasks: Tasks, mut order: Order) -> Self {
+        let id = tasks.next_id();
+        order.group = order.group.or_else(|| Some(tasks.group()));
+        tasks.show(id, &order);
+        Self { tasks, order, id, stage: Stage::New, limit: None, failure: None }
     }
 
     /// A rank's share of a broadcast, already in the queue as `id`.
@@ -41,26 +68,164 @@ impl Running {
         id: TaskId,
         decision: oneshot::Receiver<Decision>,
     ) -> Self {
-        let deadline = order.timeout.map(|it| Instant::now() + it);
-        // Made here and not in the future, so that a share that is never polled is cancelled too.
-        let ticket = Ticket::of(tasks, id, &order);
-        Self::limited(order.timeout, follow(ticket, order, deadline, decision, None))
+        tasks.show(id, &order);
+        let stage = Stage::Waiting(decision, None, None);
+        let mut share = Self { tasks, order, id, stage, limit: None, failure: None };
+        share.start_clock();
+        share
     }
 
-    fn limited(
-        timeout: Option<Duration>,
-        inner: impl Future<Output = Result<Bytes, Undone>> + Send + 'static,
-    ) -> Self {
-        let future = async move {
-            match timeout {
-                None => inner.await,
-                Some(after) => match tokio::time::timeout(after, inner).await {
-                    Ok(result) => result,
-                    Err(_) => Err(Undone::TimedOut { after }),
-                },
+    fn start_clock(&mut self) {
+        let at = self.order.timeout.and_then(|it| Instant::now().checked_add(it));
+        let limit = |at: Instant| Limit { at, sleep: Box::pin(tokio::time::sleep_until(at.into())) };
+        self.limit = at.map(|at| Box::new(limit(at)));
+    }
+
+    fn begin(&mut self) {
+        self.start_clock();
+        match std::sync::Arc::clone(self.tasks.room()).try_acquire_owned() {
+            Ok(permit) => self.submit(permit),
+            Err(_) => {
+                let room = std::sync::Arc::clone(self.tasks.room());
+                self.stage = Stage::Room(Box::pin(async move { room.acquire_owned().await.ok() }));
+            }
+        }
+    }
+
+    fn submit(&mut self, permit: OwnedSemaphorePermit) {
+        let answer = self.tasks.submit(self.id, &self.order);
+        self.stage = match answer {
+            Answer::Now(decision) => {
+                drop(permit);
+                return self.decided(decision);
+            }
+            Answer::Later(decision) => Stage::Waiting(decision, Some(permit), None),
+        };
+    }
+
+    /// Goes on after a decision. What ends the call is kept as its failure.
+    fn decided(&mut self, decision: Decision) {
+        match decision {
+            Decision::Grant(grant) => self.send(grant),
+            Decision::Refuse(why) => {
+                self.failure = Some(why);
+                self.stage = Stage::Over;
+            }
+            Decision::Exhausted => self.stage = Stage::Over,
+        }
+    }
+
+    fn send(&mut self, grant: Grant) {
+        let missing: Vec<_> = self
+            .order
+            .shared
+            .iter()
+            .filter(|it| !grant.link.has(it))
+            .map(|it| grant.link.share(it.clone()))
+            .collect();
+        if missing.is_empty() {
+            return self.call(grant);
+        }
+        let shared = async move { futures_util::future::try_join_all(missing).await.map(drop) };
+        self.stage = Stage::Sharing(Box::pin(shared), grant);
+    }
+
+    fn call(&mut self, grant: Grant) {
+        let Grant { attempt, rank, link } = grant;
+        let remaining = match &self.limit {
+            Some(limit) => limit.at.saturating_duration_since(Instant::now()),
+            None => self.tasks.default_timeout(),
+        };
+        let request = CallRequest {
+            task: self.id,
+            attempt,
+            function: self.order.function_id(),
+            turn: self.order.group.map_or(0, |it| it.0),
+            remaining: Some(remaining),
+            arguments: self.order.arguments.clone(),
+        };
+        self.stage = Stage::OnNode(link.call(request).with_patience(self.tasks.patience()), attempt, rank);
+    }
+
+    /// Goes on after a try has come to an end; its result, if that is the end of the call.
+    fn tried(
+        &mut self,
+        tried: Result<Outcome, LinkError>,
+        took: Option<Duration>,
+        (attempt, rank): (Attempt, Rank),
+    ) -> Option<Result<Bytes, Undone>> {
+        let id = self.id;
+        self.count();
+        let heard = match tried {
+            Ok(Outcome::Recalled) => Heard::GivenBack { id, attempt },
+            Ok(Outcome::NotStarted(reason)) => Heard::Lost { id, attempt, reason },
+            Ok(Outcome::Draining) => Heard::Lost { id, attempt, reason: "the node is draining".to_owned() },
+            Ok(outcome) => match judge(outcome, self.given()) {
+                Err(own) if self.order.retries > 0 && own.is_own() => {
+                    let reason = own.reason();
+                    self.failure = Some(own);
+                    self.tasks.emit(EventKind::TaskFinished {
+                        task: id,
+                        attempt,
+                        rank,
+                        ok: false,
+                        cost: Usd::ZERO,
+                    });
+                    Heard::Failed { id, attempt, reason }
+                }
+                result => {
+                    self.stage = Stage::Over;
+                    self.tasks.answered(id, (attempt, rank), took, result.is_ok());
+                    return Some(result);
+                }
+            },
+            // No other node could carry it either.
+            Err(error @ LinkError::TooLarge { .. }) => {
+                self.stage = Stage::Over;
+                self.tasks.cancel(id, Some((attempt, rank)));
+                return Some(Err(Undone::Unencodable(error.to_string())));
+            }
+            Err(error) => Heard::Lost { id, attempt, reason: error.to_string() },
+        };
+        let granted = Some((attempt, rank));
+        let presented = Presented { id, function: self.order.function.name, granted };
+        match self.tasks.ask(presented, heard) {
+            Answer::Now(decision) => self.decided(decision),
+            Answer::Later(decision) => self.stage = Stage::Waiting(decision, None, granted),
+        }
+        None
+    }
+
+    /// A try has ended: what it cost is counted. Before the queue hears of it, and forgets it.
+    fn count(&self) {
+        if let Some(meter) = &self.order.meter {
+            meter.add(self.tasks.so_far(self.id));
+        }
+    }
+
+    /// What the call was given in all, for words.
+    fn given(&self) -> Duration {
+        self.order.timeout.unwrap_or_else(|| self.tasks.default_timeout())
+    }
+
+    /// Gives the call up wherever it is.
+    fn give_up(&mut self) {
+        let granted = match &self.stage {
+            Stage::Waiting(_, _, granted) => *granted,
+            Stage::Sharing(_, grant) => Some((grant.attempt, grant.rank)),
+            Stage::OnNode(_, attempt, rank) => {
+                self.count();
+                Some((*attempt, *rank))
+            }
+            Stage::New | Stage::Room(_) | Stage::Over => {
+                self.stage = Stage::Over;
+                return;
             }
         };
-        Self { future: Box::pin(future) }
+        // The stream is given up first, so that a slot is not given away before the worker can know.
+        self.stage = Stage::Over;
+        tracing::debug!(task = %self.id, function = self.order.function.name, "cancelled by its caller");
+        self.tasks.cancel(self.id, granted);
     }
 }
 
@@ -68,7 +233,63 @@ impl Future for Running {
     type Output = Result<Bytes, Undone>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.future.as_mut().poll(context)
+        let this = &mut *self;
+        loop {
+            match &mut this.stage {
+                Stage::New => this.begin(),
+                Stage::Room(room) => {
+                    let Poll::Ready(permit) = room.as_mut().poll(context) else { break };
+                    match permit {
+                        Some(permit) => this.submit(permit),
+                        None => this.decided(Decision::Refuse(Undone::Stopped)),
+                    }
+                }
+                Stage::Waiting(decision, permit, _) => {
+                    let Poll::Ready(decided) = Pin::new(decision).poll(context) else { break };
+                    drop(permit.take());
+                    // The queue has ended and dropped its side.
+                    this.decided(decided.unwrap_or(Decision::Refuse(Undone::Stopped)));
+                }
+                Stage::Sharing(shared, _) => {
+                    let Poll::Ready(shared) = shared.as_mut().poll(context) else { break };
+                    let Stage::Sharing(_, grant) = std::mem::replace(&mut this.stage, Stage::Over) else {
+                        break;
+                    };
+                    let granted = (grant.attempt, grant.rank);
+                    match shared {
+                        Ok(()) => this.call(grant),
+                        Err(error) => {
+                            if let Some(result) = this.tried(Err(error), None, granted) {
+                                return Poll::Ready(result);
+                            }
+                        }
+                    }
+                }
+                Stage::OnNode(calling, attempt, rank) => {
+                    let granted = (*attempt, *rank);
+                    let Poll::Ready(tried) = Pin::new(&mut *calling).poll(context) else { break };
+                    let took = calling.took();
+                    if let Some(result) = this.tried(tried, took, granted) {
+                        return Poll::Ready(result);
+                    }
+                }
+                // An own failure that was the last try's, or why there was none.
+                Stage::Over => {
+                    return Poll::Ready(Err(this.failure.take().unwrap_or(Undone::Stopped)));
+                }
+            }
+        }
+        let Some(limit) = &mut this.limit else { return Poll::Pending };
+        ready!(limit.sleep.as_mut().poll(context));
+        let after = this.given();
+        this.give_up();
+        Poll::Ready(Err(Undone::TimedOut { after }))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.give_up();
     }
 }
 
@@ -78,170 +299,16 @@ impl std::fmt::Debug for Running {
     }
 }
 
-/// A task's place in the queue or on a node, given back when dropped.
-pub(super) struct Ticket {
-    pub(super) tasks: Tasks,
-    pub(super) id: TaskId,
-    function: &'static str,
-    open: bool,
-    /// It is on a node at this moment, which costs something.
-    runs: bool,
-    meter: Option<Meter>,
-}
-
-impl Ticket {
-    fn new(tasks: Tasks, order: &Order) -> Self {
-        let id = tasks.next_id();
-        Self::of(tasks, id, order)
-    }
-
-    /// The place of a task that is in the queue already.
-    pub(super) fn of(tasks: Tasks, id: TaskId, order: &Order) -> Self {
-        tasks.show(id, order);
-        Self { tasks, id, function: order.function.name, open: true, runs: false, meter: order.meter.clone() }
-    }
-
-    /// A try is on a node.
-    pub(super) const fn runs(&mut self) {
-        self.runs = true;
-    }
-
-    /// A try has ended: what it cost is counted. Before the queue hears of it, and forgets it.
-    pub(super) fn count(&mut self) {
-        if std::mem::take(&mut self.runs)
-            && let Some(meter) = &self.meter
-        {
-            meter.add(self.tasks.so_far(self.id));
-        }
-    }
-
-    /// Lets an order into the queue, as soon as there is room in it. What comes first says what was
-    /// decided; the permit is held until then.
-    pub(super) async fn submit(
-        tasks: Tasks,
-        order: &Order,
-    ) -> Result<(Self, oneshot::Receiver<Decision>, OwnedSemaphorePermit), Undone> {
-        let permit = tasks.room().acquire_owned().await.map_err(|_| Undone::Stopped)?;
-        let group = order.group.unwrap_or_else(|| tasks.group());
-        let retries = tasks.retries(order);
-        let ticket = Self::new(tasks, order);
-        let (decide, decision) = oneshot::channel();
-        ticket.tasks.tell(TasksMessage::Submit {
-            id: ticket.id,
-            target: order.target,
-            group,
-            retries,
-            function: order.function.name,
-            decide,
-        });
-        Ok((ticket, decision, permit))
-    }
-
-    /// The queue has forgotten the task, so it need not be told that its caller is gone.
-    pub(super) fn end<T>(mut self, result: T) -> T {
-        self.open = false;
-        result
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.count();
-        if self.open {
-            tracing::debug!(task = %self.id, function = self.function, "cancelled by its caller");
-            self.tasks.tell(TasksMessage::Cancelled { id: self.id });
-        }
-    }
-}
-
-/// Follows a task through its tries to its end.
-async fn follow(
-    mut ticket: Ticket,
-    order: Order,
-    deadline: Option<Instant>,
-    mut decision: oneshot::Receiver<Decision>,
-    mut waiting: Option<OwnedSemaphorePermit>,
-) -> Result<Bytes, Undone> {
-    let mut failure = None;
-    loop {
-        let decided = decision.await;
-        drop(waiting.take());
-        let grant = match decided {
-            Ok(Decision::Grant(grant)) => grant,
-            Ok(Decision::Refuse(why)) => return ticket.end(Err(why)),
-            Ok(Decision::Exhausted) => return ticket.end(Err(failure.unwrap_or(Undone::Stopped))),
-            // The queue has ended and dropped its side.
-            Err(_) => return ticket.end(Err(Undone::Stopped)),
-        };
-        let given = order.timeout.unwrap_or_else(|| ticket.tasks.default_timeout());
-        let Grant { attempt, rank, .. } = grant;
-        let (id, (decide, next)) = (ticket.id, oneshot::channel());
-        decision = next;
-        ticket.runs();
-        let outcome = call(&ticket, &order, deadline, &grant).await;
-        ticket.count();
-        ticket.tasks.tell(match outcome {
-            Ok(Outcome::Draining) => {
-                let reason = "the node is draining".to_owned();
-                TasksMessage::Lost { id, attempt, rank, reason, decide }
-            }
-            Ok(Outcome::NotStarted(reason)) => TasksMessage::Lost { id, attempt, rank, reason, decide },
-            Ok(outcome) => match judge(outcome, given) {
-                Err(own) if order.retries > 0 && own.is_own() => {
-                    let reason = own.reason();
-                    failure = Some(own);
-                    TasksMessage::Failed { id, attempt, rank, reason, decide }
-                }
-                result => {
-                    let ok = result.is_ok();
-                    ticket.tasks.tell(TasksMessage::Answered { id, attempt, rank, ok });
-                    return ticket.end(result);
-                }
-            },
-            // No other node could carry it either.
-            Err(error @ LinkError::TooLarge { .. }) => {
-                return Err(Undone::Unencodable(error.to_string()));
-            }
-            Err(error) => TasksMessage::Lost { id, attempt, rank, reason: error.to_string(), decide },
-        });
-    }
-}
-
-async fn call(
-    ticket: &Ticket,
-    order: &Order,
-    deadline: Option<Instant>,
-    grant: &Grant,
-) -> Result<Outcome, LinkError> {
-    let remaining = match deadline {
-        Some(deadline) => deadline.saturating_duration_since(Instant::now()),
-        None => ticket.tasks.default_timeout(),
-    };
-    let request = CallRequest {
-        task: ticket.id,
-        attempt: grant.attempt,
-        function: function_id(order),
-        remaining: Some(remaining),
-        arguments: order.arguments.clone(),
-    };
-    let waited = tokio::time::timeout(ticket.tasks.patience(remaining), grant.link.call(request)).await;
-    waited.unwrap_or(Ok(Outcome::TimedOut))
-}
-
-/// A function of this program is always in its registry; an id that no registry has is answered by
-/// the worker with a clear outcome.
-pub(super) fn function_id(order: &Order) -> FunctionId {
-    Registry::global().ok().and_then(|it| it.id(order.function)).unwrap_or(FunctionId(u32::MAX))
-}
-
 pub(super) fn judge(outcome: Outcome, given: Duration) -> Result<Bytes, Undone> {
     match outcome {
-        Outcome::Returned(value) => Ok(value),
+        Outcome::Returned(value) => Ok(value.into_bytes()),
         Outcome::Failed(error) => Err(Undone::Failed(error)),
         Outcome::Panicked(panic) => Err(Undone::Panicked(panic)),
         Outcome::Crashed(crash) => Err(Undone::Crashed(crash)),
         Outcome::TimedOut => Err(Undone::TimedOut { after: given }),
-        Outcome::Cancelled | Outcome::Draining | Outcome::NotStarted(_) => Err(Undone::Cancelled),
+        Outcome::Cancelled | Outcome::Draining | Outcome::Recalled | Outcome::NotStarted(_) => {
+            Err(Undone::Cancelled)
+        }
         Outcome::Unencodable(why) => Err(Undone::Unencodable(why)),
         Outcome::Undecodable(why) => Err(Undone::Undecodable(why)),
         Outcome::UnknownFunction => {

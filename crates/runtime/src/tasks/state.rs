@@ -1,9 +1,11 @@
 //! What the queue decides. Pure: messages in, effects out.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
-use super::blame::Blame;
+use super::ahead::{Ahead, Load, Paces, Room};
 use super::order::{GroupId, Lost, OnLost, Retries, Target, Undone};
+use super::task::Task;
 use crate::model::{Attempt, Rank, TaskId};
 use crate::status::Waits;
 
@@ -11,11 +13,13 @@ use crate::status::Waits;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     /// A caller waits for a grant.
-    Submitted { id: TaskId, target: Target, group: GroupId, retries: Retries },
+    Submitted { id: TaskId, target: Target, group: GroupId, retries: Retries, load: Load },
     /// A caller wants one grant on each ready rank; the ids are taken from `first` on.
-    Broadcast { first: TaskId, group: GroupId, retries: Retries, lost: OnLost },
-    /// A granted task has its outcome.
-    Answered { id: TaskId, attempt: Attempt },
+    Broadcast { first: TaskId, group: GroupId, retries: Retries, lost: OnLost, load: Load },
+    /// A granted task has its outcome, after it ran for so long, if that is known.
+    Answered { id: TaskId, attempt: Attempt, took: Option<Duration> },
+    /// A granted task was asked for back, and its node has not begun it and will not.
+    GivenBack { id: TaskId, attempt: Attempt },
     /// A granted task failed by its own fault, and its caller would try again.
     Failed { id: TaskId, attempt: Attempt, reason: String },
     /// A granted task lost its node.
@@ -34,6 +38,10 @@ pub(crate) enum Heard {
     WorkerDied { rank: Rank },
     /// A node will not come back.
     NodeLost { rank: Rank },
+    /// How long the way to a node and back takes.
+    RoundTrip { rank: Rank, takes: Duration },
+    /// Some time has passed, in which a node could have answered something.
+    Looked,
     /// The pool ends.
     Stopped,
 }
@@ -51,6 +59,8 @@ pub(crate) enum Effect {
     Exhausted { id: TaskId },
     /// The task goes back to the queue.
     Retry { id: TaskId, attempt: Attempt, reason: String },
+    /// This try should come back from where it waits, if it has not begun there.
+    Recall { id: TaskId, attempt: Attempt, rank: Rank },
 }
 
 /// The queue.
@@ -58,7 +68,8 @@ pub(crate) enum Effect {
 pub(crate) struct State {
     /// How many ranks the pool has, lost ones included.
     nodes: u32,
-    ranks: BTreeMap<Rank, Slots>,
+    ranks: BTreeMap<Rank, Room>,
+    paces: Paces,
     lost: BTreeSet<Rank>,
     tasks: BTreeMap<TaskId, Task>,
     /// Untargeted tasks by group, and whose turn it is.
@@ -71,30 +82,12 @@ pub(crate) struct State {
     stopped: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Slots {
-    total: u32,
-    used: u32,
-    open: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Task {
-    target: Target,
-    group: GroupId,
-    attempt: Attempt,
-    /// How often it may still be tried again.
-    left: Retries,
-    /// Where it runs; `None` while it waits.
-    on: Option<Rank>,
-    blame: Blame,
-}
-
 impl State {
-    pub(crate) const fn new() -> Self {
+    pub(crate) const fn new(ahead: Ahead) -> Self {
         Self {
             nodes: 0,
             ranks: BTreeMap::new(),
+            paces: Paces::new(ahead),
             lost: BTreeSet::new(),
             tasks: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -108,17 +101,26 @@ impl State {
     pub(crate) fn hear(&mut self, heard: Heard) -> Vec<Effect> {
         let mut effects = Vec::new();
         match heard {
-            Heard::Submitted { id, target, group, retries } => {
-                self.submit(id, target, group, retries, &mut effects);
+            Heard::Submitted { id, target, group, retries, load } => {
+                let task = Task::new(target, group, retries, load);
+                self.submit(id, task, &mut effects);
             }
-            Heard::Broadcast { first, group, retries, lost } => {
-                self.broadcast(first, group, retries, lost, &mut effects);
+            Heard::Broadcast { first, group, retries, lost, load } => {
+                self.broadcast(first, group, retries, lost, load, &mut effects);
             }
-            Heard::Answered { id, attempt } => {
-                if self.is_current(id, attempt) {
+            Heard::Answered { id, attempt, took } => {
+                if let Some(task) = self.current(id, attempt) {
+                    let (function, on) = (task.load.function, task.on);
+                    if let Some(took) = took {
+                        self.paces.learn(function, took);
+                    }
+                    if let Some(room) = on.and_then(|(rank, _)| self.ranks.get_mut(&rank)) {
+                        room.answered = true;
+                    }
                     self.forget(id);
                 }
             }
+            Heard::GivenBack { id, attempt } => self.give_back(id, attempt, &mut effects),
             Heard::Failed { id, attempt, reason } => self.fail(id, attempt, reason, &mut effects),
             Heard::Lost { id, attempt, reason } => self.lose(id, attempt, reason, &mut effects),
             Heard::Committed { id } => {
@@ -129,18 +131,26 @@ impl State {
             Heard::Cancelled { id } => self.forget(id),
             Heard::Sized { nodes } => self.nodes = nodes,
             Heard::NodeReady { rank, slots } => {
-                let used = self.running_on(rank);
-                self.ranks.insert(rank, Slots { total: slots, used, open: true });
+                let mut room = Room::new(slots);
+                let on = |it: &&Task| it.on.is_some_and(|(on, _)| on == rank);
+                self.tasks.values().filter(on).for_each(|it| room.take(it.load, it.expected()));
+                self.ranks.insert(rank, room);
                 self.lost.remove(&rank);
                 self.tasks.values_mut().for_each(|it| it.blame.acquit(rank));
             }
             Heard::NodePaused { rank } => {
-                if let Some(slots) = self.ranks.get_mut(&rank) {
-                    slots.open = false;
+                if let Some(room) = self.ranks.get_mut(&rank) {
+                    room.open = false;
                 }
             }
             Heard::WorkerDied { rank } => self.tasks.values_mut().for_each(|it| it.blame.convict(rank)),
             Heard::NodeLost { rank } => self.lose_node(rank, &mut effects),
+            Heard::RoundTrip { rank, takes } => {
+                if let Some(room) = self.ranks.get_mut(&rank) {
+                    room.round_trip = takes;
+                }
+            }
+            Heard::Looked => self.recall(&mut effects),
             Heard::Stopped => {
                 self.stopped = true;
                 self.refuse_waiting(|_| true, &Undone::Stopped, &mut effects);
@@ -150,23 +160,14 @@ impl State {
         effects
     }
 
-    fn submit(
-        &mut self,
-        id: TaskId,
-        target: Target,
-        group: GroupId,
-        left: Retries,
-        effects: &mut Vec<Effect>,
-    ) {
-        let refusal = if self.stopped { Some(Undone::Stopped) } else { self.refusal(target) };
+    fn submit(&mut self, id: TaskId, task: Task, effects: &mut Vec<Effect>) {
+        let refusal = if self.stopped { Some(Undone::Stopped) } else { self.refusal(task.target) };
         if let Some(why) = refusal {
             effects.push(Effect::Refuse { id, why });
             return;
         }
-        self.tasks.insert(
-            id,
-            Task { target, group, left, attempt: Attempt::default(), on: None, blame: Blame::default() },
-        );
+        let (target, group) = (task.target, task.group);
+        self.tasks.insert(id, task);
         self.enqueue(id, target, group);
     }
 
@@ -174,6 +175,17 @@ impl State {
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn held(&self) -> usize {
         self.tasks.len()
+    }
+
+    /// Whether a node has been given more than it can begin.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.ranks.values().any(|it| it.used > it.slots)
+    }
+
+    /// How many tasks all open nodes together may be given.
+    pub(crate) fn places(&self) -> u32 {
+        let open = self.ranks.values().filter(|it| it.open);
+        open.map(|it| it.slots.saturating_add(self.paces.most())).fold(0, u32::saturating_add)
     }
 
     /// What the tasks wait for, counted.
@@ -208,6 +220,7 @@ impl State {
         group: GroupId,
         retries: Retries,
         lost: OnLost,
+        load: Load,
         effects: &mut Vec<Effect>,
     ) {
         let ranks: Vec<Rank> = match self.stopped {
@@ -222,21 +235,20 @@ impl State {
         effects.push(Effect::Shares { first, ranks: ranks.clone() });
         let mut id = first;
         for rank in ranks {
-            self.submit(id, Target::Rank(rank), group, Retries { infrastructure, ..retries }, effects);
+            let left = Retries { infrastructure, ..retries };
+            self.submit(id, Task::new(Target::Rank(rank), group, left, load), effects);
             id = id.next();
         }
     }
 
     fn fail(&mut self, id: TaskId, attempt: Attempt, reason: String, effects: &mut Vec<Effect>) {
-        if !self.is_current(id, attempt) {
-            return;
-        }
-        let Some(task) = self.tasks.get(&id).cloned() else { return };
+        let Some(task) = self.current(id, attempt).cloned() else { return };
         let over = self.stopped || self.refusal(task.target).is_some();
         match task.left.own.checked_sub(1) {
             Some(own) if !over => {
-                self.release(task.on);
-                self.again(id, Task { left: Retries { own, ..task.left }, ..task }, reason, effects);
+                self.release(&task);
+                self.again(id, Task { left: Retries { own, ..task.left }, ..task });
+                effects.push(Effect::Retry { id, attempt: attempt.next(), reason });
             }
             _ => {
                 self.forget(id);
@@ -246,12 +258,10 @@ impl State {
     }
 
     fn lose(&mut self, id: TaskId, attempt: Attempt, reason: String, effects: &mut Vec<Effect>) {
-        if !self.is_current(id, attempt) {
-            return;
-        }
-        let Some(task) = self.tasks.get(&id).cloned() else { return };
-        self.release(task.on);
-        let lost = || Lost { rank: task.on, reason: reason.clone(), attempts: attempt.0 + 1 };
+        let Some(task) = self.current(id, attempt).cloned() else { return };
+        self.release(&task);
+        let rank = task.on.map(|(rank, _)| rank);
+        let lost = || Lost { rank, reason: reason.clone(), attempts: attempt.0 + 1 };
         let refusal = if self.stopped {
             Some(Undone::Stopped)
         } else if task.left.infrastructure == 0 {
@@ -270,19 +280,32 @@ impl State {
             None => {
                 let infrastructure = task.left.infrastructure.saturating_sub(1);
                 let left = Retries { infrastructure, ..task.left };
-                let blame = task.blame.lost_with(task.on);
-                self.again(id, Task { left, blame, ..task }, reason, effects);
+                let blame = task.blame.lost_with(rank);
+                self.again(id, Task { left, blame, ..task });
+                effects.push(Effect::Retry { id, attempt: attempt.next(), reason });
             }
         }
     }
 
+    /// A task that has not begun is as it was before it was sent: none of its tries is used up.
+    fn give_back(&mut self, id: TaskId, attempt: Attempt, effects: &mut Vec<Effect>) {
+        let Some(task) = self.current(id, attempt).cloned() else { return };
+        self.release(&task);
+        match if self.stopped { Some(Undone::Stopped) } else { self.refusal(task.target) } {
+            Some(why) => {
+                self.tasks.remove(&id);
+                effects.push(Effect::Refuse { id, why });
+            }
+            None => self.again(id, task),
+        }
+    }
+
     /// Queues the next try of a task, whose slot is free again.
-    fn again(&mut self, id: TaskId, task: Task, reason: String, effects: &mut Vec<Effect>) {
-        let attempt = task.attempt.next();
+    fn again(&mut self, id: TaskId, task: Task) {
         let (target, group) = (task.target, task.group);
-        self.tasks.insert(id, Task { attempt, on: None, ..task });
+        let attempt = task.attempt.next();
+        self.tasks.insert(id, Task { attempt, on: None, recalled: false, ..task });
         self.enqueue(id, target, group);
-        effects.push(Effect::Retry { id, attempt, reason });
     }
 
     fn lose_node(&mut self, rank: Rank, effects: &mut Vec<Effect>) {
@@ -308,50 +331,95 @@ impl State {
         }
     }
 
-    /// Hands out free slots: to pinned tasks of the rank first, then in turns to the groups.
+    /// Hands out free slots, and what nodes may have ahead: to pinned tasks of the rank first, then in turns
+    /// to the groups. Only the one whose turn it is is looked at: who comes after it waits for it.
     fn hand_out(&mut self, effects: &mut Vec<Effect>) {
         if self.stopped {
             return;
         }
-        let ranks: Vec<Rank> = self.pinned.keys().copied().collect();
-        for rank in ranks {
-            while self.has_slot(rank) {
-                let Some(id) = self.pinned.get_mut(&rank).and_then(VecDeque::pop_front) else { break };
-                self.grant(id, rank, effects);
-            }
-            if self.pinned.get(&rank).is_some_and(VecDeque::is_empty) {
-                self.pinned.remove(&rank);
-            }
+        if !self.pinned.is_empty() {
+            let ranks: Vec<Rank> = self.pinned.keys().copied().collect();
+            ranks.into_iter().for_each(|it| self.hand_out_pinned(it, effects));
         }
-        while !self.turns.is_empty() {
-            let Some(rank) = self.next_rank() else { break };
+        while let Some(load) = self.next_load() {
+            let Some(rank) = self.next_rank(load) else { break };
             let Some(id) = self.next_waiting() else { break };
             self.last = Some(rank);
             self.grant(id, rank, effects);
         }
     }
 
+    fn hand_out_pinned(&mut self, rank: Rank, effects: &mut Vec<Effect>) {
+        while let Some(queue) = self.pinned.get_mut(&rank) {
+            let Some(id) = queue.front().copied() else {
+                self.pinned.remove(&rank);
+                break;
+            };
+            let load = self.tasks.get(&id).map(|it| it.load);
+            let room = self.ranks.get(&rank);
+            let fits =
+                load.zip(room).is_some_and(|(load, room)| room.is_free() || self.paces.fits(load, room));
+            if !fits {
+                break;
+            }
+            queue.pop_front();
+            self.grant(id, rank, effects);
+        }
+    }
+
     fn grant(&mut self, id: TaskId, rank: Rank, effects: &mut Vec<Effect>) {
-        let (Some(task), Some(slots)) = (self.tasks.get_mut(&id), self.ranks.get_mut(&rank)) else { return };
-        task.on = Some(rank);
-        slots.used += 1;
+        let (Some(task), Some(room)) = (self.tasks.get_mut(&id), self.ranks.get_mut(&rank)) else { return };
+        let expected = self.paces.expected(task.load);
+        task.on = Some((rank, expected));
+        room.take(task.load, expected);
         effects.push(Effect::Grant { id, attempt: task.attempt, rank });
     }
 
-    fn has_slot(&self, rank: Rank) -> bool {
-        self.ranks.get(&rank).is_some_and(|it| it.open && it.used < it.total)
+    /// What the task weighs whose turn it is.
+    fn next_load(&self) -> Option<Load> {
+        let id = self.waiting.get(self.turns.front()?)?.front()?;
+        self.tasks.get(id).map(|it| it.load)
     }
 
-    /// The first rank with a free slot after the last one that was given an untargeted task.
-    fn next_rank(&self) -> Option<Rank> {
-        let free = |it: &&Rank| self.has_slot(**it);
+    /// The first rank with a free slot after the last one that was given an untargeted task; without any,
+    /// the first that may have this one ahead.
+    fn next_rank(&self, load: Load) -> Option<Rank> {
         let after = self.last.map_or(Rank(0), Rank::next);
-        self.ranks
-            .range(after..)
-            .map(|(rank, _)| rank)
-            .find(free)
-            .or_else(|| self.ranks.keys().find(free))
-            .copied()
+        let around = || self.ranks.range(after..).chain(self.ranks.range(..after));
+        let free = around().find(|(_, it)| it.is_free());
+        free.or_else(|| around().find(|(_, it)| self.paces.fits(load, it))).map(|(rank, _)| *rank)
+    }
+
+    /// Asks for tasks back from nodes that have answered nothing since the last look and have some ahead,
+    /// as many as other nodes could begin at once.
+    fn recall(&mut self, effects: &mut Vec<Effect>) {
+        let idle: u32 = match self.turns.is_empty() {
+            true => self.ranks.values().filter(|it| it.open).map(|it| it.slots.saturating_sub(it.used)).sum(),
+            false => 0,
+        };
+        let stuck = |it: &mut Room| !std::mem::take(&mut it.answered) && it.used > it.slots;
+        let stuck: Vec<(Rank, u32)> = self
+            .ranks
+            .iter_mut()
+            .filter_map(|(rank, it)| stuck(it).then_some((*rank, it.used.saturating_sub(it.slots))))
+            .collect();
+        if stuck.is_empty() || idle == 0 {
+            return;
+        }
+        let asked = self.tasks.values().filter(|it| it.recalled).count();
+        let mut wanted = usize::try_from(idle).unwrap_or(usize::MAX).saturating_sub(asked);
+        for (rank, ahead) in stuck {
+            let ahead = usize::try_from(ahead).unwrap_or(usize::MAX);
+            // Workers begin in order, so the newest are the ones that wait.
+            let newest = self.tasks.iter_mut().rev().filter(|(_, it)| {
+                !it.recalled && it.target == Target::Any && it.on.is_some_and(|(on, _)| on == rank)
+            });
+            for (id, task) in newest.take(ahead.min(wanted)) {
+                wanted -= 1;
+                task.recalled = true;
+                effects.push(Effect::Recall { id: *id, attempt: task.attempt, rank });
+            }
+        }
     }
 
     fn next_waiting(&mut self) -> Option<TaskId> {
@@ -383,7 +451,7 @@ impl State {
     fn forget(&mut self, id: TaskId) {
         let Some(task) = self.tasks.remove(&id) else { return };
         match (task.on, task.target) {
-            (Some(rank), _) => self.release(Some(rank)),
+            (Some(_), _) => self.release(&task),
             (None, Target::Rank(rank)) => {
                 if let Some(queue) = self.pinned.get_mut(&rank) {
                     queue.retain(|it| *it != id);
@@ -404,18 +472,15 @@ impl State {
         }
     }
 
-    fn release(&mut self, rank: Option<Rank>) {
-        if let Some(slots) = rank.and_then(|it| self.ranks.get_mut(&it)) {
-            slots.used = slots.used.saturating_sub(1);
+    fn release(&mut self, task: &Task) {
+        if let Some(room) = task.on.and_then(|(rank, _)| self.ranks.get_mut(&rank)) {
+            room.give(task.load, task.expected());
         }
     }
 
-    fn running_on(&self, rank: Rank) -> u32 {
-        u32::try_from(self.tasks.values().filter(|it| it.on == Some(rank)).count()).unwrap_or(u32::MAX)
-    }
-
-    fn is_current(&self, id: TaskId, attempt: Attempt) -> bool {
-        self.tasks.get(&id).is_some_and(|it| it.attempt == attempt && it.on.is_some())
+    /// A task whose present try is this one, under way.
+    fn current(&self, id: TaskId, attempt: Attempt) -> Option<&Task> {
+        self.tasks.get(&id).filter(|it| it.attempt == attempt && it.on.is_some())
     }
 }
 

@@ -2,11 +2,13 @@
 
 use super::Effect::{Grant, Refuse, Retry, Shares};
 use super::*;
+use crate::model::FunctionId;
 
 const ALONE: GroupId = GroupId(0);
+const LOAD: Load = Load { function: FunctionId(0), bytes: 0 };
 
 fn pool(nodes: u32, slots: u32) -> State {
-    let mut state = State::new();
+    let mut state = State::new(Ahead { known: 2, calls: 2, ..Ahead::default() });
     assert_eq!(state.hear(Heard::Sized { nodes }), []);
     for rank in 0..nodes {
         assert_eq!(state.hear(Heard::NodeReady { rank: Rank(rank), slots }), []);
@@ -15,11 +17,17 @@ fn pool(nodes: u32, slots: u32) -> State {
 }
 
 fn submitted(id: u64, target: Target) -> Heard {
-    Heard::Submitted { id: TaskId(id), target, group: GroupId(1000 + id), retries: Retries::default() }
+    Heard::Submitted {
+        id: TaskId(id),
+        target,
+        group: GroupId(1000 + id),
+        retries: Retries::default(),
+        load: LOAD,
+    }
 }
 
 fn broadcast(first: u64, group: GroupId, lost: OnLost) -> Heard {
-    Heard::Broadcast { first: TaskId(first), group, retries: Retries::default(), lost }
+    Heard::Broadcast { first: TaskId(first), group, retries: Retries::default(), lost, load: LOAD }
 }
 
 fn failed(id: u64, attempt: u32) -> Heard {
@@ -27,7 +35,7 @@ fn failed(id: u64, attempt: u32) -> Heard {
 }
 
 fn answered(id: u64) -> Heard {
-    Heard::Answered { id: TaskId(id), attempt: Attempt(0) }
+    Heard::Answered { id: TaskId(id), attempt: Attempt(0), took: None }
 }
 
 fn lost(id: u64, attempt: u32) -> Heard {
@@ -88,7 +96,13 @@ fn a_single_call_takes_its_turn_beside_a_large_group() {
     let mut state = pool(1, 1);
     for id in 1..=100 {
         let retries = Retries::default();
-        state.hear(Heard::Submitted { id: TaskId(id), target: Target::Any, group: ALONE, retries });
+        state.hear(Heard::Submitted {
+            id: TaskId(id),
+            target: Target::Any,
+            group: ALONE,
+            retries,
+            load: LOAD,
+        });
     }
     check(
         &mut state,
@@ -118,7 +132,7 @@ fn a_lost_task_is_tried_again_as_a_new_attempt_and_old_answers_are_dropped() {
             (lost(1, 0), vec![]),
             (answered(1), vec![]),
             (submitted(2, Target::Rank(Rank(1))), vec![]),
-            (Heard::Answered { id: TaskId(1), attempt: Attempt(1) }, vec![grant(2, 1)]),
+            (Heard::Answered { id: TaskId(1), attempt: Attempt(1), took: None }, vec![grant(2, 1)]),
         ],
     );
 }
@@ -236,7 +250,7 @@ fn a_share_that_may_be_replaced_waits_for_its_ranks_replacement() {
 #[test]
 fn a_tasks_own_failure_is_tried_again_only_as_often_as_asked() {
     let retries = Retries { own: 1, ..Retries::default() };
-    let asked = Heard::Submitted { id: TaskId(1), target: Target::Any, group: ALONE, retries };
+    let asked = Heard::Submitted { id: TaskId(1), target: Target::Any, group: ALONE, retries, load: LOAD };
     check(
         &mut pool(1, 1),
         vec![
@@ -264,7 +278,7 @@ fn a_task_that_may_run_once_is_not_tried_again_when_its_node_is_lost() {
         &mut pool(2, 1),
         vec![
             (
-                Heard::Submitted { id: TaskId(1), target: Target::Any, group: ALONE, retries },
+                Heard::Submitted { id: TaskId(1), target: Target::Any, group: ALONE, retries, load: LOAD },
                 vec![grant(1, 0)],
             ),
             (lost(1, 0), vec![Refuse { id: TaskId(1), why }]),
@@ -360,4 +374,86 @@ fn what_calls_wait_for_is_counted() {
     state.hear(Heard::NodePaused { rank: Rank(0) });
     state.hear(Heard::NodePaused { rank: Rank(1) });
     assert_eq!(state.waits(), waits(0, 1));
+}
+
+/// A pool that has seen calls of this function end fast.
+fn knowing(nodes: u32, slots: u32) -> State {
+    let mut state = pool(nodes, slots);
+    let took = Some(Duration::from_micros(5));
+    for id in [901, 902] {
+        state.hear(submitted(id, Target::Any));
+        state.hear(Heard::Answered { id: TaskId(id), attempt: Attempt(0), took });
+    }
+    state
+}
+
+#[test]
+fn calls_of_a_fast_function_are_sent_ahead_once_every_slot_is_taken_and_only_so_many() {
+    let any = Target::Any;
+    check(
+        &mut knowing(2, 1),
+        vec![
+            (submitted(1, any), vec![grant(1, 0)]),
+            (submitted(2, any), vec![grant(2, 1)]),
+            (submitted(3, any), vec![grant(3, 0)]),
+            (submitted(4, any), vec![grant(4, 1)]),
+            (submitted(5, any), vec![grant(5, 0)]),
+            (submitted(6, any), vec![grant(6, 1)]),
+            (submitted(7, any), vec![]),
+            (answered(2), vec![grant(7, 1)]),
+        ],
+    );
+}
+
+#[test]
+fn a_call_of_an_unknown_function_waits_for_a_slot_and_those_behind_it_wait_too() {
+    let unknown = Load { function: FunctionId(9), bytes: 0 };
+    let other = Heard::Submitted {
+        id: TaskId(2),
+        target: Target::Any,
+        group: ALONE,
+        retries: Retries::default(),
+        load: unknown,
+    };
+    check(
+        &mut knowing(1, 1),
+        vec![
+            (submitted(1, Target::Any), vec![grant(1, 0)]),
+            (other, vec![]),
+            (submitted(3, Target::Any), vec![]),
+            (answered(1), vec![grant(2, 0), grant(3, 0)]),
+        ],
+    );
+}
+
+#[test]
+fn what_waits_on_a_stuck_node_is_recalled_for_an_idle_one_and_costs_no_try() {
+    let recall = |id| Effect::Recall { id: TaskId(id), attempt: Attempt(0), rank: Rank(0) };
+    let given_back = |id| Heard::GivenBack { id: TaskId(id), attempt: Attempt(0) };
+    let once = Retries { infrastructure: 0, ..Retries::default() };
+    let mut state = knowing(2, 1);
+    check(&mut state, vec![(Heard::NodePaused { rank: Rank(1) }, vec![]), (Heard::Looked, vec![])]);
+    for id in [1, 2, 3] {
+        let call =
+            Heard::Submitted { id: TaskId(id), target: Target::Any, group: ALONE, retries: once, load: LOAD };
+        check(&mut state, vec![(call, vec![grant(id, 0)])]);
+    }
+    check(
+        &mut state,
+        vec![
+            (Heard::Looked, vec![]),
+            (Heard::NodeReady { rank: Rank(1), slots: 1 }, vec![]),
+            (Heard::Looked, vec![recall(3)]),
+            (Heard::Looked, vec![]),
+            (given_back(3), vec![Grant { id: TaskId(3), attempt: Attempt(1), rank: Rank(1) }]),
+            (given_back(3), vec![]),
+            (Heard::Looked, vec![]),
+            (Heard::Answered { id: TaskId(3), attempt: Attempt(1), took: None }, vec![]),
+            (Heard::Looked, vec![recall(2)]),
+            // It had begun: it goes on where it is.
+            (answered(2), vec![]),
+            (answered(1), vec![]),
+        ],
+    );
+    assert_eq!(state.held(), 0);
 }

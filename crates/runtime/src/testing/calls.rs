@@ -8,7 +8,8 @@ use super::knobs::Mutation;
 use super::link::LinkId;
 use super::tasks::Letter;
 use super::world::{HICCUP, World};
-use crate::model::{Attempt, Rank, TaskId};
+use crate::model::{Attempt, FunctionId, Rank, TaskId};
+use crate::tasks::ahead::Load;
 use crate::tasks::state::Heard;
 use crate::tasks::{GroupId, Target};
 
@@ -20,6 +21,9 @@ pub(super) struct Call {
     phase: Phase,
     /// Counts its tries, so that what belongs to an older one is known.
     number: u64,
+    /// How long its present try runs, and whether its node has begun it.
+    runs: Duration,
+    begun: bool,
     over: Duration,
     /// How long it may take from when its caller begins to wait, and when that was.
     given: Option<Duration>,
@@ -60,7 +64,27 @@ enum End {
 impl Call {
     const fn new(what: What, group: GroupId, phase: Phase) -> Self {
         let zero = Duration::ZERO;
-        Self { what, group, phase, number: 0, over: zero, given: None, began: zero, together: false }
+        Self {
+            what,
+            group,
+            phase,
+            number: 0,
+            runs: zero,
+            begun: false,
+            over: zero,
+            given: None,
+            began: zero,
+            together: false,
+        }
+    }
+
+    /// Every second group calls a function that is always fast.
+    const fn is_fast(&self) -> bool {
+        self.group.0 % 2 == 1
+    }
+
+    fn load(&self) -> Load {
+        Load { function: FunctionId(u32::from(self.is_fast())), bytes: 100 }
     }
 }
 
@@ -108,6 +132,8 @@ impl World {
             CallEvent::Shares(shares) => self.call_shares(id, &shares),
             CallEvent::Returns(number) => self.call_returns(id, number),
             CallEvent::Breaks(number, why) => self.call_breaks(id, number, why),
+            CallEvent::Recalled(attempt) => self.call_recalled(id, attempt),
+            CallEvent::GivenBack(number) => self.call_given_back(id, number),
             CallEvent::Cancelled => self.call_cancelled(id),
             CallEvent::TimesOut => self.call_times_out(id),
         }
@@ -116,10 +142,10 @@ impl World {
     fn call_begins(&mut self, id: TaskId) {
         let Some(call) = self.calls.get_mut(&id).filter(|it| it.phase == Phase::Planned) else { return };
         (call.phase, call.began) = (Phase::Waiting, self.now);
-        let (group, given) = (call.group, call.given);
+        let (group, given, load) = (call.group, call.given, call.load());
         let letter = match call.what {
-            What::One(target) => Letter::Submit { id, target, group },
-            What::Broadcast => Letter::Broadcast { first: id.next(), group },
+            What::One(target) => Letter::Submit { id, target, group, load },
+            What::Broadcast => Letter::Broadcast { first: id.next(), group, load },
         };
         if self.queue.is_none() {
             return self.end_call(id, End::Refused);
@@ -185,7 +211,12 @@ impl World {
     fn carry(&mut self, id: TaskId, number: u64, link: LinkId) {
         let latency = self.dice.up_to(Duration::from_millis(100));
         let most = if self.dice.chance(300) { 60 } else { 5 };
-        let runs = self.dice.up_to(Duration::from_secs(most));
+        let is_fast = self.calls.get(&id).is_some_and(Call::is_fast);
+        let runs =
+            self.dice.up_to(if is_fast { Duration::from_millis(3) } else { Duration::from_secs(most) });
+        if let Some(call) = self.calls.get_mut(&id) {
+            (call.runs, call.begun) = (runs, false);
+        }
         let Some(way) = self.links.get_mut(link.0).filter(|it| it.alive) else {
             return self.plan(latency, Event::Call(id, CallEvent::Breaks(number, "the link is closed")));
         };
@@ -194,7 +225,67 @@ impl World {
         if self.machine(machine).is_some_and(|it| it.draining) {
             return self.plan(latency, Event::Call(id, CallEvent::Breaks(number, "the node is draining")));
         }
+        let slots = usize::try_from(self.slots).unwrap_or(usize::MAX);
+        let Some(way) = self.links.get_mut(link.0) else { return };
+        way.waiting.push_back((id, number));
+        if way.begun.len() < slots {
+            self.begin_next(link, latency);
+        }
+    }
+
+    /// A slot of the worker is free: it begins with who has waited longest.
+    fn begin_next(&mut self, link: LinkId, latency: Duration) {
+        let Some(way) = self.links.get_mut(link.0) else { return };
+        let Some((id, number)) = way.waiting.pop_front() else { return };
+        way.begun.insert((id, number));
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.begun = true;
+        let runs = call.runs;
         self.plan(latency + runs, Event::Call(id, CallEvent::Returns(number)));
+    }
+
+    /// The worker is asked for a call back.
+    fn call_recalled(&mut self, id: TaskId, attempt: Attempt) {
+        let Some(call) = self.calls.get(&id) else { return };
+        let (number, begun) = (call.number, call.begun);
+        let Some((link, present)) = self.running(id, number) else { return };
+        let Some(way) = self.links.get(link.0).filter(|it| it.alive && present == attempt) else { return };
+        let Some(machine) = self.machine(way.machine).filter(|it| it.dead.is_none()) else { return };
+        if machine.silent_until() > self.now {
+            let after = machine.silent_until() - self.now + Duration::from_millis(1);
+            return self.plan(after, Event::Call(id, CallEvent::Recalled(attempt)));
+        }
+        if begun && self.mutation != Some(Mutation::GiveBackBegun) {
+            return;
+        }
+        if let Some(way) = self.links.get_mut(link.0) {
+            way.waiting.retain(|it| *it != (id, number));
+        }
+        let after = self.dice.up_to(Duration::from_millis(100));
+        self.plan(after, Event::Call(id, CallEvent::GivenBack(number)));
+    }
+
+    fn call_given_back(&mut self, id: TaskId, number: u64) {
+        let Some((link, attempt)) = self.running(id, number) else { return };
+        if !self.link_is_alive(link) {
+            return;
+        }
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.phase = Phase::Waiting;
+        if std::mem::take(&mut call.begun) {
+            let what = format!("task {id} is given back, has begun and would be run again");
+            return self.breach(Law::NoneTwice, what);
+        }
+        self.summary.given_back += 1;
+        self.leave(link, id, number);
+        if self.queue.is_none() {
+            return self.end_call(id, End::Refused);
+        }
+        self.cast_queue(Letter::GivenBack { id, attempt });
+        if self.dice.chance(self.weather.twice) {
+            let after = HICCUP + self.dice.up_to(Duration::from_secs(3));
+            self.plan(after, Event::Queue(Letter::Again(Heard::GivenBack { id, attempt })));
+        }
     }
 
     fn running(&self, id: TaskId, number: u64) -> Option<(LinkId, Attempt)> {
@@ -212,8 +303,9 @@ impl World {
             let after = machine.silent_until() - self.now + Duration::from_millis(1);
             return self.plan(after, Event::Call(id, CallEvent::Returns(number)));
         }
+        let took = self.calls.get(&id).map_or(Duration::ZERO, |it| it.runs);
         self.leave(link, id, number);
-        self.cast_queue(Letter::Answered { id, attempt });
+        self.cast_queue(Letter::Answered { id, attempt, took });
         self.end_call(id, End::Answered);
         if self.mutation == Some(Mutation::AnswerTwice) {
             self.end_call(id, End::Answered);
@@ -237,7 +329,7 @@ impl World {
         if self.dice.chance(self.weather.twice) {
             // What was on its way when the link broke arrives after all.
             let again = match self.dice.chance(500) {
-                true => Heard::Answered { id, attempt },
+                true => Heard::Answered { id, attempt, took: None },
                 false => Heard::Lost { id, attempt, reason: why.to_owned() },
             };
             let after = HICCUP + self.dice.up_to(Duration::from_secs(3));
@@ -277,6 +369,10 @@ impl World {
     fn leave(&mut self, link: LinkId, id: TaskId, number: u64) {
         if let Some(way) = self.links.get_mut(link.0) {
             way.running.remove(&(id, number));
+            way.waiting.retain(|it| *it != (id, number));
+            if way.begun.remove(&(id, number)) {
+                self.begin_next(link, Duration::ZERO);
+            }
         }
     }
 

@@ -78,6 +78,10 @@ pub(super) enum CallEvent {
     Returns(u64),
     /// The caller notices that the link of this try is broken.
     Breaks(u64, &'static str),
+    /// The worker is asked for this try back.
+    Recalled(Attempt),
+    /// The worker's word that it has not begun this try reaches the caller.
+    GivenBack(u64),
     /// The caller loses interest.
     Cancelled,
     /// Its time is over.

@@ -97,6 +97,8 @@ pub struct Summary {
     pub candidates: u64,
     /// Starts that failed and left machines for a person to look at.
     pub kept: u64,
+    /// Tasks that a node gave back before it had begun them.
+    pub given_back: u64,
 }
 
 impl std::ops::AddAssign for Summary {
@@ -117,6 +119,7 @@ impl std::ops::AddAssign for Summary {
         self.kept += other.kept;
         self.timed_out += other.timed_out;
         self.pairs += other.pairs;
+        self.given_back += other.given_back;
     }
 }
 

@@ -82,11 +82,15 @@ pub enum Mutation {
     KeepForEver,
     /// Machines that are kept are given back with the others.
     ReleaseKept,
+    /// A worker gives a call back that it has begun.
+    GiveBackBegun,
+    /// A call of a function that nobody knows is sent ahead.
+    AheadUnknown,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::DropNodeGone,
         Self::AcceptStale,
         Self::ForgetMachine,
@@ -114,6 +118,8 @@ impl Mutation {
         Self::ForgetKept,
         Self::KeepForEver,
         Self::ReleaseKept,
+        Self::GiveBackBegun,
+        Self::AheadUnknown,
     ];
 }
 

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::failure::Law;
-use crate::model::{Attempt, Rank, TaskId};
+use super::tasks::AHEAD;
+use crate::model::{Attempt, FunctionId, Rank, TaskId};
 use crate::tasks::Target;
 use crate::tasks::state::{Effect, Heard};
 
@@ -18,12 +19,15 @@ pub(super) struct Ledger {
     tasks: BTreeMap<TaskId, Entry>,
     ranks: BTreeMap<Rank, Place>,
     waiting_anywhere: usize,
+    /// How many outcomes of each function have told how long it takes.
+    known: BTreeMap<FunctionId, u32>,
     stopped: bool,
 }
 
 #[derive(Debug)]
 struct Entry {
     target: Target,
+    function: FunctionId,
     limit: u32,
     tries: u32,
     on: Option<Rank>,
@@ -40,21 +44,45 @@ struct Place {
 
 impl Ledger {
     pub(super) const fn new(retries: u32) -> Self {
-        Self { retries, tasks: BTreeMap::new(), ranks: BTreeMap::new(), waiting_anywhere: 0, stopped: false }
+        Self {
+            retries,
+            tasks: BTreeMap::new(),
+            ranks: BTreeMap::new(),
+            waiting_anywhere: 0,
+            known: BTreeMap::new(),
+            stopped: false,
+        }
     }
 
     /// Takes in what the queue is about to hear. Returns whether it may change anything: an answer of
     /// an old attempt may not.
     pub(super) fn hears(&mut self, heard: &Heard) -> bool {
         match heard {
-            Heard::Submitted { id, target, .. } => self.open(*id, *target, self.retries),
-            Heard::Answered { id, attempt } if self.runs(*id, *attempt) => self.close(*id),
+            Heard::Submitted { id, target, load, .. } => {
+                self.open(*id, *target, self.retries, load.function);
+            }
+            Heard::Answered { id, attempt, took } if self.runs(*id, *attempt) => {
+                let function = self.tasks.get(id).filter(|_| took.is_some()).map(|it| it.function);
+                if let Some(function) = function {
+                    *self.known.entry(function).or_default() += 1;
+                }
+                self.close(*id);
+            }
+            Heard::GivenBack { id, attempt } if self.runs(*id, *attempt) => {
+                self.back(*id);
+                // It has not been tried, but for its number.
+                if let Some(entry) = self.tasks.get_mut(id) {
+                    entry.limit += 1;
+                }
+            }
             Heard::Lost { id, attempt, .. } | Heard::Failed { id, attempt, .. }
                 if self.runs(*id, *attempt) =>
             {
                 self.back(*id);
             }
-            Heard::Answered { .. } | Heard::Lost { .. } | Heard::Failed { .. } => return false,
+            Heard::Answered { .. } | Heard::Lost { .. } | Heard::Failed { .. } | Heard::GivenBack { .. } => {
+                return false;
+            }
             Heard::Cancelled { id } => self.close(*id),
             Heard::NodeReady { rank, slots } => {
                 let place = self.ranks.entry(*rank).or_default();
@@ -69,7 +97,11 @@ impl Ledger {
                     entry.limit = entry.tries.saturating_sub(1);
                 }
             }
-            Heard::Broadcast { .. } | Heard::Sized { .. } | Heard::WorkerDied { .. } => {}
+            Heard::Broadcast { .. }
+            | Heard::Sized { .. }
+            | Heard::RoundTrip { .. }
+            | Heard::Looked
+            | Heard::WorkerDied { .. } => {}
         }
         true
     }
@@ -90,12 +122,14 @@ impl Ledger {
                 }
                 Effect::Shares { first, ranks } => {
                     let mut id = *first;
+                    let Heard::Broadcast { load, .. } = heard else { continue };
                     for rank in ranks {
-                        self.open(id, Target::Rank(*rank), 0);
+                        self.open(id, Target::Rank(*rank), 0, load.function);
                         id = id.next();
                     }
                 }
                 Effect::Retry { id, .. } => heeded |= lost == Some(*id),
+                Effect::Recall { .. } => {}
             }
         }
         if !heeded {
@@ -126,8 +160,8 @@ impl Ledger {
         self.attempt(id) == Some(attempt)
     }
 
-    fn open(&mut self, id: TaskId, target: Target, limit: u32) {
-        self.tasks.insert(id, Entry { target, limit, tries: 0, on: None });
+    fn open(&mut self, id: TaskId, target: Target, limit: u32, function: FunctionId) {
+        self.tasks.insert(id, Entry { target, function, limit, tries: 0, on: None });
         self.wait(target);
     }
 
@@ -173,13 +207,15 @@ impl Ledger {
             return Err((Law::NoneTwice, format!("{told} is granted, and does not wait")));
         };
         let place = self.ranks.entry(rank).or_default();
+        let is_known = self.known.get(&entry.function).is_some_and(|it| *it >= AHEAD.known);
+        let most = place.slots + if is_known { AHEAD.calls } else { 0 };
         let law = if attempt.0 != entry.tries || entry.tries > entry.limit {
             Some(Law::Tries)
         } else if self.stopped {
             Some(Law::Stopped)
         } else if !place.open || !matches!(entry.target, Target::Any) && entry.target != Target::Rank(rank) {
             Some(Law::Closed)
-        } else if place.used >= place.slots {
+        } else if place.used >= most {
             Some(Law::Slots)
         } else {
             None

@@ -1,6 +1,6 @@
 //! The simulated network: links to workers, which break when one end is silent for too long.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::cloud::MachineId;
@@ -21,12 +21,16 @@ pub(super) struct Link {
     pub(super) alive: bool,
     /// The calls on it, with the number of their try.
     pub(super) running: BTreeSet<(TaskId, u64)>,
+    /// Those that its worker has begun, and those that wait for one of its slots.
+    pub(super) begun: BTreeSet<(TaskId, u64)>,
+    pub(super) waiting: VecDeque<(TaskId, u64)>,
 }
 
 impl World {
     pub(super) fn open_link(&mut self, life: LifeId, machine: MachineId) -> LinkId {
         let id = LinkId(self.links.len());
-        self.links.push(Link { machine, life, alive: true, running: BTreeSet::new() });
+        let (running, begun, waiting) = Default::default();
+        self.links.push(Link { machine, life, alive: true, running, begun, waiting });
         id
     }
 
@@ -57,6 +61,8 @@ impl World {
             return;
         }
         let (life, running) = (link.life, std::mem::take(&mut link.running));
+        link.begun.clear();
+        link.waiting.clear();
         self.summary.broken += 1;
         self.cast_node(life, NodeMessage::Closed(id, why));
         for (task, call) in running {

@@ -1,4 +1,5 @@
-//! The shell of the simulated queue: does with the effects of `tasks::state` what the TasksActor does.
+//! The shell of the simulated queue: does with the effects of `tasks::state` what `tasks::queue` does. What
+//! callers tell it takes a while here, as it does when a thread is kept from running before it has the lock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,25 +11,34 @@ use super::ledger::Ledger;
 use super::link::LinkId;
 use super::world::World;
 use crate::model::{Attempt, Rank, TaskId};
+use crate::tasks::ahead::{Ahead, Load};
 use crate::tasks::state::{Effect, Heard, State};
 use crate::tasks::{GroupId, OnLost, Retries, Target};
 
-/// What reaches the queue's mailbox.
+/// What the queue is told.
 #[derive(Clone, Debug)]
 pub(super) enum Letter {
     Submit {
         id: TaskId,
         target: Target,
         group: GroupId,
+        load: Load,
     },
     Broadcast {
         first: TaskId,
         group: GroupId,
+        load: Load,
     },
     Answered {
         id: TaskId,
         attempt: Attempt,
+        took: Duration,
     },
+    GivenBack {
+        id: TaskId,
+        attempt: Attempt,
+    },
+    Looked,
     Lost {
         id: TaskId,
         attempt: Attempt,
@@ -74,36 +84,58 @@ pub(super) struct Queue {
     callers: BTreeMap<TaskId, bool>,
     /// Broadcasts that wait for their shares.
     shares: BTreeSet<TaskId>,
+    /// Whether a look at stuck nodes is planned.
+    looks: bool,
 }
+
+/// What nodes are given ahead here: little, so that its bounds are met.
+pub(super) const AHEAD: Ahead = Ahead { known: 1, calls: 3, bytes: 1 << 20, work: Duration::from_millis(10) };
+
+/// How long after one look at stuck nodes the next is.
+const LOOK: Duration = Duration::from_millis(100);
 
 impl Queue {
     pub(super) fn new(retries: u32, mutation: Option<Mutation>) -> Self {
         let extra = u32::from(mutation == Some(Mutation::ExtraTry));
         Self {
-            state: State::new(),
+            state: State::new(match mutation {
+                Some(Mutation::AheadUnknown) => Ahead { known: 0, ..AHEAD },
+                _ => AHEAD,
+            }),
             retries: Retries { infrastructure: retries + extra, ..Retries::default() },
             inbox: Duration::ZERO,
             ledger: Ledger::new(retries),
             links: BTreeMap::new(),
             callers: BTreeMap::new(),
             shares: BTreeSet::new(),
+            looks: false,
         }
     }
 
     /// Keeps what only the shell may hold and passes on the rest.
     fn take_in(&mut self, letter: Letter, slots: u32) -> Heard {
         match letter {
-            Letter::Submit { id, target, group } => {
+            Letter::Submit { id, target, group, load } => {
                 self.callers.insert(id, true);
-                Heard::Submitted { id, target, group, retries: self.retries }
+                Heard::Submitted { id, target, group, retries: self.retries, load }
             }
-            Letter::Broadcast { first, group } => {
+            Letter::Broadcast { first, group, load } => {
                 self.shares.insert(first);
-                Heard::Broadcast { first, group, retries: self.retries, lost: OnLost::FailFast }
+                Heard::Broadcast { first, group, retries: self.retries, lost: OnLost::FailFast, load }
             }
-            Letter::Answered { id, attempt } => {
+            Letter::Answered { id, attempt, took } => {
                 self.callers.remove(&id);
-                Heard::Answered { id, attempt }
+                Heard::Answered { id, attempt, took: Some(took) }
+            }
+            Letter::GivenBack { id, attempt } => {
+                if let Some(waits) = self.callers.get_mut(&id) {
+                    *waits = true;
+                }
+                Heard::GivenBack { id, attempt }
+            }
+            Letter::Looked => {
+                self.looks = false;
+                Heard::Looked
             }
             Letter::Lost { id, attempt, reason } => {
                 if let Some(waits) = self.callers.get_mut(&id) {
@@ -155,12 +187,16 @@ impl World {
             Some(_) => Ok(()),
             None => queue.ledger.judge(&heard, &effects, queue.state.held()),
         };
+        let look = queue.state.is_ahead() && !std::mem::replace(&mut queue.looks, true);
         self.note(|| format!("    queue -> {effects:?}"));
         if let Err((law, what)) = judged {
             self.breach(law, what);
         }
         for effect in effects {
             self.queue_does(effect);
+        }
+        if look {
+            self.plan(LOOK, Event::Queue(Letter::Looked));
         }
     }
 
@@ -185,6 +221,10 @@ impl World {
                 }
             }
             Effect::Shares { first, ranks } => self.share(first, ranks),
+            Effect::Recall { id, attempt, .. } => {
+                let after = self.dice.up_to(Duration::from_millis(100));
+                self.plan(after, Event::Call(id, CallEvent::Recalled(attempt)));
+            }
             Effect::Retry { .. } => {}
         }
     }
@@ -192,10 +232,13 @@ impl World {
     /// A mailbox is dropped with its actor, and with each message the way back to who sent it.
     fn undelivered(&mut self, letter: &Letter) {
         match letter {
-            Letter::Submit { id, .. } | Letter::Lost { id, .. } => self.decide(*id, Decided::Over),
+            Letter::Submit { id, .. } | Letter::Lost { id, .. } | Letter::GivenBack { id, .. } => {
+                self.decide(*id, Decided::Over)
+            }
             Letter::Broadcast { first, .. } => self.decide(caller_of(*first), Decided::Over),
             Letter::Answered { .. }
             | Letter::Committed { .. }
+            | Letter::Looked
             | Letter::Cancelled { .. }
             | Letter::Sized { .. }
             | Letter::NodeReady { .. }
@@ -262,8 +305,8 @@ pub(super) const fn caller_of(first: TaskId) -> TaskId {
 
 fn mutate(mutation: Option<Mutation>, heard: Heard, ledger: &Ledger) -> Option<Heard> {
     match (mutation, heard) {
-        (Some(Mutation::AcceptStale), Heard::Answered { id, attempt }) => {
-            Some(Heard::Answered { id, attempt: ledger.attempt(id).unwrap_or(attempt) })
+        (Some(Mutation::AcceptStale), Heard::Answered { id, attempt, took }) => {
+            Some(Heard::Answered { id, attempt: ledger.attempt(id).unwrap_or(attempt), took })
         }
         (Some(Mutation::ExtraSlot), Heard::NodeReady { rank, slots }) => {
             Some(Heard::NodeReady { rank, slots: slots + 1 })

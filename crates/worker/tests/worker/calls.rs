@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use skyward_runtime::link::{CallRequest, Cause, LinkError, Outcome, Side};
-use skyward_runtime::model::FunctionId;
+use skyward_runtime::link::{CallRequest, Cause, LANE_LIMIT, LinkError, Outcome, Side};
+use skyward_runtime::model::{Attempt, FunctionId, TaskId};
 
 use crate::node::{Node, SOON, as_arguments, call, request, says, until};
 use crate::tests;
@@ -20,6 +20,10 @@ tests!(
     a_call_whose_time_is_over_is_told_so,
     a_thousand_calls_at_once_each_get_their_own_answer,
     a_large_call_does_not_hold_up_a_small_one,
+    a_slow_task_does_not_hold_up_the_others_on_its_lane,
+    a_large_value_of_a_small_call_arrives,
+    a_call_that_has_not_begun_is_given_back_and_never_begins,
+    a_call_that_has_begun_is_not_given_back,
     arguments_over_the_limit_are_refused_before_they_are_sent,
     an_outcome_over_the_limit_is_an_error,
     a_closed_link_resolves_every_pending_call_at_once,
@@ -28,9 +32,9 @@ tests!(
 async fn a_call_returns_its_value() {
     let node = Node::start().await;
     let link = node.link().await;
-    assert_eq!(call(&link, "echo", "hi").await, Outcome::Returned(Bytes::from_static(b"hi")));
-    assert_eq!(call(&link, "echo", "").await, Outcome::Returned(Bytes::new()));
-    assert_eq!(call(&link, "double", "hi").await, Outcome::Returned(Bytes::from_static(b"hihi")));
+    assert_eq!(call(&link, "echo", "hi").await, Outcome::Returned("hi".into()));
+    assert_eq!(call(&link, "echo", "").await, Outcome::Returned("".into()));
+    assert_eq!(call(&link, "double", "hi").await, Outcome::Returned("hihi".into()));
 }
 
 async fn a_functions_own_error_is_an_outcome() {
@@ -47,7 +51,7 @@ async fn a_panic_is_an_outcome_with_its_message_and_place() {
         assert_eq!(panic.message, message);
         assert!(panic.place.expect("known").contains("functions.rs:"), "{function}");
     }
-    assert_eq!(call(&link, "echo", "on").await, Outcome::Returned(Bytes::from_static(b"on")));
+    assert_eq!(call(&link, "echo", "on").await, Outcome::Returned("on".into()));
 }
 
 async fn what_cannot_be_decoded_encoded_or_found_is_an_outcome() {
@@ -82,7 +86,7 @@ async fn a_dropped_blocking_call_keeps_its_slot_until_it_returns() {
     let next = link.call(CallRequest { remaining: Some(Duration::from_millis(100)), ..request("echo", "") });
     assert_eq!(next.await, Ok(Outcome::TimedOut));
     std::fs::write(&note, "go").expect("written");
-    assert_eq!(call(&link, "echo", "free").await, Outcome::Returned(Bytes::from_static(b"free")));
+    assert_eq!(call(&link, "echo", "free").await, Outcome::Returned("free".into()));
 }
 
 async fn a_call_that_is_dropped_while_it_waits_for_a_slot_never_starts() {
@@ -97,7 +101,7 @@ async fn a_call_that_is_dropped_while_it_waits_for_a_slot_never_starts() {
     running.abort();
     until("the first is dropped", || says(&first) == "dropped").await;
     // The slot is free, so the second would be the next to get it.
-    assert_eq!(call(&link, "echo", "").await, Outcome::Returned(Bytes::new()));
+    assert_eq!(call(&link, "echo", "").await, Outcome::Returned("".into()));
     assert_ne!(says(&second), "running");
 }
 
@@ -138,11 +142,11 @@ async fn a_large_call_does_not_hold_up_a_small_one() {
     let large = tokio::spawn(link.call(request("echo", data.clone())));
     let mut small = 0;
     while !large.is_finished() {
-        assert_eq!(call(&link, "echo", "small").await, Outcome::Returned(Bytes::from_static(b"small")));
+        assert_eq!(call(&link, "echo", "small").await, Outcome::Returned("small".into()));
         small += 1;
     }
     assert!(small >= 3, "the small ones had to wait for the large one: {small}");
-    assert_eq!(large.await.expect("joined"), Ok(Outcome::Returned(data)));
+    assert_eq!(large.await.expect("joined"), Ok(Outcome::Returned(data.into())));
 }
 
 async fn arguments_over_the_limit_are_refused_before_they_are_sent() {
@@ -161,7 +165,7 @@ async fn an_outcome_over_the_limit_is_an_error() {
     let link = dialer.dial(node.address, node.hello.clone(), SOON).await.expect("welcome");
     let refused = link.call(request("double", vec![0; 501])).await.expect_err("too large");
     assert_eq!(refused, LinkError::TooLarge { what: "an outcome", length: 1002, limit: 1000 });
-    assert_eq!(call(&link, "echo", "on").await, Outcome::Returned(Bytes::from_static(b"on")));
+    assert_eq!(call(&link, "echo", "on").await, Outcome::Returned("on".into()));
 }
 
 async fn a_closed_link_resolves_every_pending_call_at_once() {
@@ -181,4 +185,56 @@ async fn a_closed_link_resolves_every_pending_call_at_once() {
     assert!(started.elapsed() < Duration::from_secs(1));
     assert!(matches!(link.closed().await, LinkError::Closed { .. }));
     until("the worker drops them", || says(&note) == "dropped").await;
+}
+
+async fn a_slow_task_does_not_hold_up_the_others_on_its_lane() {
+    let node = Node::start_with(|it| it.slots = 2).await;
+    let link = node.link().await;
+    let note = node.file("note");
+    let slow = tokio::spawn(link.call(request("block_until_noted", as_arguments(&note))));
+    until("the task runs", || says(&note) == "running").await;
+    for _ in 0..100 {
+        assert_eq!(call(&link, "echo", "fast").await, Outcome::Returned("fast".into()));
+    }
+    std::fs::write(&note, "go").expect("written");
+    assert_eq!(slow.await.expect("joined"), Ok(Outcome::Returned("".into())));
+}
+
+async fn a_large_value_of_a_small_call_arrives() {
+    let node = Node::start().await;
+    let link = node.link().await;
+    let half = vec![7; LANE_LIMIT];
+    for _ in 0..3 {
+        let expected = Outcome::Returned([half.clone(), half.clone()].concat().into());
+        assert_eq!(call(&link, "double", half.clone()).await, expected);
+    }
+}
+
+async fn a_call_that_has_not_begun_is_given_back_and_never_begins() {
+    let node = Node::start_with(|it| it.slots = 1).await;
+    let link = node.link().await;
+    let (first, second) = (node.file("first"), node.file("second"));
+    let running = tokio::spawn(link.call(request("block_until_noted", as_arguments(&first))));
+    until("the task runs", || says(&first) == "running").await;
+    let waiting = CallRequest { task: TaskId(2), ..request("leave_a_note", as_arguments(&second)) };
+    let mut waiting = Box::pin(link.call(waiting));
+    // Polled once, so that it is sent.
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    link.recall(TaskId(2), Attempt(0));
+    assert_eq!(waiting.await, Ok(Outcome::Recalled));
+    std::fs::write(&first, "go").expect("written");
+    assert_eq!(running.await.expect("joined"), Ok(Outcome::Returned("".into())));
+    assert_eq!(call(&link, "echo", "on").await, Outcome::Returned("on".into()));
+    assert_eq!(says(&second), "");
+}
+
+async fn a_call_that_has_begun_is_not_given_back() {
+    let node = Node::start_with(|it| it.slots = 1).await;
+    let link = node.link().await;
+    let note = node.file("note");
+    let running = tokio::spawn(link.call(request("block_until_noted", as_arguments(&note))));
+    until("the task runs", || says(&note) == "running").await;
+    link.recall(TaskId(1), Attempt(0));
+    std::fs::write(&note, "go").expect("written");
+    assert_eq!(running.await.expect("joined"), Ok(Outcome::Returned("".into())));
 }

@@ -66,7 +66,7 @@ pub(crate) fn id(name: &str) -> FunctionId {
 type Running = Result<BoxFuture<'static, Answer>, String>;
 
 fn echo(arguments: Bytes) -> Running {
-    Ok(Box::pin(async move { Answer::Returned(arguments) }))
+    Ok(Box::pin(async move { Answer::Returned(arguments.into()) }))
 }
 
 fn fail(arguments: Bytes) -> Running {
@@ -132,7 +132,7 @@ fn block_until_noted(arguments: Bytes) -> Result<Answer, String> {
     while std::fs::read_to_string(&path).map_err(|it| it.to_string())? != "go" {
         std::thread::sleep(Duration::from_millis(1));
     }
-    Ok(Answer::Returned(Bytes::new()))
+    Ok(Answer::Returned("".into()))
 }
 
 /// Writes `running` to the file that it is given, blocks until nobody wants its outcome, and writes
@@ -144,7 +144,7 @@ fn block_until_cancelled(arguments: Bytes) -> Result<Answer, String> {
         std::thread::sleep(Duration::from_millis(1));
     }
     std::fs::write(&path, "cancelled").map_err(|it| it.to_string())?;
-    Ok(Answer::Returned(Bytes::new()))
+    Ok(Answer::Returned("".into()))
 }
 
 type Starting = Result<BoxFuture<'static, BoxSource>, String>;

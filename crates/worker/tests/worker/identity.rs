@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
@@ -34,7 +33,7 @@ async fn refused(node: &Node, hello: Hello) -> Refusal {
             let LinkError::Refused(refusal) = error else { panic!("{error:?}") };
             // The worker goes on with the rightful owner.
             let link = node.link().await;
-            assert_eq!(call(&link, "echo", "on").await, Outcome::Returned(Bytes::from_static(b"on")));
+            assert_eq!(call(&link, "echo", "on").await, Outcome::Returned("on".into()));
             refusal
         }
         other => panic!("{other:?}"),
@@ -81,7 +80,7 @@ async fn an_older_owner_is_refused_and_a_newer_one_takes_over() {
     assert!(matches!(old.closed().await, LinkError::Closed { .. }));
     let error = node.dial(node.hello.clone()).await.expect_err("older now");
     assert_eq!(error, LinkError::Refused(Refusal::Epoch { owner: Epoch(4) }));
-    assert_eq!(call(&new, "echo", "on").await, Outcome::Returned(Bytes::from_static(b"on")));
+    assert_eq!(call(&new, "echo", "on").await, Outcome::Returned("on".into()));
 }
 
 /// Dials with somebody else's certificate and the right hello, but trusting the worker's authority.
@@ -91,7 +90,7 @@ async fn untrusted(node: &Node, identity: &skyward_runtime::link::Identity) {
     let error = dialer.dial(node.address, node.hello.clone(), SOON).await.expect_err("not let in");
     assert!(!error.retry(), "{error:?}");
     assert!(matches!(error, LinkError::Untrusted { .. } | LinkError::Closed { .. }), "{error:?}");
-    assert_eq!(call(&link, "echo", "on").await, Outcome::Returned(Bytes::from_static(b"on")));
+    assert_eq!(call(&link, "echo", "on").await, Outcome::Returned("on".into()));
 }
 
 async fn a_certificate_of_another_pool_is_not_let_in() {
@@ -136,7 +135,7 @@ async fn a_stranger_without_a_certificate_is_not_let_in() {
         ),
         "{ended:?}"
     );
-    assert_eq!(call(&link, "echo", "on").await, Outcome::Returned(Bytes::from_static(b"on")));
+    assert_eq!(call(&link, "echo", "on").await, Outcome::Returned("on".into()));
 }
 
 async fn a_worker_with_another_name_is_not_believed() {

@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process};
 use skyward_runtime::control::{Cluster, ControlError, Drained, Member};
 use skyward_runtime::lease::LEASE_FILE;
@@ -135,7 +134,7 @@ async fn a_link_can_be_closed_and_dialled_again() {
         let link = dialer.dial(node.address, node.hello.clone(), SOON).await.expect("welcome");
         let member = cluster.join(&link, &node.hello.incarnation, SOON).await.expect("joined");
         member.renew(SOON).await.expect("held");
-        assert_eq!(call(&link, "echo", "on").await, Outcome::Returned(Bytes::from_static(b"on")));
+        assert_eq!(call(&link, "echo", "on").await, Outcome::Returned("on".into()));
         // Every other time the old link is left for the worker to find out.
         if round % 2 == 0 {
             link.close("again");
@@ -168,7 +167,7 @@ async fn a_newer_link_replaces_the_older_one() {
     member.down().await;
     let (_cluster, member) = join(&node, &new).await;
     member.renew(SOON).await.expect("held");
-    assert_eq!(call(&new, "echo", "on").await, Outcome::Returned(Bytes::from_static(b"on")));
+    assert_eq!(call(&new, "echo", "on").await, Outcome::Returned("on".into()));
 }
 
 async fn draining_finishes_what_runs_and_takes_nothing_new() {
@@ -188,7 +187,7 @@ async fn draining_finishes_what_runs_and_takes_nothing_new() {
     member.renew(SOON).await.expect("renewals go on while it drains");
     assert!(!draining.is_finished());
     std::fs::write(&note, "go").expect("written");
-    assert_eq!(running.await.expect("joined"), Ok(Outcome::Returned(Bytes::new())));
+    assert_eq!(running.await.expect("joined"), Ok(Outcome::Returned("".into())));
     assert_eq!(draining.await.expect("joined"), Ok(Drained { unfinished: 0 }));
 }
 
@@ -231,7 +230,7 @@ async fn a_worker_knows_the_newest_roster_that_it_is_in() {
     ] {
         let roster = Roster { epoch: node.hello.epoch, number, peers };
         member.introduce(roster, SOON).await.expect("answered");
-        assert_eq!(call(&link, "count_nodes", "").await, Outcome::Returned(Bytes::from(known)), "{number}");
+        assert_eq!(call(&link, "count_nodes", "").await, Outcome::Returned(known.into()), "{number}");
     }
 }
 
@@ -290,7 +289,7 @@ async fn a_stopped_cluster_has_no_members() {
     assert!(matches!(member.ping(SOON).await, Err(ControlError::Left { .. })));
     let refused = cluster.join(&link, &node.hello.incarnation, SOON).await.expect_err("stopped");
     assert_eq!(refused, ControlError::Stopped);
-    assert_eq!(call(&link, "echo", "on").await, Outcome::Returned(Bytes::from_static(b"on")));
+    assert_eq!(call(&link, "echo", "on").await, Outcome::Returned("on".into()));
 }
 
 async fn a_member_answers() {
@@ -306,7 +305,7 @@ async fn when_the_machine_vanishes_the_worker_and_what_it_started_go_too() {
     std::fs::create_dir_all(node.file("machine/inside")).expect("made");
     let link = node.link().await;
     let Outcome::Returned(child) = call(&link, "start_a_child", "").await else { panic!("no child") };
-    let child: u32 = std::str::from_utf8(&child).expect("text").parse().expect("a number");
+    let child: u32 = std::str::from_utf8(&child.into_bytes()).expect("text").parse().expect("a number");
     assert!(is_running(child));
     node.machine.kill().await.expect("killed");
     node.worker.wait().await.expect("ended");

@@ -11,6 +11,7 @@ use skyward_runtime::link::{
     Authority, CLIENT, CallRequest, Dialer, Hello, Identity, Link, LinkError, Outcome, PROTOCOL,
 };
 use skyward_runtime::model::{Attempt, End, Epoch, Executor, Incarnation, PoolId, Rank, Secret, TaskId};
+use skyward_runtime::payload::Payload;
 use skyward_runtime::program::{Role, WorkerStart, WorkerUp};
 use skyward_runtime::registry::Registry;
 use skyward_runtime::timing::Timing;
@@ -177,18 +178,19 @@ pub(crate) async fn tell(worker: &mut Child, frame: &[u8]) -> WorkerUp {
 }
 
 /// A call without a time limit.
-pub(crate) fn request(function: &str, arguments: impl Into<Bytes>) -> CallRequest {
+pub(crate) fn request(function: &str, arguments: impl Into<Payload>) -> CallRequest {
     CallRequest {
         task: TaskId(1),
         attempt: Attempt(0),
         function: functions::id(function),
+        turn: 0,
         remaining: None,
         arguments: arguments.into(),
     }
 }
 
 /// Calls and expects an outcome.
-pub(crate) async fn call(link: &Link, function: &str, arguments: impl Into<Bytes>) -> Outcome {
+pub(crate) async fn call(link: &Link, function: &str, arguments: impl Into<Payload>) -> Outcome {
     link.call(request(function, arguments)).await.expect("an outcome")
 }
 

@@ -59,7 +59,7 @@ fn end() -> Vec<u8> {
 }
 
 fn complete() -> Result<Outcome, LinkError> {
-    Ok(Outcome::Returned(Bytes::new()))
+    Ok(Outcome::Returned("".into()))
 }
 
 async fn items_come_in_order_and_then_the_end() {
@@ -79,7 +79,7 @@ async fn an_input_is_taken_to_its_end_whichever_comes_first() {
         let mut early = None;
         if !is_call_first {
             early = Some(feed(&link, &[items(3), end()].concat()).await);
-            assert_eq!(call(&link, "echo", "").await, Outcome::Returned(Bytes::new()));
+            assert_eq!(call(&link, "echo", "").await, Outcome::Returned("".into()));
         }
         let inflow = stream(&link, "swallow", "").await;
         let mut input = match early {
@@ -131,12 +131,12 @@ async fn an_input_that_is_given_up_fails_its_call_and_nothing_else() {
     let reading = tokio::spawn(all(stream(&link, "swallow", "").await));
     let mut input = feed(&link, &items(2)).await;
     // What was written before this call has arrived before its answer.
-    assert_eq!(call(&link, "echo", "").await, Outcome::Returned(Bytes::new()));
+    assert_eq!(call(&link, "echo", "").await, Outcome::Returned("".into()));
     input.outgoing.reset();
     let (items, end) = reading.await.expect("read");
     assert!(items.is_empty(), "{items:?}");
     assert!(matches!(end, Ok(Outcome::Undecodable(_))), "{end:?}");
-    assert_eq!(call(&link, "echo", "on").await, Outcome::Returned(Bytes::from_static(b"on")));
+    assert_eq!(call(&link, "echo", "on").await, Outcome::Returned("on".into()));
 }
 
 async fn two_inputs_of_one_name_close_that_link() {
@@ -154,7 +154,7 @@ async fn an_input_that_no_call_asks_for_disturbs_nobody() {
     let node = Node::start().await;
     let link = node.link().await;
     let _input = feed(&link, &items(2)).await;
-    assert_eq!(call(&link, "echo", "on").await, Outcome::Returned(Bytes::from_static(b"on")));
+    assert_eq!(call(&link, "echo", "on").await, Outcome::Returned("on".into()));
     let (items, end) = all(stream(&link, "numbers", "1").await).await;
     assert_eq!((items.len(), end), (1, complete()));
 }
@@ -177,6 +177,6 @@ async fn dropping_a_stream_drops_its_function() {
     assert_eq!(first, Ok(Piece::Item(Bytes::from_static(b"0"))));
     drop(inflow);
     // Its slot is free again.
-    assert_eq!(call(&link, "echo", "on").await, Outcome::Returned(Bytes::from_static(b"on")));
+    assert_eq!(call(&link, "echo", "on").await, Outcome::Returned("on".into()));
     until("the worker lives", || is_running(node.worker_pid)).await;
 }

@@ -1,15 +1,18 @@
 //! What comes over the wire and should not: none of it disturbs anybody else.
 
-use bytes::Bytes;
-use skyward_runtime::link::{Cause, Kind, Link, LinkError, Outcome, Side};
+use skyward_runtime::link::{CREDIT_CALLS, Cause, Kind, Link, LinkError, Outcome, Request, Side};
+use skyward_runtime::model::{Attempt, TaskId};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UdpSocket;
 
-use crate::node::{Node, call, is_running};
+use crate::node::{Node, as_arguments, call, is_running};
 use crate::tests;
 
 tests!(
     garbage_on_a_call_stream_closes_that_link_with_a_reason,
+    garbage_on_a_lane_closes_that_link_with_a_reason,
+    a_frame_over_the_limit_on_a_lane_closes_that_link_with_a_reason,
+    more_calls_than_the_credit_close_that_link_with_a_reason,
     garbage_on_a_file_stream_closes_that_link_with_a_reason,
     a_frame_over_the_limit_closes_that_link_with_a_reason,
     arguments_over_the_limit_close_that_link_with_a_reason,
@@ -35,12 +38,41 @@ pub(crate) async fn closed_by(node: &Node, kind: Kind, bytes: &[u8], expected: &
 }
 
 async fn works(link: &Link) {
-    assert_eq!(call(link, "echo", "on").await, Outcome::Returned(Bytes::from_static(b"on")));
+    assert_eq!(call(link, "echo", "on").await, Outcome::Returned("on".into()));
 }
 
 async fn garbage_on_a_call_stream_closes_that_link_with_a_reason() {
     let node = Node::start().await;
     closed_by(&node, Kind::Call, &[0, 0, 0, 4, 0xc1, 0xc1, 0xc1, 0xc1], "cannot be decoded").await;
+}
+
+async fn garbage_on_a_lane_closes_that_link_with_a_reason() {
+    let node = Node::start().await;
+    closed_by(&node, Kind::Lane, &[0, 0, 0, 9, 0xc1, 0, 0, 0, 0, 0, 0, 0, 1], "a client does not say this")
+        .await;
+}
+
+async fn a_frame_over_the_limit_on_a_lane_closes_that_link_with_a_reason() {
+    let node = Node::start().await;
+    closed_by(&node, Kind::Lane, &[255, 255, 255, 255], "over the limit").await;
+}
+
+async fn more_calls_than_the_credit_close_that_link_with_a_reason() {
+    let node = Node::start().await;
+    let mut frames = Vec::new();
+    for number in 0..=u64::try_from(CREDIT_CALLS).expect("small") {
+        let request = Request::Call {
+            number,
+            task: TaskId(number),
+            attempt: Attempt(0),
+            function: crate::functions::id("leave_a_note"),
+            turn: 0,
+            remaining: None,
+            arguments: as_arguments(&node.file("note")),
+        };
+        request.put(&mut frames);
+    }
+    closed_by(&node, Kind::Lane, &frames, "more calls are on the lanes").await;
 }
 
 async fn garbage_on_a_file_stream_closes_that_link_with_a_reason() {
@@ -55,7 +87,7 @@ async fn a_frame_over_the_limit_closes_that_link_with_a_reason() {
 
 async fn arguments_over_the_limit_close_that_link_with_a_reason() {
     let node = Node::start().await;
-    let header = (1_u64, 0_u32, crate::functions::id("echo").0, None::<(u64, u32)>, u64::MAX);
+    let header = (1_u64, 0_u32, crate::functions::id("echo").0, 0_u64, None::<(u64, u32)>, u64::MAX);
     let header = rmp_serde::to_vec(&header).expect("encoded");
     let mut bytes = u32::try_from(header.len()).expect("small").to_be_bytes().to_vec();
     bytes.extend(header);

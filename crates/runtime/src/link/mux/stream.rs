@@ -1,5 +1,6 @@
 //! The handles of one stream of a multiplexed connection.
 
+use async_trait::async_trait;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -32,6 +33,7 @@ pub(super) fn stream(shared: &Arc<Shared>, id: StreamId) -> Stream {
     }
 }
 
+#[async_trait]
 impl Outgoing for MuxOutgoing {
     fn reset(&mut self) {
         self.shared.state().reset(self.id);

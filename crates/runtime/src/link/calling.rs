@@ -1,0 +1,148 @@
+//! One call under way over a link: on a lane when it is small, on a stream of its own when it is not. A large
+//! outcome of a small call is asked for on a stream of its own.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+
+use super::call::{self, CallRequest, Outcome};
+use super::dialer::Shared;
+use super::error::LinkError;
+use super::lane::{OnLane, Replied};
+
+/// A call of [`Link::call`](super::Link::call). Lazy: nothing is sent until it is polled, in a tokio runtime.
+/// Dropping it cancels the task: an async function at its next await, a blocking one when it returns.
+pub struct Calling {
+    shared: Arc<Shared>,
+    patience: Option<Duration>,
+    stage: Stage,
+    took: Option<Duration>,
+}
+
+enum Stage {
+    New(CallRequest),
+    OnLane(OnLane),
+    /// On a stream of its own, since when.
+    Alone(BoxFuture<'static, Result<Outcome, LinkError>>, Instant),
+    /// Its large outcome, told by its number, comes on a stream of its own.
+    Fetching(BoxFuture<'static, Result<Outcome, LinkError>>, u64),
+    Over,
+}
+
+impl Calling {
+    pub(super) const fn new(shared: Arc<Shared>, request: CallRequest) -> Self {
+        Self { shared, patience: None, stage: Stage::New(request), took: None }
+    }
+
+    /// Waits at most so much longer for the outcome than the call itself may take; then it ends as
+    /// [`Outcome::TimedOut`]. Looked after by [`Link::sweep`](super::Link::sweep). Default: for ever.
+    #[must_use]
+    pub const fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
+        self
+    }
+
+    /// How long the function ran, waiting on the worker left out; known when the call is over. Of a call
+    /// that was not on a lane it includes the way.
+    pub const fn took(&self) -> Option<Duration> {
+        self.took
+    }
+
+    fn begin(&self, request: CallRequest) -> Stage {
+        let (length, limit) = (request.arguments.len() as u64, self.shared.body_limit);
+        if length > limit {
+            let refused = Err(LinkError::TooLarge { what: "arguments", length, limit });
+            return Stage::Alone(Box::pin(std::future::ready(refused)), Instant::now());
+        }
+        match self.shared.lanes.send(request, self.patience) {
+            Ok(call) => Stage::OnLane(call),
+            Err(request) => {
+                let (shared, patience) = (Arc::clone(&self.shared), self.patience);
+                let most = patience.and_then(|it| request.remaining?.checked_add(it));
+                Stage::Alone(
+                    Box::pin(async move {
+                        let called = call::call(&*shared.carrier, request, limit);
+                        match most {
+                            Some(most) => {
+                                tokio::time::timeout(most, called).await.unwrap_or(Ok(Outcome::TimedOut))
+                            }
+                            None => called.await,
+                        }
+                    }),
+                    Instant::now(),
+                )
+            }
+        }
+    }
+
+    fn fetch(&self, number: u64) -> BoxFuture<'static, Result<Outcome, LinkError>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move { call::fetch(&*shared.carrier, number, shared.body_limit).await })
+    }
+}
+
+impl Future for Calling {
+    type Output = Result<Outcome, LinkError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match &mut self.stage {
+                Stage::New(_) => {
+                    if let Stage::New(request) = std::mem::replace(&mut self.stage, Stage::Over) {
+                        self.stage = self.begin(request);
+                    }
+                }
+                Stage::OnLane(call) => {
+                    let number = call.number();
+                    let replied = ready!(Pin::new(call).poll(context));
+                    self.stage = Stage::Over;
+                    match replied {
+                        Replied::Outcome { took, outcome } => {
+                            self.took = Some(took);
+                            let (length, limit) = (outcome.length(), self.shared.body_limit);
+                            return Poll::Ready(match length > limit {
+                                true => Err(LinkError::TooLarge { what: "an outcome", length, limit }),
+                                false => Ok(outcome),
+                            });
+                        }
+                        Replied::Elsewhere { took } => {
+                            self.took = Some(took);
+                            self.stage = Stage::Fetching(self.fetch(number), number);
+                        }
+                        Replied::Over(error) => return Poll::Ready(Err(error)),
+                    }
+                }
+                Stage::Alone(called, since) => {
+                    let took = since.elapsed();
+                    let outcome = ready!(called.as_mut().poll(context));
+                    self.stage = Stage::Over;
+                    self.took = Some(took);
+                    return Poll::Ready(outcome);
+                }
+                Stage::Fetching(fetched, _) => {
+                    let outcome = ready!(fetched.as_mut().poll(context));
+                    self.stage = Stage::Over;
+                    return Poll::Ready(outcome);
+                }
+                Stage::Over => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        if let Stage::Fetching(_, number) = &self.stage {
+            self.shared.lanes.forget(*number);
+        }
+    }
+}
+
+impl std::fmt::Debug for Calling {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Calling")
+    }
+}

@@ -1,0 +1,323 @@
+//! The client's half of lanes: a few streams that carry all small calls of a link. Each call is a future
+//! that waits for the reply with its number.
+//!
+//! ```text
+//! put in the outbox -> on the worker -> replied
+//!        `- dropped: Cancel      `- recalled: replied as Recalled, if it had not begun
+//! lane over -> every call on it ends with why
+//! ```
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::call::{CallRequest, Outcome};
+use super::error::{Cause, LinkError};
+use super::frame::{CREDIT_BYTES, CREDIT_CALLS, Frames, LANE_LIMIT, Reply, Request};
+use super::outbox::Outbox;
+use super::transport::{Incoming, Stream, Transport};
+use super::wire::{Kind, WireError};
+use crate::model::{Attempt, TaskId};
+use crate::payload::CommonKey;
+
+/// How many streams share the small calls: a lost packet holds up those of one of them.
+const LANES: usize = 2;
+
+/// Up to so many calls the first lane is enough, which has them leave in fewer writes.
+const FEW: usize = 64;
+
+/// Lanes are sent before calls of their own streams, and after the control plane.
+const PRIORITY: i32 = 5;
+
+/// The lanes of one link.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    carrier: Arc<dyn Transport>,
+    number: AtomicU64,
+    lanes: [Arc<Lane>; LANES],
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    outbox: Outbox,
+    opened: OnceLock<()>,
+    calls: Mutex<Calls>,
+}
+
+#[derive(Debug, Default)]
+struct Calls {
+    waiting: BTreeMap<u64, Waiting>,
+    /// The bytes of their arguments.
+    bytes: usize,
+    over: Option<LinkError>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    task: TaskId,
+    attempt: Attempt,
+    reply: oneshot::Sender<Replied>,
+    bytes: usize,
+    /// When it is no longer waited for.
+    until: Option<Instant>,
+}
+
+/// What became of a call on a lane.
+#[derive(Debug)]
+pub(super) enum Replied {
+    Outcome { took: Duration, outcome: Outcome },
+    Elsewhere { took: Duration },
+    Over(LinkError),
+}
+
+/// A call on a lane. Dropping it before it ended cancels it.
+#[derive(Debug)]
+pub(super) struct OnLane {
+    lane: Arc<Lane>,
+    number: u64,
+    reply: oneshot::Receiver<Replied>,
+    ended: bool,
+}
+
+impl Lanes {
+    pub(super) fn new(carrier: Arc<dyn Transport>) -> Self {
+        Self { carrier, number: AtomicU64::new(0), lanes: Default::default() }
+    }
+
+    /// Sends a call, unless it is too large for lanes or their credit is used up; then it is given back.
+    /// Must be called inside a tokio runtime. `patience` is how much longer than the call's own time the
+    /// reply is waited for.
+    pub(super) fn send(
+        &self,
+        request: CallRequest,
+        patience: Option<Duration>,
+    ) -> Result<OnLane, CallRequest> {
+        let bytes = request.arguments.len();
+        if bytes > LANE_LIMIT {
+            return Err(request);
+        }
+        let lane = self.lane();
+        let mut calls = lane.calls();
+        if calls.waiting.len() >= CREDIT_CALLS / LANES || calls.bytes + bytes > CREDIT_BYTES / LANES {
+            return Err(request);
+        }
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        let (sender, reply) = oneshot::channel();
+        if let Some(over) = &calls.over {
+            let _ = sender.send(Replied::Over(over.clone()));
+            drop(calls);
+            return Ok(OnLane { lane: Arc::clone(lane), number, reply, ended: true });
+        }
+        let alone = calls.waiting.is_empty();
+        let until = patience.and_then(|it| Instant::now().checked_add(request.remaining?.checked_add(it)?));
+        let (task, attempt) = (request.task, request.attempt);
+        calls.waiting.insert(number, Waiting { task, attempt, reply: sender, bytes, until });
+        calls.bytes += bytes;
+        drop(calls);
+        lane.opened.get_or_init(|| {
+            tokio::spawn(drive(Arc::clone(&self.carrier), Arc::clone(lane)));
+        });
+        let CallRequest { task, attempt, function, turn, remaining, arguments } = request;
+        let arguments = arguments.into_bytes();
+        let frame = Request::Call { number, task, attempt, function, turn, remaining, arguments };
+        lane.outbox.put(alone, |buffer| frame.put(buffer));
+        Ok(OnLane { lane: Arc::clone(lane), number, reply, ended: false })
+    }
+
+    /// Ends the calls whose time, patience included, is over.
+    pub(super) fn sweep(&self, now: Instant) {
+        for lane in &self.lanes {
+            lane.sweep(now);
+        }
+    }
+
+    /// Asks the worker for a call back. If it has not begun, its outcome is [`Outcome::Recalled`]; if it
+    /// has, it goes on.
+    pub(super) fn recall(&self, task: TaskId, attempt: Attempt) {
+        for lane in &self.lanes {
+            let is_it = |it: &Waiting| (it.task, it.attempt) == (task, attempt);
+            let found = lane.calls().waiting.iter().find(|(_, it)| is_it(it)).map(|(number, _)| *number);
+            if let Some(number) = found {
+                lane.outbox.put(false, |buffer| Request::Recall { number }.put(buffer));
+            }
+        }
+    }
+
+    /// Nobody needs a shared value any more that the worker was given.
+    pub(super) fn forget_common(&self, key: CommonKey) {
+        let [first, ..] = &self.lanes;
+        first.outbox.put(false, |buffer| Request::Forget { key }.put(buffer));
+    }
+
+    /// Nobody wants the large outcome of a call that the worker keeps.
+    pub(super) fn forget(&self, number: u64) {
+        let [first, ..] = &self.lanes;
+        first.outbox.put(false, |buffer| Request::Cancel { number }.put(buffer));
+    }
+
+    fn lane(&self) -> &Arc<Lane> {
+        let [first, rest @ ..] = &self.lanes;
+        let taken = first.calls().waiting.len();
+        if taken <= FEW {
+            return first;
+        }
+        rest.iter().find(|it| it.calls().waiting.len() < taken).unwrap_or(first)
+    }
+}
+
+impl Lane {
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cancel(&self, number: u64) {
+        if self.calls().take(number).is_some() {
+            self.outbox.put(false, |buffer| Request::Cancel { number }.put(buffer));
+        }
+    }
+
+    fn sweep(&self, now: Instant) {
+        let late: Vec<u64> = {
+            let calls = self.calls();
+            let is_late = |it: &Waiting| it.until.is_some_and(|until| until < now);
+            calls.waiting.iter().filter(|(_, it)| is_late(it)).map(|(number, _)| *number).collect()
+        };
+        for number in late {
+            let Some(waiting) = self.calls().take(number) else { continue };
+            self.outbox.put(false, |buffer| Request::Cancel { number }.put(buffer));
+            let _ = waiting.reply.send(Replied::Outcome { took: Duration::ZERO, outcome: Outcome::TimedOut });
+        }
+    }
+
+    /// Ends every call that waits, and those to come.
+    fn end(&self, over: &LinkError) {
+        let mut calls = self.calls();
+        let waiting = std::mem::take(&mut calls.waiting);
+        calls.bytes = 0;
+        calls.over = Some(over.clone());
+        drop(calls);
+        for waiting in waiting.into_values() {
+            let _ = waiting.reply.send(Replied::Over(over.clone()));
+        }
+    }
+
+    /// Reads replies until the stream ends; returns why.
+    async fn read(&self, incoming: &mut dyn Incoming) -> WireError {
+        let mut frames = Frames::default();
+        let mut replied = Vec::new();
+        loop {
+            match incoming.read_buf(frames.room()).await {
+                Ok(0) if frames.is_amid() => return WireError::Truncated("a frame of a lane"),
+                Ok(0) => return WireError::Interrupted("the worker ended the lane".to_owned()),
+                Ok(_) => {}
+                Err(error) => return WireError::Interrupted(error.to_string()),
+            }
+            let read = self.take_all(&mut frames, &mut replied);
+            for (waiting, reply) in replied.drain(..) {
+                // Whoever waited may be gone.
+                let _ = Waiting::reply(waiting, reply);
+            }
+            if let Err(error) = read {
+                return error;
+            }
+        }
+    }
+
+    /// Every whole reply, with who waits for it. One whom nobody waits for was cancelled.
+    fn take_all(&self, frames: &mut Frames, replied: &mut Vec<(Waiting, Replied)>) -> Result<(), WireError> {
+        let mut calls = self.calls();
+        while let Some(reply) = frames.reply()? {
+            let (number, reply) = match reply {
+                Reply::Outcome { number, took, outcome } => (number, Replied::Outcome { took, outcome }),
+                Reply::Elsewhere { number, took } => (number, Replied::Elsewhere { took }),
+            };
+            if let Some(waiting) = calls.take(number) {
+                replied.push((waiting, reply));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Calls {
+    fn take(&mut self, number: u64) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&number)?;
+        self.bytes = self.bytes.saturating_sub(waiting.bytes);
+        Some(waiting)
+    }
+}
+
+impl Waiting {
+    fn reply(self, replied: Replied) -> Result<(), Replied> {
+        self.reply.send(replied)
+    }
+}
+
+/// Opens a lane and serves it to its end.
+async fn drive(carrier: Arc<dyn Transport>, lane: Arc<Lane>) {
+    let error = match open(&*carrier).await {
+        Ok(Stream { outgoing, mut incoming }) => {
+            lane.outbox.open(outgoing);
+            tokio::select! {
+                error = lane.read(&mut *incoming) => error,
+                error = lane.outbox.write() => WireError::Interrupted(error.to_string()),
+            }
+        }
+        Err(over) => return lane.end(&over),
+    };
+    // A lane is never over alone: what was on it is lost, as it is when the link breaks.
+    let over = match (carrier.over(), error) {
+        (Some(over), _) => over,
+        (None, WireError::Interrupted(reason)) => LinkError::Broken { reason },
+        (None, other) => LinkError::Garbled(other),
+    };
+    if carrier.over().is_none() {
+        carrier.close(Cause::Protocol, &over.to_string());
+    }
+    lane.end(&over);
+}
+
+async fn open(carrier: &dyn Transport) -> Result<Stream, LinkError> {
+    let mut stream = carrier.open().await?;
+    stream.outgoing.prioritise(PRIORITY);
+    let told = stream.outgoing.write_all(&[Kind::Lane as u8]).await;
+    told.map_err(|it| carrier.over().unwrap_or(LinkError::Broken { reason: it.to_string() }))?;
+    Ok(stream)
+}
+
+impl OnLane {
+    /// Its number on the link.
+    pub(super) const fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl Future for OnLane {
+    type Output = Replied;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Replied> {
+        let Poll::Ready(replied) = Pin::new(&mut self.reply).poll(context) else { return Poll::Pending };
+        self.ended = true;
+        let gone = || Replied::Over(LinkError::Broken { reason: "the lane was given up".to_owned() });
+        Poll::Ready(replied.unwrap_or_else(|_| gone()))
+    }
+}
+
+impl Drop for OnLane {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.lane.cancel(self.number);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "lane_tests.rs"]
+mod tests;

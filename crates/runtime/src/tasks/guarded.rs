@@ -1,0 +1,114 @@
+//! What the queue's lock guards: the state, and who waits for what it decides. What a decision leads to
+//! outside is noted as errands, for when the lock is free again.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::oneshot;
+
+use super::messages::{Decision, Grant};
+use super::order::Undone;
+use super::state::{Effect, Heard, State};
+use crate::link::Link;
+use crate::model::{Attempt, EventKind, Rank, TaskId};
+
+/// What the lock guards.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) state: State,
+    pub(super) links: BTreeMap<Rank, Link>,
+    /// Who waits for a decision.
+    pub(super) waiting: BTreeMap<TaskId, Waiting>,
+    pub(super) ended: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) function: &'static str,
+    pub(super) decide: oneshot::Sender<Decision>,
+    /// Where the try before this one was granted.
+    pub(super) granted: Option<(Attempt, Rank)>,
+}
+
+/// What is to be done once the lock is free again.
+#[derive(Default)]
+pub(super) struct Errands {
+    pub(super) decisions: Vec<(oneshot::Sender<Decision>, Decision)>,
+    pub(super) events: Vec<EventKind>,
+    pub(super) recalls: Vec<(Link, TaskId, Attempt)>,
+}
+
+impl Queue {
+    pub(super) fn hear(&mut self, heard: Heard, errands: &mut Errands) {
+        for effect in self.state.hear(heard) {
+            self.act(effect, errands);
+        }
+    }
+
+    /// A caller may see that a link is over before its node does. Until the node has another, nothing
+    /// more is granted there: all tries of a task would be used up within a moment.
+    pub(super) fn pause_if_over(&mut self, rank: Rank, errands: &mut Errands) {
+        if self.links.get(&rank).is_some_and(|it| it.over().is_some()) {
+            self.links.remove(&rank);
+            self.hear(Heard::NodePaused { rank }, errands);
+        }
+    }
+
+    pub(super) fn act(&mut self, effect: Effect, errands: &mut Errands) {
+        match effect {
+            Effect::Grant { id, attempt, rank } => {
+                let Some(waiting) = self.waiting.remove(&id) else { return };
+                if let Some(decision) = self.grant(waiting.function, id, attempt, rank, errands) {
+                    errands.decisions.push((waiting.decide, decision));
+                }
+            }
+            Effect::Refuse { id, why } => {
+                let Some(waiting) = self.waiting.remove(&id) else { return };
+                errands.events.extend(refused(id, &why, waiting.granted));
+                errands.decisions.push((waiting.decide, Decision::Refuse(why)));
+            }
+            Effect::Exhausted { id } => {
+                if let Some(waiting) = self.waiting.remove(&id) {
+                    errands.decisions.push((waiting.decide, Decision::Exhausted));
+                }
+            }
+            Effect::Retry { id, attempt, reason } => {
+                errands.events.push(EventKind::TaskRetried { task: id, attempt, reason });
+            }
+            Effect::Recall { id, attempt, rank } => {
+                errands.recalls.extend(self.links.get(&rank).map(|it| (it.clone(), id, attempt)));
+            }
+            // Shares are taken where they are asked for.
+            Effect::Shares { .. } => {}
+        }
+    }
+
+    /// The right to run, with the link; `None` when the link has just gone, and the pool will say so.
+    pub(super) fn grant(
+        &self,
+        function: &'static str,
+        id: TaskId,
+        attempt: Attempt,
+        rank: Rank,
+        errands: &mut Errands,
+    ) -> Option<Decision> {
+        let link = self.links.get(&rank)?.clone();
+        errands.starts(function, id, attempt, rank);
+        Some(Decision::Grant(Grant { attempt, rank, link }))
+    }
+}
+
+impl Errands {
+    fn starts(&mut self, function: &'static str, task: TaskId, attempt: Attempt, rank: Rank) {
+        let function = function.to_owned();
+        self.events.push(EventKind::TaskStarted { task, attempt, rank, function });
+    }
+}
+
+/// What is said of a refusal. A task that never started has nobody who waits to see it end.
+pub(super) fn refused(task: TaskId, why: &Undone, granted: Option<(Attempt, Rank)>) -> Option<EventKind> {
+    match (why, granted) {
+        (Undone::Lost(lost), _) => Some(EventKind::TaskLost { task, reason: lost.to_string() }),
+        (_, Some((attempt, rank))) => Some(EventKind::TaskCancelled { task, attempt, rank }),
+        (_, None) => None,
+    }
+}

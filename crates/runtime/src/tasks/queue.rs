@@ -1,0 +1,469 @@
+//! The queue of a pool as its callers have it: its state behind a lock, which is held for the moment of one
+//! decision and never across a wait. Whoever brings news has the state decide at once and carries out what
+//! it wants: answers to callers that wait, events, recalls.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, oneshot};
+
+use super::ahead::{Ahead, Load};
+use super::flow::Flow;
+use super::guarded::{Errands, Queue, Waiting, refused};
+use super::messages::{Decision, Share, TasksMessage};
+use super::order::{GroupId, OnLost, Order, Retries, Undone};
+use super::running::Running;
+use super::state::{Effect, Heard, State};
+use crate::events::Events;
+use crate::link::Link;
+use crate::model::{Attempt, EventKind, Nodes, Rank, TaskId, Usd};
+use crate::output::Hub;
+use crate::registry::BoxSource;
+use crate::status::Waits;
+
+/// The queue of a pool, for callers. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Tasks {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    queue: Mutex<Queue>,
+    events: Events,
+    ids: AtomicU64,
+    groups: AtomicU64,
+    /// One permit per task that may wait for a grant.
+    room: Arc<Semaphore>,
+    /// How many calls all nodes together may be given, ahead included.
+    places: AtomicUsize,
+    retries: Retries,
+    call: Duration,
+    patience: Duration,
+    output: Hub,
+    /// Who hears of the end of the queue when that is a defect.
+    watcher: OnceLock<Watcher>,
+}
+
+/// Whom to tell what happened.
+struct Watcher(Box<dyn Fn(String) + Send + Sync>);
+
+/// What a caller is told at once.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// The decision.
+    Now(Decision),
+    /// Where it will come from.
+    Later(oneshot::Receiver<Decision>),
+}
+
+impl Answer {
+    /// Where the decision comes from, be it there or not.
+    pub(super) fn receiver(self) -> oneshot::Receiver<Decision> {
+        match self {
+            Self::Later(decision) => decision,
+            Self::Now(decision) => {
+                let (sender, receiver) = oneshot::channel();
+                // The receiver is here.
+                let _ = sender.send(decision);
+                receiver
+            }
+        }
+    }
+}
+
+/// A task as its caller presents it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Presented {
+    pub(super) id: TaskId,
+    pub(super) function: &'static str,
+    /// The try that it has just had.
+    pub(super) granted: Option<(Attempt, Rank)>,
+}
+
+/// How often it is looked whether a node is stuck with calls that it was given ahead. Short beside what a
+/// stuck call costs its caller, long beside what a busy machine lets a thread wait.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How many looks there are between two measurements of the links.
+const MEASURE: u32 = 20;
+
+impl Tasks {
+    /// Starts the queue of a pool. At most `queue` tasks wait for a grant at once;
+    /// further callers wait to be let in. `retries` is how often a call is tried again where it does not
+    /// say, `call` how long one may run by default, `patience` how much longer than that its worker is
+    /// waited for, `output` where what is shown of calls is said. Must be called inside a tokio runtime.
+    pub fn start(
+        retries: Retries,
+        queue: usize,
+        call: Duration,
+        patience: Duration,
+        output: Hub,
+        events: Events,
+    ) -> Self {
+        let room = Arc::new(Semaphore::new(queue.clamp(1, Semaphore::MAX_PERMITS)));
+        let queue = Queue {
+            state: State::new(Ahead::default()),
+            links: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            ended: false,
+        };
+        let inner = Arc::new(Inner {
+            queue: Mutex::new(queue),
+            events,
+            ids: AtomicU64::new(1),
+            groups: AtomicU64::new(1),
+            room,
+            places: AtomicUsize::new(0),
+            retries,
+            call,
+            patience,
+            output,
+            watcher: OnceLock::new(),
+        });
+        tokio::spawn(look_after(Arc::downgrade(&inner)));
+        Self { inner }
+    }
+
+    /// The outcome of one call. Nothing happens until the future is polled; dropping it cancels the
+    /// call wherever it is.
+    pub fn run(&self, order: Order) -> Running {
+        Running::new(self.clone(), order)
+    }
+
+    /// One call on every node that is ready now, in rank order. The order's target is not looked at.
+    /// Nodes that become ready later take no part. `lost` says what becomes of the share of a node that
+    /// is lost; whoever asks for [`OnLost::Ignore`] leaves out the shares that are lost.
+    ///
+    /// # Errors
+    /// [`Undone::NoNodes`] when no node is ready, [`Undone::Stopped`] when the pool has ended.
+    pub fn broadcast(&self, mut order: Order, lost: OnLost) -> Result<Vec<(Rank, Running)>, Undone> {
+        let first = self.first_share();
+        let group = order.group.unwrap_or_else(|| self.group());
+        order.group = Some(group);
+        let (retries, function, load) = (self.retries(&order), order.function.name, load(&order));
+        let heard = Heard::Broadcast { first, group, retries, lost, load };
+        let shares = self.shares(heard, function)?;
+        let run = |it: Share| {
+            let (rank, id, decision) = it.take();
+            (rank, Running::shared(self.clone(), order.clone(), id, decision))
+        };
+        Ok(shares.into_iter().map(run).collect())
+    }
+
+    /// The items of one call of a function of streams, or of a call that takes streams. Nothing happens
+    /// until it is polled; dropping it cancels the call wherever it is.
+    pub fn flow(&self, order: Order, idle: Option<Duration>, inputs: Vec<BoxSource>) -> Flow {
+        Flow::queued(self.clone(), order, idle, inputs)
+    }
+
+    /// One call of a function of streams on every node that is ready now, in rank order, like
+    /// [`broadcast`](Self::broadcast). A share that is lost is the reader's to judge.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn flow_everywhere(&self, order: Order, idle: Option<Duration>) -> Result<Vec<(Rank, Flow)>, Undone> {
+        let group = order.group.unwrap_or_else(|| self.group());
+        let (retries, function, load) = (self.retries(&order), order.function.name, load(&order));
+        let lost = OnLost::FailFast;
+        let heard = Heard::Broadcast { first: self.first_share(), group, retries, lost, load };
+        let run = |it: Share| {
+            let (rank, id, decision) = it.take();
+            (rank, Flow::shared(self.clone(), order.clone(), idle, id, decision))
+        };
+        Ok(self.shares(heard, function)?.into_iter().map(run).collect())
+    }
+
+    /// The first of a row of ids that is long enough for every rank.
+    fn first_share(&self) -> TaskId {
+        TaskId(self.inner.ids.fetch_add(u64::from(Nodes::MOST), Ordering::Relaxed))
+    }
+
+    fn shares(&self, heard: Heard, function: &'static str) -> Result<Vec<Share>, Undone> {
+        let shares = self.hear(|queue, errands| {
+            let effects = if queue.ended { Vec::new() } else { queue.state.hear(heard) };
+            let mut shares = Vec::new();
+            for effect in effects {
+                match effect {
+                    Effect::Shares { first, ranks } => {
+                        let mut id = first;
+                        for rank in ranks {
+                            let (decide, decision) = oneshot::channel();
+                            queue.waiting.insert(id, Waiting { function, decide, granted: None });
+                            shares.push(Share::new(rank, id, decision, self.clone()));
+                            id = id.next();
+                        }
+                    }
+                    other => queue.act(other, errands),
+                }
+            }
+            if queue.ended { Err(Undone::Stopped) } else { Ok(shares) }
+        })?;
+        if shares.is_empty() { Err(Undone::NoNodes) } else { Ok(shares) }
+    }
+
+    /// What the calls wait for; `None` when the pool has ended.
+    pub fn explain(&self) -> Option<Waits> {
+        let queue = self.queue();
+        (!queue.ended).then(|| queue.state.waits())
+    }
+
+    /// How many calls all nodes together can be given now, those ahead of their slots included. More only
+    /// wait.
+    pub fn places(&self) -> usize {
+        self.inner.places.load(Ordering::Relaxed)
+    }
+
+    /// A new group: calls that take their turns as one.
+    pub fn group(&self) -> GroupId {
+        GroupId(self.inner.groups.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// How often an order may be tried again.
+    pub(super) fn retries(&self, order: &Order) -> Retries {
+        let infrastructure = order.interruptions.unwrap_or(self.inner.retries.infrastructure);
+        Retries { own: order.retries, infrastructure, ..self.inner.retries }
+    }
+
+    pub(super) fn next_id(&self) -> TaskId {
+        TaskId(self.inner.ids.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(super) fn room(&self) -> &Arc<Semaphore> {
+        &self.inner.room
+    }
+
+    pub(super) fn default_timeout(&self) -> Duration {
+        self.inner.call
+    }
+
+    /// How much longer than a call may take its worker is waited for: it keeps the time itself, but a
+    /// function that never awaits may keep it from doing so.
+    pub(super) fn patience(&self) -> Duration {
+        self.inner.patience
+    }
+
+    /// A new task asks where it may run.
+    pub(super) fn submit(&self, id: TaskId, order: &Order) -> Answer {
+        let heard = Heard::Submitted {
+            id,
+            target: order.target,
+            group: order.group.unwrap_or_else(|| self.group()),
+            retries: self.retries(order),
+            load: load(order),
+        };
+        self.ask(Presented { id, function: order.function.name, granted: None }, heard)
+    }
+
+    /// Something happened to a task whose caller goes on with whatever is decided now.
+    pub(super) fn ask(&self, task: Presented, heard: Heard) -> Answer {
+        self.hear(|queue, errands| {
+            if queue.ended {
+                return Answer::Now(Decision::Refuse(Undone::Stopped));
+            }
+            if let (Heard::Lost { .. }, Some((_, rank))) = (&heard, task.granted) {
+                queue.pause_if_over(rank, errands);
+            }
+            let mut decided = None;
+            for effect in queue.state.hear(heard) {
+                match effect {
+                    Effect::Grant { id, attempt, rank } if id == task.id => {
+                        decided = queue.grant(task.function, id, attempt, rank, errands);
+                    }
+                    Effect::Refuse { id, why } if id == task.id => {
+                        errands.events.extend(refused(id, &why, task.granted));
+                        decided = Some(Decision::Refuse(why));
+                    }
+                    Effect::Exhausted { id } if id == task.id => decided = Some(Decision::Exhausted),
+                    other => queue.act(other, errands),
+                }
+            }
+            decided.map_or_else(
+                || {
+                    let (decide, decision) = oneshot::channel();
+                    let Presented { id, function, granted } = task;
+                    queue.waiting.insert(id, Waiting { function, decide, granted });
+                    Answer::Later(decision)
+                },
+                Answer::Now,
+            )
+        })
+    }
+
+    /// A granted task has its outcome.
+    pub(super) fn answered(
+        &self,
+        id: TaskId,
+        (attempt, rank): (Attempt, Rank),
+        took: Option<Duration>,
+        ok: bool,
+    ) {
+        let cost = Usd::ZERO;
+        self.inner.events.emit(EventKind::TaskFinished { task: id, attempt, rank, ok, cost });
+        self.tell_state(id, Heard::Answered { id, attempt, took });
+    }
+
+    /// The caller of a task is no longer interested. `granted` is the try that was under way.
+    pub(super) fn cancel(&self, id: TaskId, granted: Option<(Attempt, Rank)>) {
+        if let Some((attempt, rank)) = granted {
+            self.inner.events.emit(EventKind::TaskCancelled { task: id, attempt, rank });
+        }
+        self.tell_state(id, Heard::Cancelled { id });
+    }
+
+    /// What is shown of a task, if its order says so.
+    pub(super) fn show(&self, id: TaskId, order: &Order) {
+        if let Some(show) = &order.show {
+            self.inner.output.limit(id, show.clone());
+        }
+    }
+
+    /// What a task that runs has cost in this try.
+    pub(super) fn so_far(&self, task: TaskId) -> Usd {
+        self.inner.events.so_far(task)
+    }
+
+    /// An event of one task.
+    pub(super) fn emit(&self, kind: EventKind) {
+        self.inner.events.emit(kind);
+    }
+
+    /// Takes in what the pool says.
+    pub(crate) fn tell(&self, message: TasksMessage) {
+        self.hear(|queue, errands| match message {
+            TasksMessage::Sized { nodes } => queue.hear(Heard::Sized { nodes }, errands),
+            TasksMessage::NodeReady { rank, slots, link } => {
+                let takes = link.round_trip();
+                queue.links.insert(rank, link);
+                queue.hear(Heard::NodeReady { rank, slots }, errands);
+                if let Some(takes) = takes {
+                    queue.hear(Heard::RoundTrip { rank, takes }, errands);
+                }
+            }
+            TasksMessage::NodePaused { rank } => {
+                queue.links.remove(&rank);
+                queue.hear(Heard::NodePaused { rank }, errands);
+            }
+            TasksMessage::NodeLost { rank } => {
+                queue.links.remove(&rank);
+                queue.hear(Heard::NodeLost { rank }, errands);
+            }
+            TasksMessage::WorkerDied { rank } => queue.hear(Heard::WorkerDied { rank }, errands),
+            TasksMessage::Stop => queue.hear(Heard::Stopped, errands),
+        });
+        let places = self.queue().state.places();
+        self.inner.places.store(usize::try_from(places).unwrap_or(usize::MAX), Ordering::Relaxed);
+    }
+
+    /// Ends the queue. What still waits, and what comes, is refused.
+    pub(crate) fn end(&self) {
+        let waiting = {
+            let mut queue = self.queue();
+            queue.ended = true;
+            queue.links.clear();
+            std::mem::take(&mut queue.waiting)
+        };
+        // Dropping the sender of a decision tells who waits for it.
+        drop(waiting);
+    }
+
+    fn tell_state(&self, id: TaskId, heard: Heard) {
+        self.hear(|queue, errands| {
+            queue.waiting.remove(&id);
+            queue.hear(heard, errands);
+        });
+    }
+
+    /// Has the state decide, and runs the errands when the lock is free again.
+    fn hear<T>(&self, decide: impl FnOnce(&mut Queue, &mut Errands) -> T) -> T {
+        let mut errands = Errands::default();
+        let decided = decide(&mut self.queue(), &mut errands);
+        for kind in errands.events {
+            self.inner.events.emit(kind);
+        }
+        for (caller, decision) in errands.decisions {
+            // A caller that has gone cancels its task by itself.
+            let _ = caller.send(decision);
+        }
+        for (link, id, attempt) in errands.recalls {
+            link.recall(id, attempt);
+        }
+        decided
+    }
+
+    /// A task cannot be tried again: some of what it gives, or takes, has been taken.
+    pub(super) fn commit(&self, id: TaskId) {
+        self.hear(|queue, errands| queue.hear(Heard::Committed { id }, errands));
+    }
+
+    /// Has the pool hear when the queue ends by a defect of ours. The first call counts.
+    pub(crate) fn watched_by(&self, tell: impl Fn(String) + Send + Sync + 'static) {
+        let _ = self.inner.watcher.set(Watcher(Box::new(tell)));
+    }
+
+    /// Ends the queue as a defect would.
+    #[cfg(test)]
+    pub(crate) fn kill(&self) {
+        self.fail(&mut self.queue());
+    }
+
+    /// A decision was not finished, so nothing that it left can be relied upon.
+    fn fail(&self, queue: &mut Queue) {
+        if !std::mem::replace(&mut queue.ended, true) {
+            queue.links.clear();
+            queue.waiting.clear();
+            if let Some(Watcher(tell)) = self.inner.watcher.get() {
+                tell("it failed in the middle of a decision".to_owned());
+            }
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.inner.queue.lock().unwrap_or_else(|poisoned| {
+            let mut queue = poisoned.into_inner();
+            self.fail(&mut queue);
+            queue
+        })
+    }
+}
+
+impl std::fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watcher")
+    }
+}
+
+fn load(order: &Order) -> Load {
+    let bytes = u64::try_from(order.arguments.len()).unwrap_or(u64::MAX);
+    Load { function: order.function_id(), bytes }
+}
+
+/// Looks now and then whether nodes are stuck, how far away they are, and which calls are late.
+async fn look_after(inner: Weak<Inner>) {
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut count = 0_u32;
+    loop {
+        looks.tick().await;
+        let Some(inner) = inner.upgrade() else { return };
+        let tasks = Tasks { inner };
+        if tasks.queue().ended {
+            return;
+        }
+        if tasks.queue().state.is_ahead() {
+            tasks.hear(|queue, errands| queue.hear(Heard::Looked, errands));
+        }
+        count = count.wrapping_add(1);
+        if count.is_multiple_of(MEASURE) {
+            let links: Vec<(Rank, Link)> = tasks.queue().links.clone().into_iter().collect();
+            for (rank, link) in links {
+                link.sweep();
+                if let Some(takes) = link.round_trip() {
+                    tasks.hear(|queue, errands| queue.hear(Heard::RoundTrip { rank, takes }, errands));
+                }
+            }
+        }
+    }
+}

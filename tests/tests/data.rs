@@ -1,0 +1,102 @@
+//! Large and shared data on real local machines.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde::{Deserialize, Deserializer, Serialize};
+use skyward::prelude::*;
+use skyward::{Array, Bytes, Shared};
+use skyward_tests::Ground;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Frame {
+    name: String,
+    pixels: Bytes,
+    weights: Vec<Array<f32>>,
+}
+
+#[skyward::function]
+async fn twice(frame: Frame, small: Bytes) -> (Frame, Bytes) {
+    let pixels: Vec<u8> = frame.pixels.iter().map(|it| it.wrapping_mul(2)).collect();
+    let weights = frame.weights.iter().map(|it| it.iter().map(|it| it * 2.0).collect::<Vec<_>>().into());
+    let weights = weights.collect();
+    (Frame { name: frame.name, pixels: pixels.into(), weights }, small)
+}
+
+/// Something that counts how often it was decoded in this process.
+#[derive(Serialize)]
+struct Counted(u32);
+
+static DECODED: AtomicU32 = AtomicU32::new(0);
+
+impl<'de> Deserialize<'de> for Counted {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        DECODED.fetch_add(1, Ordering::Relaxed);
+        u32::deserialize(deserializer).map(Counted)
+    }
+}
+
+#[skyward::function]
+async fn add(to: Shared<Counted>, number: u32) -> (u32, u32) {
+    (to.0 + number, DECODED.load(Ordering::Relaxed))
+}
+
+#[skyward::function]
+async fn length(of: Shared<Array<u64>>) -> u64 {
+    of.len() as u64
+}
+
+async fn pool(ground: &Ground, nodes: u32) -> skyward::Result<Compute> {
+    let mut local = Local::default();
+    local.directory = Some(ground.path().to_owned());
+    Compute::builder().spec(Spec::on(local)).nodes(nodes).start().await
+}
+
+#[skyward::test]
+async fn raw_data_of_any_size_arrives_as_it_was_wherever_it_stands() -> skyward::Result<()> {
+    let ground = Ground::new("raw");
+    let compute = pool(&ground, 1).await?;
+    for size in [0, 1, 1023, 1024, 70_001, 5_000_003] {
+        let pixels: Vec<u8> = (0..size).map(|it| (it % 251) as u8).collect();
+        let numbers: Vec<f32> = (0..size / 3).map(|it| it as f32).collect();
+        let frame = Frame {
+            name: "frame".to_owned(),
+            pixels: pixels.clone().into(),
+            weights: vec![numbers.clone().into(), vec![1.5].into()],
+        };
+        let (frame, small) = (twice(frame, vec![1, 2, 3].into()) >> &compute).await?;
+        assert_eq!((&*small, frame.name.as_str()), (&[1, 2, 3][..], "frame"));
+        assert!(frame.pixels.iter().zip(&pixels).all(|(new, old)| *new == old.wrapping_mul(2)));
+        assert_eq!(frame.pixels.len(), pixels.len());
+        let doubled: Vec<f32> = numbers.iter().map(|it| it * 2.0).collect();
+        assert_eq!(frame.weights.iter().map(|it| it.to_vec()).collect::<Vec<_>>(), [doubled, vec![3.0]]);
+    }
+    compute.stop().await
+}
+
+#[skyward::test]
+async fn a_shared_value_is_decoded_once_on_each_node_however_many_calls_need_it() -> skyward::Result<()> {
+    let ground = Ground::new("shared");
+    let compute = pool(&ground, 2).await?;
+    let to = Shared::new(Counted(1000))?;
+    let sums = (gather((0..200).map(|it| add(to.clone(), it))) >> &compute).await?;
+    for (number, (sum, decoded)) in (0..).zip(sums) {
+        assert_eq!((sum, decoded), (1000 + number, 1));
+    }
+    drop(to);
+    // Another of the same content is sent anew, after the first has been forgotten.
+    let again = Shared::new(Counted(1000))?;
+    assert_eq!((add(again.clone(), 7) * &compute).await?, [(1007, 2), (1007, 2)]);
+    compute.stop().await
+}
+
+#[skyward::test]
+async fn a_large_shared_value_reaches_every_node_before_its_calls() -> skyward::Result<()> {
+    let ground = Ground::new("model");
+    let compute = pool(&ground, 2).await?;
+    let model = Shared::new(Array::from(vec![7_u64; 1_000_000]))?;
+    let lengths = (gather((0..50).map(|_| length(model.clone()))) >> &compute).await?;
+    assert_eq!(lengths, [1_000_000; 50]);
+    assert_eq!((length(model.clone()) * &compute).await?, [1_000_000; 2]);
+    assert_eq!(length(model).local().await?, 1_000_000);
+    compute.stop().await
+}
