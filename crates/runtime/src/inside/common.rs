@@ -48,7 +48,7 @@ pub fn common<T: Send + Sync + 'static>(
     let value = Arc::new(decode(&bytes)?);
     let mut commons = commons();
     let Some(entry) = commons.get_mut(key) else { return Ok(Some(value)) };
-    let kept = entry.value.get_or_insert_with(|| value);
+    let kept = entry.value.get_or_insert(value);
     Ok(Arc::clone(kept).downcast().ok())
 }
 
