@@ -1,7 +1,5 @@
 //! However a program ends, its machines are given back.
 
-#![expect(clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
-
 use std::time::Duration;
 
 use rustix::process::Signal;

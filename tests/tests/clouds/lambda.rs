@@ -278,7 +278,7 @@ impl Face for Lambda {
                 }
             };
         let a10 = |region| {
-            let accelerator = accelerators::A10.count(1).memory_gb(24).form(Form::Pcie);
+            let accelerator = accelerators::A10.count(1).memory_gb(24);
             let what = "1x A10 (24 GB PCIe)";
             offer("gpu_1x_a10", what, Some(region), 30, 200, usd!(0.75), Some(accelerator))
         };

@@ -131,7 +131,7 @@ mod tests {
         buckets.close("launch", ms(100), ms(0));
         assert_eq!(buckets.take("launch", ms(1000)), ms(4000));
         assert_eq!(buckets.take("launch", ms(1000)), ms(5000));
-        buckets.close("unlimited", ms(50), ms(0));
-        assert_eq!(buckets.take("unlimited", ms(20)), ms(30));
+        buckets.close("unlimited", ms(50), ms(2000));
+        assert_eq!(buckets.take("unlimited", ms(2020)), ms(30));
     }
 }

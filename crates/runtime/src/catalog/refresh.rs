@@ -92,9 +92,9 @@ mod tests {
 
     use super::*;
     use crate::catalog::Settings;
+    use crate::model::usd;
     use crate::model::{Capabilities, Instance, InstanceId, InstanceType, Leftover, Price};
     use crate::provider::{ProviderErrorKind, Provisioned, Request};
-    use crate::usd;
 
     /// A provider that only has offers: so many, and then it goes on like this.
     struct Shop {

@@ -9,11 +9,11 @@ use super::schema::FILE;
 use super::{Catalog, CatalogError, Cell, Order, Settings};
 use crate::model::accelerator::Manufacturer;
 use crate::model::accelerators::{A100, H100, L4};
+use crate::model::usd;
 use crate::model::{
     Accelerator, Allocation, Architecture, BillingUnit, Capabilities, Conversion, InstanceType, Offer, Price,
     Requirements, Usd,
 };
-use crate::usd;
 
 fn made() -> (TempDir, Catalog) {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,8 +1,8 @@
 //! What a pool costs, fact by fact.
 
 use super::*;
+use crate::model::usd;
 use crate::model::{Attempt, Billing, BillingUnit, Conversion, Leftover, Market, Tariff};
-use crate::usd;
 
 const fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

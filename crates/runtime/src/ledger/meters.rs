@@ -70,8 +70,8 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::usd;
     use crate::model::{Billing, BillingUnit, Market};
-    use crate::usd;
 
     fn tariff(hourly: Usd, unit: BillingUnit) -> Tariff {
         Tariff { market: Market::OnDemand, hourly, billing: Billing { unit, minimum: Duration::ZERO } }

@@ -48,6 +48,6 @@ pub use requirements::Requirements;
 pub use roster::{Peer, Roster};
 pub use secret::Secret;
 pub use selection::{Choice, Choose, Selection};
-pub use usd::{InvalidUsd, Usd};
+pub use usd::{InvalidUsd, Usd, usd};
 pub use volume::Volume;
 pub use worker::{Executor, Worker};

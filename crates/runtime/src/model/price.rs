@@ -274,7 +274,7 @@ impl FromStr for Allocation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::usd;
+    use crate::model::usd;
 
     #[test]
     fn an_allocation_says_which_market_is_paid_and_which_comes_after_it() {

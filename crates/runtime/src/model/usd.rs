@@ -55,6 +55,9 @@ macro_rules! usd {
     };
 }
 
+/// The macro, among the words: nobody has to look for it at the root of the crate.
+pub use usd;
+
 impl Usd {
     /// Nothing.
     pub const ZERO: Self = Self(0);

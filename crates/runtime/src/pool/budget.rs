@@ -157,8 +157,8 @@ const SOONEST: Duration = Duration::from_millis(100);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::usd;
     use crate::model::{Billing, Market};
-    use crate::usd;
 
     fn tariff(hourly: Usd) -> Tariff {
         Tariff { market: Market::Spot, hourly, billing: Billing::default() }

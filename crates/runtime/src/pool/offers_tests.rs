@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::usd;
 use crate::model::{Accelerator, Allocation, InstanceType, Market, Price};
-use crate::usd;
 
 fn machine(name: &str, vcpus: u32, memory_gb: u64) -> InstanceType {
     InstanceType { vcpus, memory_mb: memory_gb * 1000, ..InstanceType::named(name) }

@@ -4,11 +4,11 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::*;
+use crate::model::usd;
 use crate::model::{Billing, InstanceType, Market, Nodes, Offer, Price, Rented, Tariff};
 use crate::pool::messages::Shortfall;
 use crate::pool::plan::Plan;
 use crate::provider::ProviderErrorKind;
-use crate::usd;
 
 #[path = "keeping_tests.rs"]
 mod keeping;

@@ -1,6 +1,6 @@
 //! Accelerators: what a machine has, what a spec asks for, and the models that there are.
 //!
-//! typed text, a cloud's spelling → `spelling` → [`Model`] of the [`catalog`](accelerators) → [`Accelerator`]
+//! typed text, a cloud's spelling → spelling → [`Model`], one of [`accelerators`] → [`Accelerator`]
 
 mod catalog;
 mod count;
