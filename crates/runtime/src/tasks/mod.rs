@@ -6,9 +6,9 @@
 //!    +---- lost, tries left ----+---- lost, none left --> refused
 //! ```
 //!
-//! A node may be given calls ahead of its free slots ([`ahead`]); those that have not begun can be recalled.
+//! A node may be given calls ahead of its free slots (`ahead.rs`); those that have not begun can be recalled.
 //!
-//! What decides is [`state`], behind a lock ([`queue`]): callers ask it themselves, so that a call whose turn
+//! What decides is `state.rs`, behind a lock (`queue.rs`): callers ask it themselves, so that a call whose turn
 //! it is goes from its caller to the socket without a mailbox in between. Bytes never pass through it: it
 //! hands out grants, and the caller's own future ([`Running`]) carries arguments and outcome over the
 //! granted link. The reader of a stream is a caller too ([`Flow`]): the task is granted until the stream's
