@@ -268,7 +268,7 @@ async fn forwards() {
     assert_eq!(echo.await.unwrap(), 3_000_000);
     for host in ["192.0.2.1", "example.org"] {
         let error = session.forward(host, 80).await.map(drop).unwrap_err();
-        assert!(matches!(error, SshError::Channel { .. }), "{error}");
+        assert!(matches!(error, SshError::ForwardRefused { .. }), "{error}");
     }
     assert_eq!(run(&session, "echo next").await, "next\n");
     stage.finish().await;
