@@ -51,6 +51,8 @@ async fn the_time_in_the_queue_counts_for_a_calls_time_out() -> skyward::Result<
     let compute = builder(&ground).start().await?;
     let mark = ground.path().join("mark");
     let busy = compute.spawn(sleeps(1_500));
+    let runs = async { while compute.explain().await.calls.is_none_or(|it| it.running == 0) {} };
+    tokio::time::timeout(SOON, runs).await.expect("the slot is taken");
     let began = Instant::now();
     // It never gets the only slot, and must not run when that is free.
     let queued = marks(mark.display().to_string(), 1).timeout(Duration::from_millis(300)) >> &compute;

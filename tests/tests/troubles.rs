@@ -125,8 +125,8 @@ async fn an_included_path_that_is_missing_is_named_with_where_it_was_looked_for(
 
 #[skyward::test]
 async fn no_nodes_and_too_many_nodes_are_refused_with_the_bounds() {
-    for nodes in [0, 1001, 5000] {
-        let words = [&format!("nodes is {nodes}"), "between 1 and 1000"];
+    for (nodes, bound) in [(0, "at least 1"), (1001, "at most 1000"), (5000, "at most 1000")] {
+        let words = [&format!("nodes.desired is {nodes}"), bound];
         refused("nodes", &words, |it| it.nodes(nodes)).await;
     }
 }
