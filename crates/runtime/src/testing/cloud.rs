@@ -55,6 +55,11 @@ pub(super) struct Machine {
 }
 
 impl Machine {
+    /// Whether it has ended without ever having been there.
+    pub(super) const fn never_booted(&self) -> bool {
+        self.dead.is_some() && self.ssh.is_none()
+    }
+
     /// Whether a packet to it is answered.
     pub(super) fn answers(&self, now: Duration) -> bool {
         self.dead.is_none() && self.ssh.is_some() && self.silent_until() <= now

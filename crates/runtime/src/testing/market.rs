@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::cloud::Machine;
 use super::failure::Law;
 use super::knobs::Mutation;
 use super::world::World;
@@ -126,9 +127,11 @@ impl World {
         }
     }
 
-    /// What all machines cost, at the cloud's own price, whether the pool was told of them or not.
+    /// What the machines that the pool was told of cost, at the cloud's own price. One that never boots
+    /// has no lease of its own: when its owner was killed, nobody but its cloud can end it.
     fn real_cost(&self) -> Usd {
-        self.own_machines().filter(|it| it.told).map(|it| it.meter.cost(self.now)).sum()
+        let counts = |it: &&Machine| it.told && !(self.killed && it.never_booted());
+        self.own_machines().filter(counts).map(|it| it.meter.cost(self.now)).sum()
     }
 
     /// No pool costs more than it may, and one unit of a bill for each of its nodes.
