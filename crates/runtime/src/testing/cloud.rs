@@ -16,6 +16,9 @@ use crate::model::{End, HostKey, InstanceId, InstanceState, KeptMachine, Rank, S
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct MachineId(pub(super) usize);
 
+/// Why a machine ends that its cloud gives up on.
+const NEVER_BOOTED: &str = "never booted";
+
 /// All machines, and what was prepared for them.
 #[derive(Debug, Default)]
 pub(super) struct Cloud {
@@ -55,9 +58,9 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// Whether it has ended without ever having been there.
-    pub(super) const fn never_booted(&self) -> bool {
-        self.dead.is_some() && self.ssh.is_none()
+    /// Whether its cloud gave up on it before it had booted.
+    pub(super) fn never_booted(&self) -> bool {
+        self.dead == Some(NEVER_BOOTED)
     }
 
     /// Whether a packet to it is answered.
@@ -105,7 +108,7 @@ impl World {
         self.summary.machines += 1;
         if self.dice.chance(self.weather.never) {
             // Its cloud gives up on it some time.
-            self.plan(self.timing.boot * 2, Event::Machine(id, Happening::Dies("never booted")));
+            self.plan(self.timing.boot * 2, Event::Machine(id, Happening::Dies(NEVER_BOOTED)));
             return name;
         }
         let most = if self.dice.chance(self.weather.slow) { self.timing.boot } else { self.timing.boot / 8 };

@@ -128,9 +128,11 @@ impl World {
     }
 
     /// What the machines that the pool was told of cost, at the cloud's own price. One that never boots
-    /// has no lease of its own: when its owner was killed, nobody but its cloud can end it.
+    /// has no lease of its own: when its owner was killed, or has ended and named it because its cloud
+    /// would not end it, only its cloud can.
     fn real_cost(&self) -> Usd {
-        let counts = |it: &&Machine| it.told && !(self.killed && it.never_booted());
+        let alone = self.killed || self.pool.as_ref().is_none_or(|it| it.ended);
+        let counts = |it: &&Machine| it.told && !(alone && it.never_booted());
         self.own_machines().filter(counts).map(|it| it.meter.cost(self.now)).sum()
     }
 
