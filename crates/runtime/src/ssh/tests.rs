@@ -12,14 +12,21 @@ use super::*;
 use crate::model::{HostKey, SshEndpoint};
 use crate::timing::Timing;
 
-/// A server that lets nobody in.
-struct Closed;
+/// A server that lets nobody in: it says so, or it is gone when it is asked.
+#[derive(Clone, Copy)]
+enum Closed {
+    Rejects,
+    Dies,
+}
 
 impl Handler for Closed {
     type Error = russh::Error;
 
     async fn auth_publickey_offered(&mut self, _: &str, _: PublicKeyOffer<'_>) -> Result<Auth, Self::Error> {
-        Ok(Auth::reject())
+        match self {
+            Self::Rejects => Ok(Auth::reject()),
+            Self::Dies => Err(russh::Error::Disconnect),
+        }
     }
 }
 
@@ -34,7 +41,7 @@ async fn listener() -> (TcpListener, u16) {
 }
 
 /// A server that lets nobody in, and its public host key.
-async fn closed_server() -> (u16, String) {
+async fn closed_server(how: Closed) -> (u16, String) {
     let key = ClientKey::generate().unwrap();
     let public = key.public().to_owned();
     let host_key = key.host_key();
@@ -43,7 +50,7 @@ async fn closed_server() -> (u16, String) {
     let config = Arc::new(config);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(run_stream(Arc::clone(&config), stream, Closed));
+            tokio::spawn(run_stream(Arc::clone(&config), stream, how));
         }
     });
     (port, public)
@@ -60,7 +67,7 @@ async fn refused(port: u16, host_key: HostKey, timing: &Timing) -> SshError {
 
 #[tokio::test]
 async fn a_wrong_host_key_is_refused_and_both_fingerprints_are_named() {
-    let (port, right) = closed_server().await;
+    let (port, right) = closed_server(Closed::Rejects).await;
     let wrong = ClientKey::generate().unwrap().public().to_owned();
     let error = refused(port, HostKey::Known(wrong.clone()), &Timing::short()).await;
     let text = error.to_string();
@@ -71,9 +78,16 @@ async fn a_wrong_host_key_is_refused_and_both_fingerprints_are_named() {
 
 #[tokio::test]
 async fn a_refused_key_is_said_and_not_worth_a_retry_by_itself() {
-    let (port, right) = closed_server().await;
+    let (port, right) = closed_server(Closed::Rejects).await;
     let error = refused(port, HostKey::Known(right), &Timing::short()).await;
     assert!(matches!(error, SshError::Rejected { .. }) && !error.retry(), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_dies_while_it_is_asked_has_refused_nothing() {
+    let (port, right) = closed_server(Closed::Dies).await;
+    let error = refused(port, HostKey::Known(right), &Timing::short()).await;
+    assert!(matches!(error, SshError::Handshake { .. }) && error.retry(), "{error}");
 }
 
 #[tokio::test]
