@@ -196,6 +196,9 @@ impl Doing {
                     let kit = &steps.kit;
                     match Session::connect(&endpoint, &kit.ssh_key, &kit.timing).await {
                         Ok(session) => NodeMessage::Reached(session),
+                        Err(error @ SshError::Rejected { .. }) => {
+                            NodeMessage::Heard(Heard::KeyRefused { reason: error.to_string() })
+                        }
                         Err(error) => NodeMessage::Heard(Heard::Reached(Err(trouble(&error)))),
                     }
                 });
@@ -316,6 +319,8 @@ impl Doing {
     fn watch(&mut self, link: Link, member: Member, myself: &ActorRef<NodeMessage>) {
         self.begin(myself, async move {
             let reason = tokio::select! {
+                // A link that is over ends the membership too: then its own reason is the one to tell.
+                biased;
                 error = link.closed() => error.to_string(),
                 () = member.down() => {
                     link.close("the worker left the cluster");

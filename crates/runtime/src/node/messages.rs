@@ -78,6 +78,11 @@ pub(crate) enum Heard {
     Described(Result<InstanceState, String>),
     /// Whether the SSH server let us in.
     Reached(Result<(), Trouble>),
+    /// The SSH server answers and does not take our key, or not yet.
+    KeyRefused {
+        /// Its words.
+        reason: String,
+    },
     /// Whether the machine is what the image asks for.
     Bootstrapped(Result<(), Trouble>),
     /// Whether a worker listens, and where.

@@ -33,6 +33,8 @@ pub(crate) struct Reaching {
     since: Instant,
     tries: u32,
     last: String,
+    /// Whether the last try failed because our key was refused.
+    refused: bool,
 }
 
 /// A worker is being started, then linked.
@@ -126,7 +128,8 @@ impl State {
                     wake(Timer::Deadline, timing.ssh),
                     Effect::Reach(ssh.clone()),
                 ];
-                (Self::Reaching(Reaching { ssh, since: now, tries: 0, last: String::new() }), effects)
+                let at = Reaching { ssh, since: now, tries: 0, last: String::new(), refused: false };
+                (Self::Reaching(at), effects)
             }
             Heard::Described(Ok(InstanceState::Gone { reason })) => {
                 Self::lost(passing(format!("the machine ended while it booted: {reason}")))
@@ -215,7 +218,7 @@ impl State {
 }
 
 impl Reaching {
-    fn step(mut self, heard: Heard, now: Instant, timing: &Timing) -> (State, Vec<Effect>) {
+    fn step(self, heard: Heard, now: Instant, timing: &Timing) -> (State, Vec<Effect>) {
         match heard {
             Heard::Reached(Ok(())) => {
                 let effects = vec![
@@ -229,11 +232,9 @@ impl Reaching {
             }
             Heard::Reached(Err(trouble @ Trouble { retry: false, .. })) => State::lost(trouble),
             // The machine may have ended: its provider is asked before the next try.
-            Heard::Reached(Err(Trouble { reason, retry: true })) => {
-                self.tries = self.tries.saturating_add(1);
-                self.last = reason;
-                (State::Reaching(self), vec![Effect::Describe])
-            }
+            Heard::Reached(Err(Trouble { reason, retry: true })) => self.again(reason, false),
+            // Many images start their SSH server before the keys are put in place.
+            Heard::KeyRefused { reason } => self.again(reason, true),
             Heard::Described(Ok(InstanceState::Gone { reason })) => {
                 State::lost(passing(format!("the machine ended before it could be reached: {reason}")))
             }
@@ -247,11 +248,19 @@ impl Reaching {
             }
             Heard::Woke(Timer::Deadline) => {
                 let waited = now.saturating_duration_since(self.since);
-                let Self { ssh, tries, last, .. } = self;
-                State::lost(passing(format!("no ssh to {ssh} after {tries} tries in {waited:.0?}: {last}")))
+                let Self { ssh, tries, last, refused, .. } = self;
+                let reason = format!("no ssh to {ssh} after {tries} tries in {waited:.0?}: {last}");
+                // A machine that has refused it for so long always will, and so will the next one.
+                State::lost(Trouble { reason, retry: !refused })
             }
             _ => (State::Reaching(self), vec![]),
         }
+    }
+
+    fn again(mut self, reason: String, refused: bool) -> (State, Vec<Effect>) {
+        self.tries = self.tries.saturating_add(1);
+        (self.last, self.refused) = (reason, refused);
+        (State::Reaching(self), vec![Effect::Describe])
     }
 }
 

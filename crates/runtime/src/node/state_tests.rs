@@ -188,6 +188,22 @@ fn a_wrong_host_key_is_not_tried_again() {
 }
 
 #[test]
+fn a_key_that_is_not_there_yet_is_tried_until_the_deadline_and_no_other_machine_after_it() {
+    let refused = || Heard::KeyRefused { reason: "refused".into() };
+    let told = "no ssh to me@127.0.0.1:22 after 2 tries in 90s: refused";
+    check(
+        &mut reaching(),
+        vec![
+            (0, refused(), vec![Effect::Describe]),
+            (0, running(), vec![wake(Timer::Retry, Duration::from_millis(50))]),
+            (0, Heard::Woke(Timer::Retry), vec![Effect::Reach(ssh())]),
+            (0, refused(), vec![Effect::Describe]),
+            (90, Heard::Woke(Timer::Deadline), end(told, false)),
+        ],
+    );
+}
+
+#[test]
 fn a_step_that_fails_ends_the_node_and_says_whether_another_machine_may_do_better() {
     let reason = "shell 1: exit code 2";
     let joining = || State::Joining(Joining { worker: None, restarts: 0, tries: 0 });

@@ -225,7 +225,9 @@ async fn dial(
     match handle.authenticate_publickey(endpoint.user.as_str(), key.signer()).await.map_err(handshake)? {
         AuthResult::Success => Ok(handle),
         // The library calls it a failure, with no method left, when the server is gone before it answers.
-        AuthResult::Failure { remaining_methods, .. } if remaining_methods.is_empty() && handle.is_closed() => {
+        AuthResult::Failure { remaining_methods, .. }
+            if remaining_methods.is_empty() && handle.is_closed() =>
+        {
             Err(handshake(russh::Error::Disconnect))
         }
         AuthResult::Failure { .. } => Err(SshError::Rejected { endpoint: endpoint.to_string() }),
