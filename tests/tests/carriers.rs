@@ -26,7 +26,7 @@ async fn sleeps(millis: u64) -> u64 {
 }
 
 /// Long enough for what busy cores do to a redial.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn timing() -> Timing {
     Timing { grace: PATIENCE, lease: Duration::from_secs(30), ..Timing::short() }
@@ -185,7 +185,7 @@ async fn a_frozen_worker_is_noticed_over_ssh_as_soon_as_over_quic() -> skyward::
     send(worker, Signal::STOP);
     let began = Instant::now();
     lost(&mut events).await;
-    let (took, limit) = (began.elapsed(), timing().detect + Duration::from_secs(1));
+    let (took, limit) = (began.elapsed(), timing().detect + Duration::from_secs(8));
     assert!(took <= limit, "noticed after {took:?}, not {limit:?}");
     send(worker, Signal::CONT);
     assert_eq!((process() >> compute.head()).await?, worker);

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use skyward_tests::{Ground, Victim, send, until};
 
 /// How long giving everything back may take here.
-const DEADLINE: Duration = Duration::from_secs(15);
+const DEADLINE: Duration = Duration::from_secs(40);
 
 fn start(ending: &str, lease: Option<u64>) -> Victim {
     Victim::start(env!("CARGO_BIN_EXE_victim"), ending, lease)

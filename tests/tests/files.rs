@@ -11,7 +11,7 @@ use skyward::prelude::*;
 use skyward::{Artifact, FileError, FileTrouble};
 use skyward_tests::{Ground, below, builder, desk, end, until};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(40);
 
 /// More than a link's windows, which are its own memory: what is left in memory beyond them shows.
 const LARGE: u64 = 256 << 20;
@@ -258,7 +258,7 @@ async fn a_large_file_passes_through_little_memory_and_holds_up_no_call() -> sky
         done = transfers => done?,
         failed = calling() => failed?,
     }
-    assert!(calls > 0 && slowest < Duration::from_secs(2), "{calls} calls, the slowest {slowest:?}");
+    assert!(calls > 0 && slowest < Duration::from_secs(10), "{calls} calls, the slowest {slowest:?}");
     let grown = (most_memory() >> &compute).await?.expect("Linux tells").saturating_sub(before);
     assert!(grown < LARGE / 2, "the worker grew by {grown} bytes");
     assert_eq!(fs::metadata(&got)?.len(), LARGE);

@@ -13,7 +13,7 @@ use skyward::prelude::*;
 use skyward::{InstanceInfo, Shard};
 use skyward_tests::{Ground, below, builder, desk, end, until};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(40);
 
 #[skyward::function]
 async fn info() -> Option<InstanceInfo> {

@@ -7,7 +7,7 @@ use skyward::prelude::*;
 use skyward_tests::{Ground, builder, end};
 
 /// Far longer than any of these calls may take, on busy cores.
-const SOON: Duration = Duration::from_secs(8);
+const SOON: Duration = Duration::from_secs(20);
 
 #[skyward::function]
 async fn sleeps(millis: u64) -> u64 {
@@ -50,15 +50,15 @@ async fn the_time_in_the_queue_counts_for_a_calls_time_out() -> skyward::Result<
     let ground = Ground::new("queue-late");
     let compute = builder(&ground).start().await?;
     let mark = ground.path().join("mark");
-    let busy = compute.spawn(sleeps(1_500));
+    let busy = compute.spawn(sleeps(6_000));
     let runs = async { while compute.explain().await.calls.is_none_or(|it| it.running == 0) {} };
     tokio::time::timeout(SOON, runs).await.expect("the slot is taken");
     let began = Instant::now();
     // It never gets the only slot, and must not run when that is free.
     let queued = marks(mark.display().to_string(), 1).timeout(Duration::from_millis(300)) >> &compute;
     assert!(is_late(&queued.await));
-    assert!(began.elapsed() < Duration::from_millis(1_400), "{:?}", began.elapsed());
-    assert_eq!(busy.await?, 1_500);
+    assert!(began.elapsed() < Duration::from_millis(5_500), "{:?}", began.elapsed());
+    assert_eq!(busy.await?, 6_000);
     assert_eq!((double(4) >> &compute).await?, 8);
     assert!(!mark.exists(), "what was given up in the queue has run");
     end(compute, &ground).await
@@ -69,11 +69,11 @@ async fn a_gather_over_its_time_ends_whatever_its_calls_were_given() -> skyward:
     let ground = Ground::new("gather-late");
     let compute = builder(&ground).start().await?;
     // One slot: the third would begin after the time of all of them.
-    let calls = [1, 400, 10_000].map(|millis| sleeps(millis).timeout(Duration::from_secs(60)));
+    let calls = [1, 400, 60_000].map(|millis| sleeps(millis).timeout(Duration::from_secs(60)));
     let began = Instant::now();
-    assert!(is_late(&(gather(calls.clone()).timeout(Duration::from_millis(800)) >> &compute).await));
+    assert!(is_late(&(gather(calls.clone()).timeout(Duration::from_secs(3)) >> &compute).await));
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
-    let mut results = compute.stream(gather(calls).timeout(Duration::from_millis(800)).ordered());
+    let mut results = compute.stream(gather(calls).timeout(Duration::from_secs(3)).ordered());
     assert_eq!(
         (results.next().await.and_then(Result::ok), results.next().await.and_then(Result::ok)),
         (Some(1), Some(400))

@@ -13,7 +13,7 @@ use skyward_providers::local::Faults;
 use skyward_tests::{Ground, ended_within, output_within, until};
 
 /// How long a start that fails may take here, on busy cores.
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(30);
 
 #[skyward::function]
 async fn one() -> u32 {

@@ -70,14 +70,14 @@ pub enum StartWorkerError {
 }
 
 impl StartWorkerError {
-    /// Whether another try on the same machine can help.
+    /// Whether another try can help, on the same machine or on another.
     pub const fn retry(&self) -> bool {
         match self {
             Self::Ssh(source) | Self::Broken(source) => source.retry(),
             Self::Deadline { .. } => true,
-            Self::NoEntry | Self::Order(_) | Self::Ended { .. } | Self::Answer { .. } | Self::Failed(_) => {
-                false
-            }
+            // A program that cannot run there says so; one that was killed says nothing.
+            Self::Ended { log } => log.is_empty(),
+            Self::NoEntry | Self::Order(_) | Self::Answer { .. } | Self::Failed(_) => false,
         }
     }
 }

@@ -107,7 +107,7 @@ async fn a_server_that_never_speaks_is_given_up_at_the_deadline() {
     let began = Instant::now();
     let error = refused(port, HostKey::PinOnFirstUse, &timing).await;
     assert!(matches!(error, SshError::DialDeadline { .. }) && error.retry(), "{error}");
-    assert!(began.elapsed() < Duration::from_secs(3));
+    assert!(began.elapsed() < Duration::from_secs(10));
     drop(silent.await);
 }
 

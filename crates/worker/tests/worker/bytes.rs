@@ -185,7 +185,7 @@ async fn a_frozen_worker_is_noticed_by_tcp_in_time() {
     send(&node, Signal::STOP);
     let frozen = Instant::now();
     assert_eq!(link.closed().await, LinkError::Silent);
-    assert!(frozen.elapsed() < detect + Duration::from_secs(1), "{:?}", frozen.elapsed());
+    assert!(frozen.elapsed() < detect + Duration::from_secs(8), "{:?}", frozen.elapsed());
     assert_eq!(pending.await.expect("joined"), Err(LinkError::Silent));
     send(&node, Signal::CONT);
     works(&self::link(&node).await).await;
@@ -195,7 +195,7 @@ async fn a_killed_worker_is_noticed_by_tcp_at_once() {
     let node = Node::start().await;
     let link = link(&node).await;
     send(&node, Signal::KILL);
-    let over = tokio::time::timeout(Duration::from_secs(2), link.closed()).await.expect("at once");
+    let over = tokio::time::timeout(Duration::from_secs(10), link.closed()).await.expect("at once");
     assert!(matches!(over, LinkError::Broken { .. }), "{over:?}");
     assert!(over.retry());
 }

@@ -182,7 +182,7 @@ async fn a_closed_link_resolves_every_pending_call_at_once() {
         let closed = LinkError::Closed { by: Side::Us, cause: Cause::Done, reason };
         assert_eq!(call.await.expect("joined"), Err(closed));
     }
-    assert!(started.elapsed() < Duration::from_secs(1));
+    assert!(started.elapsed() < Duration::from_secs(5));
     assert!(matches!(link.closed().await, LinkError::Closed { .. }));
     until("the worker drops them", || says(&note) == "dropped").await;
 }

@@ -62,7 +62,7 @@ async fn a_worker_lets_go_of_its_standard_streams() {
 }
 
 async fn renewals_keep_a_lease_and_without_them_the_machine_ends() {
-    let lease = Duration::from_millis(500);
+    let lease = Duration::from_millis(1500);
     let mut node = Node::start_with(|it| it.lease = lease).await;
     std::fs::create_dir_all(node.file("machine/inside")).expect("made");
     let link = node.link().await;
@@ -71,7 +71,7 @@ async fn renewals_keep_a_lease_and_without_them_the_machine_ends() {
     let kept = Instant::now();
     let mut renew = tokio::time::interval(lease / 5);
     let mut number = 0;
-    while kept.elapsed() < lease * 3 {
+    while kept.elapsed() < lease * 2 {
         renew.tick().await;
         member.renew(SOON).await.expect("held");
         let next: u64 = says(&file).parse().expect("a number");
@@ -248,10 +248,10 @@ async fn a_killed_worker_is_noticed_in_time_by_link_and_member() {
     let by_link = killed.elapsed();
     member.down().await;
     let by_member = killed.elapsed();
-    // Two seconds more: where the cores are busy with others, QUIC measures long round trips, and it
+    // Eight seconds more: where the cores are busy with others, QUIC measures long round trips, and it
     // never gives up before three of them.
     assert!(
-        by_member < SHORT_DETECT + Duration::from_secs(2),
+        by_member < SHORT_DETECT + Duration::from_secs(8),
         "noticed by the link after {by_link:?}, by the member after {by_member:?}"
     );
     assert!(LinkError::Silent.retry());
@@ -325,5 +325,5 @@ async fn a_worker_that_is_told_to_end_ends_quickly() {
     let error = pending.await.expect("joined").expect_err("ended");
     assert!(matches!(error, LinkError::Closed { cause: Cause::Ended, .. }), "{error:?}");
     assert!(node.worker.wait().await.expect("ended").success());
-    assert!(told.elapsed() < Duration::from_secs(1), "{:?}", told.elapsed());
+    assert!(told.elapsed() < Duration::from_secs(4), "{:?}", told.elapsed());
 }

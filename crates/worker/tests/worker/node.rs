@@ -22,7 +22,7 @@ use tokio::process::{Child, Command};
 use crate::functions;
 
 /// How long anything in a test may take that is expected to happen.
-pub(crate) const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// A pool's client.
 pub(crate) struct Client {
