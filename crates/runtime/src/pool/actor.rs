@@ -148,7 +148,12 @@ impl Doing {
                 self.homes.extend(instances.iter().map(|it| (it.clone(), Arc::clone(&kit))));
                 Heard::Provisioned { request, instances, shortfall }
             }
-            PoolMessage::Heard(heard) => heard,
+            PoolMessage::Heard(heard) => {
+                if let Heard::Released { instances, result: Ok(()) } = &heard {
+                    instances.iter().for_each(|it| drop(self.homes.remove(it)));
+                }
+                heard
+            }
             PoolMessage::Prepared(kit) => {
                 self.kits.push(Arc::clone(&kit));
                 self.kit = Some(kit);
@@ -288,6 +293,7 @@ impl Doing {
             }
             Effect::Wake(timer, after) => {
                 let wake = myself.send_after(after, move || PoolMessage::woke(timer));
+                self.timers.retain(|it| !it.is_finished());
                 self.timers.push(wake.abort_handle());
             }
             Effect::Announce(kind) => self.request.events.emit(kind),
