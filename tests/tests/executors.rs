@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
 use skyward::prelude::*;
-use skyward::{Crash, InstanceInfo, StartError};
+use skyward::{Crash, InstanceInfo, Retention, StartError};
 use skyward_tests::{Ground, until};
 
 #[skyward::function]
@@ -81,7 +81,13 @@ fn reads(path: String) -> Option<String> {
     std::fs::read_to_string(path).ok()
 }
 
-const PROCESSES: Worker = Worker { concurrency: 1, buffer: 0, executor: Executor::Process, reuse: true };
+const PROCESSES: Worker = Worker {
+    concurrency: 1,
+    buffer: 0,
+    executor: Executor::Process,
+    reuse: true,
+    retention: Retention { memory: 64 << 20, disk: 4 << 30 },
+};
 
 fn builder(ground: &Ground, worker: Worker) -> skyward::Builder {
     let mut local = Local::default();

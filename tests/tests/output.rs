@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use skyward::prelude::*;
-use skyward::{Line, Output, OutputStream, Show};
+use skyward::{Line, Output, OutputStream, Retention, Show};
 use skyward_tests::{Ground, patient};
 
 #[skyward::function]
@@ -46,7 +46,13 @@ fn speaks_and_aborts(lines: usize) {
     std::process::abort()
 }
 
-const PROCESSES: Worker = Worker { concurrency: 1, buffer: 0, executor: Executor::Process, reuse: true };
+const PROCESSES: Worker = Worker {
+    concurrency: 1,
+    buffer: 0,
+    executor: Executor::Process,
+    reuse: true,
+    retention: Retention { memory: 64 << 20, disk: 4 << 30 },
+};
 
 fn builder(ground: &Ground, executor: Executor) -> skyward::Builder {
     let local = Local::default().directory(ground.path());

@@ -133,6 +133,27 @@
 //! # }
 //! ```
 //!
+//! # When a link breaks
+//!
+//! A node whose link breaks runs its calls on, and keeps what comes of them until the link is dialled again
+//! ([`Timing::grace`]): nothing is run twice because of it. [`Retention`] says how much is kept, in memory and on disk.
+//! A call is only run again, and counted, when its node or its worker has ended. A [key](Call::key) has the
+//! outcome kept until its caller has taken it.
+//!
+//! ```no_run
+//! # use skyward::prelude::*;
+//! # use skyward::Retention;
+//! # #[skyward::function]
+//! # async fn train(epochs: u32) -> f64 { f64::from(epochs) }
+//! # async fn start() -> skyward::Result<()> {
+//! let retention = Retention { memory: 256 << 20, ..Retention::default() };
+//! let compute = Compute::builder().worker(Worker { retention, ..Worker::default() }).start().await?;
+//! let losses = (gather((1..=100).map(train)).key("sweep") >> &compute).await?;
+//! # drop(losses);
+//! # compute.stop().await
+//! # }
+//! ```
+//!
 //! # Errors
 //!
 //! A call ends in `Result<T, CallError<E>>`, where `E` is the function's own error type: match
@@ -226,9 +247,9 @@ pub use skyward_runtime::inside::{
 };
 pub use skyward_runtime::model::{
     Accelerator, Allocation, Architecture, Bill, Carrier, Choice, Crash, Event, EventKind, FunctionCost,
-    Image, Incarnation, InvalidRequest, InvalidUsd, KeptMachine, Leftover, Line, MachineCost, NodePhase,
-    Nodes, OutputStream, Panic, Peer, PipIndex, PoolId, PoolPhase, Rank, Rented, Requirements, Secret,
-    Selection, Tariff, Usd, Volume, accelerator, accelerators,
+    Image, Incarnation, InvalidRequest, InvalidUsd, KeptMachine, Key, KeyError, Leftover, Line, MachineCost,
+    NodePhase, Nodes, OutputStream, Panic, Peer, PipIndex, PoolId, PoolPhase, Rank, Rented, Requirements,
+    Retention, Secret, Selection, Tariff, Usd, Volume, accelerator, accelerators,
 };
 pub use skyward_runtime::output::Show;
 pub use skyward_runtime::pool::{

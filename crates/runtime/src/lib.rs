@@ -37,6 +37,7 @@ pub mod program;
 pub mod provider;
 pub mod random;
 pub mod registry;
+pub mod retention;
 pub mod ssh;
 pub mod status;
 pub mod supervisor;

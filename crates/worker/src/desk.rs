@@ -5,25 +5,28 @@
 //! read -> waiting for a slot -> running -> answered, or kept and asked for when the outcome is large
 //!          |- cancelled: gone    `- cancelled: dropped
 //!          `- recalled: answered as Recalled
+//! link over -> what runs runs on, and what was not acknowledged is kept (`keep.rs`)
 //! ```
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use skyward_runtime::inside;
 use skyward_runtime::link::{
-    BODY_LIMIT, CREDIT_BYTES, CREDIT_CALLS, Frames, Incoming, Outbox, Outcome, Reply, Request, Stream,
-    WireError, read_number, write_outcome,
+    BODY_LIMIT, Frames, Incoming, LANE_LIMIT, Outbox, Outcome, Reply, Request, Stream, WireError,
+    read_number, write_outcome,
 };
-use skyward_runtime::model::{Attempt, FunctionId, TaskId};
+use skyward_runtime::model::{Attempt, Epoch, FunctionId, Key, TaskId};
+use skyward_runtime::retention::{Arrived, Run, Sent, Try};
 use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
+use crate::calls::{Calls, Delivery, Lane, Open};
 use crate::execute::{Deadline, Place, execute};
 use crate::executor::Job;
+use crate::keep::{Done, Handle, Known, print};
 use crate::relay;
 use crate::slots::Slot;
 use crate::worker::Worker;
@@ -32,48 +35,32 @@ use crate::worker::Worker;
 #[derive(Clone, Debug)]
 pub(crate) struct Desk {
     worker: Arc<Worker>,
+    epoch: Epoch,
     calls: Arc<Mutex<Calls>>,
-}
-
-#[derive(Debug, Default)]
-struct Calls {
-    open: BTreeMap<u64, Open>,
-    /// How many of them wait for a slot.
-    waiting: usize,
-    /// The bytes of their arguments.
-    bytes: usize,
-    /// Large outcomes that the client has been told of and not asked for.
-    kept: BTreeMap<u64, Outcome>,
-}
-
-/// A call that is not answered yet.
-#[derive(Debug)]
-struct Open {
-    begun: bool,
-    deadline: Deadline,
-    bytes: usize,
-    /// Dropped when nobody wants the call any more.
-    _wanted: oneshot::Sender<()>,
 }
 
 /// How often calls that wait for a slot are looked through for those whose time is over.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// The most calls of which a client may say that it waits for them.
+const WAITS: usize = 1 << 20;
+
 /// A call that came by a lane.
 struct Call {
     number: u64,
     turn: u64,
-    task: TaskId,
-    attempt: Attempt,
+    run: Run,
     function: FunctionId,
     arguments: Bytes,
     deadline: Deadline,
     unwanted: oneshot::Receiver<()>,
+    /// It is answered for by what is kept.
+    apart: bool,
 }
 
 impl Desk {
-    pub(crate) fn new(worker: Arc<Worker>) -> Self {
-        Self { worker, calls: Arc::default() }
+    pub(crate) fn new(worker: Arc<Worker>, epoch: Epoch) -> Self {
+        Self { worker, epoch, calls: Arc::default() }
     }
 
     /// Serves a lane to its end.
@@ -82,15 +69,20 @@ impl Desk {
     /// When it fails, or the client breaks the protocol.
     pub(crate) async fn serve(&self, stream: Stream) -> Result<(), WireError> {
         let Stream { outgoing, mut incoming } = stream;
-        let outbox = Arc::new(Outbox::default());
-        outbox.open(outgoing);
+        let index = {
+            let mut calls = self.calls();
+            calls.lanes.push(Sent::default());
+            calls.lanes.len() - 1
+        };
+        let lane = Arc::new(Lane { outbox: Outbox::default(), index });
+        lane.outbox.open(outgoing);
         tokio::select! {
-            read = self.read(&mut *incoming, &outbox) => read,
-            error = outbox.write() => Err(WireError::Interrupted(error.to_string())),
+            read = self.read(&mut *incoming, &lane) => read,
+            error = lane.outbox.write() => Err(WireError::Interrupted(error.to_string())),
         }
     }
 
-    async fn read(&self, incoming: &mut dyn Incoming, outbox: &Arc<Outbox>) -> Result<(), WireError> {
+    async fn read(&self, incoming: &mut dyn Incoming, lane: &Arc<Lane>) -> Result<(), WireError> {
         let mut frames = Frames::default();
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -100,7 +92,7 @@ impl Desk {
                 biased;
                 read = incoming.read_buf(frames.room()) => read,
                 _ = looks.tick(), if waiting => {
-                    self.look(outbox);
+                    self.look(lane);
                     continue;
                 }
             };
@@ -111,113 +103,288 @@ impl Desk {
                 Err(error) => return Err(WireError::Interrupted(error.to_string())),
             }
             while let Some(request) = frames.request()? {
-                self.hear(request, outbox)?;
+                self.hear(request, lane)?;
             }
         }
     }
 
     /// Answers calls that wait for a slot and whose time is over.
-    fn look(&self, outbox: &Outbox) {
+    fn look(&self, lane: &Lane) {
         let mut calls = self.calls();
         let is_late = |it: &Open| !it.begun && it.deadline.is_over();
         let late = calls.open.iter().filter(|(_, it)| is_late(it)).map(|(number, _)| *number);
         let late: Vec<u64> = late.collect();
         for number in late {
-            drop(calls.leave(number));
-            let _ = put(outbox, false, number, Duration::ZERO, Outcome::TimedOut);
+            let Some(open) = calls.leave(number) else { continue };
+            if open.wanted.is_none() {
+                self.worker.keep.give_back(open.run);
+            }
+            let _ = calls.say(lane, number, open.run, Done::of(Outcome::TimedOut));
         }
     }
 
-    fn hear(&self, request: Request, outbox: &Arc<Outbox>) -> Result<(), WireError> {
+    fn hear(&self, request: Request, lane: &Arc<Lane>) -> Result<(), WireError> {
         match request {
-            Request::Call { number, task, attempt, function, turn, remaining, arguments } => {
-                let deadline = Deadline::after(remaining);
-                let unwanted = self.calls().enter(number, arguments.len(), deadline)?;
-                let call = Call { number, turn, task, attempt, function, arguments, deadline, unwanted };
-                self.begin(call, Arc::clone(outbox));
+            Request::Call { number, task, attempt, function, turn, remaining, key, arguments } => {
+                let (deadline, run) = (Deadline::after(remaining), self.run_of((task, attempt)));
+                let (wanted, unwanted) = oneshot::channel();
+                let apart = key.is_some();
+                let wanted = match key {
+                    None => Some(wanted),
+                    Some(key) => match self.arrive(run, key, function, &arguments, wanted) {
+                        Arrived::New => None,
+                        Arrived::Known(_) => return self.resume(number, run.it, lane),
+                        Arrived::Differs(_) => return self.word(number, run, Outcome::Differs, lane),
+                        Arrived::Full(_) => return self.word(number, run, Outcome::Full, lane),
+                        Arrived::Unwanted(_) => return Ok(()),
+                    },
+                };
+                let bytes = arguments.len();
+                self.calls().enter(number, Open { begun: false, deadline, bytes, run, wanted })?;
+                let call = Call { number, turn, run, function, arguments, deadline, unwanted, apart };
+                self.begin(call, Arc::clone(lane));
             }
+            Request::Resume { number, it } => self.resume(number, it, lane)?,
+            Request::Release { it } => self.worker.keep.release(it),
+            Request::Waits { tries, more } => self.reconcile(tries, more, lane)?,
+            Request::Taken { count } => self.taken(count, lane)?,
             Request::Cancel { number } => {
                 let mut calls = self.calls();
-                let taken = (calls.leave(number), calls.kept.remove(&number));
+                let (open, kept) = (calls.leave(number), calls.kept.remove(&number));
                 drop(calls);
-                drop(taken);
+                let apart = open.as_ref().filter(|it| it.wanted.is_none()).map(|it| it.run.it);
+                if let Some(it) = apart.or(kept) {
+                    self.worker.keep.release(it);
+                }
             }
             Request::Forget { key } => inside::forget_common(&key),
             Request::Recall { number } => {
-                if self.calls().leave_if_waiting(number) {
-                    put(outbox, false, number, Duration::ZERO, Outcome::Recalled)?;
+                let mut calls = self.calls();
+                if let Some(open) = calls.leave_if_waiting(number) {
+                    if open.wanted.is_none() {
+                        self.worker.keep.give_back(open.run);
+                    }
+                    calls.say(lane, number, open.run, Done::of(Outcome::Recalled))?;
                 }
             }
         }
         Ok(())
     }
 
+    /// The try as it is called here.
+    const fn run_of(&self, it: Try) -> Run {
+        Run { epoch: self.epoch, it }
+    }
+
+    fn arrive(
+        &self,
+        run: Run,
+        key: Key,
+        function: FunctionId,
+        arguments: &Bytes,
+        cancel: Handle,
+    ) -> Arrived<Handle> {
+        // What is still read of a link that is over counts for nothing.
+        let calls = self.calls();
+        if calls.over {
+            return Arrived::Unwanted(cancel);
+        }
+        self.worker.keep.arrive(run.it, Some((key, print(function, arguments))), cancel)
+    }
+
+    /// Answers what can be said again whenever it is asked for.
+    fn word(&self, number: u64, run: Run, word: Outcome, lane: &Lane) -> Result<(), WireError> {
+        self.calls().put(lane, number, run, Done::of(word), Delivery::Word)
+    }
+
+    /// Says what became of a call of a link that broke, now or when it has ended.
+    fn resume(&self, number: u64, it: Try, lane: &Arc<Lane>) -> Result<(), WireError> {
+        let (run, deadline) = (self.run_of(it), Deadline::after(None));
+        self.calls().enter(number, Open { begun: false, deadline, bytes: 0, run, wanted: None })?;
+        self.calls().begin(number);
+        if let Some(told) = self.follow(number, run, lane) {
+            let (desk, lane) = (self.clone(), Arc::clone(lane));
+            tokio::spawn(async move {
+                let mut told = told;
+                loop {
+                    let _ = told.await;
+                    match desk.follow(number, run, &lane) {
+                        Some(more) => told = more,
+                        None => return,
+                    }
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Answers a call that is kept; what there is to wait for when it still runs.
+    fn follow(&self, number: u64, run: Run, lane: &Lane) -> Option<oneshot::Receiver<()>> {
+        // Asking takes it over from whoever asked before, which only the link that counts may do.
+        let mut calls = self.calls();
+        if calls.over || !calls.open.contains_key(&number) {
+            return None;
+        }
+        match self.worker.keep.ask(run.it) {
+            Known::Running(told) => return Some(told),
+            Known::Nothing => {
+                calls.leave(number);
+                let _ = calls.put(lane, number, run, Done::of(Outcome::Unknown), Delivery::Word);
+            }
+            Known::Ended(Some(done)) if done.outcome.length() <= LANE_LIMIT as u64 => {
+                calls.leave(number);
+                let _ = calls.put(lane, number, run, done, Delivery::Kept);
+            }
+            Known::Ended(done) => {
+                calls.leave(number);
+                calls.kept.insert(number, run.it);
+                let took = done.map_or(Duration::ZERO, |it| it.took);
+                lane.outbox.put(false, |buffer| Reply::put_elsewhere(buffer, number, took));
+            }
+        }
+        None
+    }
+
+    /// The client says what it waits for of the links before. It hears which keys there are.
+    fn reconcile(&self, tries: Vec<Try>, more: bool, lane: &Lane) -> Result<(), WireError> {
+        let mut calls = self.calls();
+        if calls.over {
+            return Ok(());
+        }
+        calls.waits.extend(tries);
+        if calls.waits.len() > WAITS {
+            return Err(WireError::Content { length: calls.waits.len() as u64, limit: WAITS });
+        }
+        if more {
+            return Ok(());
+        }
+        let waits = std::mem::take(&mut calls.waits);
+        self.worker.keep.reconcile(&waits);
+        drop(calls);
+        let keys = self.worker.keep.keys();
+        lane.outbox.put(false, |buffer| Reply::put_keys(buffer, keys.iter()));
+        Ok(())
+    }
+
+    /// So many outcomes of this lane are with the client.
+    fn taken(&self, count: u64, lane: &Lane) -> Result<(), WireError> {
+        let taken: Vec<_> = {
+            let mut calls = self.calls();
+            let Some(sent) = calls.lanes.get_mut(lane.index).filter(|it| !it.is_empty()) else {
+                return Ok(());
+            };
+            let taken = sent.acknowledge(count);
+            taken.map_err(|_| WireError::Content { length: count, limit: 0 })?.collect()
+        };
+        for (run, delivery) in taken {
+            if matches!(delivery, Delivery::Kept) {
+                self.worker.keep.taken(run);
+            }
+        }
+        Ok(())
+    }
+
     /// Has a call begin as soon as there is a slot.
-    fn begin(&self, call: Call, outbox: Arc<Outbox>) {
+    fn begin(&self, call: Call, lane: Arc<Lane>) {
         let (desk, slots) = (self.clone(), &self.worker.slots);
         slots.start(call.turn, move |slot| {
             // Cancelled and recalled ones are passed over here, where their slot goes to the next.
-            if !desk.calls().begin(call.number) {
+            if !desk.begins(&call) {
                 return slot;
             }
             if call.deadline.is_over() {
-                desk.answer(call.number, Duration::ZERO, Outcome::TimedOut, &outbox);
+                desk.answer(&call, Done::of(Outcome::TimedOut), &lane);
                 return slot;
             }
-            relay::run(Box::pin(desk.run(call, slot, outbox)));
+            if slot.is_some() && desk.worker.keep.is_full() {
+                desk.refuse(&call, &lane);
+                return slot;
+            }
+            relay::run(Box::pin(desk.run(call, slot, lane)));
             None
         });
     }
 
-    async fn run(self, call: Call, slot: Option<Slot>, outbox: Arc<Outbox>) {
-        let Call { number, task, attempt, function, arguments, deadline, unwanted, .. } = call;
+    /// Whether the call is still wanted; from now on it runs.
+    fn begins(&self, call: &Call) -> bool {
+        let mut calls = self.calls();
+        match (calls.over, call.apart) {
+            (false, false) => calls.begin(call.number),
+            (false, true) => calls.begin(call.number) && self.worker.keep.is_wanted(call.run),
+            (true, _) => self.worker.keep.is_wanted(call.run),
+        }
+    }
+
+    async fn run(self, mut call: Call, slot: Option<Slot>, lane: Arc<Lane>) {
         let began = Instant::now();
-        let outcome = match (self.worker.registry.get(function), slot) {
+        let outcome = match (self.worker.registry.get(call.function), slot) {
             (_, None) => Some(Outcome::Draining),
             (None, _) => Some(Outcome::UnknownFunction),
-            (Some(found), Some(slot)) => {
+            (Some(function), Some(slot)) => {
                 let unwanted = async {
-                    let _ = unwanted.await;
+                    let _ = (&mut call.unwanted).await;
                 };
-                let job = Job { task, attempt, id: function, function: found, arguments };
-                let worker = Arc::clone(&self.worker);
+                let (task, attempt) = call.run.it;
+                let arguments = std::mem::take(&mut call.arguments);
+                let job = Job { task, attempt, id: call.function, function, arguments };
+                let (worker, deadline) = (Arc::clone(&self.worker), call.deadline);
                 let run = async move { execute(&worker, job, deadline, Place::Slot(slot), unwanted).await };
                 self.worker.slots.track(run).await
             }
         };
         if let Some(outcome) = outcome {
-            self.answer(number, began.elapsed(), outcome, &outbox);
+            self.answer(&call, Done { took: began.elapsed(), outcome }, &lane);
         }
     }
 
     /// Answers a call, unless nobody wants it any more.
-    fn answer(&self, number: u64, took: Duration, outcome: Outcome, outbox: &Outbox) {
-        let mut calls = self.calls();
-        if calls.leave(number).is_none() {
+    fn answer(&self, call: &Call, done: Done, lane: &Lane) {
+        if call.apart {
+            self.worker.keep.finish(call.run, done);
+            drop(self.follow(call.number, call.run, lane));
             return;
         }
-        let alone = calls.open.is_empty();
-        match put(outbox, alone, number, took, outcome) {
-            Ok(Some(large)) => {
-                calls.kept.insert(number, large);
-            }
-            Ok(None) => {}
-            // Only a panic's words are encoded here.
-            Err(error) => {
-                let unencodable = Outcome::Unencodable(error.to_string());
-                let _ = put(outbox, alone, number, took, unencodable);
-            }
+        let mut calls = self.calls();
+        if calls.over {
+            drop(calls);
+            return self.worker.keep.finish(call.run, done);
+        }
+        if calls.leave(call.number).is_none() {
+            return;
+        }
+        if done.outcome.length() > LANE_LIMIT as u64 {
+            calls.kept.insert(call.number, call.run.it);
+            let took = done.took;
+            self.worker.keep.keep(call.run, done);
+            lane.outbox.put(false, |buffer| Reply::put_elsewhere(buffer, call.number, took));
+            return;
+        }
+        let _ = calls.say(lane, call.number, call.run, done);
+    }
+
+    /// Nothing new is taken: the call goes elsewhere, or is sent again later.
+    fn refuse(&self, call: &Call, lane: &Lane) {
+        let mut calls = self.calls();
+        if calls.over || call.apart {
+            self.worker.keep.give_back(call.run);
+        }
+        if !calls.over && calls.leave(call.number).is_some() {
+            let _ = calls.put(lane, call.number, call.run, Done::of(Outcome::Full), Delivery::Word);
         }
     }
 
-    /// Gives the client a large outcome that it was told of.
+    /// Gives the client a large outcome that it was told of. It is kept until the client says that it has it.
     ///
     /// # Errors
-    /// When the stream fails, or no such outcome is kept.
+    /// When the stream fails.
     pub(crate) async fn hand_over(&self, stream: &mut Stream) -> Result<(), WireError> {
         let number = read_number(&mut *stream.incoming).await?;
-        let kept = self.calls().kept.remove(&number);
-        let Some(outcome) = kept else {
+        let kept = self.calls().kept.get(&number).copied();
+        let outcome = match kept {
+            Some(it) => self.worker.keep.load(it).await,
+            None => None,
+        };
+        let Some(outcome) = outcome else {
             // It was cancelled while it was asked for.
             stream.outgoing.reset();
             return Ok(());
@@ -225,64 +392,51 @@ impl Desk {
         write_outcome(&mut *stream.outgoing, outcome, BODY_LIMIT).await
     }
 
-    /// Gives up every call: the link is over.
-    pub(crate) fn clear(&self) {
-        let calls = std::mem::take(&mut *self.calls());
-        drop(calls);
+    /// A call that came by a stream of its own arrives; `None` when the link is over.
+    pub(crate) fn admit(
+        &self,
+        (task, attempt): (TaskId, Attempt),
+        key: Option<Key>,
+        function: FunctionId,
+        arguments: &Bytes,
+        cancel: Handle,
+    ) -> Option<(Run, Arrived<Handle>)> {
+        let calls = self.calls();
+        let run = self.run_of((task, attempt));
+        let key = key.map(|key| (key, print(function, arguments)));
+        (!calls.over).then(|| (run, self.worker.keep.arrive(run.it, key, cancel)))
+    }
+
+    /// What is known of a call, for who asks by a stream of its own.
+    pub(crate) fn known(&self, it: Try) -> Known {
+        let calls = self.calls();
+        if calls.over { Known::Nothing } else { self.worker.keep.ask(it) }
+    }
+
+    /// The link is over. What runs runs on, and what was not acknowledged is kept.
+    pub(crate) fn close(&self) {
+        let mut calls = self.calls();
+        if std::mem::replace(&mut calls.over, true) {
+            return;
+        }
+        let keep = &self.worker.keep;
+        for mut sent in std::mem::take(&mut calls.lanes) {
+            for (run, delivery) in sent.take() {
+                if let Delivery::Here(done) = delivery {
+                    keep.keep(run, done);
+                }
+            }
+        }
+        for open in std::mem::take(&mut calls.open).into_values() {
+            if let Some(wanted) = open.wanted {
+                keep.detach(open.run, wanted);
+            }
+        }
+        (calls.waiting, calls.bytes) = (0, 0);
+        calls.kept.clear();
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Calls {
-    /// Takes a call in, within the credit that the client has. What comes back resolves when nobody wants
-    /// it any more.
-    fn enter(
-        &mut self,
-        number: u64,
-        bytes: usize,
-        deadline: Deadline,
-    ) -> Result<oneshot::Receiver<()>, WireError> {
-        self.bytes = self.bytes.saturating_add(bytes);
-        self.waiting += 1;
-        let (wanted, unwanted) = oneshot::channel();
-        let before = self.open.insert(number, Open { begun: false, deadline, bytes, _wanted: wanted });
-        if before.is_some() || self.open.len() > CREDIT_CALLS || self.bytes > CREDIT_BYTES {
-            return Err(WireError::Credit { calls: CREDIT_CALLS, bytes: CREDIT_BYTES });
-        }
-        Ok(unwanted)
-    }
-
-    /// Whether the call is still there; from now on it runs.
-    fn begin(&mut self, number: u64) -> bool {
-        let Some(open) = self.open.get_mut(&number) else { return false };
-        open.begun = true;
-        self.waiting = self.waiting.saturating_sub(1);
-        true
-    }
-
-    fn leave(&mut self, number: u64) -> Option<Open> {
-        let open = self.open.remove(&number)?;
-        self.bytes = self.bytes.saturating_sub(open.bytes);
-        if !open.begun {
-            self.waiting = self.waiting.saturating_sub(1);
-        }
-        Some(open)
-    }
-
-    fn leave_if_waiting(&mut self, number: u64) -> bool {
-        self.open.get(&number).is_some_and(|it| !it.begun) && self.leave(number).is_some()
-    }
-}
-
-fn put(
-    outbox: &Outbox,
-    at_once: bool,
-    number: u64,
-    took: Duration,
-    outcome: Outcome,
-) -> Result<Option<Outcome>, WireError> {
-    outbox.put(at_once, |buffer| Reply::put(buffer, number, took, outcome))
 }

@@ -9,12 +9,15 @@
 //! any     --SIGTERM--> gone, with every process of ours
 //! ```
 
+mod calls;
 mod control;
 mod desk;
 mod end;
 mod execute;
 mod executor;
+mod keep;
 mod lease;
+
 mod output;
 mod panics;
 mod processes;
@@ -23,6 +26,7 @@ mod seat;
 mod serve;
 mod session;
 mod slots;
+mod spool;
 mod start;
 mod streams;
 mod worker;

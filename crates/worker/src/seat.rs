@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use skyward_runtime::link::{Cause, Hello, PROTOCOL, Refusal, Session};
 use skyward_runtime::model::{Epoch, Incarnation, PoolId};
 
+use crate::desk::Desk;
+
 /// What a client must know to be let in.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
@@ -22,7 +24,7 @@ pub(crate) struct Seat {
 #[derive(Debug)]
 struct Taken {
     owner: Epoch,
-    session: Option<Arc<Session>>,
+    session: Option<(Arc<Session>, Desk)>,
 }
 
 impl Seat {
@@ -41,21 +43,32 @@ impl Seat {
         })
     }
 
-    /// Gives the seat to a session; the one before is closed.
-    pub(crate) fn take(&self, session: &Arc<Session>) {
+    /// Gives the seat to a session; the one before is closed, and from then on nothing that is still read of
+    /// it counts. `seated` is called before anything of the new one is read. Returns whether it has the seat: a
+    /// newer owner keeps it.
+    pub(crate) fn take(&self, session: &Arc<Session>, desk: &Desk, seated: impl FnOnce(Epoch)) -> bool {
         let epoch = session.hello().epoch;
-        let leaves = self.with(|it| {
-            if epoch < it.owner { Some(Arc::clone(session)) } else { it.session.replace(Arc::clone(session)) }
+        let (leaves, has_it) = self.with(|it| {
+            if epoch < it.owner {
+                return (Some(Arc::clone(session)), false);
+            }
+            let before = it.session.replace((Arc::clone(session), desk.clone()));
+            if let Some((_, desk)) = &before {
+                desk.close();
+            }
+            seated(epoch);
+            (before.map(|(session, _)| session), true)
         });
         if let Some(session) = leaves {
             session.close(Cause::Replaced, "the pool's client has linked again");
         }
+        has_it
     }
 
     /// The session is over.
     pub(crate) fn leave(&self, session: &Arc<Session>) {
         self.with(|it| {
-            if it.session.as_ref().is_some_and(|seated| Arc::ptr_eq(seated, session)) {
+            if it.session.as_ref().is_some_and(|(seated, _)| Arc::ptr_eq(seated, session)) {
                 it.session = None;
             }
         });

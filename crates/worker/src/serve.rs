@@ -2,13 +2,13 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::sync::Arc;
 use std::time::Duration;
 
 use skyward_runtime::inside::{self, InstanceInfo};
-use skyward_runtime::link::{Arrival, LinkError, Listener, Refusal};
+use skyward_runtime::link::{Arrival, LinkError, Listener, Refusal, Session};
 use skyward_runtime::model::Peer;
 use skyward_runtime::program::{WorkerStart, WorkerUp};
 use skyward_runtime::registry::Registry;
@@ -16,7 +16,9 @@ use skyward_runtime::timing::Timing;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 
+use crate::desk::Desk;
 use crate::executor::Executor;
+use crate::keep::Keep;
 use crate::lease::Lease;
 use crate::output::{self, Output};
 use crate::seat::{Seat, Terms};
@@ -53,7 +55,8 @@ async fn begin(
     let listener = Listener::bind(&start.identity, SocketAddr::new(start.listen, 0), &timing).await?;
     let (slots, seat) = (Slots::new(start.slots), Seat::new(start.epoch));
     let executor = Executor::new(&start, &output);
-    let worker = Arc::new(Worker { start, registry, slots, executor, output, lease, seat });
+    let keep = Keep::new(start.retention, PathBuf::from(home));
+    let worker = Arc::new(Worker { start, registry, slots, executor, output, lease, seat, keep });
     control::start(Arc::clone(&worker)).await.map_err(|it| runtime(&it))?;
     declare(&worker.start)?;
     let up = WorkerUp::Listening { port: listener.port(), tcp: listener.tcp_port(), pid: std::process::id() };
@@ -118,7 +121,7 @@ async fn welcome_all(worker: Arc<Worker>, listener: Arc<Listener>) {
             let session = welcome(&worker, arrival).await;
             drop(permit);
             match session {
-                Ok(Some(session)) => session::serve(worker, session).await,
+                Ok(Some((session, desk))) => session::serve(worker, session, desk).await,
                 // It belongs to a link that is served already.
                 Ok(None) => {}
                 Err(error) => tracing::info!(%error, "somebody was not let in"),
@@ -127,10 +130,7 @@ async fn welcome_all(worker: Arc<Worker>, listener: Arc<Listener>) {
     }
 }
 
-async fn welcome(
-    worker: &Worker,
-    arrival: Arrival,
-) -> Result<Option<Arc<skyward_runtime::link::Session>>, LinkError> {
+async fn welcome(worker: &Arc<Worker>, arrival: Arrival) -> Result<Option<(Arc<Session>, Desk)>, LinkError> {
     let Some(guest) = arrival.greet(GREETING).await? else { return Ok(None) };
     let terms = Terms {
         registry: worker.registry.hash(),
@@ -147,7 +147,10 @@ async fn welcome(
         return Err(LinkError::Refused(refusal));
     }
     let session = Arc::new(guest.welcome().await?);
-    worker.seat.take(&session);
+    let desk = Desk::new(Arc::clone(worker), session.hello().epoch);
+    if !worker.seat.take(&session, &desk, |epoch| worker.keep.link(epoch)) {
+        return Ok(None);
+    }
     tracing::info!(epoch = %session.hello().epoch, program = ?session.hello().program, "the client has linked");
-    Ok(Some(session))
+    Ok(Some((session, desk)))
 }

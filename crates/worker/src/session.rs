@@ -3,23 +3,29 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use skyward_runtime::control::Attachment;
 use skyward_runtime::link::{
     BODY_LIMIT, Cause, Kind, Outcome, RequestHeader, Session, Stream, WireError, confirm_common,
     read_arguments, read_common, read_header, write_outcome,
 };
+use skyward_runtime::model::{Attempt, TaskId};
+use skyward_runtime::retention::Arrived;
 use skyward_runtime::{files, inside};
+use tokio::sync::oneshot;
 
 use crate::desk::Desk;
 use crate::execute::{Deadline, Place, execute};
 use crate::executor::Job;
+use crate::keep::{Done, Known};
 use crate::streams::{self, Arrivals};
 use crate::worker::Worker;
 
-/// Serves a link until it is over. Its async tasks end with it: their streams are unwanted then.
-pub(crate) async fn serve(worker: Arc<Worker>, session: Arc<Session>) {
-    let (desk, arrivals) = (Desk::new(Arc::clone(&worker)), Arc::new(Arrivals::default()));
+/// Serves a link until it is over. Its calls run on then: their outcomes are kept for the next one. What is a
+/// stream ends with it.
+pub(crate) async fn serve(worker: Arc<Worker>, session: Arc<Session>, desk: Desk) {
+    let arrivals = Arc::new(Arrivals::default());
     let over = loop {
         match session.accept().await {
             Ok(stream) => {
@@ -29,7 +35,7 @@ pub(crate) async fn serve(worker: Arc<Worker>, session: Arc<Session>) {
             Err(over) => break over,
         }
     };
-    desk.clear();
+    desk.close();
     worker.seat.leave(&session);
     tracing::info!(reason = %over, "the client's link is over");
 }
@@ -42,7 +48,7 @@ async fn converse(
     mut stream: Stream,
 ) {
     let ended = match Session::kind(&mut stream).await {
-        Ok(Kind::Call) => worker.slots.track(call(&worker, &mut stream)).await,
+        Ok(Kind::Call) => worker.slots.track(call(&worker, &desk, &mut stream)).await,
         Ok(Kind::Control) => {
             control(&worker, &session, stream).await;
             Ok(())
@@ -67,29 +73,74 @@ async fn converse(
     }
 }
 
-async fn call(worker: &Worker, stream: &mut Stream) -> Result<(), WireError> {
+/// A call on a stream of its own. Its outcome is kept until the client says that it has it, or wants none; that the
+/// stream is over says neither.
+async fn call(worker: &Worker, desk: &Desk, stream: &mut Stream) -> Result<(), WireError> {
     let Stream { outgoing, incoming } = stream;
     let header = read_header(&mut **incoming).await?;
-    let deadline = Deadline::after(header.remaining);
-    let outcome = match worker.registry.get(header.function) {
-        Some(function) => {
-            let arguments = read_arguments(&mut **incoming, &header, BODY_LIMIT).await?;
-            let RequestHeader { task, attempt, function: id, turn, .. } = header;
+    let (deadline, it) = (Deadline::after(header.remaining), (header.task, header.attempt));
+    let Some(function) = worker.registry.get(header.function) else {
+        incoming.stop();
+        return write_outcome(&mut **outgoing, Outcome::UnknownFunction, BODY_LIMIT).await;
+    };
+    let arguments = read_arguments(&mut **incoming, &header, BODY_LIMIT).await?;
+    if header.resumes {
+        return follow(worker, desk, it, stream).await;
+    }
+    let (cancel, unwanted) = oneshot::channel();
+    let RequestHeader { task, attempt, function: id, turn, key, .. } = header;
+    let Some((run, arrived)) = desk.admit(it, key, id, &arguments, cancel) else { return Ok(()) };
+    let word = match arrived {
+        Arrived::New => {
+            let unwanted = async {
+                let _ = unwanted.await;
+            };
             let job = Job { task, attempt, id, function, arguments };
-            execute(worker, job, deadline, Place::Turn(turn), outgoing.unwanted()).await
+            let began = Instant::now();
+            let ended = execute(worker, job, deadline, Place::Turn(turn), unwanted).await;
+            let Some(outcome) = ended else {
+                outgoing.reset();
+                return Ok(());
+            };
+            worker.keep.finish(run, Done { took: began.elapsed(), outcome });
+            return follow(worker, desk, it, stream).await;
         }
-        None => {
-            incoming.stop();
-            Some(Outcome::UnknownFunction)
+        Arrived::Known(_) => return follow(worker, desk, it, stream).await,
+        Arrived::Unwanted(_) => {
+            outgoing.reset();
+            return Ok(());
+        }
+        Arrived::Differs(_) => Outcome::Differs,
+        Arrived::Full(_) => Outcome::Full,
+    };
+    write_outcome(&mut **outgoing, word, BODY_LIMIT).await
+}
+
+/// Answers with what becomes of a call, as soon as that is known.
+async fn follow(
+    worker: &Worker,
+    desk: &Desk,
+    it: (TaskId, Attempt),
+    stream: &mut Stream,
+) -> Result<(), WireError> {
+    let outcome = loop {
+        match desk.known(it) {
+            Known::Nothing => break Outcome::Unknown,
+            // Whoever is told asks again; one that was released is told too, and whoever asked before another.
+            Known::Running(told) => tokio::select! {
+                _ = told => {}
+                () = stream.outgoing.unwanted() => return Ok(()),
+            },
+            Known::Ended(_) => match worker.keep.load(it).await {
+                Some(outcome) => break outcome,
+                None => {
+                    stream.outgoing.reset();
+                    return Ok(());
+                }
+            },
         }
     };
-    match outcome {
-        Some(outcome) => write_outcome(&mut **outgoing, outcome, BODY_LIMIT).await,
-        None => {
-            outgoing.reset();
-            Ok(())
-        }
-    }
+    write_outcome(&mut *stream.outgoing, outcome, BODY_LIMIT).await
 }
 
 /// Takes in a value that calls to come share.

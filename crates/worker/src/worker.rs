@@ -6,6 +6,7 @@ use skyward_runtime::program::WorkerStart;
 use skyward_runtime::registry::Registry;
 
 use crate::executor::Executor;
+use crate::keep::Keep;
 use crate::lease::Lease;
 use crate::output::Output;
 use crate::seat::Seat;
@@ -21,4 +22,5 @@ pub(crate) struct Worker {
     pub(crate) output: Arc<Output>,
     pub(crate) lease: Lease,
     pub(crate) seat: Seat,
+    pub(crate) keep: Keep,
 }

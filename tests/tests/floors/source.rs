@@ -11,7 +11,8 @@ use crate::tokens::{self, Token};
 const MOST_LINES: usize = 500;
 
 /// Files, and folders, that decide and do nothing else.
-const PURE: [&str; 8] = ["state", "plan", "map", "scale", "ledger", "fallback", "budget", "renting"];
+const PURE: [&str; 9] =
+    ["state", "plan", "map", "scale", "ledger", "fallback", "budget", "renting", "retention"];
 
 /// What a file of [`PURE`] must not contain, as tokens in a row.
 const IMPURE: [&[&str]; 11] = [

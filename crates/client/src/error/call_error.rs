@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
-use skyward_runtime::model::{Crash, Panic, Rank};
+use skyward_runtime::model::{Crash, KeyError, Panic, Rank};
 use skyward_runtime::tasks::{Lost, Undone};
 
 use super::{Error, Words};
@@ -59,6 +59,9 @@ pub enum CallError<E = Never> {
     Unencodable(String),
     /// What arrived, here or there, cannot be decoded. The decoder's words.
     Undecodable(String),
+    /// Its [key](crate::Call::key) cannot be used: it is empty or too long, another call has it that is not over,
+    /// or a node has something of another call under it.
+    Key(KeyError),
     /// The pool is stopped, or was while the call was on its way.
     Stopped,
 }
@@ -93,6 +96,7 @@ impl<E> CallError<E> {
             Undone::NoNodes => Self::NoNodes,
             Undone::Unencodable(reason) => Self::Unencodable(reason),
             Undone::Undecodable(reason) => Self::Undecodable(reason),
+            Undone::Key(error) => Self::Key(error),
             Undone::Stopped => Self::Stopped,
         }
     }
@@ -161,6 +165,7 @@ impl<E> fmt::Display for Infrastructure<'_, E> {
                 "the call or its outcome cannot be decoded: {reason}; its Deserialize implementation must \
                  accept what Serialize writes"
             ),
+            CallError::Key(error) => write!(f, "the call's key cannot be used: {error}"),
             CallError::Stopped => f.write_str("the pool is stopped; start another one"),
         }
     }
@@ -189,6 +194,10 @@ mod tests {
             (CallError::NoNodes, "no node of the pool is ready"),
             (CallError::Unencodable("x".into()), "the call or its outcome cannot be sent: x"),
             (CallError::Undecodable("x".into()), "the call or its outcome cannot be decoded: x"),
+            (
+                CallError::Key(KeyError::Unfit { length: 0 }),
+                "the call's key cannot be used: a key has 1 to 512",
+            ),
             (CallError::Stopped, "the pool is stopped"),
         ] {
             assert!(error.to_string().starts_with(words), "{error} should start with {words}");

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use skyward_runtime::model::{Key, KeyError};
 use skyward_runtime::output::Show;
 use skyward_runtime::registry::Function;
 use skyward_runtime::tasks::{Order, Target, Undone};
@@ -30,6 +31,7 @@ pub struct Call<T, E = Never> {
     retries: u32,
     interruptions: Option<u32>,
     show: Option<Show>,
+    key: Option<Result<Key, KeyError>>,
     decoding: Decoding<T, E>,
 }
 
@@ -39,7 +41,16 @@ pub fn call<T, E>(
     arguments: Result<Encoded, String>,
     decoding: Decoding<T, E>,
 ) -> Call<T, E> {
-    Call { function, arguments, timeout: None, retries: 0, interruptions: None, show: None, decoding }
+    Call {
+        function,
+        arguments,
+        timeout: None,
+        retries: 0,
+        interruptions: None,
+        show: None,
+        key: None,
+        decoding,
+    }
 }
 
 impl<T, E> Call<T, E> {
@@ -65,6 +76,39 @@ impl<T, E> Call<T, E> {
     pub const fn once(mut self) -> Self {
         self.retries = 0;
         self.interruptions = Some(0);
+        self
+    }
+
+    /// Gives the call a name that means the same to every process of the pool's owner: text of 1 to 512 bytes. A
+    /// node that runs a call under this key, or has its outcome, is asked for that outcome instead of running it
+    /// again; and it keeps the outcome until its caller has taken it, where a plain one is kept until it has
+    /// arrived in this process. One pool has one call at a time under a key.
+    ///
+    /// Each share of a broadcast has a key of its own, with its rank behind it; see [`Gather::key`] for
+    /// gathers. A call that takes streams keeps nothing, so that its key changes nothing.
+    ///
+    /// When the call is run: [`CallError::Key`] for a key that is empty or too long, that another call has
+    /// which is not over, or under which a node has something of another function or other arguments.
+    ///
+    /// [`Gather::key`]: crate::Gather::key
+    ///
+    /// ```no_run
+    /// # use skyward::prelude::*;
+    /// # #[skyward::function]
+    /// # async fn train(epochs: u32) -> f64 { f64::from(epochs) }
+    /// # async fn run(compute: &Compute) -> skyward::Result<()> {
+    /// let loss = (train(10).key("train/10 epochs") >> compute).await?;
+    /// # drop(loss);
+    /// # Ok(()) }
+    /// ```
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(Key::new(key));
+        self
+    }
+
+    /// The call with this key, unless it has one.
+    pub(super) fn or_key(mut self, key: Option<Result<Key, KeyError>>) -> Self {
+        self.key = self.key.or(key);
         self
     }
 
@@ -113,6 +157,7 @@ impl<T, E> Call<T, E> {
 
     pub(super) fn order(self) -> Result<Order, CallError<E>> {
         let Encoded { payload, shared } = self.arguments.map_err(CallError::Unencodable)?;
+        let key = self.key.transpose().map_err(CallError::Key)?;
         Ok(Order {
             meter: None,
             function: self.function,
@@ -124,6 +169,7 @@ impl<T, E> Call<T, E> {
             interruptions: self.interruptions,
             timeout: self.timeout,
             show: self.show,
+            key,
         })
     }
 
@@ -214,6 +260,7 @@ impl<T, E> Clone for Call<T, E> {
             retries: self.retries,
             interruptions: self.interruptions,
             show: self.show.clone(),
+            key: self.key.clone(),
             decoding: self.decoding,
         }
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use skyward_runtime::model::{Key, KeyError};
+
 use super::call::Decoded;
 use super::window::{Collected, Window};
 use super::{Call, Dispatch, Results, Route, sealed};
@@ -15,6 +17,7 @@ pub struct Gather<T, E = Never> {
     calls: Vec<Call<T, E>>,
     ordered: bool,
     timeout: Option<Duration>,
+    key: Option<Result<Key, KeyError>>,
 }
 
 /// Gathers calls: `gather(calls) >> &compute` gives all their values in order, and the first error
@@ -39,7 +42,7 @@ pub struct Gather<T, E = Never> {
 /// }
 /// ```
 pub fn gather<T, E>(calls: impl IntoIterator<Item = Call<T, E>>) -> Gather<T, E> {
-    Gather { calls: calls.into_iter().collect(), ordered: false, timeout: None }
+    Gather { calls: calls.into_iter().collect(), ordered: false, timeout: None, key: None }
 }
 
 impl<T, E> Gather<T, E> {
@@ -56,6 +59,24 @@ impl<T, E> Gather<T, E> {
     /// [`Group::timeout`](crate::Group::timeout) means the same.
     pub fn timeout(mut self, after: Duration) -> Self {
         self.timeout = Some(after);
+        self
+    }
+
+    /// Gives each call the key of the gather with its place in it behind: those of `"sweep"` are `"sweep[0]"`,
+    /// `"sweep[1]"` and so on. The place counts from 0, in the order in which the calls were given. A call that
+    /// has a [key](Call::key) of its own keeps that.
+    ///
+    /// ```no_run
+    /// # use skyward::prelude::*;
+    /// # #[skyward::function]
+    /// # async fn train(epochs: u32) -> f64 { f64::from(epochs) }
+    /// # async fn run(compute: &Compute) -> skyward::Result<()> {
+    /// let losses = (gather((1..=100).map(train)).key("sweep") >> compute).await?;
+    /// # drop(losses);
+    /// # Ok(()) }
+    /// ```
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(Key::new(key));
         self
     }
 
@@ -82,13 +103,14 @@ impl<T: Send + 'static, E: Send + 'static> Gather<T, E> {
         self.stream(Route::Here)
     }
 
+    fn starts(self, route: &Route) -> Starts<T, E> {
+        let (calls, timeout, key) = (self.calls.into_iter().enumerate(), self.timeout, self.key);
+        Starts { calls, route: route.as_one(), timeout, began: None, key }
+    }
+
     pub(crate) fn stream(self, route: Route) -> Results<T, E> {
-        let (ordered, timeout) = (self.ordered, self.timeout);
-        Results::new(Window::new(
-            Starts { calls: self.calls.into_iter(), route: route.as_one(), timeout, began: None },
-            move || route.in_flight(),
-            ordered,
-        ))
+        let ordered = self.ordered;
+        Results::new(Window::new(self.starts(&route), move || route.in_flight(), ordered))
     }
 }
 
@@ -97,40 +119,43 @@ impl<T: Send + 'static, E: Send + 'static> sealed::Start for Gather<T, E> {
     type Future = Collected<Starts<T, E>, T>;
 
     fn start(self, route: &Route) -> Self::Future {
-        let (count, timeout, whole) = (self.calls.len(), self.timeout, route.clone());
-        Collected::new(
-            Starts { calls: self.calls.into_iter(), route: route.as_one(), timeout, began: None },
-            count,
-            move || whole.in_flight(),
-        )
+        let (count, whole) = (self.calls.len(), route.clone());
+        Collected::new(self.starts(route), count, move || whole.in_flight())
     }
 }
 
 /// The calls, each started when its turn comes.
 pub struct Starts<T, E> {
-    calls: std::vec::IntoIter<Call<T, E>>,
+    calls: std::iter::Enumerate<std::vec::IntoIter<Call<T, E>>>,
     route: Route,
     timeout: Option<Duration>,
     /// When the first was started, from which the time of all of them counts.
     began: Option<Instant>,
+    key: Option<Result<Key, KeyError>>,
 }
 
 impl<T: Send + 'static, E: Send + 'static> Iterator for Starts<T, E> {
     type Item = Decoded<T, E>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let call = self.calls.next()?;
+        let (index, call) = self.calls.next()?;
         let left = self.timeout.map(|timeout| {
             let began = *self.began.get_or_insert_with(Instant::now);
             timeout.saturating_sub(began.elapsed())
         });
-        Some(sealed::Start::start(call.within(left), &self.route))
+        let key = self.key.clone().map(|it| it.map(|key| key.at(index)));
+        Some(sealed::Start::start(call.within(left).or_key(key), &self.route))
     }
 }
 
 impl<T, E> Clone for Gather<T, E> {
     fn clone(&self) -> Self {
-        Self { calls: self.calls.clone(), ordered: self.ordered, timeout: self.timeout }
+        Self {
+            calls: self.calls.clone(),
+            ordered: self.ordered,
+            timeout: self.timeout,
+            key: self.key.clone(),
+        }
     }
 }
 

@@ -122,6 +122,7 @@ fn order(pool: &str) -> WorkerStart {
         slots: 1,
         executor: Executor::Thread,
         reuse: true,
+        retention: Default::default(),
         kill: Duration::from_secs(1),
         detect: LONG,
         drain: LONG,

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use super::error::LinkError;
 use super::transport::{Incoming, Outgoing, Stream, Transport};
 use super::wire::{self, Kind, WireError};
-use crate::model::{Attempt, Crash, FunctionId, Panic, TaskId};
+use crate::model::{Attempt, Crash, FunctionId, Key, Panic, TaskId};
 use crate::payload::Payload;
 
 /// Bodies up to this size are written together with their header: one write, usually one packet.
@@ -37,6 +37,8 @@ pub struct CallRequest {
     pub turn: u64,
     /// How long it may take from now on. The worker's clock starts when it has read the header.
     pub remaining: Option<Duration>,
+    /// What its outcome is kept under until [`Link::release`](super::Link::release) says that it was taken.
+    pub key: Option<Key>,
     /// Its encoded arguments.
     pub arguments: Payload,
 }
@@ -68,6 +70,12 @@ pub enum Outcome {
     Crashed(Crash),
     /// The worker could not start a process for it, in words. It has not been started.
     NotStarted(String),
+    /// The worker has never seen it, or has given it back; said of a call of a link that broke.
+    Unknown,
+    /// The worker has another call under its key, with another function or other arguments.
+    Differs,
+    /// The worker keeps as much as it may, and takes nothing new. This one has not been started.
+    Full,
 }
 
 /// The frame before a call's arguments.
@@ -85,6 +93,10 @@ pub struct RequestHeader {
     pub remaining: Option<Duration>,
     /// The size of the arguments in bytes.
     pub length: u64,
+    /// What its outcome is kept under.
+    pub key: Option<Key>,
+    /// It was sent over a link that broke: only its outcome is asked for, or whether it ever came.
+    pub resumes: bool,
 }
 
 /// The frame before an outcome's body.
@@ -109,6 +121,9 @@ pub(crate) enum OutcomeKind {
     Recalled = 9,
     Crashed = 10,
     NotStarted = 11,
+    Unknown = 12,
+    Differs = 13,
+    Full = 14,
 }
 
 /// A stream that is given up unless the call on it has come to its end.
@@ -117,10 +132,12 @@ struct Held {
     ended: bool,
 }
 
-/// The client's half of a call. Dropping the future gives the stream up.
+/// The client's half of a call, or of asking for the outcome of one that was sent over a link that broke.
+/// Dropping the future gives the stream up.
 pub(super) async fn call(
     carrier: &dyn Transport,
     request: CallRequest,
+    resumes: bool,
     limit: u64,
 ) -> Result<Outcome, LinkError> {
     let length = request.arguments.len() as u64;
@@ -130,7 +147,7 @@ pub(super) async fn call(
     // reading says why.
     let answered = tokio::select! {
         answered = read_outcome(&mut **incoming, limit) => answered,
-        never = write_request(&mut **outgoing, request) => match never {},
+        never = write_request(&mut **outgoing, request, resumes) => match never {},
     };
     held.ended = answered.is_ok();
     answered.map_err(|it| failure(carrier, it))
@@ -215,15 +232,20 @@ pub async fn write_outcome(
     write_whole(outgoing, buffer, &body).await.map_err(|it| WireError::Interrupted(it.to_string()))
 }
 
-async fn write_request(outgoing: &mut dyn Outgoing, request: CallRequest) -> std::convert::Infallible {
-    let CallRequest { task, attempt, function, turn, remaining, arguments } = request;
-    let header = RequestHeader { task, attempt, function, turn, remaining, length: arguments.len() as u64 };
+async fn write_request(
+    outgoing: &mut dyn Outgoing,
+    request: CallRequest,
+    resumes: bool,
+) -> std::convert::Infallible {
+    let CallRequest { task, attempt, function, turn, remaining, key, arguments } = request;
+    let length = arguments.len() as u64;
+    let header = RequestHeader { task, attempt, function, turn, remaining, length, key, resumes };
     let mut buffer = vec![Kind::Call as u8];
     match wire::put_compact(&mut buffer, &header) {
         Ok(()) => {
             let _ = write_whole(outgoing, buffer, &arguments).await;
         }
-        // Five numbers always fit; were it otherwise, giving up makes the reader fail.
+        // A few numbers and a key always fit; were it otherwise, giving up makes the reader fail.
         Err(_) => outgoing.reset(),
     }
     std::future::pending().await
@@ -259,7 +281,7 @@ pub(super) async fn read_outcome<R: AsyncRead + Unpin + ?Sized>(
 
 impl Outcome {
     /// About how many bytes its body has, and never fewer.
-    pub(super) fn length(&self) -> u64 {
+    pub fn length(&self) -> u64 {
         let length = match self {
             Self::Returned(value) => value.len(),
             Self::Failed(error) => error.len(),
@@ -267,9 +289,32 @@ impl Outcome {
             Self::Crashed(crash) => crash.output.iter().map(|it| it.len() + 8).sum::<usize>() + 64,
             // What its names and lengths take is less than this.
             Self::Panicked(panic) => panic.message.len() + panic.place.as_ref().map_or(0, String::len) + 64,
-            Self::TimedOut | Self::Cancelled | Self::UnknownFunction | Self::Draining | Self::Recalled => 0,
+            Self::TimedOut
+            | Self::Cancelled
+            | Self::UnknownFunction
+            | Self::Draining
+            | Self::Recalled
+            | Self::Unknown
+            | Self::Differs
+            | Self::Full => 0,
         };
         u64::try_from(length).unwrap_or(u64::MAX)
+    }
+
+    /// The outcome as bytes, for a file: what kind it is, and its body.
+    ///
+    /// # Errors
+    /// When a panic or a crash cannot be encoded.
+    pub fn to_parts(&self) -> Result<(u8, Payload), WireError> {
+        self.clone().split().map(|(kind, body)| (kind as u8, body))
+    }
+
+    /// The outcome of what [`to_parts`](Self::to_parts) gave.
+    ///
+    /// # Errors
+    /// When these bytes are no outcome.
+    pub fn of_parts(kind: u8, body: Bytes) -> Result<Self, WireError> {
+        Self::join(OutcomeKind::try_from(kind)?, body)
     }
 
     pub(crate) fn split(self) -> Result<(OutcomeKind, Payload), WireError> {
@@ -292,6 +337,9 @@ impl Outcome {
                 (OutcomeKind::Crashed, body.map_err(|it| WireError::Unencodable(it.to_string()))?.into())
             }
             Self::NotStarted(reason) => (OutcomeKind::NotStarted, reason.into()),
+            Self::Unknown => (OutcomeKind::Unknown, Payload::default()),
+            Self::Differs => (OutcomeKind::Differs, Payload::default()),
+            Self::Full => (OutcomeKind::Full, Payload::default()),
         })
     }
 
@@ -310,6 +358,9 @@ impl Outcome {
             OutcomeKind::Recalled => Self::Recalled,
             OutcomeKind::Crashed => Self::Crashed(wire::decode(&body, "a crash")?),
             OutcomeKind::NotStarted => Self::NotStarted(text(body)),
+            OutcomeKind::Unknown => Self::Unknown,
+            OutcomeKind::Differs => Self::Differs,
+            OutcomeKind::Full => Self::Full,
         })
     }
 }
@@ -331,6 +382,9 @@ impl TryFrom<u8> for OutcomeKind {
             9 => Self::Recalled,
             10 => Self::Crashed,
             11 => Self::NotStarted,
+            12 => Self::Unknown,
+            13 => Self::Differs,
+            14 => Self::Full,
             other => {
                 let reason = format!("{other} is no outcome");
                 return Err(WireError::Undecodable { what: "an outcome", reason });
@@ -400,6 +454,8 @@ mod tests {
                 turn,
                 remaining,
                 length,
+                key: (turn % 2 == 0).then(|| Key::new("key").expect("fits")),
+                resumes: attempt % 2 == 0,
             };
             let encoded = rmp_serde::to_vec(&header).expect("encoded");
             prop_assert_eq!(wire::decode::<RequestHeader>(&encoded, "a call"), Ok(header));

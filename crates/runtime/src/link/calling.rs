@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 
 use super::call::{self, CallRequest, Outcome};
-use super::dialer::Shared;
+use super::dialer::{Link, Shared};
 use super::error::LinkError;
 use super::lane::{OnLane, Replied};
+use crate::retention::Try;
 
 /// A call of [`Link::call`](super::Link::call). Lazy: nothing is sent until it is polled, in a tokio runtime.
 /// Dropping it cancels the task: an async function at its next await, a blocking one when it returns.
@@ -20,6 +21,11 @@ pub struct Calling {
     patience: Option<Duration>,
     stage: Stage,
     took: Option<Duration>,
+    it: Try,
+    /// It was sent over a link that broke.
+    resumes: bool,
+    /// It has a key: its outcome is kept until its caller has taken it.
+    keyed: bool,
 }
 
 enum Stage {
@@ -33,8 +39,19 @@ enum Stage {
 }
 
 impl Calling {
-    pub(super) const fn new(shared: Arc<Shared>, request: CallRequest) -> Self {
-        Self { shared, patience: None, stage: Stage::New(request), took: None }
+    pub(super) const fn new(shared: Arc<Shared>, request: CallRequest, resumes: bool) -> Self {
+        let (it, keyed) = ((request.task, request.attempt), request.key.is_some());
+        Self { shared, patience: None, stage: Stage::New(request), took: None, it, resumes, keyed }
+    }
+
+    /// The link that it goes over.
+    pub fn link(&self) -> Link {
+        Link::of(Arc::clone(&self.shared))
+    }
+
+    /// Whether the outcome is asked for of a call that was sent over a link that broke.
+    pub const fn resumes(&self) -> bool {
+        self.resumes
     }
 
     /// Waits at most so much longer for the outcome than the call itself may take; then it ends as
@@ -57,14 +74,14 @@ impl Calling {
             let refused = Err(LinkError::TooLarge { what: "arguments", length, limit });
             return Stage::Alone(Box::pin(std::future::ready(refused)), Instant::now());
         }
-        match self.shared.lanes.send(request, self.patience) {
+        match self.shared.lanes.send(request, self.resumes, self.patience) {
             Ok(call) => Stage::OnLane(call),
             Err(request) => {
-                let (shared, patience) = (Arc::clone(&self.shared), self.patience);
+                let (shared, patience, resumes) = (Arc::clone(&self.shared), self.patience, self.resumes);
                 let most = patience.and_then(|it| request.remaining?.checked_add(it));
                 Stage::Alone(
                     Box::pin(async move {
-                        let called = call::call(&*shared.carrier, request, limit);
+                        let called = call::call(&*shared.carrier, request, resumes, limit);
                         match most {
                             Some(most) => {
                                 tokio::time::timeout(most, called).await.unwrap_or(Ok(Outcome::TimedOut))
@@ -75,6 +92,13 @@ impl Calling {
                     Instant::now(),
                 )
             }
+        }
+    }
+
+    /// What came on a stream of its own is not counted with a lane's: the worker is told of each.
+    fn have(&self, outcome: &Result<Outcome, LinkError>) {
+        if outcome.is_ok() && !self.keyed {
+            self.shared.lanes.release(self.it);
         }
     }
 
@@ -120,11 +144,13 @@ impl Future for Calling {
                     let outcome = ready!(called.as_mut().poll(context));
                     self.stage = Stage::Over;
                     self.took = Some(took);
+                    self.have(&outcome);
                     return Poll::Ready(outcome);
                 }
                 Stage::Fetching(fetched, _) => {
                     let outcome = ready!(fetched.as_mut().poll(context));
                     self.stage = Stage::Over;
+                    self.have(&outcome);
                     return Poll::Ready(outcome);
                 }
                 Stage::Over => return Poll::Pending,
@@ -135,8 +161,11 @@ impl Future for Calling {
 
 impl Drop for Calling {
     fn drop(&mut self) {
-        if let Stage::Fetching(_, number) = &self.stage {
-            self.shared.lanes.forget(*number);
+        match &self.stage {
+            Stage::Fetching(_, number) => self.shared.lanes.forget(*number),
+            // Its stream may be over for other reasons, so the worker goes by what it is told.
+            Stage::Alone(..) => self.shared.lanes.release(self.it),
+            Stage::New(_) | Stage::OnLane(_) | Stage::Over => {}
         }
     }
 }

@@ -20,8 +20,9 @@ use super::quic::{self, Quic};
 use super::shares::{self, Shares};
 use super::transport::{Stream, Transport};
 use super::wire::{BODY_LIMIT, Kind};
-use crate::model::{Attempt, Carrier, TaskId};
-use crate::payload::Common;
+use crate::model::{Attempt, Carrier, Key, TaskId};
+use crate::payload::{Common, Payload};
+use crate::retention::Try;
 use crate::timing::Timing;
 
 /// Dials the workers of one pool. Clones share its sockets: one per address family, opened when first
@@ -170,7 +171,34 @@ impl Link {
     /// # Errors
     /// When the link breaks, at once; when arguments or outcome are over the limit.
     pub fn call(&self, request: CallRequest) -> Calling {
-        Calling::new(Arc::clone(&self.shared), request)
+        Calling::new(Arc::clone(&self.shared), request, false)
+    }
+
+    /// The outcome of a call that was sent over a link to the same worker that broke: whether it runs there,
+    /// has ended, or never came ([`Outcome::Unknown`](super::Outcome::Unknown)). Its arguments are not sent.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub fn resume(&self, request: CallRequest) -> Calling {
+        let request = CallRequest { arguments: Payload::default(), ..request };
+        Calling::new(Arc::clone(&self.shared), request, true)
+    }
+
+    /// The worker need not keep the outcome of this call any longer; if it still runs, it is cancelled. Called
+    /// of a call with a key when its caller has taken its outcome; without one that is seen to.
+    pub fn release(&self, task: TaskId, attempt: Attempt) {
+        self.shared.lanes.release((task, attempt));
+    }
+
+    /// Tells the worker which calls of links before this one are waited for; what it has besides, and is not
+    /// kept for another owner, it cancels and forgets. `tell` hears the keys under which it has something.
+    pub fn reconcile(&self, waits: &[Try], tell: impl Fn(Vec<Key>) + Send + Sync + 'static) {
+        self.shared.lanes.tell_keys(tell);
+        self.shared.lanes.reconcile(waits);
+    }
+
+    pub(super) const fn of(shared: Arc<Shared>) -> Self {
+        Self { shared }
     }
 
     /// Whether the worker has been given this shared value.

@@ -6,6 +6,12 @@
 //! call      = task (8), attempt (4), function (4), turn (8), nanoseconds left (8, all ones: no limit), arguments
 //! cancel    = nothing
 //! recall    = nothing
+//! keyed     = length of a key (2), the key, then a call's content
+//! resume    = task (8), attempt (4): a call of a link that broke, which is answered under this number
+//! release   = task (8), attempt (4): its outcome is there, or nobody wants it; it has no number of its own
+//! waits     = whether more follows (1), then the task (8) and attempt (4) of each call that is waited for
+//! taken     = nothing; its number is how many outcomes of this lane are there by now
+//! keys      = length (2) and text of each key under which the worker has something
 //! forget    = the key of a shared value (40); it has no number of its own
 //! outcome   = what became of it (1), nanoseconds that it ran (8), body
 //! elsewhere = nanoseconds that it ran (8): the outcome is large and is asked for on a stream of its own
@@ -17,8 +23,9 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::call::{Outcome, OutcomeKind};
 use super::wire::WireError;
-use crate::model::{Attempt, FunctionId, TaskId};
+use crate::model::{Attempt, FunctionId, Key, TaskId};
 use crate::payload::CommonKey;
+use crate::retention::Try;
 
 /// The largest arguments and the largest outcome that travel on a lane. Larger ones have a stream of their
 /// own: at 1 Gbit/s this many bytes delay those behind them by half a millisecond.
@@ -38,8 +45,17 @@ const HEAD: usize = 9;
 /// What comes before a call's arguments.
 const CALL_HEAD: usize = 32;
 
+/// The longest key as it travels: with the place in a gather behind it.
+const KEY_MOST: usize = Key::MOST + 32;
+
 /// The largest rest of a frame.
-const FRAME_MOST: usize = LANE_LIMIT + HEAD + CALL_HEAD;
+const FRAME_MOST: usize = LANE_LIMIT + HEAD + CALL_HEAD + KEY_MOST + 2;
+
+/// A task and its attempt.
+const TRY: usize = 12;
+
+/// How many calls one frame says are waited for.
+const WAITS: usize = LANE_LIMIT / TRY - 1;
 
 /// How much is read at once at most.
 const READ: usize = 64 * 1024;
@@ -68,8 +84,34 @@ pub enum Request {
         turn: u64,
         /// How long it may take from now on.
         remaining: Option<Duration>,
+        /// What its outcome is kept under.
+        key: Option<Key>,
         /// Its encoded arguments.
         arguments: Bytes,
+    },
+    /// This call was sent over a link that broke: answer it under this number, or say that it never came.
+    Resume {
+        /// What its outcome is told by.
+        number: u64,
+        /// Which call.
+        it: Try,
+    },
+    /// The outcome of this call is there, or nobody wants it.
+    Release {
+        /// Which call.
+        it: Try,
+    },
+    /// Of the calls of links before, these are waited for.
+    Waits {
+        /// Which.
+        tries: Vec<Try>,
+        /// Whether more of them follow.
+        more: bool,
+    },
+    /// So many outcomes of this lane have come by now.
+    Taken {
+        /// Since the lane was opened.
+        count: u64,
     },
     /// Nobody waits for this call any more. It is not answered.
     Cancel {
@@ -107,6 +149,11 @@ pub enum Reply {
         /// How long it ran, waiting left out.
         took: Duration,
     },
+    /// Something runs or is kept under these keys.
+    Keys {
+        /// Which.
+        keys: Vec<Key>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +165,12 @@ enum Kind {
     Outcome = 4,
     Elsewhere = 5,
     Forget = 6,
+    Keyed = 7,
+    Resume = 8,
+    Release = 9,
+    Waits = 10,
+    Taken = 11,
+    Keys = 12,
 }
 
 /// Cuts what was read into frames.
@@ -130,8 +183,14 @@ impl Request {
     /// Appends the frame to `buffer`.
     pub fn put(&self, buffer: &mut Vec<u8>) {
         match self {
-            Self::Call { number, task, attempt, function, turn, remaining, arguments } => {
-                head(buffer, Kind::Call, *number, CALL_HEAD + arguments.len());
+            Self::Call { number, task, attempt, function, turn, remaining, key, arguments } => {
+                match key {
+                    None => head(buffer, Kind::Call, *number, CALL_HEAD + arguments.len()),
+                    Some(key) => {
+                        head(buffer, Kind::Keyed, *number, key_length(key) + CALL_HEAD + arguments.len());
+                        put_key(buffer, key);
+                    }
+                }
                 buffer.put_u64(task.0);
                 buffer.put_u32(attempt.0);
                 buffer.put_u32(function.0);
@@ -139,6 +198,20 @@ impl Request {
                 buffer.put_u64(remaining.map_or(NO_LIMIT, nanoseconds));
                 buffer.put_slice(arguments);
             }
+            Self::Resume { number, it } => {
+                head(buffer, Kind::Resume, *number, TRY);
+                put_try(buffer, *it);
+            }
+            Self::Release { it } => {
+                head(buffer, Kind::Release, 0, TRY);
+                put_try(buffer, *it);
+            }
+            Self::Waits { tries, more } => {
+                head(buffer, Kind::Waits, 0, 1 + TRY * tries.len());
+                buffer.put_u8(u8::from(*more));
+                tries.iter().for_each(|it| put_try(buffer, *it));
+            }
+            Self::Taken { count } => head(buffer, Kind::Taken, *count, 0),
             Self::Cancel { number } => head(buffer, Kind::Cancel, *number, 0),
             Self::Recall { number } => head(buffer, Kind::Recall, *number, 0),
             Self::Forget { key } => {
@@ -148,11 +221,25 @@ impl Request {
         }
     }
 
+    /// Says which calls are waited for, in as many frames as that takes.
+    pub fn put_waits(buffer: &mut Vec<u8>, tries: &[Try]) {
+        let mut rest = tries;
+        loop {
+            let (now, later) = rest.split_at(rest.len().min(WAITS));
+            Self::Waits { tries: now.to_vec(), more: !later.is_empty() }.put(buffer);
+            if later.is_empty() {
+                return;
+            }
+            rest = later;
+        }
+    }
+
     fn read(mut frame: Bytes) -> Result<Self, WireError> {
         let (kind, number) = (frame.try_get_u8(), frame.try_get_u64());
         let (Ok(kind), Ok(number)) = (kind, number) else { return Err(garbled("it has no number")) };
         match kind {
-            kind if kind == Kind::Call as u8 => {
+            kind if kind == Kind::Call as u8 || kind == Kind::Keyed as u8 => {
+                let key = if kind == Kind::Keyed as u8 { Some(get_key(&mut frame)?) } else { None };
                 if frame.len() < CALL_HEAD {
                     return Err(garbled("a call is cut off"));
                 }
@@ -166,9 +253,22 @@ impl Request {
                     function,
                     turn,
                     remaining: remaining.map(Duration::from_nanos),
+                    key,
                     arguments: frame,
                 })
             }
+            kind if kind == Kind::Resume as u8 && frame.len() == TRY => {
+                Ok(Self::Resume { number, it: get_try(&mut frame) })
+            }
+            kind if kind == Kind::Release as u8 && frame.len() == TRY => {
+                Ok(Self::Release { it: get_try(&mut frame) })
+            }
+            kind if kind == Kind::Waits as u8 && frame.len() % TRY == 1 => {
+                let more = frame.get_u8() != 0;
+                let tries = (0..frame.len() / TRY).map(|_| get_try(&mut frame)).collect();
+                Ok(Self::Waits { tries, more })
+            }
+            kind if kind == Kind::Taken as u8 && frame.is_empty() => Ok(Self::Taken { count: number }),
             kind if kind == Kind::Cancel as u8 && frame.is_empty() => Ok(Self::Cancel { number }),
             kind if kind == Kind::Recall as u8 && frame.is_empty() => Ok(Self::Recall { number }),
             kind if kind == Kind::Forget as u8 => match frame.as_ref().try_into() {
@@ -193,8 +293,7 @@ impl Reply {
         outcome: Outcome,
     ) -> Result<Option<Outcome>, WireError> {
         if outcome.length() > LANE_LIMIT as u64 {
-            head(buffer, Kind::Elsewhere, number, 8);
-            buffer.put_u64(nanoseconds(took));
+            Self::put_elsewhere(buffer, number, took);
             return Ok(Some(outcome));
         }
         let (kind, body) = outcome.split()?;
@@ -207,10 +306,37 @@ impl Reply {
         Ok(None)
     }
 
+    /// Appends the frame of an outcome that is kept apart, for who asks for it on a stream of its own.
+    pub fn put_elsewhere(buffer: &mut Vec<u8>, number: u64, took: Duration) {
+        head(buffer, Kind::Elsewhere, number, 8);
+        buffer.put_u64(nanoseconds(took));
+    }
+
+    /// Says which keys the worker has, in as many frames as that takes.
+    pub fn put_keys<'a>(buffer: &mut Vec<u8>, keys: impl Iterator<Item = &'a Key>) {
+        let mut keys = keys.peekable();
+        while keys.peek().is_some() {
+            let (mut frame, mut length) = (Vec::new(), 0);
+            while let Some(key) = keys.next_if(|it| length + key_length(it) <= LANE_LIMIT) {
+                length += key_length(key);
+                put_key(&mut frame, key);
+            }
+            head(buffer, Kind::Keys, 0, length);
+            buffer.put_slice(&frame);
+        }
+    }
+
     fn read(mut frame: Bytes) -> Result<Self, WireError> {
         let (kind, number) = (frame.try_get_u8(), frame.try_get_u64());
         let (Ok(kind), Ok(number)) = (kind, number) else { return Err(garbled("it has no number")) };
         match kind {
+            kind if kind == Kind::Keys as u8 => {
+                let mut keys = Vec::new();
+                while !frame.is_empty() {
+                    keys.push(get_key(&mut frame)?);
+                }
+                Ok(Self::Keys { keys })
+            }
             kind if kind == Kind::Outcome as u8 => {
                 let (kind, took) = (frame.try_get_u8(), frame.try_get_u64());
                 let (Ok(kind), Ok(took)) = (kind, took) else {
@@ -277,6 +403,36 @@ fn head(buffer: &mut Vec<u8>, kind: Kind, number: u64, content: usize) {
     buffer.put_u32(u32::try_from(HEAD + content).unwrap_or(u32::MAX));
     buffer.put_u8(kind as u8);
     buffer.put_u64(number);
+}
+
+fn put_try(buffer: &mut Vec<u8>, (task, attempt): Try) {
+    buffer.put_u64(task.0);
+    buffer.put_u32(attempt.0);
+}
+
+/// A task and its attempt, of a frame that is long enough.
+fn get_try(frame: &mut Bytes) -> Try {
+    let (task, attempt) = (frame.try_get_u64(), frame.try_get_u32());
+    (TaskId(task.unwrap_or_default()), Attempt(attempt.unwrap_or_default()))
+}
+
+const fn key_length(key: &Key) -> usize {
+    2 + key.as_str().len()
+}
+
+fn put_key(buffer: &mut Vec<u8>, key: &Key) {
+    // A key has at most KEY_MOST bytes; were it more, the reader would refuse it by its length.
+    buffer.put_u16(u16::try_from(key.as_str().len()).unwrap_or(u16::MAX));
+    buffer.put_slice(key.as_str().as_bytes());
+}
+
+fn get_key(frame: &mut Bytes) -> Result<Key, WireError> {
+    let length = usize::from(frame.try_get_u16().map_err(|_| garbled("a key is cut off"))?);
+    if length > KEY_MOST || frame.len() < length {
+        return Err(garbled("a key is cut off, or too long"));
+    }
+    let text = String::from_utf8(frame.split_to(length).to_vec());
+    Ok(Key::read(text.map_err(|_| garbled("a key is no text"))?))
 }
 
 /// A duration as it travels: at most 584 years, which no call takes.

@@ -13,6 +13,7 @@ fn requests() -> Vec<Request> {
         function: FunctionId(3),
         turn: 11,
         remaining,
+        key: (number == 2).then(|| Key::new("key").expect("fits")),
         arguments: Bytes::copy_from_slice(arguments),
     };
     vec![
@@ -22,6 +23,11 @@ fn requests() -> Vec<Request> {
         Request::Cancel { number: 4 },
         Request::Recall { number: 5 },
         Request::Forget { key: [9; 40] },
+        Request::Resume { number: 6, it: (TaskId(7), Attempt(8)) },
+        Request::Release { it: (TaskId(9), Attempt(10)) },
+        Request::Waits { tries: vec![], more: false },
+        Request::Waits { tries: (0..WAITS).map(|it| (TaskId(it as u64), Attempt(1))).collect(), more: true },
+        Request::Taken { count: 64 },
     ]
 }
 

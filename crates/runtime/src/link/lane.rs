@@ -4,7 +4,8 @@
 //! ```text
 //! put in the outbox -> on the worker -> replied
 //!        `- dropped: Cancel      `- recalled: replied as Recalled, if it had not begun
-//! lane over -> every call on it ends with why
+//! lane over -> every call on it ends with why; over the next link it is asked for again (`Resume`)
+//! replied, many times -> Taken: the worker need not keep them any longer
 //! ```
 
 use std::collections::BTreeMap;
@@ -24,14 +25,19 @@ use super::frame::{CREDIT_BYTES, CREDIT_CALLS, Frames, LANE_LIMIT, Reply, Reques
 use super::outbox::Outbox;
 use super::transport::{Incoming, Stream, Transport};
 use super::wire::{Kind, WireError};
-use crate::model::{Attempt, TaskId};
+use crate::model::{Attempt, Key, TaskId};
 use crate::payload::CommonKey;
+use crate::retention::Try;
 
 /// How many streams share the small calls: a lost packet holds up those of one of them.
 const LANES: usize = 2;
 
 /// Up to so many calls the first lane is enough, which has them leave in fewer writes.
 const FEW: usize = 64;
+
+/// After so many outcomes the worker is told that they are here, unless it was for a while. More are kept by
+/// it for longer; fewer cost frames.
+const TAKEN: u64 = 64;
 
 /// Lanes are sent before calls of their own streams, and after the control plane.
 const PRIORITY: i32 = 5;
@@ -49,7 +55,12 @@ struct Lane {
     outbox: Outbox,
     opened: OnceLock<()>,
     calls: Mutex<Calls>,
+    /// Who is told of keys that the worker has.
+    keys: OnceLock<Teller>,
 }
+
+/// Whom to tell of keys.
+struct Teller(Box<dyn Fn(Vec<Key>) + Send + Sync>);
 
 #[derive(Debug, Default)]
 struct Calls {
@@ -57,6 +68,9 @@ struct Calls {
     /// The bytes of their arguments.
     bytes: usize,
     over: Option<LinkError>,
+    /// How many outcomes have come, and how many the worker knows of.
+    taken: u64,
+    told: u64,
 }
 
 #[derive(Debug)]
@@ -93,10 +107,11 @@ impl Lanes {
 
     /// Sends a call, unless it is too large for lanes or their credit is used up; then it is given back.
     /// Must be called inside a tokio runtime. `patience` is how much longer than the call's own time the
-    /// reply is waited for.
+    /// reply is waited for. With `resumes` the outcome of one is asked for that was sent over a link that broke.
     pub(super) fn send(
         &self,
         request: CallRequest,
+        resumes: bool,
         patience: Option<Duration>,
     ) -> Result<OnLane, CallRequest> {
         let bytes = request.arguments.len();
@@ -121,21 +136,51 @@ impl Lanes {
         calls.waiting.insert(number, Waiting { task, attempt, reply: sender, bytes, until });
         calls.bytes += bytes;
         drop(calls);
-        lane.opened.get_or_init(|| {
-            tokio::spawn(drive(Arc::clone(&self.carrier), Arc::clone(lane)));
-        });
-        let CallRequest { task, attempt, function, turn, remaining, arguments } = request;
-        let arguments = arguments.into_bytes();
-        let frame = Request::Call { number, task, attempt, function, turn, remaining, arguments };
+        self.open(lane);
+        let frame = match resumes {
+            true => Request::Resume { number, it: (task, attempt) },
+            false => {
+                let CallRequest { task, attempt, function, turn, remaining, key, arguments } = request;
+                let arguments = arguments.into_bytes();
+                Request::Call { number, task, attempt, function, turn, remaining, key, arguments }
+            }
+        };
         lane.outbox.put(alone, |buffer| frame.put(buffer));
         Ok(OnLane { lane: Arc::clone(lane), number, reply, ended: false })
     }
 
-    /// Ends the calls whose time, patience included, is over.
+    /// Ends the calls whose time, patience included, is over, and tells the worker which outcomes are here.
     pub(super) fn sweep(&self, now: Instant) {
         for lane in &self.lanes {
             lane.sweep(now);
+            lane.tell_taken(1);
         }
+    }
+
+    /// The worker need not keep the outcome of this call any longer; if it runs, nobody wants it.
+    pub(super) fn release(&self, it: Try) {
+        let [first, ..] = &self.lanes;
+        self.open(first);
+        first.outbox.put(false, |buffer| Request::Release { it }.put(buffer));
+    }
+
+    /// Tells the worker which calls of links before this one are waited for.
+    pub(super) fn reconcile(&self, waits: &[Try]) {
+        let [first, ..] = &self.lanes;
+        self.open(first);
+        first.outbox.put(false, |buffer| Request::put_waits(buffer, waits));
+    }
+
+    /// Whom to tell of keys that the worker has. The first call counts.
+    pub(super) fn tell_keys(&self, tell: impl Fn(Vec<Key>) + Send + Sync + 'static) {
+        let [first, ..] = &self.lanes;
+        let _ = first.keys.set(Teller(Box::new(tell)));
+    }
+
+    fn open(&self, lane: &Arc<Lane>) {
+        lane.opened.get_or_init(|| {
+            tokio::spawn(drive(Arc::clone(&self.carrier), Arc::clone(lane)));
+        });
     }
 
     /// Asks the worker for a call back. If it has not begun, its outcome is [`Outcome::Recalled`]; if it
@@ -196,6 +241,19 @@ impl Lane {
         }
     }
 
+    /// Says how many outcomes have come, if that are so many more than the worker knows of.
+    fn tell_taken(&self, least: u64) {
+        let count = {
+            let mut calls = self.calls();
+            if calls.taken - calls.told < least || calls.over.is_some() {
+                return;
+            }
+            calls.told = calls.taken;
+            calls.taken
+        };
+        self.outbox.put(false, |buffer| Request::Taken { count }.put(buffer));
+    }
+
     /// Ends every call that waits, and those to come.
     fn end(&self, over: &LinkError) {
         let mut calls = self.calls();
@@ -227,6 +285,7 @@ impl Lane {
             if let Err(error) = read {
                 return error;
             }
+            self.tell_taken(TAKEN);
         }
     }
 
@@ -235,8 +294,19 @@ impl Lane {
         let mut calls = self.calls();
         while let Some(reply) = frames.reply()? {
             let (number, reply) = match reply {
-                Reply::Outcome { number, took, outcome } => (number, Replied::Outcome { took, outcome }),
+                Reply::Outcome { number, took, outcome } => {
+                    calls.taken += 1;
+                    (number, Replied::Outcome { took, outcome })
+                }
                 Reply::Elsewhere { number, took } => (number, Replied::Elsewhere { took }),
+                Reply::Keys { keys } => {
+                    if let Some(Teller(tell)) = self.keys.get() {
+                        drop(calls);
+                        tell(keys);
+                        calls = self.calls();
+                    }
+                    continue;
+                }
             };
             if let Some(waiting) = calls.take(number) {
                 replied.push((waiting, reply));
@@ -290,6 +360,12 @@ async fn open(carrier: &dyn Transport) -> Result<Stream, LinkError> {
     let told = stream.outgoing.write_all(&[Kind::Lane as u8]).await;
     told.map_err(|it| carrier.over().unwrap_or(LinkError::Broken { reason: it.to_string() }))?;
     Ok(stream)
+}
+
+impl std::fmt::Debug for Teller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Teller")
+    }
 }
 
 impl OnLane {

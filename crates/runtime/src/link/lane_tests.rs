@@ -115,7 +115,7 @@ impl Ends {
 
     /// A call that has been sent.
     fn call(&self, arguments: impl Into<Bytes>) -> tokio::task::JoinHandle<Result<Outcome, LinkError>> {
-        tokio::spawn(Calling::new(Arc::clone(&self.shared), request(arguments)))
+        tokio::spawn(Calling::new(Arc::clone(&self.shared), request(arguments), false))
     }
 
     /// The next stream that the client opens.
@@ -144,9 +144,13 @@ impl Worker {
     }
 
     async fn number(&mut self) -> u64 {
-        match self.hear().await {
-            Request::Call { number, .. } => number,
-            other => panic!("{other:?}"),
+        loop {
+            match self.hear().await {
+                Request::Call { number, .. } => return number,
+                // A call on a stream of its own was given up.
+                Request::Release { .. } => {}
+                other => panic!("{other:?}"),
+            }
         }
     }
 
@@ -169,6 +173,7 @@ fn request(arguments: impl Into<Bytes>) -> CallRequest {
         function: FunctionId(0),
         turn: 0,
         remaining: None,
+        key: None,
         arguments: arguments.into().into(),
     }
 }
@@ -311,7 +316,8 @@ async fn a_call_is_asked_for_back_by_its_task_and_attempt() {
 async fn a_worker_that_does_not_answer_is_not_waited_for_longer_than_its_time_and_patience() {
     let mut ends = Ends::new();
     let request = CallRequest { remaining: Some(Duration::from_secs(5)), ..request("") };
-    let calling = Calling::new(Arc::clone(&ends.shared), request).with_patience(Duration::from_secs(5));
+    let calling =
+        Calling::new(Arc::clone(&ends.shared), request, false).with_patience(Duration::from_secs(5));
     let call = tokio::spawn(calling);
     let mut worker = ends.lane().await;
     let number = worker.number().await;
@@ -349,4 +355,54 @@ async fn a_shared_value_is_sent_once_and_forgotten_with_its_last_owner() {
     drop(common);
     assert_eq!(worker.hear().await, Request::Forget { key });
     call.abort();
+}
+
+#[tokio::test]
+async fn the_worker_is_told_after_many_outcomes_that_they_are_here_and_of_few_after_a_while() {
+    let mut ends = Ends::new();
+    let calls: Vec<_> = (0..TAKEN).map(|_| ends.call("")).collect();
+    let mut worker = ends.lane().await;
+    for _ in 0..TAKEN {
+        let number = worker.number().await;
+        worker.answer(number, Outcome::TimedOut).await;
+    }
+    assert_eq!(worker.hear().await, Request::Taken { count: TAKEN });
+    for call in calls {
+        assert_eq!(call.await.expect("joined"), Ok(Outcome::TimedOut));
+    }
+    let one_more = ends.call("");
+    let number = worker.number().await;
+    worker.answer(number, Outcome::TimedOut).await;
+    assert_eq!(one_more.await.expect("joined"), Ok(Outcome::TimedOut));
+    ends.shared.lanes.sweep(Instant::now());
+    assert_eq!(worker.hear().await, Request::Taken { count: TAKEN + 1 });
+}
+
+#[tokio::test]
+async fn a_call_of_a_link_that_broke_is_asked_for_without_its_arguments() {
+    let mut ends = Ends::new();
+    let resumed = Calling::new(Arc::clone(&ends.shared), request(""), true);
+    let call = tokio::spawn(resumed);
+    ends.shared.lanes.reconcile(&[(TaskId(1), Attempt(0))]);
+    let mut worker = ends.lane().await;
+    let mut heard = [worker.hear().await, worker.hear().await];
+    heard.sort_by_key(|it| matches!(it, Request::Resume { .. }));
+    let waits = Request::Waits { tries: vec![(TaskId(1), Attempt(0))], more: false };
+    assert_eq!(heard, [waits, Request::Resume { number: 0, it: (TaskId(1), Attempt(0)) }]);
+    worker.answer(0, Outcome::Unknown).await;
+    assert_eq!(call.await.expect("joined"), Ok(Outcome::Unknown));
+}
+
+#[tokio::test]
+async fn keys_that_the_worker_has_are_told_on() {
+    let mut ends = Ends::new();
+    let (sender, mut told) = mpsc::unbounded_channel();
+    ends.shared.lanes.tell_keys(move |keys| sender.send(keys).expect("heard"));
+    ends.shared.lanes.reconcile(&[]);
+    let mut worker = ends.lane().await;
+    let keys: Vec<Key> = (0..3).map(|it| Key::new("k").expect("fits").at(it)).collect();
+    let mut frame = Vec::new();
+    Reply::put_keys(&mut frame, keys.iter());
+    worker.say(&frame).await;
+    assert_eq!(told.recv().await, Some(keys));
 }

@@ -334,9 +334,10 @@ pub async fn read_input_header(incoming: &mut dyn Incoming) -> Result<InputHeade
 
 /// Sends what comes before the items of a call. When that fails, reading says why.
 async fn send(mut sending: Sending, request: CallRequest) -> Sending {
-    let CallRequest { task, attempt, function, turn, remaining, arguments } = request;
+    let CallRequest { task, attempt, function, turn, remaining, key, arguments } = request;
     let arguments = arguments.into_bytes();
-    let header = RequestHeader { task, attempt, function, turn, remaining, length: arguments.len() as u64 };
+    let length = arguments.len() as u64;
+    let header = RequestHeader { task, attempt, function, turn, remaining, length, key, resumes: false };
     let mut buffer = Vec::new();
     if wire::put_compact(&mut buffer, &header).is_ok() {
         let outgoing = &mut sending.outgoing;

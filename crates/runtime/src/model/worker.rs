@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::InvalidRequest;
+use super::{InvalidRequest, Retention};
 
 /// How a node runs tasks. Set what differs and leave the rest:
 ///
@@ -24,6 +24,9 @@ pub struct Worker {
     /// for each task; with no, nothing that a task leaves behind (memory, threads, a changed directory)
     /// reaches the next. Only [`Executor::Process`] can say no.
     pub reuse: bool,
+    /// How much it keeps of outcomes that were not taken yet: of calls that ended while their link was broken,
+    /// and of calls with a key.
+    pub retention: Retention,
 }
 
 /// What a task runs in.
@@ -73,7 +76,13 @@ impl Worker {
 
 impl Default for Worker {
     fn default() -> Self {
-        Self { concurrency: 1, buffer: 0, executor: Executor::Thread, reuse: true }
+        Self {
+            concurrency: 1,
+            buffer: 0,
+            executor: Executor::Thread,
+            reuse: true,
+            retention: Retention::default(),
+        }
     }
 }
 

@@ -69,6 +69,7 @@ impl Steps {
             slots: kit.worker.concurrency,
             executor: kit.worker.executor,
             reuse: kit.worker.reuse,
+            retention: kit.worker.retention,
             kill: kit.timing.kill,
             detect: kit.timing.detect,
             drain: kit.timing.drain,

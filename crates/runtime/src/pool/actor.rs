@@ -266,6 +266,7 @@ impl Doing {
                 }
             }
             Effect::QueuePaused { rank } => self.tasks.tell(TasksMessage::NodePaused { rank }),
+            Effect::QueueGone { rank } => self.tasks.tell(TasksMessage::NodeGone { rank }),
             Effect::QueueLost { rank } => self.tasks.tell(TasksMessage::NodeLost { rank }),
             Effect::QueueStop => self.tasks.tell(TasksMessage::Stop),
             Effect::Keep { rank, instance } => {

@@ -29,6 +29,8 @@ pub(crate) enum Effect {
     QueueReady { rank: Rank },
     /// The queue may not use the node for now.
     QueuePaused { rank: Rank },
+    /// The node is over; its rank may get another one.
+    QueueGone { rank: Rank },
     /// The queue may not use the node again.
     QueueLost { rank: Rank },
     /// The queue refuses everything.

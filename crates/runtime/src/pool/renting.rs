@@ -206,7 +206,7 @@ impl State {
         let ended = self.lives.end_all();
         for (rank, _, was_ready) in &ended {
             if *was_ready {
-                effects.push(Effect::QueuePaused { rank: *rank });
+                effects.push(Effect::QueueGone { rank: *rank });
             }
             effects.push(Effect::DropNode { rank: *rank });
         }

@@ -183,7 +183,7 @@ fn a_running_pool_never_gives_back_what_works_for_a_rank_that_is_lost() {
     check(
         &mut state,
         vec![
-            (node_gone(1, "frozen"), vec![release(1), Effect::QueuePaused { rank: Rank(1) }, ask(2, 1)]),
+            (node_gone(1, "frozen"), vec![release(1), Effect::QueueGone { rank: Rank(1) }, ask(2, 1)]),
             (
                 fails(2, &[], ProviderErrorKind::OfferGone),
                 vec![refused("no", 1), Effect::QueueLost { rank: Rank(1) }],

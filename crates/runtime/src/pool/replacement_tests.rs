@@ -50,7 +50,7 @@ fn a_node_lost_later_is_replaced_under_its_rank_and_its_machine_is_given_back_at
                 vec![Effect::QueuePaused { rank: Rank(1) }],
             ),
             (node_ready(1), vec![Effect::QueueReady { rank: Rank(1) }]),
-            (node_gone(1, "frozen"), vec![release(1), Effect::QueuePaused { rank: Rank(1) }, ask(2, 1)]),
+            (node_gone(1, "frozen"), vec![release(1), Effect::QueueGone { rank: Rank(1) }, ask(2, 1)]),
             // What the old life says late is dropped.
             (node_gone(1, "frozen"), vec![]),
             (node_ready(1), vec![]),
@@ -69,8 +69,8 @@ fn a_node_lost_while_another_is_replaced_is_asked_for_next() {
     check(
         &mut ready(3),
         vec![
-            (node_gone(1, "frozen"), vec![release(1), Effect::QueuePaused { rank: Rank(1) }, ask(2, 1)]),
-            (node_gone(2, "frozen"), vec![release(2), Effect::QueuePaused { rank: Rank(2) }]),
+            (node_gone(1, "frozen"), vec![release(1), Effect::QueueGone { rank: Rank(1) }, ask(2, 1)]),
+            (node_gone(2, "frozen"), vec![release(2), Effect::QueueGone { rank: Rank(2) }]),
             (
                 answer(2, &[3], None),
                 vec![
@@ -90,7 +90,7 @@ fn a_rank_that_cannot_be_replaced_is_given_up_and_the_pool_goes_on() {
     check(
         &mut ready(2),
         vec![
-            (node_gone(1, "frozen"), vec![release(1), Effect::QueuePaused { rank: Rank(1) }, ask(2, 1)]),
+            (node_gone(1, "frozen"), vec![release(1), Effect::QueueGone { rank: Rank(1) }, ask(2, 1)]),
             (full(2), vec![refused("full", 1), rest()]),
             (Heard::Woke(Timer::Provision), vec![ask(3, 1)]),
             (full(3), vec![refused("full", 2), rest()]),

@@ -271,7 +271,7 @@ impl State {
             effects.push(Effect::Release { instances: vec![instance] });
         }
         if was_ready {
-            effects.push(Effect::QueuePaused { rank });
+            effects.push(Effect::QueueGone { rank });
         }
         if stop {
             return Phase::Living { ready, stop };

@@ -158,6 +158,7 @@ mod tests {
             slots: 4,
             executor: Executor::Process,
             reuse: true,
+            retention: Default::default(),
             kill: Duration::from_secs(1),
             detect: Duration::from_secs(12),
             drain: Duration::from_secs(5),

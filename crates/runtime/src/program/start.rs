@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::link::Identity;
-use crate::model::{Accelerator, End, Epoch, Executor, Incarnation, PoolId, Rank, Secret};
+use crate::model::{Accelerator, End, Epoch, Executor, Incarnation, PoolId, Rank, Retention, Secret};
 
 /// Everything that a worker needs to know, written as one frame of MessagePack after its length in
 /// four bytes, big endian.
@@ -38,6 +38,9 @@ pub struct WorkerStart {
     pub executor: Executor,
     /// Whether a task's process runs the next one too.
     pub reuse: bool,
+    /// How much is kept of what was not taken.
+    #[serde(default)]
+    pub retention: Retention,
     /// How long a task's process may take to end when it is told to, before it is killed.
     pub kill: Duration,
     /// How long a silent client is waited for before its link counts as broken.

@@ -38,6 +38,8 @@ pub(super) struct Room {
     pub(super) round_trip: Duration,
     /// Whether it has answered a call since the last look.
     pub(super) answered: bool,
+    /// It takes nothing until the next look, because its worker keeps as much as it may.
+    pub(super) full: bool,
     bytes: u64,
     work: Duration,
 }
@@ -70,6 +72,7 @@ impl Room {
             open: true,
             round_trip: Duration::ZERO,
             answered: false,
+            full: false,
             bytes: 0,
             work: Duration::ZERO,
         }
@@ -77,7 +80,7 @@ impl Room {
 
     /// Whether a call that is given to it now begins at once.
     pub(super) const fn is_free(&self) -> bool {
-        self.open && self.used < self.slots
+        self.open && !self.full && self.used < self.slots
     }
 
     pub(super) const fn take(&mut self, load: Load, expected: Duration) {
@@ -121,6 +124,7 @@ impl Paces {
         let pace = self.functions.get(&load.function).copied().unwrap_or_default();
         let most = room.round_trip.saturating_add(self.ahead.work).saturating_mul(room.slots.max(1));
         room.open
+            && !room.full
             && pace.seen >= self.ahead.known
             && room.used < room.slots.saturating_add(self.ahead.calls)
             && room.bytes.saturating_add(load.bytes) <= self.ahead.bytes

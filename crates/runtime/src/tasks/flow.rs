@@ -197,7 +197,7 @@ impl Opening {
             let decided = decision.await;
             drop(waiting.take());
             let grant = match decided {
-                Ok(Decision::Grant(grant)) => grant,
+                Ok(Decision::Grant(grant) | Decision::Resume(grant)) => grant,
                 Ok(Decision::Refuse(why)) => return self.ticket.end(Err(why)),
                 Ok(Decision::Exhausted) => return self.ticket.end(Err(failure.unwrap_or(Undone::Stopped))),
                 // The queue has ended and dropped its side.
@@ -248,6 +248,7 @@ impl Opening {
             function: self.order.function_id(),
             turn: self.order.group.map_or(0, |it| it.0),
             remaining: self.deadline.map(|it| it.saturating_duration_since(Instant::now())),
+            key: None,
             arguments: self.order.arguments.clone(),
         };
         for common in &self.order.shared {
@@ -327,7 +328,9 @@ impl Open {
                 return Stage::Closing(Box::pin(async move {
                     ticket.end(match decision.await {
                         Ok(Decision::Refuse(why)) => why,
-                        Ok(Decision::Grant(_) | Decision::Exhausted) | Err(_) => Undone::Stopped,
+                        Ok(Decision::Grant(_) | Decision::Resume(_) | Decision::Exhausted) | Err(_) => {
+                            Undone::Stopped
+                        }
                     })
                 }));
             }

@@ -10,6 +10,7 @@ use super::order::Undone;
 use super::state::{Effect, Heard, State};
 use crate::link::Link;
 use crate::model::{Attempt, EventKind, Rank, TaskId};
+use crate::retention::Try;
 
 /// What the lock guards.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(super) struct Errands {
     pub(super) decisions: Vec<(oneshot::Sender<Decision>, Decision)>,
     pub(super) events: Vec<EventKind>,
     pub(super) recalls: Vec<(Link, TaskId, Attempt)>,
+    pub(super) releases: Vec<(Link, TaskId, Attempt)>,
+    pub(super) reconciled: Vec<(Rank, Link, Vec<Try>)>,
 }
 
 impl Queue {
@@ -76,6 +79,20 @@ impl Queue {
             }
             Effect::Recall { id, attempt, rank } => {
                 errands.recalls.extend(self.links.get(&rank).map(|it| (it.clone(), id, attempt)));
+            }
+            Effect::Release { id, attempt, rank } => {
+                errands.releases.extend(self.links.get(&rank).map(|it| (it.clone(), id, attempt)));
+            }
+            Effect::Reconcile { rank, waits } => {
+                errands.reconciled.extend(self.links.get(&rank).map(|it| (rank, it.clone(), waits)));
+            }
+            Effect::Resume { id, attempt, rank } => {
+                let (Some(link), Some(waiting)) = (self.links.get(&rank).cloned(), self.waiting.remove(&id))
+                else {
+                    return;
+                };
+                let decision = Decision::Resume(Grant { attempt, rank, link });
+                errands.decisions.push((waiting.decide, decision));
             }
             // Shares are taken where they are asked for.
             Effect::Shares { .. } => {}

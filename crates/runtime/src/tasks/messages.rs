@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use super::queue::Tasks;
 use crate::link::Link;
-use crate::model::{Attempt, Rank, TaskId};
+use crate::model::{Attempt, Key, Rank, TaskId};
 
 use super::order::Undone;
 
@@ -35,6 +35,11 @@ pub(crate) enum TasksMessage {
         /// The node's rank.
         rank: Rank,
     },
+    /// A node is over; its rank may get another one.
+    NodeGone {
+        /// Its rank.
+        rank: Rank,
+    },
     /// A node will not come back.
     NodeLost {
         /// Its rank.
@@ -49,6 +54,8 @@ pub(crate) enum TasksMessage {
 pub(crate) enum Decision {
     /// It may run.
     Grant(Grant),
+    /// The same try goes on over another link to the same worker, if it was ever there.
+    Resume(Grant),
     /// It gets no (further) try.
     Refuse(Undone),
     /// It failed by its own fault as often as it may: the outcome that it had counts.
@@ -85,6 +92,16 @@ impl Share {
         queue: Tasks,
     ) -> Self {
         Self { rank, id, queue, decision: Some(decision) }
+    }
+
+    /// Its task.
+    pub(super) const fn id(&self) -> TaskId {
+        self.id
+    }
+
+    /// Its part of the broadcast's key.
+    pub(super) fn key(&self, whole: &Key) -> Key {
+        whole.at(usize::try_from(self.rank.0).unwrap_or(usize::MAX))
     }
 
     /// The rank, its task, and where the decision comes from. Whoever takes them cancels the task.

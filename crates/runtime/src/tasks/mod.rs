@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! queued --a slot is free--> granted --answered--> over
-//!    ^                          |
+//!    ^                          |--link broken--> suspended --linked again--> resumed, with what became of it
 //!    +---- lost, tries left ----+---- lost, none left --> refused
 //! ```
 //!
@@ -18,6 +18,7 @@ pub(crate) mod ahead;
 mod blame;
 mod flow;
 mod guarded;
+mod keys;
 mod messages;
 mod meter;
 mod order;

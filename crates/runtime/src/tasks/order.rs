@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::meter::Meter;
-use crate::model::{Crash, FunctionId, Panic, Rank};
+use crate::model::{Crash, FunctionId, Key, KeyError, Panic, Rank};
 use crate::output::Show;
 use crate::payload::{Common, Payload};
 use crate::registry::{Function, Registry};
@@ -38,6 +38,8 @@ pub struct Order {
     pub show: Option<Show>,
     /// What its tries cost is added to this.
     pub meter: Option<Meter>,
+    /// What its worker keeps its outcome under, until its caller has taken it.
+    pub key: Option<Key>,
 }
 
 impl Order {
@@ -124,6 +126,8 @@ pub enum Undone {
     Unencodable(String),
     /// The arguments could not be decoded on the node.
     Undecodable(String),
+    /// Its key cannot be used.
+    Key(KeyError),
     /// The pool is being given back, or is already.
     Stopped,
 }
@@ -147,6 +151,7 @@ impl Undone {
             | Self::NoNodes
             | Self::Unencodable(_)
             | Self::Undecodable(_)
+            | Self::Key(_)
             | Self::Stopped => "it could not be run".to_owned(),
         }
     }

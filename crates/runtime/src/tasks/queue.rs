@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::ahead::{Ahead, Load};
 use super::flow::Flow;
 use super::guarded::{Errands, Queue, Waiting, refused};
-use super::messages::{Decision, Share, TasksMessage};
+use super::messages::{Decision, Grant, Share, TasksMessage};
 use super::order::{GroupId, OnLost, Order, Retries, Undone};
 use super::running::Running;
 use super::state::{Effect, Heard, State};
@@ -22,6 +22,9 @@ use crate::model::{Attempt, EventKind, Nodes, Rank, TaskId, Usd};
 use crate::output::Hub;
 use crate::registry::BoxSource;
 use crate::status::Waits;
+
+#[path = "kept.rs"]
+mod kept;
 
 /// The queue of a pool, for callers. Clones share it.
 #[derive(Clone, Debug)]
@@ -146,9 +149,13 @@ impl Tasks {
         let (retries, function, load) = (self.retries(&order), order.function.name, load(&order));
         let heard = Heard::Broadcast { first, group, retries, lost, load };
         let shares = self.shares(heard, function)?;
+        if let Some(key) = &order.key {
+            shares.iter().try_for_each(|it| self.take_key(it.id(), it.key(key)))?;
+        }
         let run = |it: Share| {
+            let key = order.key.as_ref().map(|key| it.key(key));
             let (rank, id, decision) = it.take();
-            (rank, Running::shared(self.clone(), order.clone(), id, decision))
+            (rank, Running::shared(self.clone(), Order { key, ..order.clone() }, id, decision))
         };
         Ok(shares.into_iter().map(run).collect())
     }
@@ -254,7 +261,11 @@ impl Tasks {
             retries: self.retries(order),
             load: load(order),
         };
-        self.ask(Presented { id, function: order.function.name, granted: None }, heard)
+        let presented = Presented { id, function: order.function.name, granted: None };
+        match &order.key {
+            None => self.ask(presented, heard),
+            Some(key) => self.ask_keyed(presented, key.clone(), heard),
+        }
     }
 
     /// Something happened to a task whose caller goes on with whatever is decided now.
@@ -263,7 +274,7 @@ impl Tasks {
             if queue.ended {
                 return Answer::Now(Decision::Refuse(Undone::Stopped));
             }
-            if let (Heard::Lost { .. }, Some((_, rank))) = (&heard, task.granted) {
+            if let (Heard::Lost { .. } | Heard::Broken { .. }, Some((_, rank))) = (&heard, task.granted) {
                 queue.pause_if_over(rank, errands);
             }
             let mut decided = None;
@@ -277,6 +288,10 @@ impl Tasks {
                         decided = Some(Decision::Refuse(why));
                     }
                     Effect::Exhausted { id } if id == task.id => decided = Some(Decision::Exhausted),
+                    Effect::Resume { id, attempt, rank } if id == task.id => {
+                        let link = queue.links.get(&rank).cloned();
+                        decided = link.map(|link| Decision::Resume(Grant { attempt, rank, link }));
+                    }
                     other => queue.act(other, errands),
                 }
             }
@@ -335,9 +350,9 @@ impl Tasks {
         self.hear(|queue, errands| match message {
             TasksMessage::Sized { nodes } => queue.hear(Heard::Sized { nodes }, errands),
             TasksMessage::NodeReady { rank, slots, link } => {
-                let takes = link.round_trip();
+                let (takes, worker) = (link.round_trip(), link.hello().incarnation.clone());
                 queue.links.insert(rank, link);
-                queue.hear(Heard::NodeReady { rank, slots }, errands);
+                queue.hear(Heard::NodeReady { rank, slots, worker }, errands);
                 if let Some(takes) = takes {
                     queue.hear(Heard::RoundTrip { rank, takes }, errands);
                 }
@@ -345,6 +360,10 @@ impl Tasks {
             TasksMessage::NodePaused { rank } => {
                 queue.links.remove(&rank);
                 queue.hear(Heard::NodePaused { rank }, errands);
+            }
+            TasksMessage::NodeGone { rank } => {
+                queue.links.remove(&rank);
+                queue.hear(Heard::NodeGone { rank }, errands);
             }
             TasksMessage::NodeLost { rank } => {
                 queue.links.remove(&rank);
@@ -389,6 +408,12 @@ impl Tasks {
         }
         for (link, id, attempt) in errands.recalls {
             link.recall(id, attempt);
+        }
+        for (rank, link, waits) in errands.reconciled {
+            self.reconcile(rank, &link, &waits);
+        }
+        for (link, id, attempt) in errands.releases {
+            link.release(id, attempt);
         }
         decided
     }

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! new -> waiting for room -> waiting for a grant -> on a node --outcome--> over
-//!                                 ^------- lost, given back ----'
+//!                                 ^------- lost, given back ----|
+//!                                 `-- link broken: asked for over the next ('resumed')
 //! ```
 
 use std::pin::Pin;
@@ -19,8 +20,8 @@ use super::messages::{Decision, Grant};
 use super::order::{Order, Undone};
 use super::queue::{Answer, Presented, Tasks};
 use super::state::Heard;
-use crate::link::{CallRequest, Calling, LinkError, Outcome};
-use crate::model::{Attempt, EventKind, Rank, TaskId, Usd};
+use crate::link::{CallRequest, Calling, Link, LinkError, Outcome};
+use crate::model::{Attempt, EventKind, KeyError, Rank, TaskId, Usd};
 
 /// The outcome of one call. Lazy: nothing happens until it is polled. Dropping it cancels the call: an
 /// async function stops at its next await, a blocking one when it returns.
@@ -33,7 +34,14 @@ pub struct Running {
     limit: Option<Box<Limit>>,
     /// The failure of its own that it had last.
     failure: Option<Undone>,
+    /// Until when its present try may run.
+    until: Option<Instant>,
+    /// How often a stream of its present try broke while the link did not.
+    broken: u32,
 }
+
+/// How often that may be.
+const AGAIN: u32 = 3;
 
 struct Limit {
     at: Instant,
@@ -58,7 +66,7 @@ impl Running {
         let id = tasks.next_id();
         order.group = order.group.or_else(|| Some(tasks.group()));
         tasks.show(id, &order);
-        Self { tasks, order, id, stage: Stage::New, limit: None, failure: None }
+        Self { tasks, order, id, stage: Stage::New, limit: None, failure: None, until: None, broken: 0 }
     }
 
     /// A rank's share of a broadcast, already in the queue as `id`.
@@ -70,7 +78,7 @@ impl Running {
     ) -> Self {
         tasks.show(id, &order);
         let stage = Stage::Waiting(decision, None, None);
-        let mut share = Self { tasks, order, id, stage, limit: None, failure: None };
+        let mut share = Self { tasks, order, id, stage, limit: None, failure: None, until: None, broken: 0 };
         share.start_clock();
         share
     }
@@ -106,7 +114,11 @@ impl Running {
     /// Goes on after a decision. What ends the call is kept as its failure.
     fn decided(&mut self, decision: Decision) {
         match decision {
-            Decision::Grant(grant) => self.send(grant),
+            Decision::Grant(grant) => {
+                (self.until, self.broken) = (None, 0);
+                self.send(grant);
+            }
+            Decision::Resume(grant) => self.resume(grant),
             Decision::Refuse(why) => {
                 self.failure = Some(why);
                 self.stage = Stage::Over;
@@ -132,34 +144,93 @@ impl Running {
 
     fn call(&mut self, grant: Grant) {
         let Grant { attempt, rank, link } = grant;
-        let remaining = match &self.limit {
-            Some(limit) => limit.at.saturating_duration_since(Instant::now()),
-            None => self.tasks.default_timeout(),
+        let request = self.request(attempt);
+        self.stage = Stage::OnNode(link.call(request).with_patience(self.tasks.patience()), attempt, rank);
+    }
+
+    /// Asks the worker, over another link, what became of the try.
+    fn resume(&mut self, grant: Grant) {
+        let Grant { attempt, rank, link } = grant;
+        let request = self.request(attempt);
+        self.stage = Stage::OnNode(link.resume(request).with_patience(self.tasks.patience()), attempt, rank);
+    }
+
+    fn request(&mut self, attempt: Attempt) -> CallRequest {
+        let now = Instant::now();
+        let given = match (&self.limit, self.until) {
+            (Some(limit), _) => limit.at.saturating_duration_since(now),
+            // It is the same try, whose time has gone on.
+            (None, Some(until)) => until.saturating_duration_since(now),
+            (None, None) => self.tasks.default_timeout(),
         };
-        let request = CallRequest {
+        self.until = now.checked_add(given);
+        CallRequest {
             task: self.id,
             attempt,
             function: self.order.function_id(),
             turn: self.order.group.map_or(0, |it| it.0),
-            remaining: Some(remaining),
+            remaining: Some(given),
+            key: self.order.key.clone(),
             arguments: self.order.arguments.clone(),
-        };
-        self.stage = Stage::OnNode(link.call(request).with_patience(self.tasks.patience()), attempt, rank);
+        }
     }
 
-    /// Goes on after a try has come to an end; its result, if that is the end of the call.
+    /// Goes on after a try has come to an end; its result, if that is the end of the call. `link` is what it went
+    /// over, where that matters.
     fn tried(
         &mut self,
         tried: Result<Outcome, LinkError>,
         took: Option<Duration>,
         (attempt, rank): (Attempt, Rank),
+        link: Option<Link>,
     ) -> Option<Result<Bytes, Undone>> {
         let id = self.id;
+        if let (Some(link), Err(LinkError::TooLarge { .. })) | (Some(link), Ok(_)) = (&link, &tried)
+            && self.order.key.is_some()
+            && !matches!(tried, Ok(Outcome::Unknown))
+        {
+            // From here on its caller has the outcome. Whoever makes what is taken last longer than this
+            // process says so here.
+            link.release(id, attempt);
+        }
+        let tried = match (tried, link) {
+            // It never came, so it has not been tried.
+            (Ok(Outcome::Unknown), Some(link)) => {
+                self.until = None;
+                self.send(Grant { attempt, rank, link });
+                return None;
+            }
+            // A stream of its own may be over before the link is, or alone.
+            (Err(error), Some(link))
+                if !matches!(error, LinkError::TooLarge { .. })
+                    && (link.over().is_some() || self.broken < AGAIN) =>
+            {
+                self.broken += u32::from(link.over().is_none());
+                let (worker, reason) = (link.hello().incarnation.clone(), error.to_string());
+                self.ask(Heard::Broken { id, attempt, worker, reason }, (attempt, rank));
+                return None;
+            }
+            (tried @ Err(_), Some(link)) => {
+                link.release(id, attempt);
+                tried
+            }
+            (tried, _) => tried,
+        };
         self.count();
         let heard = match tried {
             Ok(Outcome::Recalled) => Heard::GivenBack { id, attempt },
+            Ok(Outcome::Full) => Heard::Full { id, attempt },
             Ok(Outcome::NotStarted(reason)) => Heard::Lost { id, attempt, reason },
             Ok(Outcome::Draining) => Heard::Lost { id, attempt, reason: "the node is draining".to_owned() },
+            Ok(Outcome::Unknown) => {
+                let reason = "the worker has never seen it".to_owned();
+                Heard::Lost { id, attempt, reason }
+            }
+            Ok(Outcome::Differs) if let Some(key) = self.order.key.clone() => {
+                self.stage = Stage::Over;
+                self.tasks.cancel(id, Some((attempt, rank)));
+                return Some(Err(Undone::Key(KeyError::Differs { key })));
+            }
             Ok(outcome) => match judge(outcome, self.given()) {
                 Err(own) if self.order.retries > 0 && own.is_own() => {
                     let reason = own.reason();
@@ -187,13 +258,18 @@ impl Running {
             }
             Err(error) => Heard::Lost { id, attempt, reason: error.to_string() },
         };
-        let granted = Some((attempt, rank));
-        let presented = Presented { id, function: self.order.function.name, granted };
+        self.ask(heard, (attempt, rank));
+        None
+    }
+
+    /// Asks how it goes on after a try.
+    fn ask(&mut self, heard: Heard, granted: (Attempt, Rank)) {
+        let granted = Some(granted);
+        let presented = Presented { id: self.id, function: self.order.function.name, granted };
         match self.tasks.ask(presented, heard) {
             Answer::Now(decision) => self.decided(decision),
             Answer::Later(decision) => self.stage = Stage::Waiting(decision, None, granted),
         }
-        None
     }
 
     /// A try has ended: what it cost is counted. Before the queue hears of it, and forgets it.
@@ -259,7 +335,7 @@ impl Future for Running {
                     match shared {
                         Ok(()) => this.call(grant),
                         Err(error) => {
-                            if let Some(result) = this.tried(Err(error), None, granted) {
+                            if let Some(result) = this.tried(Err(error), None, granted, Some(grant.link)) {
                                 return Poll::Ready(result);
                             }
                         }
@@ -268,8 +344,11 @@ impl Future for Running {
                 Stage::OnNode(calling, attempt, rank) => {
                     let granted = (*attempt, *rank);
                     let Poll::Ready(tried) = Pin::new(&mut *calling).poll(context) else { break };
-                    let took = calling.took();
-                    if let Some(result) = this.tried(tried, took, granted) {
+                    let took = calling.took().filter(|_| !calling.resumes());
+                    // The common way needs no link any more.
+                    let is_common = matches!(tried, Ok(ref it) if !matches!(it, Outcome::Unknown));
+                    let link = (!is_common || this.order.key.is_some()).then(|| calling.link());
+                    if let Some(result) = this.tried(tried, took, granted, link) {
                         return Poll::Ready(result);
                     }
                 }
@@ -301,6 +380,8 @@ impl std::fmt::Debug for Running {
 
 pub(super) fn judge(outcome: Outcome, given: Duration) -> Result<Bytes, Undone> {
     match outcome {
+        // Only calls with a key have one that differs.
+        Outcome::Differs => Err(Undone::Cancelled),
         Outcome::Returned(value) => Ok(value.into_bytes()),
         Outcome::Failed(error) => Err(Undone::Failed(error)),
         Outcome::Panicked(panic) => Err(Undone::Panicked(panic)),
@@ -314,5 +395,6 @@ pub(super) fn judge(outcome: Outcome, given: Duration) -> Result<Bytes, Undone> 
         Outcome::UnknownFunction => {
             Err(Undone::Undecodable("the worker does not know this function".to_owned()))
         }
+        Outcome::Unknown | Outcome::Full => Err(Undone::Cancelled),
     }
 }

@@ -4,14 +4,24 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::ahead::{Ahead, Load, Paces, Room};
+use super::keys::Keys;
 use super::order::{GroupId, Lost, OnLost, Retries, Target, Undone};
 use super::task::Task;
-use crate::model::{Attempt, Rank, TaskId};
+use crate::model::{Attempt, Incarnation, Key, KeyError, Rank, TaskId};
 use crate::status::Waits;
+use reconcile::Life;
+
+mod recall;
+mod reconcile;
+mod turns;
 
 /// What the queue hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
+    /// The task that is submitted next has this key.
+    Keyed { id: TaskId, key: Key },
+    /// A node has something under these keys.
+    Held { rank: Rank, worker: Incarnation, keys: Vec<Key> },
     /// A caller waits for a grant.
     Submitted { id: TaskId, target: Target, group: GroupId, retries: Retries, load: Load },
     /// A caller wants one grant on each ready rank; the ids are taken from `first` on.
@@ -22,6 +32,10 @@ pub(crate) enum Heard {
     GivenBack { id: TaskId, attempt: Attempt },
     /// A granted task failed by its own fault, and its caller would try again.
     Failed { id: TaskId, attempt: Attempt, reason: String },
+    /// A granted task was not taken, because its node keeps as much as it may.
+    Full { id: TaskId, attempt: Attempt },
+    /// A granted task's link to this worker broke.
+    Broken { id: TaskId, attempt: Attempt, worker: Incarnation, reason: String },
     /// A granted task lost its node.
     Lost { id: TaskId, attempt: Attempt, reason: String },
     /// The task cannot be tried again: some of what it gives, or takes, has been taken.
@@ -30,12 +44,14 @@ pub(crate) enum Heard {
     Cancelled { id: TaskId },
     /// The pool has this many ranks.
     Sized { nodes: u32 },
-    /// A node takes tasks.
-    NodeReady { rank: Rank, slots: u32 },
+    /// A node takes tasks over a link to this worker.
+    NodeReady { rank: Rank, slots: u32, worker: Incarnation },
     /// A node takes no new tasks until it, or its replacement, is ready again.
     NodePaused { rank: Rank },
     /// The process of a node's worker has ended, while its machine lives.
     WorkerDied { rank: Rank },
+    /// A node is over; its rank may get another one.
+    NodeGone { rank: Rank },
     /// A node will not come back.
     NodeLost { rank: Rank },
     /// How long the way to a node and back takes.
@@ -61,6 +77,12 @@ pub(crate) enum Effect {
     Retry { id: TaskId, attempt: Attempt, reason: String },
     /// This try should come back from where it waits, if it has not begun there.
     Recall { id: TaskId, attempt: Attempt, rank: Rank },
+    /// The worker of this rank is told that these are waited for, and no others.
+    Reconcile { rank: Rank, waits: Vec<(TaskId, Attempt)> },
+    /// The task may ask this rank, whose link broke, what became of its try.
+    Resume { id: TaskId, attempt: Attempt, rank: Rank },
+    /// The worker of this rank is told that this try is not waited for.
+    Release { id: TaskId, attempt: Attempt, rank: Rank },
 }
 
 /// The queue.
@@ -79,11 +101,14 @@ pub(crate) struct State {
     pinned: BTreeMap<Rank, VecDeque<TaskId>>,
     /// The rank after which the next untargeted task looks for a slot.
     last: Option<Rank>,
+    /// The worker that each rank has, linked or not.
+    lives: BTreeMap<Rank, Life>,
+    keys: Keys,
     stopped: bool,
 }
 
 impl State {
-    pub(crate) const fn new(ahead: Ahead) -> Self {
+    pub(crate) fn new(ahead: Ahead) -> Self {
         Self {
             nodes: 0,
             ranks: BTreeMap::new(),
@@ -94,6 +119,8 @@ impl State {
             turns: VecDeque::new(),
             pinned: BTreeMap::new(),
             last: None,
+            lives: BTreeMap::new(),
+            keys: Keys::default(),
             stopped: false,
         }
     }
@@ -101,8 +128,14 @@ impl State {
     pub(crate) fn hear(&mut self, heard: Heard) -> Vec<Effect> {
         let mut effects = Vec::new();
         match heard {
+            Heard::Keyed { id, key } => {
+                if !self.keys.take(key.clone(), id) {
+                    effects.push(Effect::Refuse { id, why: Undone::Key(KeyError::InUse { key }) });
+                }
+            }
+            Heard::Held { rank, worker, keys } => self.found(rank, &worker, keys),
             Heard::Submitted { id, target, group, retries, load } => {
-                let task = Task::new(target, group, retries, load);
+                let task = self.homed(id, Task::new(target, group, retries, load));
                 self.submit(id, task, &mut effects);
             }
             Heard::Broadcast { first, group, retries, lost, load } => {
@@ -117,20 +150,35 @@ impl State {
                     if let Some(room) = on.and_then(|(rank, _)| self.ranks.get_mut(&rank)) {
                         room.answered = true;
                     }
+                    self.leave(id, &mut effects);
                     self.forget(id);
                 }
             }
             Heard::GivenBack { id, attempt } => self.give_back(id, attempt, &mut effects),
             Heard::Failed { id, attempt, reason } => self.fail(id, attempt, reason, &mut effects),
+            Heard::Full { id, attempt } => {
+                let on = self.current(id, attempt).and_then(|it| it.on);
+                if let Some(room) = on.and_then(|(rank, _)| self.ranks.get_mut(&rank)) {
+                    room.full = true;
+                }
+                self.give_back(id, attempt, &mut effects);
+            }
+            Heard::Broken { id, attempt, worker, reason } => {
+                self.broken(id, attempt, &worker, reason, &mut effects);
+            }
             Heard::Lost { id, attempt, reason } => self.lose(id, attempt, reason, &mut effects),
             Heard::Committed { id } => {
                 if let Some(task) = self.tasks.get_mut(&id) {
                     task.left = Retries { own: 0, infrastructure: 0, ..task.left };
                 }
             }
-            Heard::Cancelled { id } => self.forget(id),
+            Heard::Cancelled { id } => {
+                self.leave(id, &mut effects);
+                self.forget(id);
+            }
             Heard::Sized { nodes } => self.nodes = nodes,
-            Heard::NodeReady { rank, slots } => {
+            Heard::NodeReady { rank, slots, worker } => {
+                self.linked(rank, worker, &mut effects);
                 let mut room = Room::new(slots);
                 let on = |it: &&Task| it.on.is_some_and(|(on, _)| on == rank);
                 self.tasks.values().filter(on).for_each(|it| room.take(it.load, it.expected()));
@@ -143,16 +191,29 @@ impl State {
                     room.open = false;
                 }
             }
-            Heard::WorkerDied { rank } => self.tasks.values_mut().for_each(|it| it.blame.convict(rank)),
+            Heard::WorkerDied { rank } => {
+                self.end_life(rank, "its worker has ended", &mut effects);
+                self.tasks.values_mut().for_each(|it| it.blame.convict(rank));
+            }
+            Heard::NodeGone { rank } => {
+                if let Some(room) = self.ranks.get_mut(&rank) {
+                    room.open = false;
+                }
+                self.end_life(rank, "its node is gone", &mut effects);
+            }
             Heard::NodeLost { rank } => self.lose_node(rank, &mut effects),
             Heard::RoundTrip { rank, takes } => {
                 if let Some(room) = self.ranks.get_mut(&rank) {
                     room.round_trip = takes;
                 }
             }
-            Heard::Looked => self.recall(&mut effects),
+            Heard::Looked => {
+                self.ranks.values_mut().for_each(|it| it.full = false);
+                self.recall(&mut effects);
+            }
             Heard::Stopped => {
                 self.stopped = true;
+                self.lose_suspended(None, "the pool is being given back", &mut effects);
                 self.refuse_waiting(|_| true, &Undone::Stopped, &mut effects);
             }
         }
@@ -163,6 +224,7 @@ impl State {
     fn submit(&mut self, id: TaskId, task: Task, effects: &mut Vec<Effect>) {
         let refusal = if self.stopped { Some(Undone::Stopped) } else { self.refusal(task.target) };
         if let Some(why) = refusal {
+            self.keys.give(id);
             effects.push(Effect::Refuse { id, why });
             return;
         }
@@ -178,8 +240,9 @@ impl State {
     }
 
     /// Whether a node has been given more than it can begin.
+    /// It, or one that takes nothing for a moment, is to be looked at.
     pub(crate) fn is_ahead(&self) -> bool {
-        self.ranks.values().any(|it| it.used > it.slots)
+        self.ranks.values().any(|it| it.used > it.slots || it.full)
     }
 
     /// How many tasks all open nodes together may be given.
@@ -243,6 +306,7 @@ impl State {
 
     fn fail(&mut self, id: TaskId, attempt: Attempt, reason: String, effects: &mut Vec<Effect>) {
         let Some(task) = self.current(id, attempt).cloned() else { return };
+        self.leave(id, effects);
         let over = self.stopped || self.refusal(task.target).is_some();
         match task.left.own.checked_sub(1) {
             Some(own) if !over => {
@@ -259,6 +323,7 @@ impl State {
 
     fn lose(&mut self, id: TaskId, attempt: Attempt, reason: String, effects: &mut Vec<Effect>) {
         let Some(task) = self.current(id, attempt).cloned() else { return };
+        self.leave(id, effects);
         self.release(&task);
         let rank = task.on.map(|(rank, _)| rank);
         let lost = || Lost { rank, reason: reason.clone(), attempts: attempt.0 + 1 };
@@ -274,7 +339,7 @@ impl State {
         };
         match refusal {
             Some(why) => {
-                self.tasks.remove(&id);
+                self.remove(id);
                 effects.push(Effect::Refuse { id, why });
             }
             None => {
@@ -293,7 +358,7 @@ impl State {
         self.release(&task);
         match if self.stopped { Some(Undone::Stopped) } else { self.refusal(task.target) } {
             Some(why) => {
-                self.tasks.remove(&id);
+                self.remove(id);
                 effects.push(Effect::Refuse { id, why });
             }
             None => self.again(id, task),
@@ -304,13 +369,14 @@ impl State {
     fn again(&mut self, id: TaskId, task: Task) {
         let (target, group) = (task.target, task.group);
         let attempt = task.attempt.next();
-        self.tasks.insert(id, Task { attempt, on: None, recalled: false, ..task });
+        self.tasks.insert(id, Task { attempt, on: None, recalled: false, suspended: false, ..task });
         self.enqueue(id, target, group);
     }
 
     fn lose_node(&mut self, rank: Rank, effects: &mut Vec<Effect>) {
         self.ranks.remove(&rank);
         self.lost.insert(rank);
+        self.end_life(rank, "its node is lost", effects);
         let why = Undone::NoSuchNode { rank, nodes: self.nodes };
         self.refuse_waiting(|task| task.target == Target::Rank(rank), &why, effects);
         if self.all_lost() {
@@ -370,15 +436,10 @@ impl State {
     fn grant(&mut self, id: TaskId, rank: Rank, effects: &mut Vec<Effect>) {
         let (Some(task), Some(room)) = (self.tasks.get_mut(&id), self.ranks.get_mut(&rank)) else { return };
         let expected = self.paces.expected(task.load);
+        task.link = self.lives.get(&rank).map_or(0, Life::link);
         task.on = Some((rank, expected));
         room.take(task.load, expected);
         effects.push(Effect::Grant { id, attempt: task.attempt, rank });
-    }
-
-    /// What the task weighs whose turn it is.
-    fn next_load(&self) -> Option<Load> {
-        let id = self.waiting.get(self.turns.front()?)?.front()?;
-        self.tasks.get(id).map(|it| it.load)
     }
 
     /// The first rank with a free slot after the last one that was given an untargeted task; without any,
@@ -390,86 +451,17 @@ impl State {
         free.or_else(|| around().find(|(_, it)| self.paces.fits(load, it))).map(|(rank, _)| *rank)
     }
 
-    /// Asks for tasks back from nodes that have answered nothing since the last look and have some ahead,
-    /// as many as other nodes could begin at once.
-    fn recall(&mut self, effects: &mut Vec<Effect>) {
-        let idle: u32 = match self.turns.is_empty() {
-            true => self.ranks.values().filter(|it| it.open).map(|it| it.slots.saturating_sub(it.used)).sum(),
-            false => 0,
-        };
-        let stuck = |it: &mut Room| !std::mem::take(&mut it.answered) && it.used > it.slots;
-        let stuck: Vec<(Rank, u32)> = self
-            .ranks
-            .iter_mut()
-            .filter_map(|(rank, it)| stuck(it).then_some((*rank, it.used.saturating_sub(it.slots))))
-            .collect();
-        if stuck.is_empty() || idle == 0 {
-            return;
-        }
-        let asked = self.tasks.values().filter(|it| it.recalled).count();
-        let mut wanted = usize::try_from(idle).unwrap_or(usize::MAX).saturating_sub(asked);
-        for (rank, ahead) in stuck {
-            let ahead = usize::try_from(ahead).unwrap_or(usize::MAX);
-            // Workers begin in order, so the newest are the ones that wait.
-            let newest = self.tasks.iter_mut().rev().filter(|(_, it)| {
-                !it.recalled && it.target == Target::Any && it.on.is_some_and(|(on, _)| on == rank)
-            });
-            for (id, task) in newest.take(ahead.min(wanted)) {
-                wanted -= 1;
-                task.recalled = true;
-                effects.push(Effect::Recall { id: *id, attempt: task.attempt, rank });
-            }
-        }
-    }
-
-    fn next_waiting(&mut self) -> Option<TaskId> {
-        let group = self.turns.pop_front()?;
-        let queue = self.waiting.get_mut(&group)?;
-        let id = queue.pop_front();
-        if queue.is_empty() {
-            self.waiting.remove(&group);
-        } else {
-            self.turns.push_back(group);
-        }
-        id
-    }
-
-    fn enqueue(&mut self, id: TaskId, target: Target, group: GroupId) {
-        match target {
-            Target::Rank(rank) => self.pinned.entry(rank).or_default().push_back(id),
-            Target::Any => {
-                let queue = self.waiting.entry(group).or_default();
-                if queue.is_empty() {
-                    self.turns.push_back(group);
-                }
-                queue.push_back(id);
-            }
-        }
-    }
-
     /// Removes a task from wherever it is.
     fn forget(&mut self, id: TaskId) {
-        let Some(task) = self.tasks.remove(&id) else { return };
-        match (task.on, task.target) {
-            (Some(_), _) => self.release(&task),
-            (None, Target::Rank(rank)) => {
-                if let Some(queue) = self.pinned.get_mut(&rank) {
-                    queue.retain(|it| *it != id);
-                    if queue.is_empty() {
-                        self.pinned.remove(&rank);
-                    }
-                }
-            }
-            (None, Target::Any) => {
-                if let Some(queue) = self.waiting.get_mut(&task.group) {
-                    queue.retain(|it| *it != id);
-                    if queue.is_empty() {
-                        self.waiting.remove(&task.group);
-                        self.turns.retain(|it| *it != task.group);
-                    }
-                }
-            }
+        self.unqueue(id);
+        if let Some(task) = self.remove(id) {
+            self.release(&task);
         }
+    }
+
+    fn remove(&mut self, id: TaskId) -> Option<Task> {
+        self.keys.give(id);
+        self.tasks.remove(&id)
     }
 
     fn release(&mut self, task: &Task) {

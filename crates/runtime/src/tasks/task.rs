@@ -21,6 +21,12 @@ pub(super) struct Task {
     /// This try has been asked for back.
     pub(super) recalled: bool,
     pub(super) blame: Blame,
+    /// Which of its rank's links this try was sent over.
+    pub(super) link: u32,
+    /// That link broke, and the worker may go on with it.
+    pub(super) suspended: bool,
+    /// It waits for the rank that has something under its key, and for another when that is lost.
+    pub(super) homing: bool,
 }
 
 impl Task {
@@ -34,7 +40,15 @@ impl Task {
             on: None,
             recalled: false,
             blame: Blame::default(),
+            link: 0,
+            suspended: false,
+            homing: false,
         }
+    }
+
+    /// Whether it runs, or waits to, on this rank.
+    pub(super) fn is_on(&self, rank: Rank) -> bool {
+        self.on.is_some_and(|(on, _)| on == rank)
     }
 
     /// How long it was thought to run when it was sent; zero while it waits.

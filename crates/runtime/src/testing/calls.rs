@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use super::event::{CallEvent, Decided, Event, Owner};
+use super::event::{CallEvent, Decided, Event, Owner, Word};
 use super::failure::Law;
 use super::knobs::Mutation;
 use super::link::LinkId;
 use super::tasks::Letter;
+use super::worker::{CALM, Work};
 use super::world::{HICCUP, World};
 use crate::model::{Attempt, FunctionId, Rank, TaskId};
+use crate::retention::Try;
 use crate::tasks::ahead::Load;
 use crate::tasks::state::Heard;
 use crate::tasks::{GroupId, Target};
@@ -21,9 +23,9 @@ pub(super) struct Call {
     phase: Phase,
     /// Counts its tries, so that what belongs to an older one is known.
     number: u64,
-    /// How long its present try runs, and whether its node has begun it.
+    attempt: Attempt,
+    /// How long its present try runs.
     runs: Duration,
-    begun: bool,
     over: Duration,
     /// How long it may take from when its caller begins to wait, and when that was.
     given: Option<Duration>,
@@ -69,8 +71,8 @@ impl Call {
             group,
             phase,
             number: 0,
+            attempt: Attempt(0),
             runs: zero,
-            begun: false,
             over: zero,
             given: None,
             began: zero,
@@ -130,10 +132,8 @@ impl World {
             CallEvent::Begins => self.call_begins(id),
             CallEvent::Decided(decided) => self.call_decided(id, decided),
             CallEvent::Shares(shares) => self.call_shares(id, &shares),
-            CallEvent::Returns(number) => self.call_returns(id, number),
             CallEvent::Breaks(number, why) => self.call_breaks(id, number, why),
             CallEvent::Recalled(attempt) => self.call_recalled(id, attempt),
-            CallEvent::GivenBack(number) => self.call_given_back(id, number),
             CallEvent::Cancelled => self.call_cancelled(id),
             CallEvent::TimesOut => self.call_times_out(id),
         }
@@ -192,14 +192,28 @@ impl World {
             (Phase::Held, decided) => {
                 self.plan(Duration::from_millis(1), Event::Call(id, CallEvent::Decided(decided)));
             }
+            (Phase::Waiting, Decided::Resume { attempt, link }) => {
+                call.phase = Phase::Running { link, attempt };
+                call.number += 1;
+                let number = call.number;
+                self.carry(id, number, link, Work::Ask((id, attempt)));
+            }
             (Phase::Waiting, Decided::Grant { attempt, link }) => {
                 call.phase = Phase::Running { link, attempt };
+                call.attempt = attempt;
+                let before = attempt.0.checked_sub(1).map(Attempt);
                 call.number += 1;
                 let (number, given) = (call.number, call.given);
                 if let Some(given) = given.filter(|_| self.mutation == Some(Mutation::ForgetQueueTime)) {
                     self.plan(given, Event::Call(id, CallEvent::TimesOut));
                 }
-                self.carry(id, number, link);
+                if let Some(attempt) = before.filter(|_| self.dice.chance(self.weather.twice)) {
+                    // What was said of the try before arrives after all.
+                    let after = HICCUP + self.dice.up_to(Duration::from_secs(3));
+                    let late = Heard::Answered { id, attempt, took: None };
+                    self.plan(after, Event::Queue(Letter::Again(late)));
+                }
+                self.carry(id, number, link, Work::Call((id, attempt)));
             }
             (Phase::Waiting, Decided::Refuse | Decided::Over) => self.end_call(id, End::Refused),
             // It has ended meanwhile.
@@ -207,80 +221,90 @@ impl World {
         }
     }
 
-    /// The call goes over its link.
-    fn carry(&mut self, id: TaskId, number: u64, link: LinkId) {
-        let latency = self.dice.up_to(Duration::from_millis(100));
+    /// How long a call runs.
+    pub(super) fn runs_for(&mut self, id: TaskId) -> Duration {
         let most = if self.dice.chance(300) { 60 } else { 5 };
         let is_fast = self.calls.get(&id).is_some_and(Call::is_fast);
         let runs =
             self.dice.up_to(if is_fast { Duration::from_millis(3) } else { Duration::from_secs(most) });
         if let Some(call) = self.calls.get_mut(&id) {
-            (call.runs, call.begun) = (runs, false);
+            call.runs = runs;
         }
+        runs
+    }
+
+    /// The call goes over its link, or what became of it is asked for.
+    fn carry(&mut self, id: TaskId, number: u64, link: LinkId, work: Work) {
+        let latency = self.dice.up_to(Duration::from_millis(100));
         let Some(way) = self.links.get_mut(link.0).filter(|it| it.alive) else {
             return self.plan(latency, Event::Call(id, CallEvent::Breaks(number, "the link is closed")));
         };
         way.running.insert((id, number));
-        let machine = way.machine;
-        if self.machine(machine).is_some_and(|it| it.draining) {
-            return self.plan(latency, Event::Call(id, CallEvent::Breaks(number, "the node is draining")));
-        }
-        let slots = usize::try_from(self.slots).unwrap_or(usize::MAX);
-        let Some(way) = self.links.get_mut(link.0) else { return };
-        way.waiting.push_back((id, number));
-        if way.begun.len() < slots {
-            self.begin_next(link, latency);
-        }
-    }
-
-    /// A slot of the worker is free: it begins with who has waited longest.
-    fn begin_next(&mut self, link: LinkId, latency: Duration) {
-        let Some(way) = self.links.get_mut(link.0) else { return };
-        let Some((id, number)) = way.waiting.pop_front() else { return };
-        way.begun.insert((id, number));
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        call.begun = true;
-        let runs = call.runs;
-        self.plan(latency + runs, Event::Call(id, CallEvent::Returns(number)));
+        self.tell_worker(link, work);
     }
 
     /// The worker is asked for a call back.
     fn call_recalled(&mut self, id: TaskId, attempt: Attempt) {
         let Some(call) = self.calls.get(&id) else { return };
-        let (number, begun) = (call.number, call.begun);
-        let Some((link, present)) = self.running(id, number) else { return };
-        let Some(way) = self.links.get(link.0).filter(|it| it.alive && present == attempt) else { return };
-        let Some(machine) = self.machine(way.machine).filter(|it| it.dead.is_none()) else { return };
-        if machine.silent_until() > self.now {
-            let after = machine.silent_until() - self.now + Duration::from_millis(1);
-            return self.plan(after, Event::Call(id, CallEvent::Recalled(attempt)));
+        let Some((link, present)) = self.running(id, call.number) else { return };
+        if present == attempt {
+            self.tell_worker(link, Work::Recall((id, attempt)));
         }
-        if begun && self.mutation != Some(Mutation::GiveBackBegun) {
-            return;
-        }
-        if let Some(way) = self.links.get_mut(link.0) {
-            way.waiting.retain(|it| *it != (id, number));
-        }
-        let after = self.dice.up_to(Duration::from_millis(100));
-        self.plan(after, Event::Call(id, CallEvent::GivenBack(number)));
     }
 
-    fn call_given_back(&mut self, id: TaskId, number: u64) {
-        let Some((link, attempt)) = self.running(id, number) else { return };
-        if !self.link_is_alive(link) {
+    /// A worker's word on a call reaches the client. It counts only for the try that its caller has under way.
+    pub(super) fn replied(&mut self, link: LinkId, it: Try, word: Word) {
+        let Some(way) = self.links.get(link.0).filter(|it| it.alive) else { return };
+        let Some(machine) = self.machine(way.machine).filter(|it| it.dead.is_none()) else { return };
+        if machine.silent_until() > self.now {
+            let at = machine.silent_until() + Duration::from_millis(1);
+            return self.agenda.plan(at, Event::Reply(link, it, word));
+        }
+        let after = self.dice.up_to(Duration::from_secs(1));
+        let Some(way) = self.links.get_mut(link.0) else { return };
+        way.taken += 1;
+        let taken = way.taken;
+        self.plan(after, Event::Taken(link, taken));
+        let ((id, attempt), Some(call)) = (it, self.calls.get(&it.0)) else { return };
+        let number = call.number;
+        if self.running(id, number) != Some((link, attempt)) {
             return;
         }
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        call.phase = Phase::Waiting;
-        if std::mem::take(&mut call.begun) {
+        match word {
+            Word::Ended => self.call_returns(id, number),
+            Word::Unknown => self.carry(id, number, link, Work::Call(it)),
+            Word::Recalled { begun } => self.call_given_back(id, number, begun),
+            Word::Full => {
+                self.call_comes_back(id, number);
+                self.cast_queue(Letter::Full { id, attempt });
+            }
+            Word::Draining => {
+                self.call_comes_back(id, number);
+                self.cast_queue(Letter::Lost { id, attempt, reason: "the node is draining".to_owned() });
+            }
+        }
+    }
+
+    /// A try is not under way any more, and its caller waits for the queue.
+    fn call_comes_back(&mut self, id: TaskId, number: u64) {
+        let Some((link, _)) = self.running(id, number) else { return };
+        self.leave(link, id, number);
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.phase = Phase::Waiting;
+        }
+        if self.queue.is_none() {
+            self.end_call(id, End::Refused);
+        }
+    }
+
+    fn call_given_back(&mut self, id: TaskId, number: u64, begun: bool) {
+        let Some((_, attempt)) = self.running(id, number) else { return };
+        if begun {
             let what = format!("task {id} is given back, has begun and would be run again");
             return self.breach(Law::NoneTwice, what);
         }
         self.summary.given_back += 1;
-        self.leave(link, id, number);
-        if self.queue.is_none() {
-            return self.end_call(id, End::Refused);
-        }
+        self.call_comes_back(id, number);
         self.cast_queue(Letter::GivenBack { id, attempt });
         if self.dice.chance(self.weather.twice) {
             let after = HICCUP + self.dice.up_to(Duration::from_secs(3));
@@ -297,12 +321,6 @@ impl World {
 
     fn call_returns(&mut self, id: TaskId, number: u64) {
         let Some((link, attempt)) = self.running(id, number) else { return };
-        let Some(way) = self.links.get(link.0).filter(|it| it.alive) else { return };
-        let Some(machine) = self.machine(way.machine).filter(|it| it.dead.is_none()) else { return };
-        if machine.silent_until() > self.now {
-            let after = machine.silent_until() - self.now + Duration::from_millis(1);
-            return self.plan(after, Event::Call(id, CallEvent::Returns(number)));
-        }
         let took = self.calls.get(&id).map_or(Duration::ZERO, |it| it.runs);
         self.leave(link, id, number);
         self.cast_queue(Letter::Answered { id, attempt, took });
@@ -321,19 +339,27 @@ impl World {
         if self.queue.is_none() {
             return self.end_call(id, End::Refused);
         }
-        // Now and then it is a stream of which something was taken.
-        if self.dice.chance(100) {
+        // Now and then it is a stream of which something was taken, which ends with its link.
+        let is_stream = self.dice.chance(100);
+        if is_stream {
             self.cast_queue(Letter::Committed { id });
         }
-        self.cast_queue(Letter::Lost { id, attempt, reason: why.to_owned() });
+        let worker = self.links.get(link.0).map(|it| it.worker.clone());
+        let reason = why.to_owned();
+        let rerun = self.mutation == Some(Mutation::RerunOnLoss);
+        match worker {
+            Some(worker) if !is_stream && !rerun => {
+                self.cast_queue(Letter::Broken { id, attempt, link, worker, reason });
+            }
+            _ => self.cast_queue(Letter::Lost { id, attempt, reason }),
+        }
         if self.dice.chance(self.weather.twice) {
             // What was on its way when the link broke arrives after all.
-            let again = match self.dice.chance(500) {
-                true => Heard::Answered { id, attempt, took: None },
-                false => Heard::Lost { id, attempt, reason: why.to_owned() },
-            };
+            let again = Heard::Lost { id, attempt, reason: why.to_owned() };
             let after = HICCUP + self.dice.up_to(Duration::from_secs(3));
-            self.plan(after, Event::Queue(Letter::Again(again)));
+            if is_stream || rerun {
+                self.plan(after, Event::Queue(Letter::Again(again)));
+            }
         }
     }
 
@@ -354,8 +380,9 @@ impl World {
             (Phase::Over, _) => return,
             (Phase::Planned | Phase::Held, _) | (_, What::Broadcast) => {}
             (Phase::Running { link, .. }, What::One(_)) => {
-                let number = call.number;
+                let (number, attempt) = (call.number, call.attempt);
                 self.leave(link, id, number);
+                self.tell_worker(link, Work::Cancel((id, attempt)));
                 if !untold {
                     self.cast_queue(Letter::Cancelled { id });
                 }
@@ -369,10 +396,6 @@ impl World {
     fn leave(&mut self, link: LinkId, id: TaskId, number: u64) {
         if let Some(way) = self.links.get_mut(link.0) {
             way.running.remove(&(id, number));
-            way.waiting.retain(|it| *it != (id, number));
-            if way.begun.remove(&(id, number)) {
-                self.begin_next(link, Duration::ZERO);
-            }
         }
     }
 
@@ -382,6 +405,7 @@ impl World {
             return self.breach(Law::NoneTwice, format!("task {id} is reported twice"));
         }
         (call.phase, call.over) = (Phase::Over, self.now);
+        let it = (call.number > 0).then_some((id, call.attempt));
         let (group, together) = (call.group, call.together);
         let late = call.given.filter(|it| call.number > 0 && self.now > call.began + *it);
         if let Some(given) = late {
@@ -393,6 +417,10 @@ impl World {
             End::Refused => self.summary.refused += 1,
             End::Cancelled => self.summary.cancelled += 1,
             End::TimedOut => self.summary.timed_out += 1,
+        }
+        if let Some(it) = it {
+            let since = self.now;
+            self.plan(CALM * 2, Event::Audit(it, since));
         }
         if together {
             self.group_hears(id, group, end);

@@ -47,7 +47,6 @@ pub(super) struct Machine {
     ssh: Option<Duration>,
     pub(super) cut: Duration,
     pub(super) frozen: Duration,
-    pub(super) worker: bool,
     pub(super) draining: bool,
     guard: Guard,
     /// What the lease's file says; 0: there is none.
@@ -97,7 +96,6 @@ impl World {
             ssh: None,
             cut: Duration::ZERO,
             frozen: Duration::ZERO,
-            worker: false,
             draining: false,
             guard,
             lease: 0,

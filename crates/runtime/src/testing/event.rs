@@ -7,10 +7,12 @@ use super::link::LinkId;
 use super::node::{LifeId, NodeMessage, Step};
 use super::pool::PoolMessage;
 use super::tasks::Letter;
+use super::worker::{Inside, Work};
 use crate::model::{Attempt, InstanceId, Rank, TaskId};
 use crate::node::messages::Timer as NodeTimer;
 use crate::pool::Candidate;
 use crate::pool::messages::Timer as PoolTimer;
+use crate::retention::Try;
 
 /// One event.
 #[derive(Clone, Debug)]
@@ -33,7 +35,17 @@ pub(super) enum Event {
     Machine(MachineId, Happening),
     /// A link is noticed to be broken.
     LinkBroken(LinkId, &'static str),
-    /// A worker has finished what ran, or its time is over.
+    /// Something reaches the worker of a link.
+    Work(LinkId, Work),
+    /// Something happens in the worker of this number.
+    Inside(MachineId, u64, Inside),
+    /// A worker's word on a call reaches the client.
+    Reply(LinkId, Try, Word),
+    /// The client says how many outcomes of a link it has.
+    Taken(LinkId, u64),
+    /// It is looked whether a try that has long been over is still kept.
+    Audit(Try, Duration),
+    /// Something happens to a call.
     Call(TaskId, CallEvent),
     /// The owner of the pool does something.
     Owner(Owner),
@@ -74,14 +86,10 @@ pub(super) enum CallEvent {
     Decided(Decided),
     /// The list of shares reaches the caller of a broadcast.
     Shares(Vec<TaskId>),
-    /// The worker's answer to this try reaches the caller.
-    Returns(u64),
     /// The caller notices that the link of this try is broken.
     Breaks(u64, &'static str),
     /// The worker is asked for this try back.
     Recalled(Attempt),
-    /// The worker's word that it has not begun this try reaches the caller.
-    GivenBack(u64),
     /// The caller loses interest.
     Cancelled,
     /// Its time is over.
@@ -92,6 +100,10 @@ pub(super) enum CallEvent {
 #[derive(Clone, Debug)]
 pub(super) enum Decided {
     Grant {
+        attempt: Attempt,
+        link: LinkId,
+    },
+    Resume {
         attempt: Attempt,
         link: LinkId,
     },
@@ -107,4 +119,19 @@ pub(super) enum Owner {
     Stops,
     /// Is killed: everything in its process vanishes.
     Dies,
+}
+
+/// A worker's word on a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Word {
+    /// It has ended.
+    Ended,
+    /// It never came.
+    Unknown,
+    /// It was not taken.
+    Full,
+    /// It was not taken, and no other will be.
+    Draining,
+    /// It is given back; whether it had begun.
+    Recalled { begun: bool },
 }

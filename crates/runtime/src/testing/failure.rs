@@ -25,6 +25,12 @@ pub enum Law {
     Known,
     /// A queue whose pool is being given back hands out nothing.
     Stopped,
+    /// No task is run twice by workers that live because a link was lost.
+    RunOnce,
+    /// Nothing is kept that was acknowledged, cancelled or is over.
+    Released,
+    /// What a worker keeps stays within its bounds.
+    Bounded,
     /// No two living nodes have one rank or one machine.
     Ranks,
     /// When a pool has ended, every machine and everything set up is gone or named.
@@ -99,6 +105,14 @@ pub struct Summary {
     pub kept: u64,
     /// Tasks that a node gave back before it had begun them.
     pub given_back: u64,
+    /// Tasks whose link broke and that were asked for over another.
+    pub resumed: u64,
+    /// Outcomes that were kept while there was no link.
+    pub redelivered: u64,
+    /// Outcomes that went to a disk.
+    pub spilled: u64,
+    /// Tasks that a worker did not take because it kept as much as it may.
+    pub full: u64,
 }
 
 impl std::ops::AddAssign for Summary {
@@ -120,6 +134,10 @@ impl std::ops::AddAssign for Summary {
         self.timed_out += other.timed_out;
         self.pairs += other.pairs;
         self.given_back += other.given_back;
+        self.resumed += other.resumed;
+        self.redelivered += other.redelivered;
+        self.spilled += other.spilled;
+        self.full += other.full;
     }
 }
 

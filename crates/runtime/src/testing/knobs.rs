@@ -86,11 +86,25 @@ pub enum Mutation {
     GiveBackBegun,
     /// A call of a function that nobody knows is sent ahead.
     AheadUnknown,
+    /// Acknowledgements never reach a worker.
+    ForgetAck,
+    /// A worker forgets an outcome when it sends it.
+    ForgetBeforeTaken,
+    /// A worker that keeps much drops what comes then.
+    EvictWhenFull,
+    /// A worker takes new work although it keeps as much as it may.
+    TakeWhenFull,
+    /// A call whose link breaks is tried again instead of asked for.
+    RerunOnLoss,
+    /// A worker does not heed what is waited for after a link broke.
+    ForgetReplay,
+    /// A worker heeds what it still reads of a link before the present one.
+    ForgetFence,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 36] = [
         Self::DropNodeGone,
         Self::AcceptStale,
         Self::ForgetMachine,
@@ -120,6 +134,13 @@ impl Mutation {
         Self::ReleaseKept,
         Self::GiveBackBegun,
         Self::AheadUnknown,
+        Self::ForgetAck,
+        Self::ForgetBeforeTaken,
+        Self::EvictWhenFull,
+        Self::TakeWhenFull,
+        Self::RerunOnLoss,
+        Self::ForgetReplay,
+        Self::ForgetFence,
     ];
 }
 

@@ -1,7 +1,7 @@
 //! The laws of the queue: a second set of books, kept from what the queue hears and says, in which
 //! every entry can be judged at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::failure::Law;
 use super::tasks::AHEAD;
@@ -22,6 +22,8 @@ pub(super) struct Ledger {
     /// How many outcomes of each function have told how long it takes.
     known: BTreeMap<FunctionId, u32>,
     stopped: bool,
+    /// Tasks whose link broke, and that wait for another.
+    suspended: BTreeSet<TaskId>,
 }
 
 #[derive(Debug)]
@@ -36,6 +38,8 @@ struct Entry {
 #[derive(Debug, Default)]
 struct Place {
     open: bool,
+    /// It takes nothing until the next look.
+    full: bool,
     slots: u32,
     used: u32,
     /// Tasks that wait for this rank and no other.
@@ -51,6 +55,7 @@ impl Ledger {
             waiting_anywhere: 0,
             known: BTreeMap::new(),
             stopped: false,
+            suspended: BTreeSet::new(),
         }
     }
 
@@ -68,7 +73,12 @@ impl Ledger {
                 }
                 self.close(*id);
             }
-            Heard::GivenBack { id, attempt } if self.runs(*id, *attempt) => {
+            Heard::GivenBack { id, attempt } | Heard::Full { id, attempt } if self.runs(*id, *attempt) => {
+                let on = self.tasks.get(id).and_then(|it| it.on);
+                if let (Heard::Full { .. }, Some(place)) = (heard, on.and_then(|it| self.ranks.get_mut(&it)))
+                {
+                    place.full = true;
+                }
                 self.back(*id);
                 // It has not been tried, but for its number.
                 if let Some(entry) = self.tasks.get_mut(id) {
@@ -80,15 +90,23 @@ impl Ledger {
             {
                 self.back(*id);
             }
-            Heard::Answered { .. } | Heard::Lost { .. } | Heard::Failed { .. } | Heard::GivenBack { .. } => {
+            Heard::Broken { id, attempt, .. } if self.runs(*id, *attempt) => {
+                self.suspended.insert(*id);
+            }
+            Heard::Answered { .. }
+            | Heard::Lost { .. }
+            | Heard::Broken { .. }
+            | Heard::Failed { .. }
+            | Heard::Full { .. }
+            | Heard::GivenBack { .. } => {
                 return false;
             }
             Heard::Cancelled { id } => self.close(*id),
-            Heard::NodeReady { rank, slots } => {
+            Heard::NodeReady { rank, slots, .. } => {
                 let place = self.ranks.entry(*rank).or_default();
-                (place.open, place.slots) = (true, *slots);
+                (place.open, place.full, place.slots) = (true, false, *slots);
             }
-            Heard::NodePaused { rank } | Heard::NodeLost { rank } => {
+            Heard::NodePaused { rank } | Heard::NodeGone { rank } | Heard::NodeLost { rank } => {
                 self.ranks.entry(*rank).or_default().open = false;
             }
             Heard::Stopped => self.stopped = true,
@@ -97,10 +115,12 @@ impl Ledger {
                     entry.limit = entry.tries.saturating_sub(1);
                 }
             }
+            Heard::Looked => self.ranks.values_mut().for_each(|it| it.full = false),
             Heard::Broadcast { .. }
+            | Heard::Keyed { .. }
+            | Heard::Held { .. }
             | Heard::Sized { .. }
             | Heard::RoundTrip { .. }
-            | Heard::Looked
             | Heard::WorkerDied { .. } => {}
         }
         true
@@ -117,6 +137,9 @@ impl Ledger {
             match effect {
                 Effect::Grant { id, attempt, rank } => self.grant(*id, *attempt, *rank)?,
                 Effect::Refuse { id, .. } | Effect::Exhausted { id } => {
+                    if self.suspended.remove(id) {
+                        self.back(*id);
+                    }
                     heeded |= lost == Some(*id);
                     self.refuse(*id)?;
                 }
@@ -128,8 +151,22 @@ impl Ledger {
                         id = id.next();
                     }
                 }
-                Effect::Retry { id, .. } => heeded |= lost == Some(*id),
-                Effect::Recall { .. } => {}
+                Effect::Retry { id, .. } => {
+                    if self.suspended.remove(id) {
+                        self.back(*id);
+                    }
+                    heeded |= lost == Some(*id);
+                }
+                Effect::Resume { id, attempt, rank } => {
+                    let is_there = self.tasks.get(id).is_some_and(|it| it.on == Some(*rank));
+                    if !self.suspended.remove(id) || !is_there || !self.runs(*id, *attempt) {
+                        return Err((
+                            Law::NoneTwice,
+                            format!("task {id} is asked for, and waits for nothing"),
+                        ));
+                    }
+                }
+                Effect::Recall { .. } | Effect::Reconcile { .. } | Effect::Release { .. } => {}
             }
         }
         if !heeded {
@@ -139,7 +176,24 @@ impl Ledger {
             let what = format!("the queue knows {known} tasks, and {} are open", self.tasks.len());
             return Err((Law::Known, what));
         }
+        self.none_forgotten(heard)?;
         self.none_idle()
+    }
+
+    /// What waits for a link hears when there is one, and when there will be none.
+    fn none_forgotten(&self, heard: &Heard) -> Result<(), Breach> {
+        let rank = match heard {
+            Heard::NodeReady { rank, .. }
+            | Heard::NodeGone { rank }
+            | Heard::WorkerDied { rank }
+            | Heard::NodeLost { rank } => *rank,
+            _ => return Ok(()),
+        };
+        let waits = |id: &&TaskId| self.tasks.get(id).is_some_and(|it| it.on == Some(rank));
+        match self.suspended.iter().find(waits) {
+            Some(id) => Err((Law::NoneLost, format!("task {id} still waits for a link after {heard:?}"))),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn stale(heard: &Heard) -> Breach {
@@ -188,6 +242,7 @@ impl Ledger {
     }
 
     fn close(&mut self, id: TaskId) {
+        self.suspended.remove(&id);
         let Some(entry) = self.tasks.remove(&id) else { return };
         match entry.on {
             Some(_) => self.free(entry.on),
@@ -213,7 +268,10 @@ impl Ledger {
             Some(Law::Tries)
         } else if self.stopped {
             Some(Law::Stopped)
-        } else if !place.open || !matches!(entry.target, Target::Any) && entry.target != Target::Rank(rank) {
+        } else if !place.open
+            || place.full
+            || !matches!(entry.target, Target::Any) && entry.target != Target::Rank(rank)
+        {
             Some(Law::Closed)
         } else if place.used >= most {
             Some(Law::Slots)
@@ -242,10 +300,9 @@ impl Ledger {
     }
 
     fn none_idle(&self) -> Result<(), Breach> {
-        let idle = self
-            .ranks
-            .iter()
-            .find(|(_, it)| it.open && it.used < it.slots && (it.waiting > 0 || self.waiting_anywhere > 0));
+        let idle = self.ranks.iter().find(|(_, it)| {
+            it.open && !it.full && it.used < it.slots && (it.waiting > 0 || self.waiting_anywhere > 0)
+        });
         match idle {
             Some((rank, place)) if !self.stopped => {
                 Err((Law::NoneIdle, format!("rank {rank} has a free slot while a task waits: {place:?}")))

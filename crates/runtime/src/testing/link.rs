@@ -1,13 +1,14 @@
 //! The simulated network: links to workers, which break when one end is silent for too long.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::cloud::MachineId;
 use super::event::{CallEvent, Event};
 use super::node::{LifeId, NodeMessage};
+use super::worker::Work;
 use super::world::World;
-use crate::model::TaskId;
+use crate::model::{Incarnation, TaskId};
 
 /// A link, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,16 +22,40 @@ pub(super) struct Link {
     pub(super) alive: bool,
     /// The calls on it, with the number of their try.
     pub(super) running: BTreeSet<(TaskId, u64)>,
-    /// Those that its worker has begun, and those that wait for one of its slots.
-    pub(super) begun: BTreeSet<(TaskId, u64)>,
-    pub(super) waiting: VecDeque<(TaskId, u64)>,
+    /// The life of the worker that it leads to.
+    pub(super) worker: Incarnation,
+    /// When what was said last on each lane, and back, is there.
+    pub(super) first: Duration,
+    pub(super) second: Duration,
+    pub(super) back: Duration,
+    /// How many outcomes have come by it.
+    pub(super) taken: u64,
+    /// When the worker was told what is waited for.
+    pub(super) reconciled: Option<Duration>,
+    /// By [`Mutation::ForgetFence`](super::Mutation::ForgetFence): what is read of it counts although there is
+    /// another.
+    pub(super) unfenced: bool,
 }
 
 impl World {
     pub(super) fn open_link(&mut self, life: LifeId, machine: MachineId) -> LinkId {
         let id = LinkId(self.links.len());
-        let (running, begun, waiting) = Default::default();
-        self.links.push(Link { machine, life, alive: true, running, begun, waiting });
+        let worker = self.workers.get(&machine).map_or_else(|| Incarnation::new("none"), |it| it.name());
+        let now = self.now;
+        self.links.push(Link {
+            machine,
+            life,
+            alive: true,
+            running: BTreeSet::new(),
+            worker,
+            first: now,
+            second: now,
+            back: now,
+            taken: 0,
+            reconciled: None,
+            unfenced: false,
+        });
+        self.welcome(machine, id);
         id
     }
 
@@ -61,9 +86,10 @@ impl World {
             return;
         }
         let (life, running) = (link.life, std::mem::take(&mut link.running));
-        link.begun.clear();
-        link.waiting.clear();
         self.summary.broken += 1;
+        // The worker may go on reading what is there already.
+        let after = self.dice.up_to(self.timing.detect);
+        self.plan(after, Event::Work(id, Work::Over));
         self.cast_node(life, NodeMessage::Closed(id, why));
         for (task, call) in running {
             let after = self.dice.up_to(Duration::from_millis(2));

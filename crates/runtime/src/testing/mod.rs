@@ -7,7 +7,8 @@
 //!                                        └── effects ← state.rs ←─┘
 //! ```
 //!
-//! What decides is the real thing: the `state.rs` of pool, node and tasks, and [`crate::lease::Guard`].
+//! What decides is the real thing: the `state.rs` of pool, node and tasks, what workers keep
+//! ([`crate::retention`]), and [`crate::lease::Guard`].
 //! What does (actors, providers, links, workers, callers) is written once more here, against a clock and
 //! a network that are data. No actor runs, nothing waits, and a seed is a life, again and again.
 
@@ -29,6 +30,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod universe;
+mod worker;
 mod world;
 
 pub use failure::{Failure, Law, Summary};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::cloud::MachineId;
-use super::event::{CallEvent, Event};
+use super::event::Event;
 use super::knobs::Mutation;
 use super::link::LinkId;
 use super::pool::PoolMessage;
@@ -234,15 +234,15 @@ impl World {
                 Heard::Started(Err(trouble("the worker did not start", !reachable)))
             }
             Step::StartWorker => {
-                if let Some(machine) = self.machine_mut(machine) {
-                    machine.worker = true;
-                }
+                self.start_worker(machine);
                 Heard::Started(Ok(Listening { port: 4433, tcp: 4434, pid: 17 }))
             }
             // A machine that does not answer leaves it open.
             Step::CheckWorker if !reachable => Heard::WorkerEnded(false),
             Step::CheckWorker => Heard::WorkerEnded(self.worker_ends(machine)),
-            Step::Link if !reachable => Heard::Linked(Err(trouble("no answer", true))),
+            Step::Link if !reachable || !self.workers.contains_key(&machine) => {
+                Heard::Linked(Err(trouble("no answer", true)))
+            }
             Step::Link if fails => Heard::Linked(Err(trouble("refused", false))),
             Step::Link => {
                 let link = self.open_link(id, machine);
@@ -274,23 +274,20 @@ impl World {
         }
     }
 
-    /// What still ran when the time was over is cancelled on the worker.
-    fn drained(&mut self, machine: MachineId) {
-        for link in self.links_of(machine) {
-            let running = self.links.get(link.0).map(|it| it.running.clone()).unwrap_or_default();
-            for (task, call) in running {
-                self.plan(Duration::ZERO, Event::Call(task, CallEvent::Returns(call)));
-            }
-        }
-    }
-
     /// Whether it was the worker's end that broke its link.
     fn worker_ends(&mut self, machine: MachineId) -> bool {
-        let ends = self.dice.chance(self.weather.worker);
-        if ends && let Some(machine) = self.machine_mut(machine) {
-            machine.worker = false;
+        if self.dice.chance(self.weather.worker) {
+            self.workers.remove(&machine);
+            for link in self.links_of(machine) {
+                self.break_link(link, "its worker has ended");
+            }
         }
-        ends
+        !self.workers.contains_key(&machine)
+    }
+
+    /// Whether a living node has this machine.
+    pub(super) fn has_node(&self, machine: MachineId) -> bool {
+        self.lives.iter().any(|it| it.alive && it.machine == machine)
     }
 
     /// Whether a silent machine will answer again.

@@ -161,6 +161,7 @@ impl World {
                 }
             }
             Effect::QueuePaused { rank } => self.cast_queue(Letter::NodePaused { rank }),
+            Effect::QueueGone { rank } => self.cast_queue(Letter::NodeGone { rank }),
             Effect::QueueLost { rank } => self.cast_queue(Letter::NodeLost { rank }),
             Effect::QueueStop => {
                 if self.mutation != Some(Mutation::ForgetQueueStop) {

@@ -9,8 +9,9 @@ use super::failure::Law;
 use super::knobs::Mutation;
 use super::ledger::Ledger;
 use super::link::LinkId;
+use super::worker::Work;
 use super::world::World;
-use crate::model::{Attempt, Rank, TaskId};
+use crate::model::{Attempt, Incarnation, Rank, TaskId};
 use crate::tasks::ahead::{Ahead, Load};
 use crate::tasks::state::{Effect, Heard, State};
 use crate::tasks::{GroupId, OnLost, Retries, Target};
@@ -37,6 +38,20 @@ pub(super) enum Letter {
     GivenBack {
         id: TaskId,
         attempt: Attempt,
+    },
+    Full {
+        id: TaskId,
+        attempt: Attempt,
+    },
+    Broken {
+        id: TaskId,
+        attempt: Attempt,
+        link: LinkId,
+        worker: Incarnation,
+        reason: String,
+    },
+    NodeGone {
+        rank: Rank,
     },
     Looked,
     Lost {
@@ -113,7 +128,7 @@ impl Queue {
     }
 
     /// Keeps what only the shell may hold and passes on the rest.
-    fn take_in(&mut self, letter: Letter, slots: u32) -> Heard {
+    fn take_in(&mut self, letter: Letter, slots: u32, worker: Incarnation) -> Heard {
         match letter {
             Letter::Submit { id, target, group, load } => {
                 self.callers.insert(id, true);
@@ -133,6 +148,22 @@ impl Queue {
                 }
                 Heard::GivenBack { id, attempt }
             }
+            Letter::Full { id, attempt } => {
+                if let Some(waits) = self.callers.get_mut(&id) {
+                    *waits = true;
+                }
+                Heard::Full { id, attempt }
+            }
+            Letter::Broken { id, attempt, worker, reason, .. } => {
+                if let Some(waits) = self.callers.get_mut(&id) {
+                    *waits = true;
+                }
+                Heard::Broken { id, attempt, worker, reason }
+            }
+            Letter::NodeGone { rank } => {
+                self.links.remove(&rank);
+                Heard::NodeGone { rank }
+            }
             Letter::Looked => {
                 self.looks = false;
                 Heard::Looked
@@ -151,7 +182,7 @@ impl Queue {
             Letter::Sized { nodes } => Heard::Sized { nodes },
             Letter::NodeReady { rank, link } => {
                 self.links.insert(rank, link);
-                Heard::NodeReady { rank, slots }
+                Heard::NodeReady { rank, slots, worker }
             }
             Letter::NodePaused { rank } => {
                 self.links.remove(&rank);
@@ -177,7 +208,22 @@ impl World {
 
     pub(super) fn queue_hears(&mut self, letter: Letter) {
         let Some(queue) = &mut self.queue else { return self.undelivered(&letter) };
-        let heard = queue.take_in(letter, self.slots);
+        let mut worker = Incarnation::new("");
+        match &letter {
+            Letter::NodeReady { link, .. } => {
+                worker = self.links.get(link.0).map_or(worker, |it| it.worker.clone());
+            }
+            // A caller may see that a link is over before its node does.
+            Letter::Broken { link, .. } => {
+                let rank = queue.links.iter().find(|(_, it)| *it == link).map(|(rank, _)| *rank);
+                if let Some(rank) = rank {
+                    self.queue_hears(Letter::NodePaused { rank });
+                }
+            }
+            _ => {}
+        }
+        let Some(queue) = &mut self.queue else { return };
+        let heard = queue.take_in(letter, self.slots, worker);
         let fresh = queue.ledger.hears(&heard);
         let before = (!fresh).then(|| queue.state.clone());
         let mutated = mutate(self.mutation, heard.clone(), &queue.ledger);
@@ -221,6 +267,26 @@ impl World {
                 }
             }
             Effect::Shares { first, ranks } => self.share(first, ranks),
+            Effect::Resume { id, attempt, rank } => {
+                let Some(link) = queue.links.get(&rank).copied() else { return };
+                let Some(waits) = queue.callers.get_mut(&id) else { return };
+                if std::mem::take(waits) {
+                    self.summary.resumed += 1;
+                    self.decide(id, Decided::Resume { attempt, link });
+                }
+            }
+            Effect::Reconcile { rank, waits } => {
+                let Some(link) = queue.links.get(&rank).copied() else { return };
+                self.tell_worker(link, Work::Waits(waits));
+                let now = self.now;
+                if let Some(link) = self.links.get_mut(link.0) {
+                    link.reconciled = Some(now);
+                }
+            }
+            Effect::Release { id, attempt, rank } => {
+                let Some(link) = queue.links.get(&rank).copied() else { return };
+                self.tell_worker(link, Work::Release((id, attempt)));
+            }
             Effect::Recall { id, attempt, .. } => {
                 let after = self.dice.up_to(Duration::from_millis(100));
                 self.plan(after, Event::Call(id, CallEvent::Recalled(attempt)));
@@ -232,9 +298,11 @@ impl World {
     /// A mailbox is dropped with its actor, and with each message the way back to who sent it.
     fn undelivered(&mut self, letter: &Letter) {
         match letter {
-            Letter::Submit { id, .. } | Letter::Lost { id, .. } | Letter::GivenBack { id, .. } => {
-                self.decide(*id, Decided::Over)
-            }
+            Letter::Submit { id, .. }
+            | Letter::Lost { id, .. }
+            | Letter::Broken { id, .. }
+            | Letter::Full { id, .. }
+            | Letter::GivenBack { id, .. } => self.decide(*id, Decided::Over),
             Letter::Broadcast { first, .. } => self.decide(caller_of(*first), Decided::Over),
             Letter::Answered { .. }
             | Letter::Committed { .. }
@@ -243,6 +311,7 @@ impl World {
             | Letter::Sized { .. }
             | Letter::NodeReady { .. }
             | Letter::NodePaused { .. }
+            | Letter::NodeGone { .. }
             | Letter::NodeLost { .. }
             | Letter::Stop
             | Letter::WorkerDied { .. }
@@ -308,8 +377,8 @@ fn mutate(mutation: Option<Mutation>, heard: Heard, ledger: &Ledger) -> Option<H
         (Some(Mutation::AcceptStale), Heard::Answered { id, attempt, took }) => {
             Some(Heard::Answered { id, attempt: ledger.attempt(id).unwrap_or(attempt), took })
         }
-        (Some(Mutation::ExtraSlot), Heard::NodeReady { rank, slots }) => {
-            Some(Heard::NodeReady { rank, slots: slots + 1 })
+        (Some(Mutation::ExtraSlot), Heard::NodeReady { rank, slots, worker }) => {
+            Some(Heard::NodeReady { rank, slots: slots + 1, worker })
         }
         (Some(Mutation::ForgetPause), Heard::NodePaused { .. })
         | (Some(Mutation::ForgetReady), Heard::NodeReady { .. }) => None,

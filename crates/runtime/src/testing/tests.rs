@@ -57,6 +57,8 @@ fn two_thousand_seeds() {
         assert!(sum.answered > count && sum.refused > count && sum.cancelled > count / 4, "{sum:?}");
         assert!(sum.timed_out > count / 10 && sum.pairs > count / 5 && sum.kept > count / 200, "{sum:?}");
         assert!(sum.given_back > count / 200, "{sum:?}");
+        assert!(sum.resumed > count / 10 && sum.redelivered > count / 50, "{sum:?}");
+        assert!(sum.spilled > count / 100 && sum.full > count / 200, "{sum:?}");
         assert!(sum.capped > count / 3 && sum.spent > count / 20, "{sum:?}");
         assert!(sum.candidates > count * 4 / 5, "{sum:?}");
         assert!(sum.retried > count / 10 && sum.lapsed > count / 10 && sum.broken > count, "{sum:?}");

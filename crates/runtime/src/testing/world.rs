@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::agenda::Agenda;
 use super::calls::Call;
-use super::cloud::Cloud;
+use super::cloud::{Cloud, MachineId};
 use super::dice::Dice;
 use super::event::{Event, Owner};
 use super::failure::{Failure, Law, Summary};
@@ -16,6 +16,7 @@ use super::market::Wishes;
 use super::node::Life;
 use super::pool::{Pool, PoolMessage};
 use super::tasks::Queue;
+use super::worker::{Work, Worker};
 use crate::model::TaskId;
 use crate::tasks::GroupId;
 use crate::timing::Timing;
@@ -43,6 +44,9 @@ pub(super) struct World {
     pub(super) prepared: BTreeSet<String>,
     pub(super) wishes: Wishes,
     pub(super) links: Vec<Link>,
+    pub(super) workers: BTreeMap<MachineId, Worker>,
+    /// How many workers were started.
+    pub(super) started: u64,
     // What lives in the client's process.
     pub(super) pool: Option<Pool>,
     pub(super) queue: Option<Queue>,
@@ -85,6 +89,8 @@ impl World {
             prepared: BTreeSet::new(),
             wishes: Wishes::default(),
             links: Vec::new(),
+            workers: BTreeMap::new(),
+            started: 0,
             pool: Some(Pool::new()),
             queue: Some(Queue::new(retries, knobs.mutation)),
             lives: Vec::new(),
@@ -212,6 +218,11 @@ impl World {
                 }
             }
             Event::Call(id, event) => self.call_happens(id, event),
+            Event::Work(link, work) => self.works(link, work),
+            Event::Inside(machine, number, inside) => self.happens_inside(machine, number, inside),
+            Event::Reply(link, it, word) => self.replied(link, it, word),
+            Event::Taken(link, count) => self.tell_worker(link, Work::Taken(count)),
+            Event::Audit((task, attempt), since) => self.audit(task, attempt, since),
             // Who was told that the start has failed has nothing to stop; a signal may still come.
             Event::Owner(Owner::Stops)
                 if self.pool.as_ref().is_some_and(|it| it.failed) && self.dice.chance(700) => {}
@@ -244,6 +255,11 @@ impl World {
             | Event::NodeTimer(..)
             | Event::Step(..)
             | Event::LinkBroken(..)
+            | Event::Work(..)
+            | Event::Inside(..)
+            | Event::Reply(..)
+            | Event::Taken(..)
+            | Event::Audit(..)
             | Event::Call(..)
             | Event::Owner(_) => false,
         });

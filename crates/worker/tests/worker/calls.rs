@@ -184,6 +184,10 @@ async fn a_closed_link_resolves_every_pending_call_at_once() {
     }
     assert!(started.elapsed() < Duration::from_secs(5));
     assert!(matches!(link.closed().await, LinkError::Closed { .. }));
+    // They run on, until the next link says that nobody waits for them.
+    let link = node.link().await;
+    assert_eq!(says(&note), "running");
+    link.reconcile(&[], |_| {});
     until("the worker drops them", || says(&note) == "dropped").await;
 }
 
@@ -232,7 +236,8 @@ async fn a_call_that_has_begun_is_not_given_back() {
     let node = Node::start_with(|it| it.slots = 1).await;
     let link = node.link().await;
     let note = node.file("note");
-    let running = tokio::spawn(link.call(request("block_until_noted", as_arguments(&note))));
+    let call = CallRequest { task: TaskId(1), ..request("block_until_noted", as_arguments(&note)) };
+    let running = tokio::spawn(link.call(call));
     until("the task runs", || says(&note) == "running").await;
     link.recall(TaskId(1), Attempt(0));
     std::fs::write(&note, "go").expect("written");

@@ -163,6 +163,8 @@ async fn a_newer_link_replaces_the_older_one() {
         other => panic!("{other:?}"),
     }
     assert!(pending.await.expect("joined").is_err());
+    // It is for the new one to say whether it is waited for.
+    new.reconcile(&[], |_| {});
     until("the old link's task is dropped", || says(&note) == "dropped").await;
     member.down().await;
     let (_cluster, member) = join(&node, &new).await;

@@ -15,6 +15,7 @@ mod bytes;
 mod calls;
 mod functions;
 mod identity;
+mod keeps;
 mod life;
 mod measure;
 mod node;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         bytes::tests(),
         wire::tests(),
         identity::tests(),
+        keeps::tests(),
         life::tests(),
     ]
     .concat();

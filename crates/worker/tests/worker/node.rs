@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -95,6 +95,7 @@ impl Node {
             slots: 4,
             executor: Executor::Thread,
             reuse: true,
+            retention: Default::default(),
             kill: Timing::short().kill,
             detect: Duration::from_secs(5),
             drain: Timing::short().drain,
@@ -177,14 +178,16 @@ pub(crate) async fn tell(worker: &mut Child, frame: &[u8]) -> WorkerUp {
     answered.await.expect("in time")
 }
 
-/// A call without a time limit.
+/// A call without a time limit, of a task of its own.
 pub(crate) fn request(function: &str, arguments: impl Into<Payload>) -> CallRequest {
+    static TASKS: AtomicU64 = AtomicU64::new(1_000);
     CallRequest {
-        task: TaskId(1),
+        task: TaskId(TASKS.fetch_add(1, Ordering::Relaxed)),
         attempt: Attempt(0),
         function: functions::id(function),
         turn: 0,
         remaining: None,
+        key: None,
         arguments: arguments.into(),
     }
 }

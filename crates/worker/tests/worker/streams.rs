@@ -1,7 +1,9 @@
 //! Calls of functions of streams, and what comes over their streams and should not.
 
 use bytes::Bytes;
-use skyward_runtime::link::{Cause, Inflow, InputHeader, Kind, Link, LinkError, Outcome, Piece, Side};
+use skyward_runtime::link::{
+    CallRequest, Cause, Inflow, InputHeader, Kind, Link, LinkError, Outcome, Piece, Side,
+};
 use skyward_runtime::model::{Attempt, TaskId};
 use tokio::io::AsyncWriteExt;
 
@@ -34,7 +36,8 @@ async fn all(mut inflow: Inflow) -> (Vec<Bytes>, Result<Outcome, LinkError>) {
 }
 
 async fn stream(link: &Link, function: &str, arguments: &str) -> Inflow {
-    link.stream(request(function, arguments.to_owned())).await.expect("open")
+    let request = CallRequest { task: TaskId(1), ..request(function, arguments.to_owned()) };
+    link.stream(request).await.expect("open")
 }
 
 /// The first input of the one task, with these bytes after its header.

@@ -1,0 +1,43 @@
+//! What the queue has to do with what workers keep: it tells them what is waited for, and hears from them under
+//! which keys they have something.
+
+use std::sync::Arc;
+
+use super::super::messages::Decision;
+use super::super::order::Undone;
+use super::super::state::{Effect, Heard};
+use super::{Answer, Presented, Tasks};
+use crate::link::Link;
+use crate::model::{Key, Rank, TaskId};
+use crate::retention::Try;
+
+impl Tasks {
+    /// A new task with a key asks where it may run, unless another has its key.
+    pub(super) fn ask_keyed(&self, task: Presented, key: Key, heard: Heard) -> Answer {
+        match self.take_key(task.id, key) {
+            Ok(()) => self.ask(task, heard),
+            Err(why) => Answer::Now(Decision::Refuse(why)),
+        }
+    }
+
+    pub(super) fn take_key(&self, id: TaskId, key: Key) -> Result<(), Undone> {
+        let refused = self.hear(|queue, _| {
+            queue.state.hear(Heard::Keyed { id, key }).into_iter().find_map(|effect| match effect {
+                Effect::Refuse { why, .. } => Some(why),
+                _ => None,
+            })
+        });
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Tells a worker what is waited for, and hears from it under which keys it has something.
+    pub(super) fn reconcile(&self, rank: Rank, link: &Link, waits: &[Try]) {
+        let (inner, worker) = (Arc::downgrade(&self.inner), link.hello().incarnation.clone());
+        link.reconcile(waits, move |keys| {
+            if let Some(inner) = inner.upgrade() {
+                let heard = Heard::Held { rank, worker: worker.clone(), keys };
+                Self { inner }.hear(|queue, errands| queue.hear(heard, errands));
+            }
+        });
+    }
+}

@@ -1,0 +1,130 @@
+//! What the queue decides when links break, workers keep too much, and calls have keys.
+
+use super::*;
+
+fn broken(id: u64, attempt: u32, worker: Incarnation) -> Heard {
+    Heard::Broken { id: TaskId(id), attempt: Attempt(attempt), worker, reason: "the link broke".into() }
+}
+
+fn resume(id: u64, rank: u32) -> Effect {
+    Effect::Resume { id: TaskId(id), attempt: Attempt(0), rank: Rank(rank) }
+}
+
+fn again(id: u64) -> Effect {
+    Retry { id: TaskId(id), attempt: Attempt(1), reason: "its worker is another one now".into() }
+}
+
+#[test]
+fn a_call_whose_link_broke_keeps_its_slot_and_is_asked_for_over_the_next_link() {
+    let any = Target::Any;
+    let mut state = pool(1, 2);
+    check(
+        &mut state,
+        vec![
+            (submitted(1, any), vec![grant(1, 0)]),
+            (submitted(2, any), vec![grant(2, 0)]),
+            (Heard::NodePaused { rank: Rank(0) }, vec![]),
+            (broken(1, 0, worker(0, 0)), vec![]),
+            (submitted(3, any), vec![]),
+        ],
+    );
+    let waits = vec![(TaskId(1), Attempt(0)), (TaskId(2), Attempt(0))];
+    let linked = state.hear(ready(0, 2));
+    assert_eq!(linked, [Effect::Reconcile { rank: Rank(0), waits }, resume(1, 0)]);
+    check(
+        &mut state,
+        vec![
+            // Who notices late is asked for at once.
+            (broken(2, 0, worker(0, 0)), vec![resume(2, 0)]),
+            (answered(1), vec![release(1), grant(3, 0)]),
+            (answered(2), vec![release(2)]),
+            (answered(3), vec![]),
+        ],
+    );
+    assert_eq!(state.held(), 0);
+}
+
+#[test]
+fn a_call_is_tried_elsewhere_when_its_worker_is_gone_and_not_before() {
+    let any = Target::Any;
+    for (ends, reason) in [
+        (Heard::NodeGone { rank: Rank(0) }, "its node is gone"),
+        (Heard::WorkerDied { rank: Rank(0) }, "its worker has ended"),
+    ] {
+        let retry = Retry { id: TaskId(1), attempt: Attempt(1), reason: reason.into() };
+        check(
+            &mut pool(1, 1),
+            vec![
+                (submitted(1, any), vec![grant(1, 0)]),
+                (Heard::NodePaused { rank: Rank(0) }, vec![]),
+                (broken(1, 0, worker(0, 0)), vec![]),
+                (ends, vec![retry]),
+                // Whatever comes of the old worker is of an old try.
+                (broken(1, 0, worker(0, 0)), vec![]),
+            ],
+        );
+    }
+    let mut state = pool(1, 1);
+    check(&mut state, vec![(submitted(1, any), vec![grant(1, 0)]), (submitted(2, any), vec![])]);
+    check(
+        &mut state,
+        vec![(Heard::NodePaused { rank: Rank(0) }, vec![]), (broken(1, 0, worker(0, 0)), vec![])],
+    );
+    let other = Heard::NodeReady { rank: Rank(0), slots: 1, worker: worker(0, 1) };
+    let second = Grant { id: TaskId(2), attempt: Attempt(0), rank: Rank(0) };
+    assert_eq!(hear(&mut state, other), [again(1), second]);
+}
+
+#[test]
+fn what_ends_while_its_link_is_an_old_one_is_released_over_the_new_one() {
+    let any = Target::Any;
+    let mut state = pool(1, 2);
+    check(
+        &mut state,
+        vec![
+            (submitted(1, any), vec![grant(1, 0)]),
+            (submitted(2, any), vec![grant(2, 0)]),
+            (Heard::NodePaused { rank: Rank(0) }, vec![]),
+            // Nobody waits for it when the worker is asked, so it is not among what is waited for.
+            (Heard::Cancelled { id: TaskId(1) }, vec![]),
+            (ready(0, 2), vec![]),
+            // It has not noticed yet that its link broke.
+            (Heard::Cancelled { id: TaskId(2) }, vec![release(2)]),
+        ],
+    );
+}
+
+#[test]
+fn a_node_that_takes_nothing_is_left_alone_until_the_next_look_and_no_try_is_counted() {
+    let any = Target::Any;
+    let full = Heard::Full { id: TaskId(1), attempt: Attempt(0) };
+    let second = |attempt| Grant { id: TaskId(1), attempt: Attempt(attempt), rank: Rank(0) };
+    let mut state = pool(1, 1);
+    check(&mut state, vec![(submitted(1, any), vec![grant(1, 0)]), (full, vec![])]);
+    for attempt in 1..9 {
+        let full = Heard::Full { id: TaskId(1), attempt: Attempt(attempt) };
+        check(&mut state, vec![(Heard::Looked, vec![second(attempt)]), (full, vec![])]);
+    }
+}
+
+#[test]
+fn a_call_waits_for_the_node_that_has_its_key_and_goes_elsewhere_when_that_is_gone() {
+    let key = Key::new("k").expect("fits");
+    let keyed = |id| Heard::Keyed { id: TaskId(id), key: key.clone() };
+    let held = Heard::Held { rank: Rank(1), worker: worker(1, 0), keys: vec![key.clone()] };
+    let in_use = Undone::Key(KeyError::InUse { key: key.clone() });
+    check(
+        &mut pool(2, 1),
+        vec![
+            (held, vec![]),
+            (submitted(9, Target::Rank(Rank(1))), vec![grant(9, 1)]),
+            (keyed(1), vec![]),
+            // Rank 0 is free, and does not have it.
+            (submitted(1, Target::Any), vec![]),
+            (keyed(2), vec![Refuse { id: TaskId(2), why: in_use }]),
+            (Heard::NodeGone { rank: Rank(1) }, vec![grant(1, 0)]),
+            (answered(1), vec![]),
+            (keyed(3), vec![]),
+        ],
+    );
+}

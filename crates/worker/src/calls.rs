@@ -1,0 +1,121 @@
+//! The books of one link's small calls: which of them are open, and which answers the client has not
+//! acknowledged. The desk keeps them behind its lock.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skyward_runtime::link::{CREDIT_BYTES, CREDIT_CALLS, Outbox, Outcome, Reply, WireError};
+use skyward_runtime::retention::{Run, Sent, Try};
+
+use crate::execute::Deadline;
+use crate::keep::{Done, Handle};
+
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    pub(crate) open: BTreeMap<u64, Open>,
+    /// How many of them wait for a slot.
+    pub(crate) waiting: usize,
+    /// The bytes of their arguments.
+    pub(crate) bytes: usize,
+    /// Large outcomes that the client has been told of and not asked for.
+    pub(crate) kept: BTreeMap<u64, Try>,
+    /// What was sent on each lane and not acknowledged.
+    pub(crate) lanes: Vec<Sent<Delivery>>,
+    /// What the client has said so far that it waits for.
+    pub(crate) waits: BTreeSet<Try>,
+    /// The link is over: nothing that is still read of it counts.
+    pub(crate) over: bool,
+}
+
+/// A call that is not answered yet.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) begun: bool,
+    pub(crate) deadline: Deadline,
+    pub(crate) bytes: usize,
+    pub(crate) run: Run,
+    /// Dropped when nobody wants the call any more; `None`: it is answered for by what is kept.
+    pub(crate) wanted: Option<Handle>,
+}
+
+/// What was sent on a lane.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    /// An outcome that is nowhere else.
+    Here(Done),
+    /// One that is kept.
+    Kept,
+    /// A word that can be said again.
+    Word,
+}
+
+/// One lane, as what runs needs it to answer.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) outbox: Outbox,
+    /// Its place among the lanes of its link.
+    pub(crate) index: usize,
+}
+
+impl Calls {
+    /// Takes a call in, within the credit that the client has.
+    pub(crate) fn enter(&mut self, number: u64, open: Open) -> Result<(), WireError> {
+        if self.over {
+            return Err(WireError::Interrupted("the link is over".to_owned()));
+        }
+        self.bytes = self.bytes.saturating_add(open.bytes);
+        self.waiting += 1;
+        let before = self.open.insert(number, open);
+        if before.is_some() || self.open.len() > CREDIT_CALLS || self.bytes > CREDIT_BYTES {
+            return Err(WireError::Credit { calls: CREDIT_CALLS, bytes: CREDIT_BYTES });
+        }
+        Ok(())
+    }
+
+    /// Whether the call is still there; from now on it runs.
+    pub(crate) fn begin(&mut self, number: u64) -> bool {
+        let Some(open) = self.open.get_mut(&number) else { return false };
+        open.begun = true;
+        self.waiting = self.waiting.saturating_sub(1);
+        true
+    }
+
+    pub(crate) fn leave(&mut self, number: u64) -> Option<Open> {
+        let open = self.open.remove(&number)?;
+        self.bytes = self.bytes.saturating_sub(open.bytes);
+        if !open.begun {
+            self.waiting = self.waiting.saturating_sub(1);
+        }
+        Some(open)
+    }
+
+    pub(crate) fn leave_if_waiting(&mut self, number: u64) -> Option<Open> {
+        self.open.get(&number).is_some_and(|it| !it.begun).then(|| self.leave(number)).flatten()
+    }
+
+    /// Answers with an outcome that is nowhere else.
+    pub(crate) fn say(&mut self, lane: &Lane, number: u64, run: Run, done: Done) -> Result<(), WireError> {
+        let kept = done.clone();
+        self.put(lane, number, run, done, Delivery::Here(kept))
+    }
+
+    pub(crate) fn put(
+        &mut self,
+        lane: &Lane,
+        number: u64,
+        run: Run,
+        done: Done,
+        delivery: Delivery,
+    ) -> Result<(), WireError> {
+        let (alone, took) = (self.open.is_empty(), done.took);
+        let put = lane.outbox.put(alone, |buffer| Reply::put(buffer, number, took, done.outcome));
+        if let Err(error) = put {
+            // Only a panic's words are encoded here.
+            let unencodable = Outcome::Unencodable(error.to_string());
+            lane.outbox.put(alone, |buffer| Reply::put(buffer, number, took, unencodable))?;
+        }
+        if let Some(sent) = self.lanes.get_mut(lane.index) {
+            sent.put(run, delivery);
+        }
+        Ok(())
+    }
+}
