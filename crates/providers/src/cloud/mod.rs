@@ -6,6 +6,8 @@
 mod ends;
 mod key;
 mod label;
+mod machine;
+pub(crate) mod setup;
 
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
@@ -14,7 +16,8 @@ use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind};
 pub use key::{Found, KeyFile, KeyPlaces};
 
 pub(crate) use ends::until;
-pub(crate) use label::{SKYWARD, is_plain, machine_name, pool_name, stranger};
+pub(crate) use label::{SKYWARD, is_plain, machine_name, pool_name};
+pub(crate) use machine::{found_or_stranger, reached, sold, stranger};
 
 /// A provider that has an account at a cloud.
 #[async_trait]
@@ -64,6 +67,24 @@ pub const CLOUDS: &[Cloud] = &[
         open: |settings| {
             let config = read(crate::lambda::NAME, settings)?;
             Ok(Box::new(crate::lambda::Lambda::new(config)))
+        },
+    },
+    Cloud {
+        name: crate::vastai::NAME,
+        title: crate::vastai::SERVICE.name,
+        keys: crate::vastai::KEYS,
+        open: |settings| {
+            let config = read(crate::vastai::NAME, settings)?;
+            Ok(Box::new(crate::vastai::VastAi::new(config)))
+        },
+    },
+    Cloud {
+        name: crate::verda::NAME,
+        title: crate::verda::SERVICE.name,
+        keys: crate::verda::KEYS,
+        open: |settings| {
+            let config = read(crate::verda::NAME, settings)?;
+            Ok(Box::new(crate::verda::Verda::new(config)))
         },
     },
 ];
