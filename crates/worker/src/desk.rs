@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use skyward_runtime::inside;
 use skyward_runtime::link::{
     BODY_LIMIT, CREDIT_BYTES, CREDIT_CALLS, Frames, Incoming, Outbox, Outcome, Reply, Request, Stream,
     WireError, read_number, write_outcome,
@@ -142,7 +141,7 @@ impl Desk {
                 drop(calls);
                 drop(taken);
             }
-            Request::Forget { key } => inside::forget_common(&key),
+            Request::Forget { key } => self.worker.executor.forget_common(&key),
             Request::Recall { number } => {
                 if self.calls().leave_if_waiting(number) {
                     put(outbox, false, number, Duration::ZERO, Outcome::Recalled)?;
