@@ -5,3 +5,5 @@ pub mod digitalocean;
 pub mod http;
 pub mod lambda;
 pub mod local;
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -25,6 +25,8 @@ mod session;
 mod slots;
 mod start;
 mod streams;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod worker;
 
 use std::process::exit;

@@ -14,6 +14,7 @@
 mod agenda;
 mod calls;
 mod cloud;
+mod decoders;
 mod dice;
 mod event;
 mod failure;
@@ -31,6 +32,7 @@ mod tests;
 mod universe;
 mod world;
 
+pub use decoders::{DECODERS, Decoder, again, now, read};
 pub use failure::{Failure, Law, Summary};
 pub use knobs::{Knobs, Mutation};
 pub use scripted::{Answer, Asked, Scripted};
