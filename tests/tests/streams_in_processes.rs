@@ -2,6 +2,7 @@
 //! a crash in the middle.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails where it stands")]
+#![expect(clippy::print_stderr, reason = "the last words of a crash are among what is tested")]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -31,7 +31,7 @@ impl Mutation {
         let at = self.below(bytes.len() + 1);
         let length = self.below(bytes.len() - at + 1);
         match self.below(9) {
-            0 => bytes.iter_mut().skip(at).take(1).for_each(|it| *it ^= 1 << (self.0 >> 40) % 8),
+            0 => bytes.iter_mut().skip(at).take(1).for_each(|it| *it ^= 1 << ((self.0 >> 40) % 8)),
             1 => bytes.iter_mut().skip(at).take(1).for_each(|it| *it = (self.0 >> 32) as u8),
             2 => bytes.truncate(at),
             3 => drop(bytes.drain(at..at + length.min(16))),

@@ -43,14 +43,10 @@ pub(crate) fn accelerator_seeds() -> Vec<Vec<u8>> {
 
 pub(crate) fn money(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    for word in [
-        text.parse::<Allocation>().map(|it| it.to_string()),
-        text.parse::<Architecture>().map(|it| it.to_string()),
-    ] {
-        if let Ok(word) = word {
-            assert!(word.parse::<Allocation>().is_ok() || word.parse::<Architecture>().is_ok());
-        }
-    }
+    let allocation = text.parse::<Allocation>().ok().map(|it| it.to_string());
+    assert!(allocation.is_none_or(|it| it.parse::<Allocation>().is_ok()));
+    let architecture = text.parse::<Architecture>().ok().map(|it| it.to_string());
+    assert!(architecture.is_none_or(|it| it.parse::<Architecture>().is_ok()));
     let Ok(amount) = text.parse::<Usd>() else { return };
     assert!(amount >= Usd::ZERO, "{text:?} is less than nothing");
     assert_eq!(read(amount.to_string().parse::<Usd>()), amount, "from {text:?}");

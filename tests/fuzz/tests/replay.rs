@@ -1,6 +1,9 @@
 //! Every decoder reads what is kept for it and what is in order, and then changes of both, for as many seconds as
 //! `SKYWARD_FUZZ_SECONDS` says. No bytes make it panic, hang, or claim memory that they are not worth.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails where it stands")]
+#![expect(clippy::print_stdout, reason = "how many inputs there were is worth a line")]
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};

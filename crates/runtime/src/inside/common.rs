@@ -66,10 +66,7 @@ pub fn common<T: Send + Sync + 'static>(
         Some(Entry { value: Some(value), .. }) => return Ok(Arc::clone(value).downcast().ok()),
         Some(Entry { bytes, value: None }) => Some(bytes.clone()),
     };
-    let bytes = match kept.or_else(|| found(key)) {
-        Some(bytes) => bytes,
-        None => return Ok(None),
-    };
+    let Some(bytes) = kept.or_else(|| found(key)) else { return Ok(None) };
     // Without the lock, because it may take long. When two do it at once the first one counts.
     let value = Arc::new(decode(&bytes)?);
     let mut commons = commons();

@@ -149,7 +149,7 @@ impl Queue {
         assert_eq!(told, expected);
         assert_eq!(self.state.held(), self.model.tasks.len(), "it keeps what is over, or loses a task");
         let running = self.model.tasks.values().filter(|it| it.on.is_some()).count();
-        assert_eq!(usize::try_from(self.state.waits().running), Ok(running));
+        assert_eq!(self.state.waits().running, running);
         assert!(!self.model.leaves_idle(), "a slot is free and a task waits for it");
     }
 }
