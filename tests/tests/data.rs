@@ -100,3 +100,42 @@ async fn a_large_shared_value_reaches_every_node_before_its_calls() -> skyward::
     assert_eq!(length(model).local().await?, 1_000_000);
     compute.stop().await
 }
+
+#[skyward::test]
+async fn processes_share_a_value_that_their_node_was_given_once() -> skyward::Result<()> {
+    let ground = Ground::new("shared-processes");
+    let mut local = Local::default();
+    local.directory = Some(ground.path().to_owned());
+    let worker = Worker { concurrency: 2, executor: Executor::Process, ..Worker::default() };
+    let compute = Compute::builder().spec(Spec::on(local)).nodes(2).worker(worker).start().await?;
+    let to = Shared::new(Counted(1000))?;
+    let sums = (gather((0..100).map(|it| add(to.clone(), it))) >> &compute).await?;
+    for (number, (sum, decoded)) in (0..).zip(sums) {
+        assert_eq!((sum, decoded), (1000 + number, 1), "each process decodes it once");
+    }
+    let files = || kept(ground.path());
+    assert_eq!(files(), 2, "it lies on each node once");
+    drop(to);
+    // Another of the same content is sent anew, after the first has been forgotten.
+    let again = Shared::new(Counted(1000))?;
+    let sums = (add(again.clone(), 7) * &compute).await?;
+    assert!(sums.into_iter().all(|(sum, decoded)| sum == 1007 && (1..=2).contains(&decoded)));
+    let deadline = std::time::Duration::from_secs(20);
+    assert_eq!(skyward_tests::until(deadline, || (files() == 2).then_some(())), Some(()), "the first goes");
+    let model = Shared::new(Array::from(vec![7_u64; 1_000_000]))?;
+    assert_eq!((gather((0..8).map(|_| length(model.clone()))) >> &compute).await?, [1_000_000; 8]);
+    compute.stop().await
+}
+
+/// How many shared values lie as files on the machines below this folder.
+fn kept(folder: &std::path::Path) -> usize {
+    let Ok(entries) = folder.read_dir() else { return 0 };
+    let each = entries.flatten().map(|it| match it.file_type() {
+        Ok(kind) if kind.is_dir() && it.file_name() == "shared" => {
+            it.path().read_dir().map_or(0, Iterator::count)
+        }
+        Ok(kind) if kind.is_dir() => kept(&it.path()),
+        Ok(_) | Err(_) => 0,
+    });
+    each.sum()
+}

@@ -149,6 +149,32 @@ async fn a_pool_shows_what_it_is_asked_to() -> skyward::Result<()> {
     Ok(())
 }
 
+/// Says where it is, without an end of the line, and stays there.
+#[skyward::function]
+fn is_stuck() {
+    use std::io::Write;
+    print!("stuck at 7");
+    let _ = std::io::stdout().flush();
+    loop {
+        std::thread::park();
+    }
+}
+
+#[skyward::test]
+async fn the_last_words_of_a_process_that_is_killed_at_its_time_out_are_read() -> skyward::Result<()> {
+    let ground = Ground::new("stuck");
+    let compute = builder(&ground, Executor::Process).start().await?;
+    let mut output = compute.output();
+    // Its process is there already, so that all of the time is the next one's.
+    (speaks("early".into()) >> &compute).await?;
+    lines(&mut output, 3).await;
+    let late = (is_stuck().timeout(Duration::from_secs(3)) >> &compute).await;
+    assert!(matches!(late, Err(CallError::TimedOut(_))), "{late:?}");
+    let words = lines(&mut output, 1).await;
+    assert_eq!(words.first().map(|it| (it.text.as_str(), it.task.is_some())), Some(("stuck at 7", true)));
+    end(compute, &ground).await
+}
+
 #[skyward::test]
 async fn a_call_shows_less_than_its_pool() -> skyward::Result<()> {
     let ground = Ground::new("call-shows");

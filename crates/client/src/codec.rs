@@ -74,6 +74,13 @@ pub struct Encoded {
     pub(crate) shared: Vec<Arc<Common>>,
 }
 
+impl Encoded {
+    /// The arguments as they arrive.
+    pub fn into_body(self) -> Bytes {
+        self.payload.into_bytes()
+    }
+}
+
 /// Encodes the arguments of one call.
 #[derive(Debug)]
 pub struct Encoder {
@@ -190,7 +197,11 @@ pub struct Decoding<T, E> {
 }
 
 impl<T, E> Decoding<T, E> {
-    pub(crate) fn value(self, body: &Bytes) -> Result<T, String> {
+    /// The value of a function that returned.
+    ///
+    /// # Errors
+    /// When the body is no such value.
+    pub fn value(self, body: &Bytes) -> Result<T, String> {
         let (encoded, mut segments) = raw::unpack(body)?;
         let mut reader = rmp_serde::Deserializer::from_read_ref(encoded);
         raw::offering(&mut segments, || (self.value)(&mut reader))

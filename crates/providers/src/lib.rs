@@ -7,3 +7,5 @@ pub mod lambda;
 pub mod local;
 pub mod vastai;
 pub mod verda;
+#[cfg(feature = "testing")]
+pub mod testing;

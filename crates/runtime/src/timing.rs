@@ -62,6 +62,10 @@ pub struct Timing {
     /// How long a call may run when it does not say so itself. Default 300 s, counted from the moment
     /// a node has it; `.timeout(d)` counts the queue as well.
     pub call: Duration,
+    /// How long the streams that one call takes may arrive apart on its node. Default 30 s. They are opened
+    /// together, so only a client that broke off in between is waited for in vain; too short fails calls on
+    /// a link that is busy.
+    pub inputs: Duration,
     /// How long a draining node may finish its tasks. Default 5 s.
     pub drain: Duration,
     /// How long a task's process, and what that has started, may take to end once it is told to, before
@@ -150,6 +154,7 @@ impl Default for Timing {
             quic: Duration::from_secs(3),
             control: Duration::from_secs(5),
             call: Duration::from_secs(300),
+            inputs: Duration::from_secs(30),
             drain: Duration::from_secs(5),
             kill: Duration::from_secs(2),
             shutdown: Duration::from_secs(120),

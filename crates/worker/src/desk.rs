@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use skyward_runtime::inside;
 use skyward_runtime::link::{
     BODY_LIMIT, Frames, Incoming, LANE_LIMIT, Outbox, Outcome, Reply, Request, Stream, WireError,
     read_number, write_outcome,
@@ -157,7 +156,7 @@ impl Desk {
                     self.worker.keep.release(it);
                 }
             }
-            Request::Forget { key } => inside::forget_common(&key),
+            Request::Forget { key } => self.worker.executor.forget_common(&key),
             Request::Recall { number } => {
                 let mut calls = self.calls();
                 if let Some(open) = calls.leave_if_waiting(number) {

@@ -29,6 +29,8 @@ mod slots;
 mod spool;
 mod start;
 mod streams;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod worker;
 
 use std::process::exit;

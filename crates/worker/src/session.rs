@@ -55,10 +55,10 @@ async fn converse(
         }
         Ok(Kind::Lane) => desk.serve(stream).await,
         Ok(Kind::Outcome) => desk.hand_over(&mut stream).await,
-        Ok(Kind::Shared) => share(&mut stream).await,
+        Ok(Kind::Shared) => share(&worker, &mut stream).await,
         Ok(Kind::File) => files(&mut stream).await,
         Ok(Kind::Stream) => worker.slots.track(streams::call(&worker, &session, &arrivals, stream)).await,
-        Ok(Kind::Input) => arrivals.take_in(stream).await,
+        Ok(Kind::Input) => arrivals.take_in(stream, worker.start.inputs).await,
         Ok(Kind::Output) => worker.output.serve(&mut stream).await,
         Ok(Kind::Hello) => Err(WireError::Kind(Kind::Hello as u8)),
         Err(error) => Err(error),
@@ -144,9 +144,12 @@ async fn follow(
 }
 
 /// Takes in a value that calls to come share.
-async fn share(stream: &mut Stream) -> Result<(), WireError> {
+async fn share(worker: &Worker, stream: &mut Stream) -> Result<(), WireError> {
     let (key, bytes) = read_common(&mut *stream.incoming, BODY_LIMIT).await?;
-    inside::keep_common(key, bytes);
+    if let Err(error) = worker.executor.keep_common(key, bytes).await {
+        tracing::error!(%error, "a shared value cannot be kept: is there room on the disk?");
+        return Err(WireError::Interrupted(error.to_string()));
+    }
     confirm_common(&mut *stream.outgoing).await
 }
 

@@ -21,17 +21,9 @@ use skyward_runtime::registry::{Body, Fault, Input, Inputs, Trouble};
 use tokio::sync::oneshot;
 
 use crate::execute::Deadline;
+use crate::executor::{Job, Talk};
 use crate::panics;
 use crate::worker::Worker;
-
-/// How long the streams of one call may arrive apart. They are opened together, so only a client that
-/// broke off in between is waited for in vain.
-const TOGETHER: Duration = Duration::from_secs(30);
-
-/// Why a pool whose tasks have processes of their own does not run functions of streams: what such a
-/// function says, it would have to say to its process while it runs.
-const NO_PROCESS: &str = "functions of streams run in the worker, and this pool's tasks run in processes of \
-                          their own: use Executor::Thread for it";
 
 /// Inputs and calls of one link that have not found each other yet.
 #[derive(Debug, Default)]
@@ -66,23 +58,36 @@ pub(crate) async fn call(
     let deadline = Deadline::after(header.remaining);
     let mut writer = Writer::new(outgoing);
     let outcome = match worker.registry.get(header.function) {
-        Some(_) if worker.executor.has_processes() => {
-            incoming.stop();
-            Some(Outcome::Undecodable(NO_PROCESS.to_owned()))
-        }
         Some(function) => {
             let arguments = read_arguments(&mut *incoming, &header, BODY_LIMIT).await?;
             let trouble = Trouble::default();
             let unwanted = writer.unwanted();
             let run = async {
-                let inputs = match inputs(&function.body, &header, session, arrivals).await {
-                    Ok(inputs) => Inputs::new(inputs, trouble.clone()),
-                    Err(outcome) => return Ok(outcome),
-                };
+                let inputs =
+                    match inputs(&function.body, &header, session, arrivals, worker.start.inputs).await {
+                        Ok(inputs) => inputs,
+                        Err(outcome) => return Ok(outcome),
+                    };
                 let Some(slot) = worker.slots.take(header.turn).await else { return Ok(Outcome::Draining) };
+                let caught = |it: &(dyn std::any::Any + Send)| panics::caught(it);
+                if let Some(processes) = worker.executor.processes() {
+                    let RequestHeader { task, attempt, function: id, .. } = header;
+                    let job = Job { task, attempt, id, function, arguments };
+                    let (mut talk, made) = Talk::of(inputs);
+                    let mut producer = Producer::of(made, caught);
+                    let run = async {
+                        let outcome = processes.run(job, slot, &mut talk).await;
+                        // Nothing more is made: what sends it has an end now.
+                        drop(talk);
+                        Ok::<_, WireError>(outcome)
+                    };
+                    // What was made goes first, whatever the process comes to.
+                    let (outcome, _) = tokio::try_join!(run, writer.pump(&mut producer))?;
+                    return Ok(outcome);
+                }
                 // Whichever way this ends, what still runs of the function is unwanted then.
                 let context = TaskContext::new();
-                let caught = |it: &(dyn std::any::Any + Send)| panics::caught(it);
+                let inputs = Inputs::new(inputs, trouble.clone());
                 match Producer::start(&function.body, arguments, inputs, &context, slot, caught) {
                     Some(mut producer) => writer.pump(&mut producer).await.map(Outcome::from),
                     None => Ok(Outcome::Undecodable("this is not a function of streams".to_owned())),
@@ -119,6 +124,7 @@ async fn inputs(
     header: &RequestHeader,
     session: &Arc<Session>,
     arrivals: &Arrivals,
+    together: Duration,
 ) -> Result<Vec<Input>, Outcome> {
     let count = match body {
         Body::Stream { inputs, .. } | Body::Iterator { inputs, .. } => *inputs,
@@ -127,7 +133,7 @@ async fn inputs(
     let each = (0..).take(count).map(|index| {
         let header = InputHeader { task: header.task, attempt: header.attempt, index };
         async move {
-            let stream = arrivals.wait_for(header).await;
+            let stream = arrivals.wait_for(header, together).await;
             let missing = || Outcome::Undecodable(format!("stream {index} that it takes did not arrive"));
             Ok(input(stream.ok_or_else(missing)?, Arc::clone(session)))
         }
@@ -163,8 +169,8 @@ fn input(stream: Stream, session: Arc<Session>) -> Input {
 }
 
 impl Arrivals {
-    /// An input has arrived: it stays until its call asks for it, but not for long.
-    pub(crate) async fn take_in(&self, mut stream: Stream) -> Result<(), WireError> {
+    /// An input has arrived: it stays until its call asks for it, but not for longer than this.
+    pub(crate) async fn take_in(&self, mut stream: Stream, together: Duration) -> Result<(), WireError> {
         let header = read_input_header(&mut *stream.incoming).await?;
         let (taken, is_taken) = oneshot::channel();
         {
@@ -179,14 +185,14 @@ impl Arrivals {
                 None => waiting.insert(header, Waiting::Input(stream, taken)),
             };
         }
-        if tokio::time::timeout(TOGETHER, is_taken).await.is_err() {
+        if tokio::time::timeout(together, is_taken).await.is_err() {
             self.waiting().remove(&header);
         }
         Ok(())
     }
 
     /// The input of a call; `None` when it does not come.
-    async fn wait_for(&self, header: InputHeader) -> Option<Stream> {
+    async fn wait_for(&self, header: InputHeader, together: Duration) -> Option<Stream> {
         let (call, input) = oneshot::channel();
         {
             let mut waiting = self.waiting();
@@ -196,7 +202,7 @@ impl Arrivals {
             waiting.insert(header, Waiting::Call(call));
         }
         let _place = Place { arrivals: self, header };
-        tokio::time::timeout(TOGETHER, input).await.ok()?.ok()
+        tokio::time::timeout(together, input).await.ok()?.ok()
     }
 
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<InputHeader, Waiting>> {

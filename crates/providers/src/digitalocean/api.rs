@@ -24,13 +24,13 @@ const LIST_KEYS: &str = "list keys";
 pub(super) const MOST_NAMES: usize = 10;
 
 #[derive(Deserialize)]
-pub(super) struct Sizes {
-    pub(super) sizes: Vec<Size>,
+pub(crate) struct Sizes {
+    pub(crate) sizes: Vec<Size>,
     links: Option<Links>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Size {
+pub(crate) struct Size {
     pub(super) slug: String,
     pub(super) memory: u64,
     pub(super) vcpus: u32,
@@ -45,21 +45,21 @@ pub(super) struct Size {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct GpuInfo {
+pub(crate) struct GpuInfo {
     pub(super) count: u32,
     pub(super) model: String,
     pub(super) vram: Option<Vram>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Vram {
+pub(crate) struct Vram {
     pub(super) amount: u32,
     pub(super) unit: String,
 }
 
 /// Where the next page is.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Links {
+pub(crate) struct Links {
     pages: Option<Pages>,
 }
 
@@ -69,7 +69,7 @@ struct Pages {
 }
 
 /// A list that may have another page.
-pub(super) trait Paged {
+pub(crate) trait Paged {
     fn links(&self) -> Option<&Links>;
 }
 
@@ -86,8 +86,8 @@ macro_rules! paged {
 paged!(Sizes, Droplets, Keys, Firewalls);
 
 #[derive(Deserialize)]
-pub(super) struct Droplets {
-    pub(super) droplets: Vec<Droplet>,
+pub(crate) struct Droplets {
+    pub(crate) droplets: Vec<Droplet>,
     links: Option<Links>,
 }
 
@@ -99,12 +99,12 @@ impl Droplets {
 }
 
 #[derive(Deserialize)]
-pub(super) struct OneDroplet {
-    pub(super) droplet: Droplet,
+pub(crate) struct OneDroplet {
+    pub(crate) droplet: Droplet,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Droplet {
+pub(crate) struct Droplet {
     pub(super) id: u64,
     pub(super) name: String,
     pub(super) status: String,
@@ -113,26 +113,26 @@ pub(super) struct Droplet {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Networks {
+pub(crate) struct Networks {
     #[serde(default)]
     pub(super) v4: Vec<Network>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Network {
+pub(crate) struct Network {
     pub(super) ip_address: String,
     #[serde(rename = "type")]
     pub(super) kind: String,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Keys {
+pub(crate) struct Keys {
     pub(super) ssh_keys: Vec<Key>,
     links: Option<Links>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct OneKey {
+pub(crate) struct OneKey {
     pub(super) ssh_key: Key,
 }
 
@@ -144,30 +144,30 @@ impl OneKey {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Key {
+pub(crate) struct Key {
     pub(super) id: u64,
     pub(super) name: String,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Firewalls {
+pub(crate) struct Firewalls {
     pub(super) firewalls: Vec<Firewall>,
     links: Option<Links>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Firewall {
+pub(crate) struct Firewall {
     pub(super) id: String,
     pub(super) name: String,
 }
 
 #[derive(Deserialize)]
-pub(super) struct OneAccount {
+pub(crate) struct OneAccount {
     pub(super) account: Account,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Account {
+pub(crate) struct Account {
     pub(super) email: String,
     pub(super) status: String,
     pub(super) droplet_limit: u32,
@@ -175,7 +175,7 @@ pub(super) struct Account {
 
 /// An error, whichever request it answers.
 #[derive(Deserialize)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     pub(super) id: String,
     pub(super) message: String,
 }
@@ -248,7 +248,7 @@ pub(super) fn account() -> Call {
     Call::get("ask for the account", "/v2/account")
 }
 
-pub(super) fn sizes() -> Call {
+pub(crate) fn sizes() -> Call {
     Call::get("list sizes", "/v2/sizes").with("per_page", PER_PAGE)
 }
 
@@ -306,7 +306,7 @@ pub(super) fn delete_firewall(id: &str) -> Call {
 }
 
 /// The call for the page after this one. Only the page's number is taken from the address that is given.
-pub(super) fn next<P: Paged>(call: &Call, page: &P) -> Option<Call> {
+pub(crate) fn next<P: Paged>(call: &Call, page: &P) -> Option<Call> {
     let next = page.links()?.pages.as_ref()?.next.as_deref()?;
     let (_, query) = next.split_once('?')?;
     let number = query.split('&').find_map(|it| it.strip_prefix("page="))?;

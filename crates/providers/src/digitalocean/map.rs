@@ -16,7 +16,7 @@ use crate::http::{Answer, Said};
 
 /// One offer for each region that has the size, or one without a region and without stock when none has.
 /// `None` of it for machines whose accelerator no program could ask for.
-pub(super) fn offers(size: &Size, config: &Config) -> Vec<Offer> {
+pub(crate) fn offers(size: &Size, config: &Config) -> Vec<Offer> {
     let Some(offer) = offer(size) else { return Vec::new() };
     let wanted = |region: &&String| config.regions.is_empty() || config.regions.contains(region);
     let regions: Vec<_> = size.regions.iter().filter(wanted).filter(|_| size.available).collect();
@@ -131,7 +131,7 @@ pub(super) fn new_firewall(name: &str, config: &Config) -> NewFirewall {
 }
 
 /// A droplet as a machine.
-pub(super) fn instance(droplet: &Droplet, config: &Config) -> Instance {
+pub(crate) fn instance(droplet: &Droplet, config: &Config) -> Instance {
     let public = droplet.networks.v4.iter().find(|it| it.kind == "public");
     let address: Option<IpAddr> = public.and_then(|it| it.ip_address.parse().ok());
     let state = match (droplet.status.as_str(), address) {
@@ -148,7 +148,7 @@ pub(super) fn instance(droplet: &Droplet, config: &Config) -> Instance {
 
 /// What an error says. Its `id` names little more than the status, so that what a pool must tell apart
 /// can be told from the words alone.
-pub(super) fn said(answer: &Answer) -> Option<Said> {
+pub(crate) fn said(answer: &Answer) -> Option<Said> {
     if answer.is_success() {
         return None;
     }

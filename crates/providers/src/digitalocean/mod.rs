@@ -12,9 +12,9 @@
 //! be listed ten times a minute, which is why the key's number is remembered. Errors are told apart by
 //! their words, as far as they are told apart at all.
 
-mod api;
+pub(crate) mod api;
 mod config;
-mod map;
+pub(crate) mod map;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

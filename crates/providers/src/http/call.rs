@@ -92,7 +92,7 @@ impl std::fmt::Debug for Call {
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    pub(super) headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
     /// The whole body.
     pub body: Vec<u8>,
 }
@@ -114,7 +114,7 @@ impl Answer {
 
     /// How long the cloud asks to wait before the next request: its `Retry-After`, or the time until the
     /// limit that it says is used up starts again. `now` is in seconds since 1970.
-    pub(super) fn wait(&self, now: u64) -> Option<Duration> {
+    pub(crate) fn wait(&self, now: u64) -> Option<Duration> {
         let retry_after = self.header(&["retry-after"]).and_then(|it| seconds_or_date(it, now));
         let used_up = || {
             let names = ["ratelimit-remaining", "x-ratelimit-remaining", "x-rate-limit-remaining"];

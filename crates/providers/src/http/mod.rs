@@ -11,7 +11,7 @@
 mod access;
 mod auth;
 mod bucket;
-mod call;
+pub(crate) mod call;
 mod client;
 mod create;
 mod failure;

@@ -22,34 +22,34 @@ const LAUNCH: &str = "launch";
 
 /// Every success.
 #[derive(Deserialize)]
-pub(super) struct Data<T> {
-    pub(super) data: T,
+pub(crate) struct Data<T> {
+    pub(crate) data: T,
 }
 
 /// Every failure.
 #[derive(Deserialize)]
-pub(super) struct Failed {
+pub(crate) struct Failed {
     pub(super) error: Refusal,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     pub(super) code: String,
     pub(super) message: String,
     pub(super) suggestion: Option<String>,
 }
 
-pub(super) type Types = BTreeMap<String, TypeItem>;
+pub(crate) type Types = BTreeMap<String, TypeItem>;
 
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct TypeItem {
+pub(crate) struct TypeItem {
     pub(super) instance_type: InstanceType,
     #[serde(default)]
     pub(super) regions_with_capacity_available: Vec<Region>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct InstanceType {
+pub(crate) struct InstanceType {
     pub(super) name: String,
     pub(super) description: String,
     pub(super) gpu_description: String,
@@ -58,7 +58,7 @@ pub(super) struct InstanceType {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Specs {
+pub(crate) struct Specs {
     pub(super) vcpus: u32,
     pub(super) memory_gib: u64,
     pub(super) storage_gib: u32,
@@ -66,12 +66,12 @@ pub(super) struct Specs {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Region {
+pub(crate) struct Region {
     pub(super) name: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Machine {
+pub(crate) struct Machine {
     pub(super) id: String,
     pub(super) name: Option<String>,
     pub(super) ip: Option<String>,
@@ -80,13 +80,13 @@ pub(super) struct Machine {
 
 /// A key, or a set of firewall rules.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Named {
+pub(crate) struct Named {
     pub(super) id: String,
     pub(super) name: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Launched {
+pub(crate) struct Launched {
     pub(super) instance_ids: Vec<String>,
 }
 

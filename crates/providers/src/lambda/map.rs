@@ -16,7 +16,7 @@ use crate::http::{Answer, Said};
 
 /// One offer for each region that has some, or one without a region and without stock when none has.
 /// Nothing for machines whose accelerator no program could ask for.
-pub(super) fn offers(item: &TypeItem, config: &Config) -> Vec<Offer> {
+pub(crate) fn offers(item: &TypeItem, config: &Config) -> Vec<Offer> {
     let Some(offer) = offer(item) else { return Vec::new() };
     let wanted = |region: &&str| config.regions.is_empty() || config.regions.iter().any(|it| it == region);
     let there = item.regions_with_capacity_available.iter().map(|it| it.name.as_str());
@@ -104,7 +104,7 @@ pub(super) fn new_ruleset(request: &Request, config: &Config) -> Option<NewRules
 const WITHOUT_RULES: &str = "us-south-1";
 
 /// An instance as a machine.
-pub(super) fn instance(machine: &Machine, config: &Config) -> Instance {
+pub(crate) fn instance(machine: &Machine, config: &Config) -> Instance {
     let address: Option<IpAddr> = machine.ip.as_ref().and_then(|it| it.parse().ok());
     let state = match (machine.status.as_str(), address) {
         // Unhealthy is what the cloud's own checks say; whether it answers us is for us to see.
@@ -120,12 +120,12 @@ pub(super) fn instance(machine: &Machine, config: &Config) -> Instance {
 }
 
 /// Whether a listed instance still costs.
-pub(super) fn lives(machine: &Machine) -> bool {
+pub(crate) fn lives(machine: &Machine) -> bool {
     !matches!(machine.status.as_str(), "terminated" | "preempted")
 }
 
 /// What an error says, by its code.
-pub(super) fn said(answer: &Answer) -> Option<Said> {
+pub(crate) fn said(answer: &Answer) -> Option<Said> {
     let failed: Option<Failed> = answer.json().ok();
     let Some(Failed { error }) = failed else {
         // A page of the gateway in front of the interface, which refuses those who come too often.

@@ -12,9 +12,9 @@
 //! and only the account can give it back. Lists have no pages. Errors have codes, but the gateway in front
 //! of the interface says 403 and no more to those who come too often.
 
-mod api;
+pub(crate) mod api;
 mod config;
-mod map;
+pub(crate) mod map;
 
 use std::time::Duration;
 

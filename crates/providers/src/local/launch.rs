@@ -16,6 +16,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use super::config::{Door, LOG, MachineStart, MachineUp};
+use super::environment;
 use super::place::{Plot, local};
 use super::process::Process;
 
@@ -193,7 +194,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// This program, as a machine.
+/// This program, as a machine. Each of its commands gets the machine's directory as its home.
 fn command() -> Result<Command, ProviderError> {
     let Some(arguments) = program::entry_arguments() else {
         return Err(ProviderError::new(
@@ -206,6 +207,7 @@ fn command() -> Result<Command, ProviderError> {
         ProviderError::new(ProviderErrorKind::Local, "failed to find the running program").because(error)
     })?;
     let mut command = Command::new("sh");
+    command.env_clear().envs(environment::kept(std::env::vars_os()));
     command.arg("-c").arg(format!("{} \"$0\" \"$@\"", Role::Machine.shell_prefix()));
     command.arg(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
     Ok(command)

@@ -11,6 +11,7 @@
 
 mod config;
 mod end;
+mod environment;
 mod launch;
 mod machine;
 mod offer;
@@ -43,6 +44,10 @@ pub use machine::main as machine_main;
 /// use std::time::Duration;
 /// let slow = Local::default().faults(Faults { boot_delay: Duration::from_secs(1), ..Faults::default() });
 /// ```
+///
+/// A machine has as little of this program's environment as a rented one would have: `PATH`, the language, where
+/// temporary files, libraries and accelerators are, `RUST_LOG` and `RUST_BACKTRACE`, and proxies, certificates and
+/// package indices without a login in their address. Keys stay here; `Image::env` gives the rest.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Local {

@@ -126,6 +126,7 @@ fn order(pool: &str) -> WorkerStart {
         kill: Duration::from_secs(1),
         detect: LONG,
         drain: LONG,
+        inputs: LONG,
         accelerators: vec![],
         secrets: [].into(),
     }

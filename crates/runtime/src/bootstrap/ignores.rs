@@ -16,7 +16,7 @@ const GIT: &str = ".git";
 
 /// What is left out, seen from the folder that is walked now.
 #[derive(Debug)]
-pub(super) struct Ignores {
+pub(crate) struct Ignores {
     /// The image's excludes, read as a `.gitignore` file in the worker's directory.
     image: Gitignore,
     /// The ignore files on the way down; the later one wins.
@@ -32,10 +32,10 @@ pub(super) struct Ignores {
 /// How many ignore files counted before a folder was entered.
 #[derive(Debug)]
 #[must_use = "the folder is left with it"]
-pub(super) struct Outside(usize);
+pub(crate) struct Outside(usize);
 
 impl Ignores {
-    pub(super) fn new(patterns: &[String]) -> Result<Self, IncludeError> {
+    pub(crate) fn new(patterns: &[String]) -> Result<Self, IncludeError> {
         let mut builder = GitignoreBuilder::new("");
         let refused = |pattern: &str, error: ignore::Error| IncludeError::Pattern {
             pattern: pattern.to_owned(),
@@ -49,7 +49,7 @@ impl Ignores {
     }
 
     /// Reads the ignore files of a folder. They hold until it is left.
-    pub(super) fn enter(&mut self, folder: &Path) -> Outside {
+    pub(crate) fn enter(&mut self, folder: &Path) -> Outside {
         let outside = Outside(self.files.len());
         for file in FILES.map(|it| folder.join(it)).into_iter().filter(|it| it.is_file()) {
             let (ignore, error) = Gitignore::new(&file);
@@ -62,13 +62,13 @@ impl Ignores {
         outside
     }
 
-    pub(super) fn leave(&mut self, Outside(files): Outside) {
+    pub(crate) fn leave(&mut self, Outside(files): Outside) {
         self.files.truncate(files);
     }
 
     /// Whether something in the folder is left out: `from` is where it is, `to` where it would go. The
     /// image has the last word, then the ignore file that is nearest.
-    pub(super) fn leave_out(&mut self, from: &Path, to: &Path, is_folder: bool) -> bool {
+    pub(crate) fn leave_out(&mut self, from: &Path, to: &Path, is_folder: bool) -> bool {
         if from.file_name().is_some_and(|it| it == GIT) {
             return true;
         }
@@ -90,7 +90,7 @@ impl Ignores {
     }
 
     /// What a person should know of what was left out.
-    pub(super) fn notes(self) -> Vec<String> {
+    pub(crate) fn notes(self) -> Vec<String> {
         let mut notes = self.troubles;
         if let Some(first) = self.left_out.first() {
             let more = self.count.saturating_sub(self.left_out.len() as u64);

@@ -15,11 +15,11 @@
 
 mod check;
 mod deploy;
-mod ignores;
+pub(crate) mod ignores;
 mod includes;
 mod plan;
 mod program;
-mod progress;
+pub(crate) mod progress;
 mod quote;
 mod run;
 mod script;

@@ -39,7 +39,7 @@ pub enum Progress {
 
 /// One fact out of the script's output.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(crate) enum Told {
     Waiting,
     Started { step: String },
     Skipped { step: String },
@@ -56,7 +56,7 @@ pub(super) enum Told {
 ///                          in a step --fail--> over
 /// ```
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     nonce: String,
     names: BTreeMap<String, String>,
     step: Option<String>,
@@ -66,13 +66,13 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(nonce: String, plan: &Plan) -> Self {
+    pub(crate) fn new(nonce: String, plan: &Plan) -> Self {
         let names = plan.steps().iter().map(|it| (it.key.clone(), it.name.clone())).collect();
         Self { nonce, names, step: None, line: Vec::new(), last: VecDeque::new(), over: false }
     }
 
     /// Takes the next piece of output, cut anywhere.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Vec<Told> {
+    pub(crate) fn read(&mut self, mut bytes: &[u8]) -> Vec<Told> {
         let mut told = Vec::new();
         while let Some(at) = bytes.iter().position(|it| *it == b'\n') {
             let (line, rest) = bytes.split_at(at);
@@ -85,7 +85,7 @@ impl Reader {
     }
 
     /// The output is over: what is left of it is its last line.
-    pub(super) fn finish(&mut self) -> Option<Told> {
+    pub(crate) fn finish(&mut self) -> Option<Told> {
         self.end_line()
     }
 
@@ -95,7 +95,7 @@ impl Reader {
     }
 
     /// The last lines of that step, oldest first; before the first step, of the machine's shell.
-    pub(super) fn last_lines(&self) -> Vec<String> {
+    pub(crate) fn last_lines(&self) -> Vec<String> {
         self.last.iter().cloned().collect()
     }
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -38,6 +39,9 @@ pub enum Cell {
 impl Table {
     /// The most lines of one answer.
     pub const MOST: usize = 100_000;
+
+    /// The most bytes of text that they have together, somewhat more with the last of them; the rest is cut.
+    pub const MOST_BYTES: usize = 64 << 20;
 }
 
 pub(super) fn answer(settings: &Settings, query: &str) -> Result<Table, CatalogError> {
@@ -46,6 +50,7 @@ pub(super) fn answer(settings: &Settings, query: &str) -> Result<Table, CatalogE
     let mut connection = Connection::open_with_flags(settings.folder.join(FILE), flags).map_err(told)?;
     connection.busy_timeout(settings.busy).map_err(told)?;
     connection.pragma_update(None, "query_only", true).map_err(told)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST).map_err(told)?;
     connection.authorizer(Some(allow)).map_err(told)?;
     let end = Instant::now() + settings.busy;
     connection.progress_handler(STEPS, Some(move || Instant::now() >= end)).map_err(told)?;
@@ -57,15 +62,27 @@ fn run(connection: &Connection, query: &str) -> rusqlite::Result<Table> {
     let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let mut table = Table { columns, ..Table::default() };
     let mut rows = statement.query([])?;
+    let mut bytes = 0_usize;
     while let Some(row) = rows.next()? {
-        if table.rows.len() == Table::MOST {
+        if table.rows.len() == Table::MOST || bytes > Table::MOST_BYTES {
             table.cut = true;
             break;
         }
         let cells = (0..table.columns.len()).map(|at| Ok(cell(row.get_ref(at)?)));
-        table.rows.push(cells.collect::<rusqlite::Result<_>>()?);
+        let cells: Vec<Cell> = cells.collect::<rusqlite::Result<_>>()?;
+        bytes = bytes.saturating_add(cells.iter().map(Cell::size).sum());
+        table.rows.push(cells);
     }
     Ok(table)
+}
+
+impl Cell {
+    const fn size(&self) -> usize {
+        match self {
+            Self::Null | Self::Integer(_) | Self::Real(_) => size_of::<Self>(),
+            Self::Text(text) => text.len().saturating_add(size_of::<Self>()),
+        }
+    }
 }
 
 fn cell(value: ValueRef<'_>) -> Cell {
@@ -96,6 +113,7 @@ fn said(error: rusqlite::Error, settings: &Settings) -> CatalogError {
         Some(ErrorCode::OperationInterrupted) => {
             sql(format!("it took longer than {:?}; ask for less", settings.busy))
         }
+        Some(ErrorCode::TooBig) => sql(format!("a text in it is longer than {LONGEST} bytes; ask for less")),
         // SQLite calls a text without a statement a misuse.
         Some(ErrorCode::Unknown | ErrorCode::ApiMisuse) | None => sql(format!(
             "{error}; write one SELECT on the view `catalog`, whose columns `SELECT * FROM catalog LIMIT 1` shows"
@@ -103,6 +121,10 @@ fn said(error: rusqlite::Error, settings: &Settings) -> CatalogError {
         Some(_) => Fault::from(error).told(&settings.folder, "query"),
     }
 }
+
+/// The longest text, in bytes, that a query may make. Nothing in the catalog comes near; without it `printf` and
+/// `zeroblob` make a thousand million bytes in one step, which no clock interrupts.
+const LONGEST: i32 = 1 << 20;
 
 /// After so many steps of SQLite's machine the time is looked at: some hundred times a second.
 const STEPS: i32 = 10_000;

@@ -14,8 +14,8 @@
 mod artifact;
 mod client;
 mod error;
-mod parcel;
-mod place;
+pub(crate) mod parcel;
+pub(crate) mod place;
 mod receive;
 mod send;
 mod worker;

@@ -8,7 +8,7 @@ use crate::link::{Incoming, Outgoing, WireError};
 
 /// What a client asks of a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Request {
+pub(crate) enum Request {
     /// A parcel follows, to be unpacked here.
     Put { to: String },
     /// Send what is here.
@@ -16,7 +16,7 @@ pub(super) enum Request {
 }
 
 /// The worker's answer to a parcel.
-pub(super) type Answer = Result<Transferred, FileError>;
+pub(crate) type Answer = Result<Transferred, FileError>;
 
 /// How much has travelled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ pub struct Transferred {
 /// One thing in a parcel. Paths are below the place that the parcel is for, with `/` between their
 /// parts; the first item's is empty. Parents come before what is in them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Item {
+pub(crate) enum Item {
     /// A folder.
     Folder { path: String },
     /// A symbolic link to something below the same place.
@@ -46,7 +46,7 @@ pub(super) enum Item {
 
 /// What follows a file's chunks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Sum {
+pub(crate) enum Sum {
     /// It was read to its end.
     Sha256(#[serde(with = "serde_bytes")] [u8; 32]),
     /// It could not be.

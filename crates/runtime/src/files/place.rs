@@ -71,7 +71,7 @@ fn parts(path: &Path) -> Result<Vec<&std::ffi::OsStr>, FileError> {
 
 /// Whether a link at `path` (below some folder) with this target stays in that folder, as far as its
 /// text tells. What is written through it is checked again where it leads.
-pub(super) fn stays(path: &Path, target: &Path) -> bool {
+pub(crate) fn stays(path: &Path, target: &Path) -> bool {
     let mut depth = path.components().count().saturating_sub(1);
     for part in target.components() {
         match part {

@@ -1,9 +1,10 @@
-//! Values that many calls share: on a worker, those that it was given, until it is told that nobody needs
+//! Values that many calls share: in the process that runs functions on a node, those that it was given, until it is told that nobody needs
 //! them any more; in the client, those that are alive. Each is told apart by its key.
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
@@ -18,6 +19,27 @@ struct Entry {
 }
 
 static COMMONS: Mutex<BTreeMap<CommonKey, Entry>> = Mutex::new(BTreeMap::new());
+
+/// Where those lie that this process is not given, but may read.
+static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+
+/// Values that are not here are looked for in this folder, under their [`common_name`]. The first call counts.
+pub fn find_commons_in(folder: PathBuf) {
+    let _ = FOLDER.set(folder);
+}
+
+/// What the file of a value is called.
+pub fn common_name(key: &CommonKey) -> String {
+    hex::encode(key)
+}
+
+/// Lets go of those whose files are gone. Functions that hold them go on.
+pub fn forget_gone_commons() {
+    let Some(folder) = FOLDER.get() else { return };
+    let gone: Vec<_> =
+        commons().keys().filter(|it| !folder.join(common_name(it)).exists()).copied().collect();
+    gone.iter().for_each(forget_common);
+}
 
 /// Keeps a value's encoding.
 pub fn keep_common(key: CommonKey, bytes: Bytes) {
@@ -39,17 +61,25 @@ pub fn common<T: Send + Sync + 'static>(
     key: &CommonKey,
     decode: impl FnOnce(&Bytes) -> Result<T, String>,
 ) -> Result<Option<Arc<T>>, String> {
-    let bytes = match commons().get(key) {
-        None => return Ok(None),
+    let kept = match commons().get(key) {
+        None => None,
         Some(Entry { value: Some(value), .. }) => return Ok(Arc::clone(value).downcast().ok()),
-        Some(Entry { bytes, value: None }) => bytes.clone(),
+        Some(Entry { bytes, value: None }) => Some(bytes.clone()),
     };
+    let Some(bytes) = kept.or_else(|| found(key)) else { return Ok(None) };
     // Without the lock, because it may take long. When two do it at once the first one counts.
     let value = Arc::new(decode(&bytes)?);
     let mut commons = commons();
     let Some(entry) = commons.get_mut(key) else { return Ok(Some(value)) };
     let kept = entry.value.get_or_insert(value);
     Ok(Arc::clone(kept).downcast().ok())
+}
+
+/// A value that lies in a file, from now on kept.
+fn found(key: &CommonKey) -> Option<Bytes> {
+    let bytes = Bytes::from(std::fs::read(FOLDER.get()?.join(common_name(key))).ok()?);
+    keep_common(*key, bytes.clone());
+    Some(bytes)
 }
 
 fn commons() -> MutexGuard<'static, BTreeMap<CommonKey, Entry>> {

@@ -7,7 +7,7 @@ mod instance;
 mod secrets;
 mod task;
 
-pub use common::{common, forget_common, keep_common};
+pub use common::{common, common_name, find_commons_in, forget_common, forget_gone_commons, keep_common};
 pub use directory::{declare_directory, directory};
 pub use instance::{InstanceInfo, instance_info, place, rank};
 pub use secrets::{declare_secrets, secret};

@@ -8,7 +8,7 @@
 mod feed;
 mod here;
 mod producer;
-pub(crate) mod record;
+pub mod record;
 
 pub use here::Here;
 pub use producer::{Filled, Finish, Panicked, Producer};

@@ -20,7 +20,7 @@ const LENGTH: usize = size_of::<u32>();
 
 /// What stands at the beginning of a buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Record {
+pub enum Record {
     /// An item.
     Item(Bytes),
     /// The end; what follows is not a record.
@@ -29,7 +29,7 @@ pub(crate) enum Record {
 
 /// An item that is too large, by its length in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TooLarge(pub(crate) u64);
+pub struct TooLarge(pub u64);
 
 impl std::fmt::Display for TooLarge {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -39,14 +39,14 @@ impl std::fmt::Display for TooLarge {
 
 /// Begins an item at the end of the buffer; its bytes are appended by whoever has them. Returns where it
 /// begins, for [`close`].
-pub(crate) fn open(buffer: &mut Vec<u8>) -> usize {
+pub fn open(buffer: &mut Vec<u8>) -> usize {
     let at = buffer.len();
     buffer.extend_from_slice(&[0; LENGTH]);
     at
 }
 
 /// Ends the item that begins at `at`. One that is too large is taken out again.
-pub(crate) fn close(buffer: &mut Vec<u8>, at: usize) -> Result<(), TooLarge> {
+pub fn close(buffer: &mut Vec<u8>, at: usize) -> Result<(), TooLarge> {
     let length = buffer.len().saturating_sub(at).saturating_sub(LENGTH);
     let written = u32::try_from(length).ok().filter(|_| length <= ITEM_LIMIT);
     match (written, buffer.get_mut(at..).and_then(|it| it.first_chunk_mut::<LENGTH>())) {
@@ -62,7 +62,7 @@ pub(crate) fn close(buffer: &mut Vec<u8>, at: usize) -> Result<(), TooLarge> {
 }
 
 /// Appends a whole item.
-pub(crate) fn put(buffer: &mut Vec<u8>, item: &[u8]) -> Result<(), TooLarge> {
+pub fn put(buffer: &mut Vec<u8>, item: &[u8]) -> Result<(), TooLarge> {
     let at = open(buffer);
     if item.len() <= ITEM_LIMIT {
         buffer.extend_from_slice(item);
@@ -73,12 +73,12 @@ pub(crate) fn put(buffer: &mut Vec<u8>, item: &[u8]) -> Result<(), TooLarge> {
 }
 
 /// Appends the end.
-pub(crate) fn put_end(buffer: &mut Vec<u8>) {
+pub fn put_end(buffer: &mut Vec<u8>) {
     buffer.extend_from_slice(&END.to_be_bytes());
 }
 
 /// Takes the record at the beginning of the buffer; `None` while it is not there as a whole.
-pub(crate) fn take(buffer: &mut BytesMut) -> Result<Option<Record>, TooLarge> {
+pub fn take(buffer: &mut BytesMut) -> Result<Option<Record>, TooLarge> {
     let Some(length) = buffer.first_chunk::<LENGTH>().map(|it| u32::from_be_bytes(*it)) else {
         return Ok(None);
     };

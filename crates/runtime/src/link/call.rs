@@ -101,7 +101,7 @@ pub struct RequestHeader {
 
 /// The frame before an outcome's body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct OutcomeHeader {
+pub(crate) struct OutcomeHeader {
     kind: OutcomeKind,
     length: u64,
 }
@@ -268,7 +268,7 @@ async fn write_whole(
     outgoing.shutdown().await
 }
 
-pub(super) async fn read_outcome<R: AsyncRead + Unpin + ?Sized>(
+pub(crate) async fn read_outcome<R: AsyncRead + Unpin + ?Sized>(
     incoming: &mut R,
     limit: u64,
 ) -> Result<Outcome, WireError> {

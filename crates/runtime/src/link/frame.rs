@@ -195,7 +195,7 @@ impl Request {
                 buffer.put_u32(attempt.0);
                 buffer.put_u32(function.0);
                 buffer.put_u64(*turn);
-                buffer.put_u64(remaining.map_or(NO_LIMIT, nanoseconds));
+                buffer.put_u64(remaining.map_or(NO_LIMIT, |it| nanoseconds(it).min(NO_LIMIT - 1)));
                 buffer.put_slice(arguments);
             }
             Self::Resume { number, it } => {
@@ -437,7 +437,7 @@ fn get_key(frame: &mut Bytes) -> Result<Key, WireError> {
 
 /// A duration as it travels: at most 584 years, which no call takes.
 fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(NO_LIMIT - 1).min(NO_LIMIT - 1)
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn garbled(reason: &str) -> WireError {

@@ -82,7 +82,7 @@ pub enum Refusal {
 
 /// What a worker answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Welcome,
     Refused(Refusal),
 }
@@ -152,7 +152,7 @@ pub(super) async fn answer(stream: &mut Stream, answer: &Answer) -> Result<(), W
     written.await.map_err(|it| WireError::Interrupted(it.to_string()))
 }
 
-fn understand(frame: &[u8]) -> Result<Result<Hello, Refusal>, WireError> {
+pub(crate) fn understand(frame: &[u8]) -> Result<Result<Hello, Refusal>, WireError> {
     let Version { protocol } = wire::decode(frame, "a hello")?;
     if protocol != PROTOCOL {
         return Ok(Err(Refusal::Protocol { worker: PROTOCOL, client: protocol }));

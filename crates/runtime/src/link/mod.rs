@@ -12,16 +12,16 @@
 //! Everything above [`Transport`] is the same whatever carries the streams. [`Dialer`] and [`Link`] are
 //! the client's side, [`Listener`] and [`Session`] the worker's.
 
-mod call;
+pub(crate) mod call;
 mod calling;
 mod dialer;
 mod error;
 mod frame;
-mod hello;
+pub(crate) mod hello;
 mod identity;
 mod lane;
 mod listener;
-mod mux;
+pub(crate) mod mux;
 mod outbox;
 mod quic;
 mod session;

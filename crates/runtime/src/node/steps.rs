@@ -73,6 +73,7 @@ impl Steps {
             kill: kit.timing.kill,
             detect: kit.timing.detect,
             drain: kit.timing.drain,
+            inputs: kit.timing.inputs,
             accelerators: kit.request.offer.instance_type.accelerator.iter().cloned().collect(),
             secrets: kit.secrets.clone(),
         };

@@ -162,6 +162,7 @@ mod tests {
             kill: Duration::from_secs(1),
             detect: Duration::from_secs(12),
             drain: Duration::from_secs(5),
+            inputs: Duration::from_secs(30),
             accelerators: vec![],
             secrets: [("TOKEN".to_owned(), Secret::new("hush".to_owned()))].into(),
         }

@@ -3,7 +3,7 @@
 
 mod frame;
 mod pipe;
-mod role;
+pub(crate) mod role;
 mod start;
 mod task;
 

@@ -32,7 +32,7 @@ impl Role {
         std::env::var(ROLE_VARIABLE).map_or(Self::Client, |asked| Self::parse(&asked, std::process::id()))
     }
 
-    fn parse(asked: &str, own: u32) -> Self {
+    pub(crate) fn parse(asked: &str, own: u32) -> Self {
         match asked.split_once(':') {
             Some((role, pid)) if pid.parse() == Ok(own) => match role {
                 "worker" => Self::Worker,

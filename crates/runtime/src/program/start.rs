@@ -47,6 +47,8 @@ pub struct WorkerStart {
     pub detect: Duration,
     /// How long running tasks may finish when the worker drains.
     pub drain: Duration,
+    /// How long the streams that one call takes may arrive apart.
+    pub inputs: Duration,
     /// The accelerators of its machine.
     #[serde(default)]
     pub accelerators: Vec<Accelerator>,

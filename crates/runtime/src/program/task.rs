@@ -3,10 +3,14 @@
 //! ```text
 //! worker:  Start                     Run           Run … (Peers whenever they change)
 //! process:       Ready                   Started, Said …, Ended …
+//!
+//! worker:  Run  More    More …    Given …    Closed     a function of streams: each side sends what the
+//! process:         Made …     Wants …   Wants …  Ended  other has asked for, and never waits to write
 //! ```
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -15,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use crate::link::{BODY_LIMIT, Outcome, OutcomeKind, WireError, read_body, read_message, write_message};
 use crate::model::{Accelerator, Attempt, FunctionId, Incarnation, PoolId, Rank, Roster, Secret, TaskId};
+use crate::registry::Fault;
 
 /// What a worker tells the process of its tasks.
 #[derive(Clone, Debug)]
@@ -34,6 +39,22 @@ pub enum TaskOrder {
     },
     /// Who is in the pool now.
     Peers(Roster),
+    /// One batch more of the items that its task makes is wanted.
+    More,
+    /// Items of a stream that its task takes, as records.
+    Given {
+        /// Which stream.
+        index: u16,
+        /// The items.
+        items: Bytes,
+    },
+    /// That stream has ended.
+    Closed {
+        /// Which stream.
+        index: u16,
+        /// What is wrong with it, when it did not end by itself.
+        fault: Option<Fault>,
+    },
 }
 
 /// What the process of a worker's tasks must know before it runs any.
@@ -57,6 +78,8 @@ pub struct TaskStart {
     pub devices: Vec<u32>,
     /// What functions may ask for by name.
     pub secrets: BTreeMap<String, Secret<String>>,
+    /// Where values that calls share lie as files.
+    pub commons: PathBuf,
 }
 
 /// What the process of a worker's tasks answers.
@@ -75,6 +98,13 @@ pub enum TaskReport {
         /// How many lines are missing before this one.
         missed: u64,
     },
+    /// Items that it made, as records; one batch for each [`TaskOrder::More`].
+    Made(Bytes),
+    /// It waits for items of a stream that it takes, and is given some, or the end.
+    Wants {
+        /// Which stream.
+        index: u16,
+    },
     /// What became of it.
     Ended(Outcome),
 }
@@ -84,6 +114,9 @@ enum OrderHeader {
     Start { length: u64 },
     Run { task: TaskId, attempt: Attempt, function: FunctionId, length: u64 },
     Peers { length: u64 },
+    More,
+    Given { index: u16, length: u64 },
+    Closed { index: u16, fault: Option<Fault> },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -91,6 +124,8 @@ enum ReportHeader {
     Ready,
     Started,
     Said { task: Option<TaskId>, text: String, missed: u64 },
+    Made { length: u64 },
+    Wants { index: u16 },
     Ended { kind: OutcomeKind, length: u64 },
 }
 
@@ -112,6 +147,9 @@ impl TaskOrder {
                 let body = encode(&roster)?;
                 (OrderHeader::Peers { length: length(&body) }, body)
             }
+            Self::More => (OrderHeader::More, Bytes::new()),
+            Self::Given { index, items } => (OrderHeader::Given { index, length: length(&items) }, items),
+            Self::Closed { index, fault } => (OrderHeader::Closed { index, fault }, Bytes::new()),
         };
         write(to, &header, &body).await
     }
@@ -133,6 +171,12 @@ impl TaskOrder {
             OrderHeader::Peers { length } => {
                 decode(&read_body(from, length, MOST_WORDS, "peers").await?, "peers").map(Self::Peers)
             }
+            OrderHeader::More => Ok(Self::More),
+            OrderHeader::Given { index, length } => {
+                let items = read_body(from, length, MOST_ITEMS, "items").await?;
+                Ok(Self::Given { index, items })
+            }
+            OrderHeader::Closed { index, fault } => Ok(Self::Closed { index, fault }),
         }
     }
 }
@@ -147,6 +191,8 @@ impl TaskReport {
             Self::Ready => (ReportHeader::Ready, Bytes::new()),
             Self::Started => (ReportHeader::Started, Bytes::new()),
             Self::Said { task, text, missed } => (ReportHeader::Said { task, text, missed }, Bytes::new()),
+            Self::Made(items) => (ReportHeader::Made { length: length(&items) }, items),
+            Self::Wants { index } => (ReportHeader::Wants { index }, Bytes::new()),
             Self::Ended(outcome) => {
                 let (mut kind, body) = outcome.split()?;
                 let mut body = body.into_bytes();
@@ -170,6 +216,8 @@ impl TaskReport {
             ReportHeader::Ready => Self::Ready,
             ReportHeader::Started => Self::Started,
             ReportHeader::Said { task, text, missed } => Self::Said { task, text, missed },
+            ReportHeader::Made { length } => Self::Made(read_body(from, length, MOST_ITEMS, "items").await?),
+            ReportHeader::Wants { index } => Self::Wants { index },
             ReportHeader::Ended { kind, length } => {
                 let body = read_body(from, length, BODY_LIMIT, "an outcome").await?;
                 Self::Ended(Outcome::join(kind, body)?)
@@ -210,6 +258,9 @@ const fn length(body: &Bytes) -> u64 {
 /// Bodies up to this size are written together with their header: one system call.
 const TOGETHER: usize = 16 << 10;
 
+/// The most bytes of a batch of items: the largest one behind a batch that was not full.
+const MOST_ITEMS: u64 = BODY_LIMIT;
+
 /// The most bytes of what is no call: the secrets of a pool, the nodes of one. Both are far below.
 const MOST_WORDS: u64 = 4 << 20;
 
@@ -234,6 +285,7 @@ mod tests {
             accelerators: vec![Accelerator::custom("A100").count(2)],
             devices: vec![2, 3],
             secrets: [("TOKEN".to_owned(), Secret::new("hush".to_owned()))].into(),
+            commons: "/home/shared".into(),
         }
     }
 
@@ -257,6 +309,10 @@ mod tests {
             run(Bytes::new()),
             run(large.clone()),
             TaskOrder::Peers(Roster { epoch: Epoch(1), number: 3, peers }),
+            TaskOrder::More,
+            TaskOrder::Given { index: 1, items: large.clone() },
+            TaskOrder::Closed { index: 0, fault: None },
+            TaskOrder::Closed { index: 2, fault: Some(Fault::Unencodable("why".to_owned())) },
         ] {
             let mut wire = Vec::new();
             now(order.clone().write(&mut wire)).expect("written");
@@ -268,6 +324,8 @@ mod tests {
             TaskReport::Ready,
             TaskReport::Started,
             TaskReport::Said { task: Some(TaskId(3)), text: "INFO hello".to_owned(), missed: 2 },
+            TaskReport::Made(large.clone()),
+            TaskReport::Wants { index: 3 },
             TaskReport::Ended(Outcome::Returned(large.into())),
             TaskReport::Ended(Outcome::Crashed(crash)),
         ] {

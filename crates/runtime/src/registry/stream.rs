@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 /// Makes items, one after the other, each encoded.
@@ -55,7 +56,7 @@ pub trait Outlet {
 pub type Input = BoxStream<'static, Result<Bytes, Fault>>;
 
 /// What is wrong with an input.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fault {
     /// It could not be made or sent, in the words of where that was tried.
     Unencodable(String),

@@ -13,7 +13,7 @@ use crate::ssh::SshError;
 
 /// Our side of one session. The library owns it and drops it when the session is over, which is what
 /// [`Ended`] waits for.
-pub(super) struct Client {
+pub(crate) struct Client {
     expected: Option<PublicKey>,
     seen: Arc<OnceLock<String>>,
     reason: watch::Sender<Option<String>>,
@@ -21,13 +21,13 @@ pub(super) struct Client {
 
 /// What a session tells about itself from outside.
 #[derive(Clone)]
-pub(super) struct Ended {
+pub(crate) struct Ended {
     reason: watch::Receiver<Option<String>>,
 }
 
 impl Client {
     /// The handler, the fingerprint that it will have seen, and the end.
-    pub(super) fn new(endpoint: &SshEndpoint) -> Result<(Self, Arc<OnceLock<String>>, Ended), SshError> {
+    pub(crate) fn new(endpoint: &SshEndpoint) -> Result<(Self, Arc<OnceLock<String>>, Ended), SshError> {
         let expected = match &endpoint.host_key {
             HostKey::Known(line) => Some(PublicKey::from_openssh(line).map_err(|error| {
                 SshError::KnownKey { endpoint: endpoint.to_string(), reason: error.to_string() }
@@ -40,7 +40,7 @@ impl Client {
     }
 
     /// The host key algorithms to ask for: the known key's first, for a server that has several.
-    pub(super) fn algorithms(&self) -> Vec<Algorithm> {
+    pub(crate) fn algorithms(&self) -> Vec<Algorithm> {
         let mut all = russh::Preferred::DEFAULT.key.to_vec();
         if let Some(expected) = &self.expected {
             let known = expected.algorithm();
@@ -54,7 +54,7 @@ impl Client {
     }
 
     /// The fingerprint that the server must have, if it is known.
-    pub(super) fn expected(&self) -> Option<String> {
+    pub(crate) fn expected(&self) -> Option<String> {
         self.expected.as_ref().map(fingerprint)
     }
 }

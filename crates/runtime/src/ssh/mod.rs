@@ -10,7 +10,7 @@
 
 mod error;
 mod exec;
-mod handler;
+pub(crate) mod handler;
 mod key;
 mod session;
 mod transport;

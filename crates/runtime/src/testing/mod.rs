@@ -15,6 +15,7 @@
 mod agenda;
 mod calls;
 mod cloud;
+mod decoders;
 mod dice;
 mod event;
 mod failure;
@@ -33,6 +34,7 @@ mod universe;
 mod worker;
 mod world;
 
+pub use decoders::{DECODERS, Decoder, again, now, read};
 pub use failure::{Failure, Law, Summary};
 pub use knobs::{Knobs, Mutation};
 pub use scripted::{Answer, Asked, Scripted};

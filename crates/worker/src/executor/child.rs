@@ -1,25 +1,32 @@
 //! The worker's end of one process that runs tasks.
 
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use rustix::process::{Pid, Signal, kill_process_group};
 use skyward_runtime::link::{Outcome, WireError};
 use skyward_runtime::model::{Crash, OutputStream, Roster, TaskId};
 use skyward_runtime::program::{ROLE_VARIABLE, Role, TaskOrder, TaskReport, TaskStart, executable};
+use skyward_runtime::registry::Input;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::Command;
-use tokio::sync::watch;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::devices::VARIABLES;
 use super::tail::Tail;
+use super::talk::{AHEAD, Talk, fetch};
 use super::tap::Tap;
 use crate::output::Output;
 
@@ -43,8 +50,8 @@ pub(super) struct Child {
 /// How one task came out of a process.
 #[derive(Debug)]
 pub(super) enum Ran {
-    /// It ended.
-    Ended(Outcome),
+    /// It ended. `whole`: the process has heard all that it was told.
+    Ended { outcome: Outcome, whole: bool },
     /// The process did. `unharmed`: before the function began.
     Gone { unharmed: bool },
 }
@@ -119,12 +126,14 @@ impl Child {
     }
 
     /// Runs one task. A process whose future was dropped on the way is of no more use.
-    pub(super) async fn run(&mut self, task: TaskId, order: TaskOrder) -> Ran {
+    pub(super) async fn run(&mut self, task: TaskId, order: TaskOrder, talk: &mut Talk) -> Ran {
         self.has_run = true;
         // What came since the last task is nobody's.
         self.settle();
         self.tail.begin(task);
         let Self { reader, writer, peers, output, .. } = self;
+        let Talk { inputs, more, made, streams } = talk;
+        let (want, wants) = mpsc::channel(inputs.len().max(1));
         let mut unharmed = true;
         let ended = async {
             loop {
@@ -136,33 +145,41 @@ impl Child {
                         output.push(task, OutputStream::Log, text);
                     }
                     Ok(TaskReport::Ready) => {}
-                    // A process that says nonsense is as good as none.
+                    // No more of either come than were asked for. A process that says nonsense is as good as
+                    // none.
+                    Ok(TaskReport::Made(items)) => {
+                        if let Err(TrySendError::Full(_)) = made.try_send(items) {
+                            return None;
+                        }
+                    }
+                    Ok(TaskReport::Wants { index }) => want.try_send(index).ok()?,
                     Err(_) => return None,
                 }
             }
         };
+        let is_writing = AtomicBool::new(true);
         let tell = async {
             // When writing fails the process has ended, which reading notices.
             tell_peers(writer, peers).await;
             let _ = order.write(writer).await;
-            while peers.changed().await.is_ok() {
-                tell_peers(writer, peers).await;
+            for _ in 0..if *streams { AHEAD } else { 0 } {
+                let _ = TaskOrder::More.write(writer).await;
             }
-            std::future::pending().await
+            answer(writer, peers, (inputs, wants), more, &is_writing).await
         };
         let outcome = {
             let (ended, tell) = (pin!(ended), pin!(tell));
             tokio::select! {
                 biased;
                 outcome = ended => outcome,
-                never = tell => never,
+                never = tell => match never {},
             }
         };
         match outcome {
             Some(outcome) => {
                 self.settle();
                 self.tail.end();
-                Ran::Ended(outcome)
+                Ran::Ended { outcome, whole: !is_writing.load(Ordering::Relaxed) }
             }
             None => Ran::Gone { unharmed },
         }
@@ -192,6 +209,8 @@ impl Child {
         let silent = async { while matches!(self.reader.read(&mut ignored).await, Ok(1..)) {} };
         let _ = tokio::time::timeout(self.kill, silent).await;
         self.signal(Signal::KILL);
+        // Its last words are of use to whoever reads the output: they say where it was stuck.
+        self.settle();
         if tokio::time::timeout(PATIENCE, self.process.wait()).await.is_err() {
             tracing::warn!(pid = self.group.as_raw_pid(), "a killed process does not end");
         }
@@ -212,6 +231,46 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         self.pumps.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// Tells a process what it asks for, and who is in the pool. `is_writing` is false between two orders.
+async fn answer(
+    writer: &mut OwnedWriteHalf,
+    peers: &mut watch::Receiver<Option<Roster>>,
+    (inputs, mut wants): (&mut [Option<Input>], mpsc::Receiver<u16>),
+    more: &mut mpsc::Receiver<()>,
+    is_writing: &AtomicBool,
+) -> Infallible {
+    let (mut fetching, mut has_peers) = (FuturesUnordered::new(), true);
+    loop {
+        is_writing.store(false, Ordering::Relaxed);
+        let order = tokio::select! {
+            Some(index) = wants.recv() => match inputs.get_mut(usize::from(index)).and_then(Option::take) {
+                Some(input) => {
+                    fetching.push(fetch(index, input));
+                    continue;
+                }
+                None => TaskOrder::Closed { index, fault: None },
+            },
+            Some((index, rest, order)) = fetching.next() => {
+                if let Some(input) = inputs.get_mut(usize::from(index)) {
+                    *input = Some(rest);
+                }
+                order
+            }
+            Some(()) = more.recv() => TaskOrder::More,
+            changed = peers.changed(), if has_peers => {
+                has_peers = changed.is_ok();
+                let newest = peers.borrow_and_update().clone();
+                match newest {
+                    Some(roster) if has_peers => TaskOrder::Peers(roster),
+                    Some(_) | None => continue,
+                }
+            }
+        };
+        is_writing.store(true, Ordering::Relaxed);
+        let _ = order.write(writer).await;
     }
 }
 

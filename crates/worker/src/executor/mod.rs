@@ -10,25 +10,30 @@
 //! ```
 
 mod child;
+mod commons;
 mod devices;
+mod flow;
 mod processes;
 mod tail;
+mod talk;
 mod tap;
 mod task;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use skyward_runtime::inside::TaskContext;
+use skyward_runtime::inside::{self, TaskContext};
 use skyward_runtime::link::Outcome;
 use skyward_runtime::model::{Attempt, Executor as Kind, FunctionId, Roster, TaskId};
+use skyward_runtime::payload::CommonKey;
 use skyward_runtime::program::WorkerStart;
 use skyward_runtime::registry::Function;
 
 use crate::execute;
 use crate::output::Output;
 use crate::slots::Slot;
-use processes::Processes;
+pub(crate) use processes::Processes;
+pub(crate) use talk::Talk;
 
 pub(crate) use task::main as task_main;
 
@@ -59,17 +64,40 @@ impl Executor {
         }
     }
 
-    /// Whether tasks have processes of their own.
-    pub(crate) const fn has_processes(&self) -> bool {
-        matches!(self, Self::Processes(_))
-    }
-
     /// Runs a call in a slot. Dropping the future gives the call up; its slot is free when nothing of it
     /// runs any more.
     pub(crate) async fn run(&self, job: Job, slot: Slot, context: &TaskContext) -> Outcome {
         match self {
             Self::Threads => execute::run(job.function, job.arguments, slot, context).await,
-            Self::Processes(processes) => processes.run(job, slot).await,
+            Self::Processes(processes) => processes.run(job, slot, &mut Talk::none()).await,
+        }
+    }
+
+    /// The processes, if tasks have some of their own.
+    pub(crate) const fn processes(&self) -> Option<&Arc<Processes>> {
+        match self {
+            Self::Threads => None,
+            Self::Processes(processes) => Some(processes),
+        }
+    }
+
+    /// Keeps a value that calls share, where their functions find it.
+    ///
+    /// # Errors
+    /// When it cannot be written for processes to read.
+    pub(crate) async fn keep_common(&self, key: CommonKey, bytes: Bytes) -> std::io::Result<()> {
+        match self {
+            Self::Threads => inside::keep_common(key, bytes),
+            Self::Processes(processes) => processes.commons().keep(&key, &bytes).await?,
+        }
+        Ok(())
+    }
+
+    /// Lets go of it.
+    pub(crate) fn forget_common(&self, key: &CommonKey) {
+        match self {
+            Self::Threads => inside::forget_common(key),
+            Self::Processes(processes) => processes.commons().forget(key),
         }
     }
 

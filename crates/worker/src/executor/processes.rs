@@ -11,7 +11,9 @@ use tokio::sync::watch;
 
 use super::Job;
 use super::child::{Child, Ran};
+use super::commons::Commons;
 use super::devices::Share;
+use super::talk::Talk;
 use crate::output::Output;
 use crate::slots::Slot;
 
@@ -22,6 +24,7 @@ pub(crate) struct Processes {
     places: Mutex<Places>,
     peers: watch::Sender<Option<Roster>>,
     output: Arc<Output>,
+    commons: Commons,
 }
 
 #[derive(Debug)]
@@ -45,11 +48,12 @@ impl Processes {
     pub(super) fn new(start: &WorkerStart, output: Arc<Output>) -> Self {
         let free = (0..start.slots.max(1)).map(|it| (it, None)).collect();
         let places = Mutex::new(Places { free, closed: false });
-        Self { start: start.clone(), places, peers: watch::Sender::new(None), output }
+        let commons = Commons::new(&std::env::home_dir().unwrap_or_default());
+        Self { start: start.clone(), places, peers: watch::Sender::new(None), output, commons }
     }
 
     /// Runs a call in the process of a free place.
-    pub(super) async fn run(self: &Arc<Self>, job: Job, slot: Slot) -> Outcome {
+    pub(crate) async fn run(self: &Arc<Self>, job: Job, slot: Slot, talk: &mut Talk) -> Outcome {
         let mut held = self.take(slot);
         let Job { task, attempt, id, arguments, .. } = job;
         loop {
@@ -59,9 +63,11 @@ impl Processes {
             };
             let was_idle = child.has_run();
             let arguments = arguments.clone();
-            match child.run(task, TaskOrder::Run { task, attempt, function: id, arguments }).await {
-                Ran::Ended(outcome) => {
-                    held.rest();
+            match child.run(task, TaskOrder::Run { task, attempt, function: id, arguments }, talk).await {
+                Ran::Ended { outcome, whole } => {
+                    if whole {
+                        held.rest();
+                    }
                     return outcome;
                 }
                 Ran::Gone { unharmed } => {
@@ -77,6 +83,11 @@ impl Processes {
                 }
             }
         }
+    }
+
+    /// What calls share.
+    pub(super) const fn commons(&self) -> &Commons {
+        &self.commons
     }
 
     /// Tells every process who is in the pool, now or when it runs the next task.
@@ -123,6 +134,7 @@ impl Processes {
             accelerators: share.accelerators,
             devices: share.devices,
             secrets: start.secrets.clone(),
+            commons: self.commons.folder().to_owned(),
         }
     }
 }

@@ -15,7 +15,7 @@ use skyward_runtime::inside::{self, InstanceInfo, TaskContext};
 use skyward_runtime::link::{Outcome, WireError};
 use skyward_runtime::model::{FunctionId, Peer, TaskId};
 use skyward_runtime::program::{TaskOrder, TaskReport, TaskStart};
-use skyward_runtime::registry::Registry;
+use skyward_runtime::registry::{Body, Registry};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::runtime::{Builder, Handle};
@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::flow::{self, Ends};
 use crate::output::TaskEvents;
 use crate::{execute, panics};
 
@@ -81,13 +82,27 @@ async fn serve(socket: Socket) -> io::Result<()> {
     // Whatever cannot be written need not be: the worker has gone, which the listener notices.
     let _ = TaskReport::Ready.write(&mut writer).await;
     let mut running: Option<Running> = None;
+    let mut said = mpsc::channel(1).1;
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             order = orders.recv() => match order {
                 Some(TaskOrder::Run { task, function, arguments, .. }) => {
                     let _ = TaskReport::Started.write(&mut writer).await;
-                    running = Some(Running::start(&runtime, task, function, arguments));
+                    inside::forget_gone_commons();
+                    let (started, says) = Running::start(&runtime, task, function, arguments);
+                    (running, said) = (Some(started), says);
+                }
+                Some(TaskOrder::More) => running.iter().for_each(|it| it.ends.more()),
+                Some(TaskOrder::Given { index, items }) => {
+                    if let Some(running) = &running {
+                        running.ends.given(index, items);
+                    }
+                }
+                Some(TaskOrder::Closed { index, fault }) => {
+                    if let Some(running) = &running {
+                        running.ends.closed(index, fault);
+                    }
                 }
                 Some(TaskOrder::Peers(roster)) => {
                     InstanceInfo::introduce(roster);
@@ -97,7 +112,13 @@ async fn serve(socket: Socket) -> io::Result<()> {
             Some(said) = events.lines.recv() => {
                 let _ = events.report(running.as_ref(), said).write(&mut writer).await;
             }
+            Some(report) = said.recv() => {
+                let _ = report.write(&mut writer).await;
+            }
             outcome = Running::ended(&mut running) => {
+                while let Ok(report) = said.try_recv() {
+                    let _ = report.write(&mut writer).await;
+                }
                 // What it has said comes before what became of it.
                 while let Ok(said) = events.lines.try_recv() {
                     let _ = events.report(running.as_ref(), said).write(&mut writer).await;
@@ -109,6 +130,7 @@ async fn serve(socket: Socket) -> io::Result<()> {
             }
         }
     }
+    drop(said);
     if let Some(running) = running {
         running.cancel().await;
     }
@@ -183,6 +205,7 @@ const FEWEST_THREADS: usize = 2;
 fn declare(start: TaskStart) -> io::Result<()> {
     inside::declare_directory(std::env::current_dir()?);
     inside::declare_secrets(start.secrets);
+    inside::find_commons_in(start.commons);
     let own = Peer::new(start.rank, start.incarnation, start.address);
     InstanceInfo::alone(start.pool, own, start.accelerators, start.slots)
         .at_slot(start.slot, start.devices)
@@ -195,29 +218,46 @@ struct Running {
     task: TaskId,
     ended: JoinHandle<Option<Outcome>>,
     cancel: CancellationToken,
+    ends: Ends,
     /// Closed when nothing of the function runs any more.
     gone: mpsc::Receiver<Infallible>,
 }
 
 impl Running {
-    fn start(runtime: &Handle, task: TaskId, id: FunctionId, arguments: Bytes) -> Self {
+    /// Starts it; what it says of its streams comes out of the receiver.
+    fn start(
+        runtime: &Handle,
+        task: TaskId,
+        id: FunctionId,
+        arguments: Bytes,
+    ) -> (Self, mpsc::Receiver<TaskReport>) {
         let (runs, gone) = mpsc::channel(1);
         let cancel = CancellationToken::new();
         let cancelled = cancel.clone();
+        let function = Registry::global().ok().and_then(|it| it.get(id));
+        let (ends, streams, said) = flow::streams(function.map(|it| &it.body));
         let ended = runtime.spawn(async move {
-            let Some(function) = Registry::global().ok().and_then(|it| it.get(id)) else {
-                return Some(Outcome::UnknownFunction);
-            };
+            let Some(function) = function else { return Some(Outcome::UnknownFunction) };
             let context = TaskContext::of(task);
+            let run = async {
+                match function.body {
+                    Body::Async(_) | Body::Blocking(_) => {
+                        execute::run(function, arguments, runs, &context).await
+                    }
+                    Body::Stream { .. } | Body::Iterator { .. } => {
+                        flow::run(function, arguments, streams, runs, &context).await
+                    }
+                }
+            };
             let outcome = tokio::select! {
-                outcome = execute::run(function, arguments, runs, &context) => Some(outcome),
+                outcome = run => Some(outcome),
                 () = cancelled.cancelled_owned() => None,
             };
             // A line that the function did not end.
             let _ = io::stdout().flush();
             outcome
         });
-        Self { task, ended, cancel, gone }
+        (Self { task, ended, cancel, ends, gone }, said)
     }
 
     async fn ended(running: &mut Option<Self>) -> Option<Outcome> {
@@ -229,9 +269,12 @@ impl Running {
     }
 
     /// Drops an async function; tells a plain one that it is not wanted, and waits until it has returned.
-    async fn cancel(mut self) {
-        self.cancel.cancel();
-        let _ = self.ended.await;
-        self.gone.recv().await;
+    async fn cancel(self) {
+        let Self { ended, cancel, ends, mut gone, .. } = self;
+        cancel.cancel();
+        // One that waits for an item waits no longer.
+        drop(ends);
+        let _ = ended.await;
+        gone.recv().await;
     }
 }

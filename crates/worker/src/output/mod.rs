@@ -9,7 +9,7 @@
 //! ```
 
 mod events;
-mod lines;
+pub(crate) mod lines;
 mod own;
 
 use std::time::Duration;

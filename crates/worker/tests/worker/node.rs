@@ -99,6 +99,7 @@ impl Node {
             kill: Timing::short().kill,
             detect: Duration::from_secs(5),
             drain: Timing::short().drain,
+            inputs: Timing::short().inputs,
             accelerators: vec![],
             secrets: [].into(),
         };

@@ -14,17 +14,17 @@ pub(super) const HEADER: usize = 8;
 
 /// The largest content. With its header it fills one TLS record, so that neither is cut in two, and it
 /// is what a small message may have to wait for behind a large one.
-pub(super) const CONTENT: usize = 16 * 1024 - HEADER;
+pub(crate) const CONTENT: usize = 16 * 1024 - HEADER;
 
 /// The longest reason that a side gives for closing, in bytes.
 const REASON: usize = 4096;
 
 /// A stream's number: odd for those that the client opens, even for the worker's.
-pub(super) type StreamId = u32;
+pub(crate) type StreamId = u32;
 
 /// What a frame says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Frame {
+pub(crate) enum Frame {
     /// There is a new stream.
     Open(StreamId),
     /// Bytes of a stream.
@@ -48,7 +48,7 @@ pub(super) const CONNECTION: StreamId = 0;
 
 impl Frame {
     /// The frame as bytes. Content over the limit is cut, which our own never is.
-    pub(super) fn encode(&self) -> Bytes {
+    pub(crate) fn encode(&self) -> Bytes {
         match self {
             Self::Open(stream) => whole(1, *stream, &[]),
             Self::Data(stream, content) => whole(2, *stream, content),
@@ -66,7 +66,7 @@ impl Frame {
     }
 
     /// Takes the first frame out of what has arrived; `None` while it is not whole.
-    pub(super) fn take(arrived: &mut BytesMut) -> Result<Option<Self>, WireError> {
+    pub(crate) fn take(arrived: &mut BytesMut) -> Result<Option<Self>, WireError> {
         let Some(header) = arrived.first_chunk::<HEADER>() else { return Ok(None) };
         let [kind, a, b, c, stream @ ..] = *header;
         let length = u32::from_be_bytes([0, a, b, c]) as usize;

@@ -10,7 +10,7 @@ use crate::link::wire::WireError;
 
 /// What a frame brought, beyond what the state has taken in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum News {
+pub(crate) enum News {
     /// Nothing.
     Nothing,
     /// A stream that the other side opened.
@@ -24,7 +24,7 @@ impl State {
     ///
     /// # Errors
     /// When it breaks the protocol.
-    pub(super) fn take_in(&mut self, frame: Frame) -> Result<News, WireError> {
+    pub(crate) fn take_in(&mut self, frame: Frame) -> Result<News, WireError> {
         match frame {
             Frame::Ping => {}
             Frame::Close(cause, reason) => return Ok(News::Closed(cause, reason)),

@@ -10,11 +10,11 @@
 //! ```
 
 mod driver;
-mod frame;
+pub(crate) mod frame;
 mod half;
-mod hearing;
+pub(crate) mod hearing;
 mod shared;
-mod state;
+pub(crate) mod state;
 mod stream;
 mod tunnel;
 mod visitor;

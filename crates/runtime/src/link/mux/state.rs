@@ -19,7 +19,7 @@ pub(super) const STREAMS: usize = 4096;
 
 /// One side of a connection.
 #[derive(Debug)]
-pub(super) struct State {
+pub(crate) struct State {
     pub(super) is_client: bool,
     pub(super) last_ours: StreamId,
     pub(super) last_theirs: StreamId,
@@ -47,7 +47,7 @@ pub(super) struct Entry {
 
 /// Why a half cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Broken {
+pub(crate) enum Broken {
     /// The other side gave it up, or does not want it.
     GivenUp,
     /// We gave it up.
@@ -57,7 +57,7 @@ pub(super) enum Broken {
 }
 
 impl State {
-    pub(super) fn new(is_client: bool) -> Self {
+    pub(crate) fn new(is_client: bool) -> Self {
         Self {
             is_client,
             last_ours: 0,
@@ -76,7 +76,7 @@ impl State {
     }
 
     /// Opens a stream, as soon as there may be one more.
-    pub(super) fn open(&mut self, cx: &mut Context<'_>) -> Poll<Result<StreamId, Broken>> {
+    pub(crate) fn open(&mut self, cx: &mut Context<'_>) -> Poll<Result<StreamId, Broken>> {
         if let Some(over) = &self.over {
             return Poll::Ready(Err(Broken::Over(over.clone())));
         }
@@ -96,7 +96,7 @@ impl State {
     }
 
     /// Takes bytes to send, as many as there is room for.
-    pub(super) fn write(
+    pub(crate) fn write(
         &mut self,
         stream: StreamId,
         bytes: &[u8],
@@ -132,7 +132,7 @@ impl State {
     }
 
     /// Nothing follows what has been written.
-    pub(super) fn end(&mut self, stream: StreamId) {
+    pub(crate) fn end(&mut self, stream: StreamId) {
         let Some(Entry { sending, .. }) = self.streams.get_mut(&stream) else { return };
         if sending.phase == Phase::Open {
             sending.phase = Phase::Ending;
@@ -141,7 +141,7 @@ impl State {
     }
 
     /// Gives up what we send.
-    pub(super) fn reset(&mut self, stream: StreamId) {
+    pub(crate) fn reset(&mut self, stream: StreamId) {
         let Some(Entry { sending, .. }) = self.streams.get_mut(&stream) else { return };
         if !sending.is_over() {
             sending.clear();
@@ -153,7 +153,7 @@ impl State {
     }
 
     /// Wants nothing more of what we receive.
-    pub(super) fn stop(&mut self, stream: StreamId) {
+    pub(crate) fn stop(&mut self, stream: StreamId) {
         let Some(Entry { receiving, .. }) = self.streams.get_mut(&stream) else { return };
         let dropped = receiving.clear();
         if receiving.phase == Phase::Open {
@@ -172,7 +172,7 @@ impl State {
     }
 
     /// Reads what has arrived.
-    pub(super) fn read(
+    pub(crate) fn read(
         &mut self,
         stream: StreamId,
         into: &mut ReadBuf<'_>,
@@ -227,7 +227,7 @@ impl State {
     }
 
     /// The writing handle is gone: what was written still goes out.
-    pub(super) fn let_go_sending(&mut self, stream: StreamId) {
+    pub(crate) fn let_go_sending(&mut self, stream: StreamId) {
         self.end(stream);
         if let Some(entry) = self.streams.get_mut(&stream) {
             entry.sending.has_handle = false;
@@ -236,7 +236,7 @@ impl State {
     }
 
     /// The reading handle is gone.
-    pub(super) fn let_go_receiving(&mut self, stream: StreamId) {
+    pub(crate) fn let_go_receiving(&mut self, stream: StreamId) {
         self.stop(stream);
         if let Some(entry) = self.streams.get_mut(&stream) {
             entry.receiving.has_handle = false;
@@ -245,7 +245,7 @@ impl State {
     }
 
     /// The next frame to send, if there is one that may be sent.
-    pub(super) fn next(&mut self) -> Option<Bytes> {
+    pub(crate) fn next(&mut self) -> Option<Bytes> {
         if let Some(order) = self.orders.pop_front() {
             return Some(order.encode());
         }

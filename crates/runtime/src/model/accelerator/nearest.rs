@@ -12,7 +12,10 @@ pub fn nearest<'a>(given: &str, allowed: impl IntoIterator<Item = &'a str>) -> V
     let limit = (given.chars().count() / 3).clamp(1, 4);
     let mut found: Vec<_> = allowed
         .into_iter()
-        .map(|it| (distance(&given, &squash(it)), it))
+        .map(|it| (squash(it), it))
+        // Each letter more or less is a slip; the rest need not be compared, however long it is.
+        .filter(|(word, _)| word.len().abs_diff(given.len()) <= limit)
+        .map(|(word, it)| (distance(&given, &word), it))
         .filter(|(distance, _)| *distance <= limit)
         .collect();
     found.sort_unstable();

@@ -1,0 +1,290 @@
+//! What the queue of a pool promises, written once more in the simplest way: no rooms, no paces, no indices.
+//! `queue.rs` holds the real one to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{Attempt, Rank, TaskId};
+use crate::tasks::state::Heard;
+use crate::tasks::{GroupId, OnLost, Retries, Target, Undone};
+
+/// What the queue says to callers, but for grants and recalls, which it may choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Refused(TaskId, Why),
+    Exhausted(TaskId),
+    Again(TaskId, Attempt),
+    Shares(TaskId, Vec<Rank>),
+}
+
+/// Why a task gets no grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    Stopped,
+    NoSuchNode,
+    NoNodes,
+    Lost,
+    Else,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Task {
+    pub(super) target: Target,
+    pub(super) attempt: Attempt,
+    pub(super) on: Option<Rank>,
+    pub(super) recalled: bool,
+    group: GroupId,
+    left: Retries,
+    deaths: u32,
+    suspected: Option<Rank>,
+}
+
+/// The queue.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Model {
+    pub(super) tasks: BTreeMap<TaskId, Task>,
+    /// Ready ranks: their slots, and whether they take more.
+    pub(super) ranks: BTreeMap<Rank, (u32, bool)>,
+    /// Untargeted tasks that wait, by group, the group whose turn it is first.
+    turns: Vec<(GroupId, Vec<TaskId>)>,
+    /// Targeted ones, in the order in which they came.
+    pinned: Vec<TaskId>,
+    lost: BTreeSet<Rank>,
+    nodes: u32,
+    pub(super) stopped: bool,
+}
+
+impl From<&Undone> for Why {
+    fn from(why: &Undone) -> Self {
+        match why {
+            Undone::Stopped => Self::Stopped,
+            Undone::NoSuchNode { .. } => Self::NoSuchNode,
+            Undone::NoNodes => Self::NoNodes,
+            Undone::Lost(_) => Self::Lost,
+            Undone::Failed(_)
+            | Undone::Panicked(_)
+            | Undone::Crashed(_)
+            | Undone::TimedOut { .. }
+            | Undone::Cancelled
+            | Undone::Unencodable(_)
+            | Undone::Undecodable(_) => Self::Else,
+        }
+    }
+}
+
+impl Model {
+    /// What has to be told about it.
+    pub(super) fn hear(&mut self, heard: &Heard) -> Vec<Told> {
+        let mut told = Vec::new();
+        match heard {
+            Heard::Submitted { id, target, group, retries, .. } => {
+                told.extend(self.submit(*id, *target, *group, *retries));
+            }
+            Heard::Broadcast { first, group, retries, lost, .. } => {
+                let open = self.ranks.iter().filter(|(_, (_, open))| *open && !self.stopped);
+                let ranks: Vec<_> = open.map(|(rank, _)| *rank).collect();
+                told.push(Told::Shares(*first, ranks.clone()));
+                let infrastructure = if *lost == OnLost::Replace { retries.infrastructure } else { 0 };
+                let mut id = *first;
+                for rank in ranks {
+                    told.extend(self.submit(
+                        id,
+                        Target::Rank(rank),
+                        *group,
+                        Retries { infrastructure, ..*retries },
+                    ));
+                    id = id.next();
+                }
+            }
+            Heard::Answered { id, attempt, .. } => {
+                if self.current(*id, *attempt).is_some() {
+                    self.remove(*id);
+                }
+            }
+            Heard::GivenBack { id, attempt } => {
+                if let Some(task) = self.current(*id, *attempt) {
+                    match self.hopeless(task.target) {
+                        Some(why) => told.extend(self.refuse(*id, why)),
+                        None => self.again(*id, task),
+                    }
+                }
+            }
+            Heard::Failed { id, attempt, .. } => {
+                if let Some(mut task) = self.current(*id, *attempt) {
+                    if task.left.own == 0 || self.hopeless(task.target).is_some() {
+                        self.remove(*id);
+                        told.push(Told::Exhausted(*id));
+                    } else {
+                        task.left.own -= 1;
+                        told.push(Told::Again(*id, attempt.next()));
+                        self.again(*id, task);
+                    }
+                }
+            }
+            Heard::Lost { id, attempt, .. } => {
+                if let Some(task) = self.current(*id, *attempt) {
+                    told.push(self.lose(*id, task));
+                }
+            }
+            Heard::Committed { id } => {
+                if let Some(task) = self.tasks.get_mut(id) {
+                    (task.left.own, task.left.infrastructure) = (0, 0);
+                }
+            }
+            Heard::Cancelled { id } => self.remove(*id),
+            Heard::Sized { nodes } => self.nodes = *nodes,
+            Heard::NodeReady { rank, slots } => {
+                self.ranks.insert(*rank, (*slots, true));
+                self.lost.remove(rank);
+                let suspects = self.tasks.values_mut().filter(|it| it.suspected == Some(*rank));
+                suspects.for_each(|it| it.suspected = None);
+            }
+            Heard::NodePaused { rank } => {
+                if let Some((_, open)) = self.ranks.get_mut(rank) {
+                    *open = false;
+                }
+            }
+            Heard::WorkerDied { rank } => {
+                for task in self.tasks.values_mut().filter(|it| it.suspected == Some(*rank)) {
+                    (task.deaths, task.suspected) = (task.deaths + 1, None);
+                }
+            }
+            Heard::NodeLost { rank } => {
+                self.ranks.remove(rank);
+                self.lost.insert(*rank);
+                told.extend(self.refuse_waiting(Why::NoSuchNode, |it| it.target == Target::Rank(*rank)));
+                if self.all_lost() {
+                    told.extend(self.refuse_waiting(Why::NoNodes, |_| true));
+                }
+            }
+            Heard::RoundTrip { .. } | Heard::Looked => {}
+            Heard::Stopped => {
+                self.stopped = true;
+                told.extend(self.refuse_waiting(Why::Stopped, |_| true));
+            }
+        }
+        told
+    }
+
+    /// A grant: of the right try, to a rank that takes it, and of the one whose turn it is.
+    pub(super) fn grant(&mut self, id: TaskId, attempt: Attempt, rank: Rank) {
+        assert!(self.ranks.get(&rank).is_some_and(|(_, open)| *open), "{rank} takes nothing");
+        let turn = self.turns.first().and_then(|(_, them)| them.first()).copied();
+        let Some(task) = self.tasks.get_mut(&id) else { unreachable!("{id} is over") };
+        assert_eq!((task.attempt, task.on), (attempt, None), "{id} has this try, once");
+        task.on = Some(rank);
+        match task.target {
+            Target::Rank(wanted) => {
+                assert_eq!(wanted, rank, "{id} is for another");
+                let tasks = &self.tasks;
+                let first = self
+                    .pinned
+                    .iter()
+                    .find(|it| tasks.get(it).is_some_and(|it| it.target == Target::Rank(rank)));
+                assert_eq!(first, Some(&id), "another waits for {rank} since before");
+                self.pinned.retain(|it| *it != id);
+            }
+            Target::Any => {
+                assert_eq!(turn, Some(id), "it is the turn of another");
+                let (group, mut rest) = self.turns.remove(0);
+                rest.remove(0);
+                if !rest.is_empty() {
+                    self.turns.push((group, rest));
+                }
+            }
+        }
+    }
+
+    /// How many tasks a rank has.
+    pub(super) fn used(&self, rank: Rank) -> u32 {
+        self.tasks.values().filter(|it| it.on == Some(rank)).map(|_| 1).sum()
+    }
+
+    /// Whether a task could begin at once somewhere and waits all the same.
+    pub(super) fn leaves_idle(&self) -> bool {
+        let free = |rank: &Rank| {
+            self.ranks.get(rank).is_some_and(|(slots, open)| *open && self.used(*rank) < *slots)
+        };
+        let waits = |it: &Task| match it.target {
+            Target::Any => self.ranks.keys().any(free),
+            Target::Rank(rank) => free(&rank),
+        };
+        !self.stopped && self.tasks.values().any(|it| it.on.is_none() && waits(it))
+    }
+
+    fn submit(&mut self, id: TaskId, target: Target, group: GroupId, left: Retries) -> Option<Told> {
+        if let Some(why) = self.hopeless(target) {
+            return Some(Told::Refused(id, why));
+        }
+        let attempt = Attempt::default();
+        let task =
+            Task { target, group, left, attempt, on: None, recalled: false, deaths: 0, suspected: None };
+        self.wait(id, task);
+        None
+    }
+
+    fn lose(&mut self, id: TaskId, task: Task) -> Told {
+        let is_blamed = task.deaths >= task.left.crashes.max(1);
+        if self.stopped {
+            self.remove(id);
+            return Told::Refused(id, Why::Stopped);
+        }
+        if task.left.infrastructure == 0 || is_blamed || self.hopeless(task.target).is_some() {
+            self.remove(id);
+            return Told::Refused(id, Why::Lost);
+        }
+        let left = Retries { infrastructure: task.left.infrastructure - 1, ..task.left };
+        let attempt = task.attempt.next();
+        self.again(id, Task { left, suspected: task.on, ..task });
+        Told::Again(id, attempt)
+    }
+
+    fn again(&mut self, id: TaskId, task: Task) {
+        self.wait(id, Task { attempt: task.attempt.next(), on: None, recalled: false, ..task });
+    }
+
+    fn wait(&mut self, id: TaskId, task: Task) {
+        match (task.target, self.turns.iter_mut().find(|(group, _)| *group == task.group)) {
+            (Target::Rank(_), _) => self.pinned.push(id),
+            (Target::Any, Some((_, them))) => them.push(id),
+            (Target::Any, None) => self.turns.push((task.group, vec![id])),
+        }
+        self.tasks.insert(id, task);
+    }
+
+    fn remove(&mut self, id: TaskId) {
+        self.tasks.remove(&id);
+        self.pinned.retain(|it| *it != id);
+        self.turns.iter_mut().for_each(|(_, them)| them.retain(|it| *it != id));
+        self.turns.retain(|(_, them)| !them.is_empty());
+    }
+
+    fn refuse(&mut self, id: TaskId, why: Why) -> Option<Told> {
+        self.remove(id);
+        Some(Told::Refused(id, why))
+    }
+
+    fn refuse_waiting(&mut self, why: Why, which: impl Fn(&Task) -> bool) -> Vec<Told> {
+        let waiting = self.tasks.iter().filter(|(_, it)| it.on.is_none() && which(it));
+        let waiting: Vec<_> = waiting.map(|(id, _)| *id).collect();
+        waiting.into_iter().filter_map(|it| self.refuse(it, why)).collect()
+    }
+
+    /// Why a task with this target can never run.
+    fn hopeless(&self, target: Target) -> Option<Why> {
+        match target {
+            _ if self.stopped => Some(Why::Stopped),
+            Target::Rank(rank) => {
+                (rank.0 >= self.nodes || self.lost.contains(&rank)).then_some(Why::NoSuchNode)
+            }
+            Target::Any => self.all_lost().then_some(Why::NoNodes),
+        }
+    }
+
+    fn all_lost(&self) -> bool {
+        self.nodes > 0 && self.lost.len() >= self.nodes as usize
+    }
+
+    fn current(&self, id: TaskId, attempt: Attempt) -> Option<Task> {
+        self.tasks.get(&id).filter(|it| it.attempt == attempt && it.on.is_some()).cloned()
+    }
+}

@@ -1,0 +1,140 @@
+//! A function of streams inside the process of its task: what it makes is sent when the worker has asked for it,
+//! what it takes is asked for when it waits for it.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use skyward_runtime::inside::TaskContext;
+use skyward_runtime::items::record::{self, Record};
+use skyward_runtime::items::{Filled, Producer};
+use skyward_runtime::link::Outcome;
+use skyward_runtime::program::TaskReport;
+use skyward_runtime::registry::{Body, Fault, Function, Input, Inputs, Trouble};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::talk::{AHEAD, BATCH};
+use crate::panics;
+
+/// What one task and the thread that talks to the worker have between them.
+pub(super) struct Ends {
+    given: Vec<mpsc::Sender<Given>>,
+    wanted: Arc<Semaphore>,
+}
+
+/// The task's side of it.
+pub(super) struct Streams {
+    given: Vec<mpsc::Receiver<Given>>,
+    wanted: Arc<Semaphore>,
+    say: mpsc::Sender<TaskReport>,
+}
+
+/// What was asked for has come.
+enum Given {
+    Items(Bytes),
+    End(Option<Fault>),
+}
+
+/// Both sides for a function, and what its task says.
+pub(super) fn streams(body: Option<&Body>) -> (Ends, Streams, mpsc::Receiver<TaskReport>) {
+    let count = match body {
+        Some(Body::Stream { inputs, .. } | Body::Iterator { inputs, .. }) => *inputs,
+        Some(Body::Async(_) | Body::Blocking(_)) | None => 0,
+    };
+    // One is asked for at a time.
+    let (send, receive) = (0..count).map(|_| mpsc::channel(1)).unzip();
+    let (say, said) = mpsc::channel(AHEAD);
+    let wanted = Arc::new(Semaphore::new(0));
+    (Ends { given: send, wanted: Arc::clone(&wanted) }, Streams { given: receive, wanted, say }, said)
+}
+
+impl Ends {
+    /// The worker takes one batch more.
+    pub(super) fn more(&self) {
+        self.wanted.add_permits(1);
+    }
+
+    /// Items of an input have come.
+    pub(super) fn given(&self, index: u16, items: Bytes) {
+        self.pass(index, Given::Items(items));
+    }
+
+    /// An input has ended.
+    pub(super) fn closed(&self, index: u16, fault: Option<Fault>) {
+        self.pass(index, Given::End(fault));
+    }
+
+    fn pass(&self, index: u16, given: Given) {
+        if let Some(input) = self.given.get(usize::from(index)) {
+            // A function may have let go of it.
+            let _ = input.try_send(given);
+        }
+    }
+}
+
+/// Runs the function to its end. `held` is dropped when nothing of it runs any more.
+pub(super) async fn run(
+    function: &'static Function,
+    arguments: Bytes,
+    streams: Streams,
+    held: impl Send + 'static,
+    context: &TaskContext,
+) -> Outcome {
+    let Streams { given, wanted, say } = streams;
+    let trouble = Trouble::default();
+    let inputs = (0..).zip(given).map(|(index, given)| input(index, given, say.clone())).collect();
+    let inputs = Inputs::new(inputs, trouble.clone());
+    let caught = |it: &(dyn std::any::Any + Send)| panics::caught(it);
+    let Some(mut producer) = Producer::start(&function.body, arguments, inputs, context, held, caught) else {
+        return Outcome::Undecodable("this is not a function of streams".to_owned());
+    };
+    let make = async {
+        loop {
+            // Nothing is made before the worker can take it.
+            if let Ok(permit) = wanted.acquire().await {
+                permit.forget();
+            }
+            let mut items = Vec::new();
+            match std::future::poll_fn(|context| producer.poll_fill(context, &mut items, BATCH)).await {
+                // Who does not hear it has gone, and this process with it.
+                Filled::More => drop(say.send(TaskReport::Made(items.into())).await),
+                Filled::End(finish) => return Outcome::from(finish),
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        // A function that was kept from its input does not know what it says.
+        fault = trouble.told() => match fault {
+            Fault::Unencodable(reason) => Outcome::Unencodable(reason),
+            Fault::Undecodable(reason) => Outcome::Undecodable(reason),
+        },
+        outcome = make => outcome,
+    }
+}
+
+/// What the worker gives of one stream.
+fn input(index: u16, given: mpsc::Receiver<Given>, say: mpsc::Sender<TaskReport>) -> Input {
+    let state = Some((BytesMut::new(), given, say));
+    let items = futures_util::stream::unfold(state, move |state| async move {
+        let (mut items, mut given, say) = state?;
+        loop {
+            match record::take(&mut items) {
+                Ok(Some(Record::Item(item))) => return Some((Ok(item), Some((items, given, say)))),
+                Ok(Some(Record::End) | None) => {}
+                Err(error) => return Some((Err(Fault::Undecodable(error.to_string())), None)),
+            }
+            let asked = say.send(TaskReport::Wants { index }).await;
+            match (asked, given.recv().await) {
+                (Ok(()), Some(Given::Items(more))) => items = BytesMut::from(more),
+                (Ok(()), Some(Given::End(None))) => return None,
+                (Ok(()), Some(Given::End(Some(fault)))) => return Some((Err(fault), None)),
+                // The task is being given up.
+                (Err(_), _) | (_, None) => {
+                    return Some((Err(Fault::Undecodable("its stream was given up".to_owned())), None));
+                }
+            }
+        }
+    });
+    items.boxed()
+}

@@ -1,0 +1,250 @@
+//! Functions of streams whose tasks run in processes of their own: both directions, backpressure, cancellation, and
+//! a crash in the middle.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails where it stands")]
+#![expect(clippy::print_stderr, reason = "the last words of a crash are among what is tested")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures_util::stream::{self, Stream, StreamExt};
+use skyward::prelude::*;
+use skyward::{CallError, Items};
+use skyward_tests::{Ground, builder, end, until};
+
+/// What an item of the backpressure tests takes, and how many of them may well be under way.
+const ITEM: usize = 64 * 1024;
+const AHEAD: u32 = 700;
+
+#[skyward::function]
+async fn count(below: u32) -> impl Stream<Item = u32> {
+    stream::iter(0..below)
+}
+
+#[skyward::function]
+fn count_by_hand(below: u32) -> impl Iterator<Item = u32> {
+    0..below
+}
+
+#[skyward::function]
+async fn sum(numbers: Streaming<u64>) -> u64 {
+    numbers.fold(0, async |sum, it| sum + it).await
+}
+
+#[skyward::function]
+fn sum_by_hand(numbers: Streaming<u64>) -> u64 {
+    numbers.into_iter().sum()
+}
+
+#[skyward::function]
+fn added(left: Streaming<u32>, right: Streaming<u32>) -> impl Stream<Item = u32> {
+    left.zip(right).map(|(left, right)| left + right)
+}
+
+#[skyward::function]
+fn doubled(numbers: Streaming<u32>) -> impl Iterator<Item = u32> {
+    numbers.into_iter().map(|it| it * 2)
+}
+
+#[skyward::function]
+fn fails_at(limit: u32) -> impl Stream<Item = Result<u32, String>> {
+    stream::iter(0..).map(move |it| if it < limit { Ok(it) } else { Err(format!("no {it}")) })
+}
+
+#[skyward::function]
+fn panics_at(at: u32) -> impl Iterator<Item = u32> {
+    (0..).map(move |it| if it < at { it } else { panic!("at {it}") })
+}
+
+/// Gives so many items, says something when it is told that they have arrived, and aborts.
+#[skyward::function]
+fn aborts_after(items: u32, arrived: Streaming<()>) -> impl Iterator<Item = u32> {
+    let mut arrived = arrived.into_iter();
+    (0..).map(move |it| {
+        if it == items {
+            arrived.next();
+            eprintln!("that was too much");
+            std::process::abort()
+        }
+        it
+    })
+}
+
+/// Large items without end; how many were made is the length of this file.
+#[skyward::function]
+fn large_ones(note: String) -> impl Stream<Item = String> {
+    stream::iter(0..).map(move |_: u64| {
+        noted(Path::new(&note));
+        "x".repeat(ITEM)
+    })
+}
+
+fn noted(path: &Path) {
+    use std::io::Write;
+    let file = std::fs::File::options().create(true).append(true).open(path);
+    file.expect("opened").write_all(b".").expect("written");
+}
+
+/// Takes one item, keeps the rest waiting, and stays.
+#[skyward::function]
+fn first_and_keep(items: Streaming<String>) -> impl Stream<Item = usize> {
+    stream::unfold((items, false), |(mut items, taken)| async move {
+        if taken {
+            std::future::pending::<()>().await;
+        }
+        let item = items.next().await?;
+        Some((item.len(), (items, true)))
+    })
+}
+
+#[skyward::function]
+async fn process() -> u32 {
+    std::process::id()
+}
+
+#[skyward::function]
+fn process_and_wait() -> impl Stream<Item = u32> {
+    stream::iter([std::process::id()]).chain(stream::pending())
+}
+
+async fn pool(ground: &Ground) -> skyward::Result<Compute> {
+    let worker = Worker { executor: Executor::Process, ..Worker::default() };
+    builder(ground).worker(worker).start().await
+}
+
+/// What was given out, and the error that ended it.
+async fn all<T, E>(mut items: Items<T, E>) -> (Vec<T>, Option<CallError<E>>) {
+    let mut got = Vec::new();
+    while let Some(item) = items.next().await {
+        match item {
+            Ok(item) => got.push(item),
+            Err(error) => return (got, Some(error)),
+        }
+    }
+    (got, None)
+}
+
+/// Asks until the answer has not changed for a while, or is larger than it may be.
+async fn settled(mut ask: impl FnMut() -> u32, most: u32) -> u32 {
+    let (mut last, mut same) = (ask(), 0);
+    while same < 50 && last <= most {
+        tokio::time::sleep(Duration::from_millis(4)).await;
+        let now = ask();
+        same = if now == last && now > 0 { same + 1 } else { 0 };
+        last = now;
+    }
+    last
+}
+
+async fn soon<T: Send + 'static>(look: impl FnMut() -> Option<T> + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(move || until(Duration::from_secs(20), look)).await.expect("joined")
+}
+
+#[skyward::test]
+async fn items_go_in_and_out_in_order_and_the_process_goes_on() -> skyward::Result<()> {
+    let ground = Ground::new("process-streams");
+    let compute = pool(&ground).await?;
+    let before = (process() >> &compute).await?;
+    for below in [0, 1, 50_000] {
+        let expected: Vec<u32> = (0..below).collect();
+        assert!((count(below) >> &compute).collect().await? == expected, "{below}");
+        assert!((count_by_hand(below) >> &compute).collect().await? == expected, "{below} by hand");
+    }
+    assert_eq!((sum(Streaming::iter(0..50_000)) >> &compute).await?, 1_249_975_000);
+    assert_eq!((sum_by_hand(Streaming::iter(0..50_000)) >> &compute).await?, 1_249_975_000);
+    assert_eq!((sum(Streaming::iter([])) >> &compute).await?, 0);
+    let sums = added(Streaming::iter(0..10_000), Streaming::iter(1..5_001)) >> &compute;
+    assert!(sums.collect().await?.into_iter().eq((0..5_000).map(|it| 2 * it + 1)));
+
+    // Each goes in only after what became of the one before came out.
+    let (give, mut numbers) = tokio::sync::mpsc::channel(1);
+    let mut doubled = doubled(Streaming::new(stream::poll_fn(move |it| numbers.poll_recv(it)))) >> &compute;
+    for number in 0..20 {
+        give.send(number).await.expect("wanted");
+        assert_eq!(doubled.next().await.transpose()?, Some(number * 2));
+    }
+    drop(give);
+    assert!(doubled.next().await.is_none());
+    assert_eq!((process() >> &compute).await?, before, "one process ran them all");
+    end(compute, &ground).await
+}
+
+#[skyward::test]
+async fn errors_panics_and_crashes_come_after_what_came_before() -> skyward::Result<()> {
+    let ground = Ground::new("process-stream-ends");
+    let compute = pool(&ground).await?;
+    let (got, error) = all(fails_at(1000) >> &compute).await;
+    assert_eq!(got.len(), 1000);
+    assert!(matches!(&error, Some(CallError::Task(it)) if it == "no 1000"), "{error:?}");
+    let (got, error) = all(panics_at(3) >> &compute).await;
+    assert_eq!(got, [0, 1, 2]);
+    assert!(matches!(&error, Some(CallError::Panicked(it)) if it.message == "at 3"), "{error:?}");
+
+    let (arrive, arrived) = tokio::sync::oneshot::channel::<()>();
+    let arrived = stream::once(arrived).map(|_| ());
+    let mut items = aborts_after(100, Streaming::new(arrived)) >> &compute;
+    for number in 0..100 {
+        assert_eq!(items.next().await.transpose()?, Some(number));
+    }
+    arrive.send(()).expect("waited for");
+    let (got, error) = all(items).await;
+    assert_eq!(got, Vec::<u32>::new());
+    let Some(CallError::Crashed(crash)) = error else { panic!("{error:?}") };
+    assert_eq!((crash.signal, crash.output.as_slice()), (Some(6), &["that was too much".to_owned()][..]));
+
+    let broken = stream::iter(0..3).map(|it| if it < 2 { it } else { panic!("no third") });
+    let error = (sum(Streaming::new(broken)) >> &compute).await.expect_err("no third");
+    assert!(error.to_string().contains("a stream that it takes panicked: no third"), "{error}");
+    // The one slot is free again after each of them.
+    assert_eq!((count(1) >> &compute).collect().await?, [0]);
+    end(compute, &ground).await
+}
+
+#[skyward::test]
+async fn a_slow_reader_keeps_the_process_waiting_and_one_that_is_gone_ends_it() -> skyward::Result<()> {
+    let ground = Ground::new("process-stream-slow");
+    let compute = pool(&ground).await?;
+    let note = ground.path().join("made");
+    let mut items = large_ones(note.display().to_string()) >> &compute;
+    for _ in 0..3 {
+        assert_eq!(items.next().await.transpose()?.map(|it| it.len()), Some(ITEM));
+    }
+    let made = || std::fs::metadata(&note).map_or(0, |it| u32::try_from(it.len()).unwrap_or(u32::MAX));
+    let waiting = settled(made, AHEAD).await;
+    assert!((3..=AHEAD).contains(&waiting), "{waiting} items were made for a reader of 3");
+    for _ in 0..waiting {
+        assert!(items.next().await.is_some_and(|it| it.is_ok()), "it goes on when it is read");
+    }
+    drop(items);
+
+    let mut items = process_and_wait() >> &compute;
+    let process = items.next().await.transpose()?.expect("it says who it is");
+    drop(items);
+    let place = format!("/proc/{process}");
+    soon(move || (!Path::new(&place).exists()).then_some(())).await.expect("its process ends");
+    std::fs::remove_file(&note)?;
+    end(compute, &ground).await
+}
+
+#[skyward::test]
+async fn a_process_that_takes_no_more_keeps_the_source_waiting() -> skyward::Result<()> {
+    let ground = Ground::new("process-stream-source");
+    let compute = pool(&ground).await?;
+    let pulled = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&pulled);
+    let source = stream::iter(0..).map(move |_: u64| {
+        count.fetch_add(1, Ordering::SeqCst);
+        "x".repeat(ITEM)
+    });
+    let mut items = first_and_keep(Streaming::new(source)) >> &compute;
+    assert_eq!(items.next().await.transpose()?, Some(ITEM));
+    let waiting = settled(|| pulled.load(Ordering::SeqCst), AHEAD).await;
+    assert!((1..=AHEAD).contains(&waiting), "{waiting} items were pulled for one that was taken");
+    drop(items);
+    // Its source is let go of when nobody takes from it any more.
+    let held = Arc::downgrade(&pulled);
+    soon(move || (held.strong_count() == 1).then_some(())).await.expect("the source is dropped");
+    end(compute, &ground).await
+}
