@@ -5,7 +5,8 @@ pub mod digitalocean;
 pub mod http;
 pub mod lambda;
 pub mod local;
-pub mod vastai;
-pub mod verda;
+pub mod runpod;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod vastai;
+pub mod verda;

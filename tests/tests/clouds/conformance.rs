@@ -12,6 +12,7 @@ use crate::digitalocean::DigitalOcean;
 use crate::fake::{Face, Fake};
 use crate::lambda::Lambda;
 use crate::logs;
+use crate::runpod::RunPod;
 use crate::vastai::VastAi;
 use crate::verda::Verda;
 
@@ -20,6 +21,7 @@ pub(crate) fn face(cloud: &str) -> Box<dyn Face> {
     match cloud {
         "digitalocean" => Box::<DigitalOcean>::default(),
         "lambda" => Box::<Lambda>::default(),
+        "runpod" => Box::<RunPod>::default(),
         "vastai" => Box::<VastAi>::default(),
         "verda" => Box::<Verda>::default(),
         other => panic!("{other} is in the table and has no stand-in: write one beside the others"),

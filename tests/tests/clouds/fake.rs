@@ -25,6 +25,10 @@ pub(crate) trait Face: Send + 'static {
     fn contract(&self) -> &'static str;
     /// Says in the contract what its own text says in words alone.
     fn amend(&self, _contract: &mut Value) {}
+    /// The file with the schema of what it has by GraphQL.
+    fn graphql(&self) -> Option<&'static str> {
+        None
+    }
     /// What a request does and is answered; the key is right.
     fn answer(&mut self, seen: &Seen) -> Reply;
     /// Whether a request may ask at all.
@@ -61,7 +65,7 @@ pub(crate) trait Face: Send + 'static {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Condition {
     Active(IpAddr),
-    /// Its own system shut down.
+    /// It ended itself, as far as it can.
     Shutdown,
     /// The cloud took it back, or filed it away.
     Taken,
@@ -120,6 +124,10 @@ impl Fake {
     pub(crate) async fn backed(face: Box<dyn Face>, backing: Option<Backing>) -> Self {
         let key = format!("sk-{}-not-for-eyes", skyward_runtime::random::text(20).unwrap());
         let contract = Contract::load(face.contract(), |contract| face.amend(contract));
+        let contract = match face.graphql() {
+            Some(file) => contract.and_then(|it| it.and_graphql(file)),
+            None => contract,
+        };
         let inner = Arc::new(Inner {
             face: Mutex::new(face),
             faults: Mutex::default(),
@@ -183,6 +191,12 @@ impl Fake {
 
     pub(crate) fn face(&self) -> MutexGuard<'_, Box<dyn Face>> {
         self.inner.face.lock().unwrap()
+    }
+
+    /// Changes a machine from outside, and what is behind it.
+    pub(crate) async fn change(&self, id: &str, condition: Condition) {
+        self.face().set(id, condition);
+        self.inner.match_backing().await;
     }
 
     /// What costs, by id.

@@ -26,7 +26,9 @@ use skyward_runtime::model::{Capabilities, Instance, InstanceId, InstanceState, 
 use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
 
 use crate::cloud::setup::{self, Way};
-use crate::cloud::{Account, Found, found_or_stranger, is_plain, machine_name, pool_name, stranger, until};
+use crate::cloud::{
+    Account, Found, Snapshot, found_or_stranger, is_plain, machine_name, pool_name, stranger, until,
+};
 use crate::http::{Auth, Call, Client};
 use api::{Data, Launched, Machine, Named};
 
@@ -49,6 +51,7 @@ pub(crate) const NAME: &str = "lambda";
 pub struct Lambda {
     config: Config,
     way: Way,
+    seen: Snapshot<Machine>,
 }
 
 impl Lambda {
@@ -199,6 +202,11 @@ impl Provider for Lambda {
         if !is_plain(id) {
             return Ok(stranger(id, SERVICE.name));
         }
+        let seen = self.seen.fresh(|| self.machines()).await?;
+        if let Some(found) = seen.iter().find(|it| it.id == id.as_str()) {
+            return Ok(map::instance(found, &self.config));
+        }
+        // It may be too new for the list, or gone.
         let found = self.client()?.send::<Data<Machine>>(&api::machine(id.as_str())).await;
         found_or_stranger(found.map(|it| map::instance(&it.data, &self.config)), id, SERVICE.name)
     }
