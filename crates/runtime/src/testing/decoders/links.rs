@@ -9,8 +9,8 @@ use crate::link::hello::{Answer, understand};
 use crate::link::{
     BODY_LIMIT, FRAME_LIMIT, Hello, InputHeader, OutcomeKind, PROTOCOL, Refusal, RequestHeader, read_message,
 };
-use crate::model::{Attempt, Crash, Epoch, FunctionId, Incarnation, Line, OutputStream, Panic, PoolId};
-use crate::model::{Rank, TaskId};
+use crate::model::{Attempt, Crash, Epoch, FunctionId, Incarnation, Key, Line, OutputStream, Panic};
+use crate::model::{PoolId, Rank, TaskId};
 
 /// A word, by its first byte which one.
 pub(super) fn words(bytes: &[u8]) {
@@ -57,6 +57,8 @@ pub(super) fn word_seeds() -> Vec<Vec<u8>> {
         turn: 5,
         remaining: Some(std::time::Duration::from_millis(1500)),
         length: 3,
+        key: Some(Key::new("sweep[3]").expect("fits")),
+        resumes: false,
     };
     let line = Line { node: Rank(1), task: Some(TaskId(2)), stream: OutputStream::Stderr, text: "é".into() };
     let crash = Crash { signal: Some(6), code: None, output: vec!["why".to_owned()] };

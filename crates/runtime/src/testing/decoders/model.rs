@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Attempt, Rank, TaskId};
+use crate::model::{Attempt, Incarnation, Rank, TaskId};
 use crate::tasks::state::Heard;
 use crate::tasks::{GroupId, OnLost, Retries, Target, Undone};
 
@@ -14,6 +14,9 @@ pub(super) enum Told {
     Exhausted(TaskId),
     Again(TaskId, Attempt),
     Shares(TaskId, Vec<Rank>),
+    Reconciled(Rank, Vec<(TaskId, Attempt)>),
+    Resumed(TaskId, Attempt, Rank),
+    Released(TaskId, Attempt, Rank),
 }
 
 /// Why a task gets no grant.
@@ -36,6 +39,9 @@ pub(super) struct Task {
     left: Retries,
     deaths: u32,
     suspected: Option<Rank>,
+    /// Which of its rank's links it was sent over, and whether that broke.
+    link: u32,
+    suspended: bool,
 }
 
 /// The queue.
@@ -49,6 +55,10 @@ pub(super) struct Model {
     /// Targeted ones, in the order in which they came.
     pinned: Vec<TaskId>,
     lost: BTreeSet<Rank>,
+    /// Ranks that take nothing until the next look.
+    full: BTreeSet<Rank>,
+    /// The worker that each rank has, and how many links led to it before.
+    lives: BTreeMap<Rank, (Incarnation, u32)>,
     nodes: u32,
     pub(super) stopped: bool,
 }
@@ -60,7 +70,8 @@ impl From<&Undone> for Why {
             Undone::NoSuchNode { .. } => Self::NoSuchNode,
             Undone::NoNodes => Self::NoNodes,
             Undone::Lost(_) => Self::Lost,
-            Undone::Failed(_)
+            Undone::Key(_)
+            | Undone::Failed(_)
             | Undone::Panicked(_)
             | Undone::Crashed(_)
             | Undone::TimedOut { .. }
@@ -97,10 +108,15 @@ impl Model {
             }
             Heard::Answered { id, attempt, .. } => {
                 if self.current(*id, *attempt).is_some() {
+                    told.extend(self.leave(*id));
                     self.remove(*id);
                 }
             }
-            Heard::GivenBack { id, attempt } => {
+            Heard::GivenBack { id, attempt } | Heard::Full { id, attempt } => {
+                let on = self.current(*id, *attempt).and_then(|it| it.on);
+                if let (Heard::Full { .. }, Some(rank)) = (heard, on) {
+                    self.full.insert(rank);
+                }
                 if let Some(task) = self.current(*id, *attempt) {
                     match self.hopeless(task.target) {
                         Some(why) => told.extend(self.refuse(*id, why)),
@@ -110,6 +126,7 @@ impl Model {
             }
             Heard::Failed { id, attempt, .. } => {
                 if let Some(mut task) = self.current(*id, *attempt) {
+                    told.extend(self.leave(*id));
                     if task.left.own == 0 || self.hopeless(task.target).is_some() {
                         self.remove(*id);
                         told.push(Told::Exhausted(*id));
@@ -122,17 +139,23 @@ impl Model {
             }
             Heard::Lost { id, attempt, .. } => {
                 if let Some(task) = self.current(*id, *attempt) {
-                    told.push(self.lose(*id, task));
+                    told.extend(self.lose(*id, task));
                 }
             }
+            Heard::Broken { id, attempt, worker, .. } => told.extend(self.broken(*id, *attempt, worker)),
             Heard::Committed { id } => {
                 if let Some(task) = self.tasks.get_mut(id) {
                     (task.left.own, task.left.infrastructure) = (0, 0);
                 }
             }
-            Heard::Cancelled { id } => self.remove(*id),
+            Heard::Cancelled { id } => {
+                told.extend(self.leave(*id));
+                self.remove(*id);
+            }
             Heard::Sized { nodes } => self.nodes = *nodes,
-            Heard::NodeReady { rank, slots } => {
+            Heard::NodeReady { rank, slots, worker } => {
+                told.extend(self.linked(*rank, worker));
+                self.full.remove(rank);
                 self.ranks.insert(*rank, (*slots, true));
                 self.lost.remove(rank);
                 let suspects = self.tasks.values_mut().filter(|it| it.suspected == Some(*rank));
@@ -144,21 +167,33 @@ impl Model {
                 }
             }
             Heard::WorkerDied { rank } => {
+                told.extend(self.end_life(*rank));
                 for task in self.tasks.values_mut().filter(|it| it.suspected == Some(*rank)) {
                     (task.deaths, task.suspected) = (task.deaths + 1, None);
                 }
             }
+            Heard::NodeGone { rank } => {
+                if let Some((_, open)) = self.ranks.get_mut(rank) {
+                    *open = false;
+                }
+                told.extend(self.end_life(*rank));
+            }
             Heard::NodeLost { rank } => {
                 self.ranks.remove(rank);
                 self.lost.insert(*rank);
+                told.extend(self.end_life(*rank));
                 told.extend(self.refuse_waiting(Why::NoSuchNode, |it| it.target == Target::Rank(*rank)));
                 if self.all_lost() {
                     told.extend(self.refuse_waiting(Why::NoNodes, |_| true));
                 }
             }
-            Heard::RoundTrip { .. } | Heard::Looked => {}
+            Heard::RoundTrip { .. } => {}
+            Heard::Looked => self.full.clear(),
+            // Keys only say where to wait; they have tests of their own.
+            Heard::Keyed { .. } | Heard::Held { .. } => {}
             Heard::Stopped => {
                 self.stopped = true;
+                told.extend(self.lose_suspended(|_| true));
                 told.extend(self.refuse_waiting(Why::Stopped, |_| true));
             }
         }
@@ -167,11 +202,12 @@ impl Model {
 
     /// A grant: of the right try, to a rank that takes it, and of the one whose turn it is.
     pub(super) fn grant(&mut self, id: TaskId, attempt: Attempt, rank: Rank) {
-        assert!(self.ranks.get(&rank).is_some_and(|(_, open)| *open), "{rank} takes nothing");
+        assert!(self.takes(rank), "{rank} takes nothing");
+        let link = self.lives.get(&rank).map_or(0, |(_, link)| *link);
         let turn = self.turns.first().and_then(|(_, them)| them.first()).copied();
         let Some(task) = self.tasks.get_mut(&id) else { unreachable!("{id} is over") };
         assert_eq!((task.attempt, task.on), (attempt, None), "{id} has this try, once");
-        task.on = Some(rank);
+        (task.on, task.link) = (Some(rank), link);
         match task.target {
             Target::Rank(wanted) => {
                 assert_eq!(wanted, rank, "{id} is for another");
@@ -202,7 +238,7 @@ impl Model {
     /// Whether a task could begin at once somewhere and waits all the same.
     pub(super) fn leaves_idle(&self) -> bool {
         let free = |rank: &Rank| {
-            self.ranks.get(rank).is_some_and(|(slots, open)| *open && self.used(*rank) < *slots)
+            self.takes(*rank) && self.ranks.get(rank).is_some_and(|(slots, _)| self.used(*rank) < *slots)
         };
         let waits = |it: &Task| match it.target {
             Target::Any => self.ranks.keys().any(free),
@@ -211,18 +247,90 @@ impl Model {
         !self.stopped && self.tasks.values().any(|it| it.on.is_none() && waits(it))
     }
 
+    fn takes(&self, rank: Rank) -> bool {
+        self.is_open(rank) && !self.full.contains(&rank)
+    }
+
+    fn is_open(&self, rank: Rank) -> bool {
+        self.ranks.get(&rank).is_some_and(|(_, open)| *open)
+    }
+
+    /// A rank has a link, to the worker that it had or to another.
+    fn linked(&mut self, rank: Rank, worker: &Incarnation) -> Vec<Told> {
+        let (mut told, mut link) = (Vec::new(), 0);
+        match self.lives.get(&rank) {
+            Some((same, before)) if same == worker => link = before + 1,
+            _ => told = self.end_life(rank),
+        }
+        self.lives.insert(rank, (worker.clone(), link));
+        let on_it = || self.tasks.iter().filter(|(_, it)| it.on == Some(rank));
+        told.push(Told::Reconciled(rank, on_it().map(|(id, it)| (*id, it.attempt)).collect()));
+        let resumed = on_it().filter(|(_, it)| it.suspended);
+        told.extend(resumed.map(|(id, it)| Told::Resumed(*id, it.attempt, rank)));
+        for task in self.tasks.values_mut().filter(|it| it.on == Some(rank)) {
+            (task.suspended, task.recalled) = (false, false);
+        }
+        told
+    }
+
+    fn broken(&mut self, id: TaskId, attempt: Attempt, worker: &Incarnation) -> Vec<Told> {
+        let Some(task) = self.current(id, attempt) else { return Vec::new() };
+        let Some(rank) = task.on else { return Vec::new() };
+        if self.stopped || self.lives.get(&rank).is_none_or(|(it, _)| it != worker) {
+            return self.lose(id, task);
+        }
+        if self.is_open(rank) {
+            return vec![Told::Resumed(id, attempt, rank)];
+        }
+        self.tasks.entry(id).and_modify(|it| it.suspended = true);
+        Vec::new()
+    }
+
+    fn end_life(&mut self, rank: Rank) -> Vec<Told> {
+        self.lives.remove(&rank);
+        self.lose_suspended(|it| it.on == Some(rank))
+    }
+
+    fn lose_suspended(&mut self, which: impl Fn(&Task) -> bool) -> Vec<Told> {
+        let them = self.tasks.iter().filter(|(_, it)| it.suspended && which(it));
+        let them: Vec<_> = them.map(|(id, it)| (*id, it.clone())).collect();
+        them.into_iter().flat_map(|(id, task)| self.lose(id, task)).collect()
+    }
+
+    /// What was sent over an older link may be waited for in vain: its worker is told not to.
+    fn leave(&self, id: TaskId) -> Option<Told> {
+        let task = self.tasks.get(&id)?;
+        let rank = task.on.filter(|it| self.is_open(*it))?;
+        let (_, link) = self.lives.get(&rank)?;
+        (*link != task.link).then_some(Told::Released(id, task.attempt, rank))
+    }
+
     fn submit(&mut self, id: TaskId, target: Target, group: GroupId, left: Retries) -> Option<Told> {
         if let Some(why) = self.hopeless(target) {
             return Some(Told::Refused(id, why));
         }
         let attempt = Attempt::default();
-        let task =
-            Task { target, group, left, attempt, on: None, recalled: false, deaths: 0, suspected: None };
+        let task = Task {
+            target,
+            group,
+            left,
+            attempt,
+            on: None,
+            recalled: false,
+            deaths: 0,
+            suspected: None,
+            link: 0,
+            suspended: false,
+        };
         self.wait(id, task);
         None
     }
 
-    fn lose(&mut self, id: TaskId, task: Task) -> Told {
+    fn lose(&mut self, id: TaskId, task: Task) -> Vec<Told> {
+        self.leave(id).into_iter().chain([self.lost(id, task)]).collect()
+    }
+
+    fn lost(&mut self, id: TaskId, task: Task) -> Told {
         let is_blamed = task.deaths >= task.left.crashes.max(1);
         if self.stopped {
             self.remove(id);
@@ -239,7 +347,10 @@ impl Model {
     }
 
     fn again(&mut self, id: TaskId, task: Task) {
-        self.wait(id, Task { attempt: task.attempt.next(), on: None, recalled: false, ..task });
+        self.wait(
+            id,
+            Task { attempt: task.attempt.next(), on: None, recalled: false, suspended: false, ..task },
+        );
     }
 
     fn wait(&mut self, id: TaskId, task: Task) {

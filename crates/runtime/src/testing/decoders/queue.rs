@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::model::{Model, Told, Why};
-use crate::model::{Attempt, FunctionId, Rank, TaskId};
+use crate::model::{Attempt, FunctionId, Incarnation, Rank, TaskId};
 use crate::tasks::ahead::{Ahead, Load};
 use crate::tasks::state::{Effect, Heard, State};
 use crate::tasks::{GroupId, OnLost, Retries, Target};
@@ -67,7 +67,9 @@ impl Queue {
             crashes: u32::from(other >> 5 & 3),
         };
         let (id, attempt) = self.some(one, other);
-        match what % 18 {
+        // A rank has one of two workers.
+        let worker = || Incarnation::new(if other & 4 == 0 { "one" } else { "two" });
+        match what % 20 {
             0..=3 => Heard::Submitted { id: self.next, target: Target::Any, group, retries, load: load(one) },
             4 => Heard::Submitted {
                 id: self.next,
@@ -92,11 +94,14 @@ impl Queue {
             11 => Heard::Cancelled { id },
             12 if other > 100 => Heard::Sized { nodes: u32::from(other % (RANKS + 1)) },
             12 => Heard::RoundTrip { rank, takes: Duration::from_millis(other.into()) },
-            13 | 14 => Heard::NodeReady { rank, slots: u32::from(other % 4) },
+            13 | 14 => Heard::NodeReady { rank, slots: u32::from(other % 4), worker: worker() },
             15 => Heard::NodePaused { rank },
             16 if other > 128 => Heard::WorkerDied { rank },
             16 => Heard::NodeLost { rank },
-            _ if what == u8::MAX => Heard::Stopped,
+            17 => Heard::Broken { id, attempt, worker: worker(), reason: "it".to_owned() },
+            18 if other > 128 => Heard::Full { id, attempt },
+            18 => Heard::NodeGone { rank },
+            _ if what > 200 => Heard::Stopped,
             _ => Heard::Looked,
         }
     }
@@ -147,6 +152,9 @@ impl Queue {
                 Effect::Exhausted { id } => told.push(Told::Exhausted(id)),
                 Effect::Retry { id, attempt, .. } => told.push(Told::Again(id, attempt)),
                 Effect::Shares { first, ranks } => told.push(Told::Shares(first, ranks)),
+                Effect::Reconcile { rank, waits } => told.push(Told::Reconciled(rank, waits)),
+                Effect::Resume { id, attempt, rank } => told.push(Told::Resumed(id, attempt, rank)),
+                Effect::Release { id, attempt, rank } => told.push(Told::Released(id, attempt, rank)),
             }
         }
         assert_eq!(told, expected);
@@ -161,7 +169,8 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     let sized = [12, 0, 104];
     let ready = [13, 0, 2, 13, 1, 1];
     let calls = [0, 1, 0, 0, 2, 9, 1, 3, 40, 4, 1, 44, 5, 1, 60, 0, 0, 1];
-    let ends = [6, 0, 3, 9, 1, 4, 10, 0, 12, 16, 0, 200, 13, 0, 2, 10, 1, 24, 8, 0, 0, 17, 0, 0];
-    let losses = [16, 1, 0, 10, 2, 8, 15, 0, 0, 16, 0, 0, 11, 0, 0, 255, 0, 0];
-    (0..3).map(|ahead| [&[ahead][..], &sized, &ready, &calls, &ends, &losses].concat()).collect()
+    let ends = [6, 0, 3, 9, 1, 4, 10, 0, 12, 16, 0, 200, 13, 0, 2, 10, 1, 24, 8, 0, 0, 19, 0, 0];
+    let breaks = [15, 0, 0, 17, 0, 0, 17, 1, 0, 13, 0, 2, 18, 0, 200, 19, 0, 0, 18, 1, 0];
+    let losses = [16, 1, 0, 10, 2, 8, 15, 0, 0, 16, 0, 0, 11, 0, 0, 219, 0, 0];
+    (0..3).map(|ahead| [&[ahead][..], &sized, &ready, &calls, &breaks, &ends, &losses].concat()).collect()
 }
