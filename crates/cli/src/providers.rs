@@ -1,5 +1,6 @@
 //! `sky providers`: who can be asked, with which key, and whether that key is good.
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use skyward::InvalidRequest;
 use skyward::provider::cloud::{Account, CLOUDS, Cloud, Found};
@@ -40,14 +41,14 @@ pub(crate) fn check(arguments: &CheckArguments) -> Result<Answer, Failed> {
         if names.is_empty() { key(it).is_ok() } else { names.iter().any(|name| name == it.name) }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut checked = Vec::new();
-    for cloud in CLOUDS.iter().filter(wanted) {
+    let asked = CLOUDS.iter().filter(wanted).map(async |cloud| {
         let told = match (cloud.open)(json!({})) {
-            Ok(provider) => runtime.block_on(ask(provider.as_ref())),
+            Ok(provider) => ask(provider.as_ref()).await,
             Err(error) => Err(chain(&error)),
         };
-        checked.push((cloud.name, told));
-    }
+        (cloud.name, told)
+    });
+    let checked = runtime.block_on(join_all(asked));
     if checked.is_empty() {
         let notes =
             vec!["no provider has a key; `sky providers list` says where each is looked for".to_owned()];

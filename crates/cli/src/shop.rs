@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::join_all;
 use serde_json::json;
 use skyward::catalog::{Catalog, RefreshError, Settings, refresh};
 use skyward::provider::Capabilities;
@@ -90,14 +91,15 @@ impl Shop {
         Ok(notes)
     }
 
-    /// Asks all providers of which that is wanted, one after the other.
+    /// Asks all providers of which that is wanted, at once: it takes as long as the slowest.
     pub(crate) fn ask(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<Asked>, Failed> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let within = Timing::default().offers;
-        let providers = self.providers.iter().filter(|it| wanted(it.name()));
-        Ok(providers
-            .map(|it| (it.name().to_owned(), runtime.block_on(refresh(&self.catalog, it.as_ref(), within))))
-            .collect())
+        let asked = self.providers.iter().filter(|it| wanted(it.name())).map(async |it| {
+            let found = refresh(&self.catalog, it.as_ref(), within).await;
+            (it.name().to_owned(), found)
+        });
+        Ok(runtime.block_on(join_all(asked)))
     }
 
     /// Where the catalog is, for messages.

@@ -3,7 +3,13 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
 
-use std::process::Command;
+use std::io::Read;
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use skyward::provider::cloud::CLOUDS;
 
 /// What it prints, and its exit code.
 fn sky(variables: &[(&str, &str)], arguments: &[&str]) -> (String, Option<i32>) {
@@ -23,6 +29,7 @@ PROVIDER      NAME           KEY
 local         this computer  needs none
 digitalocean  DigitalOcean   none in DIGITALOCEAN_TOKEN, DIGITALOCEAN_ACCESS_TOKEN, ~/.config/doctl/config.yaml
 lambda        Lambda         the variable LAMBDA_API_KEY
+runpod        RunPod         none in RUNPOD_API_KEY, ~/.runpod/config.toml
 ";
     assert_eq!((text.as_str(), code), (expected, Some(0)));
     let (text, _) = sky(&[("LAMBDA_API_KEY", "secret_x")], &["providers", "list", "--json"]);
@@ -46,6 +53,36 @@ fn a_check_without_keys_says_where_they_go() {
     assert!(text.starts_with("lambda: failed to find a key for Lambda: it is in none of"), "{text}");
     assert_eq!(code, Some(1));
     let (text, code) = sky(&[], &["providers", "check", "lamda"]);
-    assert_eq!(text, "error: provider is lamda: must be one of digitalocean, lambda\n");
+    assert_eq!(text, "error: provider is lamda: must be one of digitalocean, lambda, runpod\n");
     assert_eq!(code, Some(2));
+}
+
+/// The way out is a proxy that answers nobody before every cloud was asked: whoever asks one after the other
+/// never gets to the second.
+#[test]
+fn all_clouds_are_asked_at_once() {
+    for arguments in [&["providers", "check"][..], &["offers", "refresh"]] {
+        let proxy = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = format!("http://{}", proxy.local_addr().expect("its address"));
+        let home = tempfile::tempdir().expect("a folder");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sky"));
+        command.env_clear().env("HOME", home.path()).env("HTTPS_PROXY", &address).args(arguments);
+        command.envs(CLOUDS.iter().flat_map(|it| it.keys.variables).map(|it| (*it, "a-key")));
+        let mut sky = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("sky runs");
+        let (asked, each) = mpsc::channel();
+        let accepting = std::thread::spawn(move || {
+            let mut waiting: Vec<_> = (0..CLOUDS.len()).map_while(|_| Some(proxy.accept().ok()?.0)).collect();
+            for stream in &mut waiting {
+                let mut first = [0];
+                stream.read_exact(&mut first).expect("a request");
+            }
+            // A receiver that has gone away has told why.
+            let _ = asked.send(waiting.len());
+        });
+        let together = each.recv_timeout(Duration::from_secs(25));
+        sky.kill().expect("it is ours");
+        sky.wait().expect("it ends");
+        assert_eq!(together.ok(), Some(CLOUDS.len()), "{arguments:?} asks one after the other");
+        accepting.join().expect("it counts");
+    }
 }

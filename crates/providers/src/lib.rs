@@ -5,3 +5,4 @@ pub mod digitalocean;
 pub mod http;
 pub mod lambda;
 pub mod local;
+pub mod runpod;

@@ -12,12 +12,14 @@ use crate::digitalocean::DigitalOcean;
 use crate::fake::{Face, Fake};
 use crate::lambda::Lambda;
 use crate::logs;
+use crate::runpod::RunPod;
 
 /// The ways of each cloud of the table.
 pub(crate) fn face(cloud: &str) -> Box<dyn Face> {
     match cloud {
         "digitalocean" => Box::<DigitalOcean>::default(),
         "lambda" => Box::<Lambda>::default(),
+        "runpod" => Box::<RunPod>::default(),
         other => panic!("{other} is in the table and has no stand-in: write one beside the others"),
     }
 }

@@ -9,9 +9,12 @@ use std::sync::{Arc, Mutex};
 use jsonschema::{Draft, Validator};
 use serde_json::{Map, Value, json};
 
+use crate::graphql::{self, Schema};
+
 /// One contract.
 pub(crate) struct Contract {
     root: Value,
+    graphql: Option<Schema>,
     validators: Mutex<BTreeMap<String, Arc<Validator>>>,
 }
 
@@ -25,14 +28,21 @@ pub(crate) struct Operation<'a> {
 impl Contract {
     /// The contract in a file below the folder of contracts; `None` where that is not.
     pub(crate) fn load(file: &str) -> Option<Self> {
-        let Some(path) = folder().map(|it| it.join(file)).filter(|it| it.is_file()) else {
-            eprintln!("SKIPPED: no contract {file}: nothing is validated against it");
-            return None;
-        };
-        let text = std::fs::read_to_string(&path).unwrap();
-        let mut root: Value = serde_json::from_str(&text).unwrap();
+        let mut root: Value = serde_json::from_str(&read(file)?).unwrap();
         modernize(&mut root);
-        Some(Self { root, validators: Mutex::default() })
+        Some(Self { root, graphql: None, validators: Mutex::default() })
+    }
+
+    /// With what the schema in another file says about `POST /graphql`.
+    pub(crate) fn and_graphql(mut self, file: &str) -> Option<Self> {
+        let schema = Schema::read(&read(file)?);
+        let content = |schema: Value| json!({"content": {"application/json": {"schema": schema}}});
+        let mut body = content(graphql::body());
+        body["required"] = json!(true);
+        let operation = json!({"requestBody": body, "responses": {"default": content(graphql::answer())}});
+        self.root["paths"]["/graphql"] = json!({"post": operation});
+        self.root["components"]["schemas"].as_object_mut().unwrap().extend(schema.answers());
+        Some(Self { graphql: Some(schema), ..self })
     }
 
     /// The operation of a request.
@@ -81,6 +91,15 @@ impl Contract {
             (Some(body), false) => {
                 let schema = self.closed(schema);
                 wrong.extend(self.validate(&format!("{name} request"), &schema, body));
+                if let (Some(graphql), Some(question)) = (&self.graphql, body["query"].as_str()) {
+                    let (asked, variables) = graphql.question(question);
+                    wrong.extend(asked);
+                    wrong.extend(self.validate(
+                        &format!("{name} {question}"),
+                        &variables,
+                        &body["variables"],
+                    ));
+                }
             }
         }
         wrong
@@ -94,10 +113,12 @@ impl Contract {
         let Some(definition) = definition.map(|it| self.resolved(it)) else {
             return vec![format!("{name}: it has no such answer")];
         };
-        let schema = &definition["content"]["application/json"]["schema"];
-        if schema.is_null() {
+        let content = &definition["content"];
+        let kinds = ["application/json", "application/problem+json"];
+        let schema = kinds.iter().map(|it| &content[it]["schema"]).find(|it| !it.is_null());
+        let Some(schema) = schema else {
             return if body.is_empty() { vec![] } else { vec![format!("{name}: it has no body")] };
-        }
+        };
         match serde_json::from_slice(body) {
             Ok(body) => self.validate(&name, schema, &body),
             Err(error) => vec![format!("{name}: {error}")],
@@ -123,15 +144,29 @@ impl Contract {
 
     /// A schema in which no object takes fields that it does not name.
     fn closed(&self, schema: &Value) -> Value {
+        let mut closed = self.open(schema);
+        if let Value::Object(it) = &mut closed {
+            // Of parts, each would refuse the fields of the others.
+            if it.contains_key("allOf") {
+                it.entry("unevaluatedProperties").or_insert(json!(false));
+            } else if it.get("properties").is_some_and(Value::is_object) {
+                it.entry("additionalProperties").or_insert(json!(false));
+            }
+        }
+        closed
+    }
+
+    /// The same, but for the schema's own fields.
+    fn open(&self, schema: &Value) -> Value {
         match schema {
-            Value::Object(it) if it.contains_key("$ref") => self.closed(self.resolved(schema)),
+            Value::Object(it) if it.contains_key("$ref") => self.open(self.resolved(schema)),
             Value::Object(it) => {
-                let mut closed: Map<_, _> =
-                    it.iter().map(|(name, value)| (name.clone(), self.closed(value))).collect();
-                if it.get("properties").is_some_and(Value::is_object) {
-                    closed.entry("additionalProperties").or_insert(json!(false));
-                }
-                Value::Object(closed)
+                let inner = |(name, value): (&String, &Value)| {
+                    let parts = value.as_array().filter(|_| name == "allOf");
+                    let parts = parts.map(|it| it.iter().map(|it| self.open(it)).collect());
+                    (name.clone(), parts.unwrap_or_else(|| self.closed(value)))
+                };
+                Value::Object(it.iter().map(inner).collect::<Map<_, _>>())
             }
             Value::Array(it) => it.iter().map(|it| self.closed(it)).collect(),
             other => other.clone(),
@@ -153,6 +188,17 @@ fn modernize(value: &mut Value) {
         Value::Array(it) => it.iter_mut().for_each(modernize),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
+}
+
+/// The text of a file below the folder of contracts.
+fn read(file: &str) -> Option<String> {
+    let Some(path) = folder().map(|it| it.join(file)).filter(|it| it.is_file()) else {
+        let must = std::env::var_os("SKYWARD_REQUIRE_ALL").is_some();
+        assert!(!must, "SKYWARD_REQUIRE_ALL is set, but there is no contract {file}");
+        eprintln!("SKIPPED: no contract {file}: nothing is validated against it");
+        return None;
+    };
+    Some(std::fs::read_to_string(path).unwrap())
 }
 
 fn folder() -> Option<PathBuf> {

@@ -22,6 +22,10 @@ use crate::server::{Reply, Seen, Server};
 pub(crate) trait Face: Send + 'static {
     /// The contract's file.
     fn contract(&self) -> &'static str;
+    /// The file with the schema of what it has by GraphQL.
+    fn graphql(&self) -> Option<&'static str> {
+        None
+    }
     /// What a request does and is answered; the key is right.
     fn answer(&mut self, seen: &Seen) -> Reply;
     /// How this cloud says no.
@@ -32,6 +36,10 @@ pub(crate) trait Face: Send + 'static {
     fn prepares_last(&self, seen: &Seen) -> bool;
     /// The machines that cost, and the key that each lets in.
     fn machines(&self) -> Vec<(String, String)>;
+    /// Those of them that run.
+    fn running(&self) -> Vec<(String, String)> {
+        self.machines()
+    }
     /// Changes a machine from outside.
     fn set(&mut self, id: &str, condition: Condition);
     /// Everything that exists but machines.
@@ -46,7 +54,7 @@ pub(crate) trait Face: Send + 'static {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Condition {
     Active(IpAddr),
-    /// Its own system shut down.
+    /// It ended itself, as far as it can.
     Shutdown,
     /// The cloud took it back, or filed it away.
     Taken,
@@ -105,6 +113,10 @@ impl Fake {
     pub(crate) async fn backed(face: Box<dyn Face>, backing: Option<Backing>) -> Self {
         let key = format!("sk-{}-not-for-eyes", skyward_runtime::random::text(20).unwrap());
         let contract = Contract::load(face.contract());
+        let contract = match face.graphql() {
+            Some(file) => contract.and_then(|it| it.and_graphql(file)),
+            None => contract,
+        };
         let inner = Arc::new(Inner {
             face: Mutex::new(face),
             faults: Mutex::default(),
@@ -155,6 +167,12 @@ impl Fake {
 
     pub(crate) fn face(&self) -> MutexGuard<'_, Box<dyn Face>> {
         self.inner.face.lock().unwrap()
+    }
+
+    /// Changes a machine from outside, and what is behind it.
+    pub(crate) async fn change(&self, id: &str, condition: Condition) {
+        self.face().set(id, condition);
+        self.inner.match_backing().await;
     }
 
     /// What costs, by id.
@@ -230,7 +248,7 @@ impl Inner {
     /// Makes a real machine of each that is new, and removes those that are not there any more.
     async fn match_backing(&self) {
         let Some(backing) = &self.backing else { return };
-        let wanted = self.face.lock().unwrap().machines();
+        let wanted = self.face.lock().unwrap().running();
         for (id, address) in backing.follow(&wanted).await {
             self.face.lock().unwrap().set(&id, Condition::Active(address));
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use skyward::Secret;
-use skyward_providers::http::{Access, Answer, Auth, Call, Client, Said, Service};
+use skyward_providers::http::{Access, Answer, Auth, Client, HttpCall as Call, Said, Service};
 use skyward_runtime::backoff::Backoff;
 use skyward_runtime::provider::{ProviderError, ProviderErrorKind as Kind, Retry};
 use tokio_rustls::TlsAcceptor;

@@ -16,6 +16,8 @@ mod digitalocean;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod graphql;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod lambda;
@@ -24,12 +26,18 @@ mod live;
 #[cfg(test)]
 mod logs;
 #[cfg(test)]
+mod many;
+#[cfg(test)]
 mod mutation;
 #[cfg(test)]
 mod pages;
+#[cfg(test)]
+mod runpod;
 #[cfg(test)]
 mod server;
 #[cfg(test)]
 mod smoke;
 #[cfg(test)]
 mod table;
+#[cfg(test)]
+mod taken;

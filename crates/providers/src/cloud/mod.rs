@@ -6,15 +6,21 @@
 mod ends;
 mod key;
 mod label;
+mod single;
+mod snapshot;
+mod ubuntu;
 
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind};
 
 pub use key::{Found, KeyFile, KeyPlaces};
+pub use ubuntu::ubuntu;
 
 pub(crate) use ends::until;
 pub(crate) use label::{SKYWARD, is_plain, machine_name, pool_name, stranger};
+pub(crate) use single::one_by_one;
+pub(crate) use snapshot::Snapshot;
 
 /// A provider that has an account at a cloud.
 #[async_trait]
@@ -64,6 +70,15 @@ pub const CLOUDS: &[Cloud] = &[
         open: |settings| {
             let config = read(crate::lambda::NAME, settings)?;
             Ok(Box::new(crate::lambda::Lambda::new(config)))
+        },
+    },
+    Cloud {
+        name: crate::runpod::NAME,
+        title: crate::runpod::SERVICE.name,
+        keys: crate::runpod::KEYS,
+        open: |settings| {
+            let config = read(crate::runpod::NAME, settings)?;
+            Ok(Box::new(crate::runpod::RunPod::new(config)))
         },
     },
 ];

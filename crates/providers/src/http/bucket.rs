@@ -124,6 +124,26 @@ mod tests {
         assert_eq!(hurried.take("launch", ms(0)), ms(100));
     }
 
+    /// Eight machines at one launch in twelve seconds, while somebody looks at those that boot as often as
+    /// one request a second allows: all are there within a provider's two minutes, and none before its time.
+    #[test]
+    fn launches_keep_their_rate_beside_one_who_looks_all_the_time() {
+        let mut buckets = Buckets::new(&[Limit::all(1, ms(1000)), Limit::of("launch", 1, ms(12_000))], 1);
+        let (mut launching, mut looking, mut launches) = (ms(0), ms(0), Vec::new());
+        while launches.len() < 8 {
+            if launching <= looking {
+                let at = launching + buckets.take("launch", launching);
+                launches.push(at);
+                launching = at + ms(300);
+            } else {
+                looking += buckets.take("list", looking) + ms(100);
+            }
+        }
+        let apart = launches.windows(2).map(|it| it[1] - it[0]);
+        assert!(apart.clone().all(|it| it >= ms(12_000)), "{launches:?}");
+        assert!(*launches.last().expect("eight") < ms(110_000), "{launches:?}");
+    }
+
     #[test]
     fn a_closed_endpoint_waits_until_it_opens_and_then_leaves_at_its_rate() {
         let mut buckets = Buckets::new(&LIMITS, 1);

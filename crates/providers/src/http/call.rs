@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 /// One request to a cloud.
 ///
 /// ```
-/// use skyward_providers::http::Call;
-/// let call = Call::get("list machines", "/v1/machines").with("page", 2).at("machines");
+/// use skyward_providers::http::HttpCall;
+/// let call = HttpCall::get("list machines", "/v1/machines").with("page", 2).at("machines");
 /// ```
 #[derive(Clone)]
 pub struct Call {

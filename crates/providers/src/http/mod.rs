@@ -18,8 +18,12 @@ mod failure;
 mod pages;
 
 pub use access::Access;
+pub(crate) use access::seconds;
 pub use auth::Auth;
 pub use bucket::{Limit, Rate};
-pub use call::{Answer, Call};
+pub use call::Answer;
+/// Under a longer name outside: where another `Call` is in sight, compilers spell out the path of a user's.
+pub use call::Call as HttpCall;
+pub(crate) use call::Call;
 pub use client::{Client, Service};
 pub use failure::Said;

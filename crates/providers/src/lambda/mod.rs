@@ -26,7 +26,7 @@ use serde::de::IgnoredAny;
 use skyward_runtime::model::{Capabilities, Instance, InstanceId, InstanceState, Leftover, Market, Offer};
 use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
 
-use crate::cloud::{Account, Found, is_plain, machine_name, pool_name, stranger, until};
+use crate::cloud::{Account, Found, Snapshot, is_plain, machine_name, pool_name, stranger, until};
 use crate::http::{Auth, Call, Client};
 use api::{Data, Launched, Machine, Named};
 
@@ -49,6 +49,7 @@ pub(crate) const NAME: &str = "lambda";
 pub struct Lambda {
     config: Config,
     client: OnceLock<Client>,
+    seen: Snapshot<Machine>,
 }
 
 impl Lambda {
@@ -230,6 +231,11 @@ impl Provider for Lambda {
         if !is_plain(id) {
             return Ok(stranger(id, SERVICE.name));
         }
+        let seen = self.seen.fresh(|| self.machines()).await?;
+        if let Some(found) = seen.iter().find(|it| it.id == id.as_str()) {
+            return Ok(map::instance(found, &self.config));
+        }
+        // It may be too new for the list, or gone.
         match self.client()?.send::<Data<Machine>>(&api::machine(id.as_str())).await {
             Ok(found) => Ok(map::instance(&found.data, &self.config)),
             Err(error) if error.kind == ProviderErrorKind::NotFound => Ok(stranger(id, SERVICE.name)),

@@ -1,0 +1,314 @@
+//! RunPod's ways, as far as its two contracts and its documents tell them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use serde_json::{Value, json};
+use skyward::Secret;
+use skyward::provider::Offer;
+use skyward_providers::cloud::Account;
+use skyward_providers::http::Access;
+use skyward_providers::runpod::{Config, RunPod as Provider};
+use skyward_runtime::model::{Accelerator, Architecture, InstanceType, Price, Usd};
+use skyward_runtime::usd;
+
+use crate::fake::{Condition, Face, Fault};
+use crate::server::{Reply, Seen};
+
+#[derive(Default)]
+pub(crate) struct RunPod {
+    next: u32,
+    pods: BTreeMap<String, Pod>,
+    /// The port that the SSH port of every pod is mapped to.
+    ssh_port: AtomicU16,
+}
+
+struct Pod {
+    status: &'static str,
+    address: Option<IpAddr>,
+    key: String,
+    shown: Value,
+}
+
+const RTX: &str = "NVIDIA GeForce RTX 4090";
+const H100: &str = "NVIDIA H100 80GB HBM3";
+const MI300: &str = "AMD Instinct MI300X OAM";
+
+/// A kind of accelerator.
+struct Card {
+    id: &'static str,
+    memory: u32,
+    price: f64,
+    /// The least that is bid for one.
+    spot: Option<f64>,
+    places: &'static [&'static str],
+}
+
+const CARDS: [Card; 3] = [
+    Card {
+        id: RTX,
+        memory: 24,
+        price: 0.689_999_997_615_814_2,
+        spot: Some(0.29),
+        places: &["EU-RO-1", "US-KS-2"],
+    },
+    Card { id: H100, memory: 80, price: 2.99, spot: Some(1.75), places: &["US-KS-2"] },
+    Card { id: MI300, memory: 192, price: 2.49, spot: None, places: &[] },
+];
+
+impl Card {
+    fn shown(&self, count: u32) -> Value {
+        let Self { id, memory, price, places, .. } = self;
+        let there = |it: &&str| json!({"id": it, "name": it, "availability": "HIGH"});
+        let mut gpu = json!({
+            "id": id, "name": id, "pool": null, "memory": memory, "secure": true, "community": true,
+            "manufacturer": self.maker(), "price": {"secure": price, "community": price / 2.0},
+            "maxCount": {"secure": 2, "community": 1},
+            "availability": if places.is_empty() || count > 2 { "NONE" } else { "HIGH" }
+        });
+        if !places.is_empty() {
+            gpu["dataCenters"] = places.iter().map(there).collect();
+            gpu["dataCenters"].as_array_mut().unwrap().push(json!({
+                "id": "EUR-IS-1", "name": "Iceland", "availability": "NONE"
+            }));
+        }
+        gpu
+    }
+
+    fn maker(&self) -> &'static str {
+        if self.id.starts_with("AMD") { "AMD" } else { "NVIDIA" }
+    }
+
+    fn floor(&self, count: u64) -> Value {
+        let floor =
+            self.spot.map(|it| json!({"minimumBidPrice": it, "minVcpu": 8 * count, "minMemory": 32 * count}));
+        json!({"id": self.id, "lowestPrice": floor})
+    }
+
+    /// What the provider must make of so many of them.
+    fn offers(&self, count: u32) -> Vec<Offer> {
+        let vcpus = if self.spot.is_some() { 8 * count } else { 0 };
+        let each = |it: f64| Usd::written(&(it as f32).to_string()).unwrap().fraction(count.into(), 1);
+        let accelerator = Accelerator::as_sold(self.id).unwrap().memory_gb(self.memory);
+        let mut offer = offer(format!("{count}x {}", self.id), vcpus, u64::from(vcpus) * 4, each(self.price));
+        offer.instance_type.accelerator = Some(accelerator.count(count));
+        offer.specific =
+            [("gpu".into(), self.id.into()), ("manufacturer".into(), self.maker().into())].into();
+        if let Some(bid) = self.spot {
+            offer.price = offer.price.with_spot(each(bid));
+            offer.specific.insert("bid".into(), bid.to_string());
+        }
+        if self.places.is_empty() {
+            return vec![Offer { stock: Some(0), ..offer }];
+        }
+        self.places.iter().map(|place| at(&offer, place)).collect()
+    }
+}
+
+fn cpu(id: &str) -> Value {
+    json!({
+        "id": id, "name": "Compute-Optimized", "group": "Gen 3", "vcpu": {"min": 2, "max": 4},
+        "ramGbPerVcpu": 2.5, "price": {"securePerVcpu": 0.04, "serverlessPerVcpu": 0.03},
+        "availability": "MEDIUM",
+        "dataCenters": [{"id": "EU-RO-1", "name": "Romania", "availability": "LOW"}]
+    })
+}
+
+fn offer(name: String, vcpus: u32, gb: u64, price: Usd) -> Offer {
+    let architecture = Some(Architecture::X86_64);
+    let kind = InstanceType { vcpus, memory_mb: gb * 1000, architecture, ..InstanceType::named(name) };
+    Offer::of("runpod", kind, Price::on_demand(price))
+}
+
+fn at(offer: &Offer, region: &str) -> Offer {
+    Offer { id: format!("{}@{region}", offer.id), region: Some(region.into()), ..offer.clone() }
+}
+
+impl RunPod {
+    fn rent(&mut self, name: &Value, key: &str, computes: (&str, Value), cloud: &Value) -> String {
+        self.next += 1;
+        let id = format!("pod{:08x}", self.next);
+        let mut shown = json!({
+            "id": id, "name": name, "image": "i", "args": "", "disk": 20, "mounts": {}, "ports": ["22/tcp"],
+            "env": {"PUBLIC_KEY": key}, "registry": null, "actions": ["stop", "terminate"], "cloud": cloud,
+            "dataCenterId": "EU-RO-1", "cudaVersion": null, "ssh": {"proxy": null, "direct": null},
+            "template": null, "cost": 0.4, "locked": false, "globalNetworking": {"enabled": false},
+            "createdAt": "2026-11-22T08:00:00Z", "startedAt": null
+        });
+        shown[computes.0] = computes.1;
+        let pod = Pod { status: "PROVISIONING", address: None, key: key.to_owned(), shown };
+        self.pods.insert(id.clone(), pod);
+        id
+    }
+
+    fn shown(&self, id: &str) -> Value {
+        let pod = &self.pods[id];
+        let mut shown = pod.shown.clone();
+        shown["status"] = json!(pod.status);
+        shown["runtime"] = match pod.address {
+            Some(address) if pod.status == "RUNNING" => json!({"uptime": 5, "ports": [
+                {"private": 8888, "public": 60_001, "type": "http", "ip": "100.65.0.9"},
+                {"private": 22, "public": self.ssh_port.load(Ordering::Relaxed), "type": "tcp", "ip": address}
+            ]}),
+            _ => Value::Null,
+        };
+        shown
+    }
+
+    fn graphql(&mut self, body: &Value) -> Reply {
+        if let Some(bid) = body["variables"].get("bid") {
+            let known = CARDS.iter().find(|it| bid["gpuTypeId"] == it.id).and_then(|it| it.spot);
+            if known.is_none_or(|least| bid["bidPerGpu"].as_f64().unwrap() < least) {
+                return Reply::json(200, &json!({"errors": [{"message": "Bid is too low"}], "data": null}));
+            }
+            let key = bid["env"][0]["value"].as_str().unwrap();
+            let gpu = json!({"id": bid["gpuTypeId"], "count": bid["gpuCount"]});
+            let id = self.rent(&bid["name"], key, ("gpu", gpu), &bid["cloudType"]);
+            return Reply::json(200, &json!({"data": {"podRentInterruptable": {"id": id}}}));
+        }
+        let count = body["variables"]["lowest"]["gpuCount"].as_u64().unwrap();
+        let floors: Vec<_> = CARDS.iter().map(|it| it.floor(count)).collect();
+        Reply::json(200, &json!({"data": {"gpuTypes": floors}}))
+    }
+}
+
+fn problem(status: u16, title: &str, detail: &str) -> Reply {
+    Reply::json(status, &json!({"title": title, "status": status, "detail": detail}))
+}
+
+impl Face for RunPod {
+    fn contract(&self) -> &'static str {
+        "runpod/rest-v2.openapi.json"
+    }
+
+    fn graphql(&self) -> Option<&'static str> {
+        Some("runpod/graphql-reconstructed.graphql")
+    }
+
+    fn answer(&mut self, seen: &Seen) -> Reply {
+        let body = seen.json();
+        let steps: Vec<_> = seen.path.split('/').skip(1).collect();
+        let count = seen.query.get("count").map_or(1, |it| it.parse().unwrap());
+        match (seen.method.as_str(), steps.as_slice()) {
+            ("POST", ["graphql"]) => self.graphql(&body),
+            ("GET", ["v2", "catalog", "gpus"]) => {
+                Reply::json(200, &json!({"gpus": CARDS.map(|it| it.shown(count))}))
+            }
+            ("GET", ["v2", "catalog", "cpus"]) => {
+                Reply::json(200, &json!({"cpus": [cpu("cpu3c"), cpu("cpu5c")]}))
+            }
+            ("GET", ["v2", "registries"]) => {
+                Reply::json(200, &json!({"registries": [{"id": "reg1", "name": "Docker Hub"}]}))
+            }
+            ("GET", ["v2", "pods"]) => {
+                let shown: Vec<_> = self.pods.keys().map(|it| self.shown(it)).collect();
+                // What is deleted is listed once more.
+                self.pods.retain(|_, it| it.status != "TERMINATED");
+                Reply::json(200, &json!({"pods": shown}))
+            }
+            ("POST", ["v2", "pods"]) => {
+                let computes = match body.get("gpu") {
+                    Some(gpu) => ("gpu", gpu.clone()),
+                    None => ("cpu", json!({"id": body["cpu"]["id"], "vcpuCount": 2, "memory": 5})),
+                };
+                let key = body["env"]["PUBLIC_KEY"].as_str().unwrap_or("");
+                let id = self.rent(&body["name"], key, computes, &body["cloud"]);
+                Reply::json(201, &self.shown(&id))
+            }
+            ("GET", ["v2", "pods", id]) if self.pods.contains_key(*id) => {
+                let shown = self.shown(id);
+                let pod = self.pods.get_mut(*id).unwrap();
+                match pod.status {
+                    // It runs long before it is reached.
+                    "PROVISIONING" => pod.status = "RUNNING",
+                    "TERMINATED" => drop(self.pods.remove(*id)),
+                    _ => {}
+                }
+                Reply::json(200, &shown)
+            }
+            ("DELETE", ["v2", "pods", id]) => match self.pods.get_mut(*id) {
+                Some(pod) if pod.status != "TERMINATED" => {
+                    pod.status = "TERMINATED";
+                    Reply::text(204, "")
+                }
+                _ => problem(404, "Not Found", "pod not found"),
+            },
+            _ => problem(404, "Not Found", "resource not found"),
+        }
+    }
+
+    fn refusal(&self, fault: Fault) -> Reply {
+        match fault {
+            Fault::NoCapacity => problem(
+                400,
+                "Bad Request",
+                "There are no longer any instances available with the requested specifications. Please \
+                 refresh and try again.",
+            ),
+            Fault::Quota => problem(400, "Bad Request", "You have reached the maximum number of pods."),
+            Fault::BadKey => problem(401, "Unauthorized", "invalid bearer token"),
+            Fault::InsufficientFunds => problem(402, "Payment Required", "insufficient balance"),
+            Fault::Limited(wait) => {
+                let reply = problem(429, "Too Many Requests", "rate limit exceeded");
+                match wait {
+                    Some(wait) => reply.header("retry-after", wait),
+                    None => reply,
+                }
+            }
+            Fault::Broken => Reply::text(502, "<html>Bad Gateway</html>"),
+            Fault::None | Fault::DoneButLost | Fault::Lost => Reply::Cut,
+        }
+    }
+
+    fn rents(&self, seen: &Seen) -> bool {
+        seen.method == "POST" && (seen.path == "/v2/pods" || !seen.json()["variables"]["bid"].is_null())
+    }
+
+    fn prepares_last(&self, seen: &Seen) -> bool {
+        seen.method == "GET" && seen.path == "/v2/pods"
+    }
+
+    fn machines(&self) -> Vec<(String, String)> {
+        let all = self.pods.iter().filter(|(_, it)| it.status != "TERMINATED");
+        all.map(|(id, it)| (id.clone(), it.key.clone())).collect()
+    }
+
+    fn running(&self) -> Vec<(String, String)> {
+        let stopped = |id: &String| self.pods[id].status == "EXITED";
+        self.machines().into_iter().filter(|(id, _)| !stopped(id)).collect()
+    }
+
+    fn set(&mut self, id: &str, condition: Condition) {
+        let pod = self.pods.get_mut(id).unwrap();
+        match condition {
+            Condition::Active(address) => (pod.status, pod.address) = ("RUNNING", Some(address)),
+            // A stopped pod goes on costing; it is deleted later.
+            Condition::Taken => pod.status = "EXITED",
+            // How it ends itself is to delete itself.
+            Condition::Shutdown | Condition::Vanished => drop(self.pods.remove(id)),
+        }
+    }
+
+    fn things(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn offers(&self) -> Vec<Offer> {
+        let mut offers: Vec<_> =
+            [1, 2].into_iter().flat_map(|count| CARDS.iter().flat_map(move |it| it.offers(count))).collect();
+        for (vcpus, gb, cost) in [(2, 5, usd!(0.08)), (4, 10, usd!(0.16))] {
+            let mut it = offer(format!("cpu3c-{vcpus}"), vcpus, gb, cost);
+            it.specific =
+                [("cpu".into(), "cpu3c".into()), ("name".into(), "Compute-Optimized".into())].into();
+            offers.push(at(&it, "EU-RO-1"));
+        }
+        offers
+    }
+
+    fn provider(&self, key: &str, access: Access, ssh_port: u16) -> Box<dyn Account> {
+        self.ssh_port.store(ssh_port, Ordering::Relaxed);
+        let api_key = Some(Secret::new(key.to_owned()));
+        Box::new(Provider::new(Config { api_key, access, ..Config::default() }))
+    }
+}
