@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use skyward::provider::{InstanceId, ProviderErrorKind as Kind};
-use skyward_providers::cloud::CLOUDS;
 
 use crate::checks::request;
 use crate::conformance::face;
@@ -12,8 +11,8 @@ use crate::fake::{Fake, Fault, Hits};
 /// As the pool does it: what is missing is asked for again while something comes.
 #[tokio::test]
 async fn thirty_machines_come_in_parts_and_none_of_them_twice() {
-    for cloud in CLOUDS {
-        let fake = Fake::start(face(cloud.name)).await;
+    for name in ["digitalocean", "lambda", "runpod"] {
+        let fake = Fake::start(face(name)).await;
         let (provider, request) = (fake.provider(), request(&fake, "pool1"));
         provider.prepare(&request).await.unwrap();
         // In the middle an answer is lost, once of what was done and once of what was not.
@@ -23,15 +22,15 @@ async fn thirty_machines_come_in_parts_and_none_of_them_twice() {
         while rented.len() < 30 {
             let missing = 30 - u32::try_from(rented.len()).unwrap();
             let part = provider.provision(&request, missing).await.unwrap();
-            assert!(!part.instances.is_empty(), "{}: nothing comes any more", cloud.name);
+            assert!(!part.instances.is_empty(), "{}: nothing comes any more", name);
             rented.extend(part.instances.into_iter().map(|it| it.id));
             if let Some(shortfall) = part.shortfall {
-                assert_eq!(shortfall.kind, Kind::RateLimited, "{}: {shortfall}", cloud.name);
+                assert_eq!(shortfall.kind, Kind::RateLimited, "{}: {shortfall}", name);
             }
         }
         let each: BTreeSet<_> = rented.iter().map(|it| it.as_str().to_owned()).collect();
-        assert_eq!(each, fake.machines().into_iter().collect(), "{}", cloud.name);
-        assert_eq!(each.len(), 30, "{}", cloud.name);
+        assert_eq!(each, fake.machines().into_iter().collect(), "{}", name);
+        assert_eq!(each.len(), 30, "{}", name);
         assert_eq!(provider.teardown(&request).await.unwrap(), []);
         assert_eq!(fake.left(), [""; 0]);
         assert_eq!(fake.violations(), [""; 0]);

@@ -23,7 +23,7 @@ async fn a_misspelt_field_and_a_wrong_type_are_seen_in_every_request_of_every_cl
         // A life in each market, and one with the last of what it has, for their requests.
         let first = request(&fake, "pool1");
         let spot = Request { market: Market::Spot, ..first.clone() };
-        let offer = fake.face().offers().into_iter().rfind(|it| it.stock.is_none()).unwrap();
+        let offer = fake.face().offers().into_iter().rfind(|it| it.stock != Some(0)).unwrap();
         let last = Request { offer, ..first.clone() };
         for request in [first, spot, last] {
             if request.offer.price.tariff(request.market).is_none() {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use skyward::EventKind;
 use skyward::prelude::*;
 use skyward::provider::Provider;
 use skyward_tests::until;
@@ -49,6 +50,7 @@ async fn a_spot_pod_that_is_taken_in_the_middle_of_a_gather_is_replaced_and_noth
     let compute = spot(provider as _, 2).await?;
     let before = fake.machines();
     assert_eq!(before.len(), 2);
+    let mut events = compute.events();
     let path = folder.path().to_owned();
     let work = (gather((0..12).map(|it| waits(path.clone(), it))) >> &compute).into_future();
     let story = async {
@@ -58,7 +60,9 @@ async fn a_spot_pod_that_is_taken_in_the_middle_of_a_gather_is_replaced_and_noth
         });
         assert!(both.await.expect("no panic"), "both nodes are at work");
         fake.change(&before[0], Condition::Taken).await;
-        replaced(&fake, &before).await;
+        // The port is mapped, and UDP gets nowhere.
+        assert_eq!(replaced(&mut events).await, Carrier::Ssh);
+        assert!(fake.machines().iter().any(|it| !before.contains(it)));
         std::fs::write(folder.path().join("go"), "").expect("written");
     };
     let (done, ()) = futures_util::future::join(work, story).await;
@@ -69,25 +73,23 @@ async fn a_spot_pod_that_is_taken_in_the_middle_of_a_gather_is_replaced_and_noth
     Ok(())
 }
 
-/// Waits until there is a machine that was not there before.
-async fn replaced(fake: &Fake, before: &[String]) {
-    let wait = async {
-        while fake.machines().iter().all(|it| before.contains(it)) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+/// Waits until a node has a machine in place of the one that was taken; what its link runs over.
+async fn replaced(events: &mut skyward::Events) -> Carrier {
+    let linked = async {
+        loop {
+            if let EventKind::Linked { carrier, .. } = events.next().await.expect("the pool lives").kind {
+                return carrier;
+            }
         }
     };
-    tokio::time::timeout(PATIENCE, wait).await.expect("it is replaced in time");
+    tokio::time::timeout(PATIENCE, linked).await.expect("it is replaced in time")
 }
 
 #[skyward::test]
-async fn pods_are_reached_by_their_mapped_ports_and_linked_over_ssh() -> skyward::Result<()> {
+async fn pods_on_demand_are_reached_by_their_mapped_ports() -> skyward::Result<()> {
     let (fake, provider) = stage("runpod").await;
-    assert!(!provider.capabilities().udp, "nothing is tried by UDP");
-    // Were it tried, the start would take longer than it may.
-    let never = Duration::from_secs(3600);
-    let timing = Timing { quic: never, dial: never, ..timing() };
     let spec = Spec::on_shared(provider as _).accelerator(accelerators::RTX_4090).on_demand();
-    let compute = Compute::builder().spec(spec).nodes(2).timing(timing).start().await?;
+    let compute = Compute::builder().spec(spec).nodes(2).timing(timing()).start().await?;
     let doubled = (gather((0..20).map(double)) >> &compute).await?;
     assert_eq!(doubled, (0..20).map(|it| it * 2).collect::<Vec<_>>());
     compute.stop().await?;
