@@ -193,6 +193,12 @@ impl Fake {
         self.inner.face.lock().unwrap()
     }
 
+    /// Changes a machine from outside, and what is behind it.
+    pub(crate) async fn change(&self, id: &str, condition: Condition) {
+        self.face().set(id, condition);
+        self.inner.match_backing().await;
+    }
+
     /// What costs, by id.
     pub(crate) fn machines(&self) -> Vec<String> {
         self.face().machines().into_iter().map(|(id, _)| id).collect()
