@@ -1,5 +1,5 @@
 //! Everything that reads bytes from outside, fed with bytes that nobody would send: `cargo test` replays what is
-//! kept in `corpus` and changes it at random for a second each; `.ci/fuzz` searches, led by coverage.
+//! kept in `corpus` and changes it at random for a second each; `.ci/fuzz` searches, led by coverage, when it is asked to.
 //!
 //! ```text
 //! corpus, seeds --Mutation | libFuzzer--> bytes --bounded--> Decoder::check --does not hold--> kept, failed
