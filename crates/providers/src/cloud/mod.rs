@@ -6,6 +6,7 @@
 mod ends;
 mod key;
 mod label;
+pub(crate) mod setup;
 
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
