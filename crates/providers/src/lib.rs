@@ -5,3 +5,5 @@ pub mod digitalocean;
 pub mod http;
 pub mod lambda;
 pub mod local;
+pub mod vastai;
+pub mod verda;

@@ -12,12 +12,16 @@ use crate::digitalocean::DigitalOcean;
 use crate::fake::{Face, Fake};
 use crate::lambda::Lambda;
 use crate::logs;
+use crate::vastai::VastAi;
+use crate::verda::Verda;
 
 /// The ways of each cloud of the table.
 pub(crate) fn face(cloud: &str) -> Box<dyn Face> {
     match cloud {
         "digitalocean" => Box::<DigitalOcean>::default(),
         "lambda" => Box::<Lambda>::default(),
+        "vastai" => Box::<VastAi>::default(),
+        "verda" => Box::<Verda>::default(),
         other => panic!("{other} is in the table and has no stand-in: write one beside the others"),
     }
 }

@@ -33,3 +33,9 @@ mod server;
 mod smoke;
 #[cfg(test)]
 mod table;
+#[cfg(test)]
+mod vastai;
+#[cfg(test)]
+mod vastai_market;
+#[cfg(test)]
+mod verda;

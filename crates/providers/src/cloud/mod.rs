@@ -67,6 +67,24 @@ pub const CLOUDS: &[Cloud] = &[
             Ok(Box::new(crate::lambda::Lambda::new(config)))
         },
     },
+    Cloud {
+        name: crate::vastai::NAME,
+        title: crate::vastai::SERVICE.name,
+        keys: crate::vastai::KEYS,
+        open: |settings| {
+            let config = read(crate::vastai::NAME, settings)?;
+            Ok(Box::new(crate::vastai::VastAi::new(config)))
+        },
+    },
+    Cloud {
+        name: crate::verda::NAME,
+        title: crate::verda::SERVICE.name,
+        keys: crate::verda::KEYS,
+        open: |settings| {
+            let config = read(crate::verda::NAME, settings)?;
+            Ok(Box::new(crate::verda::Verda::new(config)))
+        },
+    },
 ];
 
 /// The cloud of this name.
