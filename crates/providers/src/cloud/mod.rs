@@ -6,6 +6,7 @@
 mod ends;
 mod key;
 mod label;
+mod machine;
 pub(crate) mod setup;
 
 use async_trait::async_trait;
@@ -15,7 +16,8 @@ use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind};
 pub use key::{Found, KeyFile, KeyPlaces};
 
 pub(crate) use ends::until;
-pub(crate) use label::{SKYWARD, is_plain, machine_name, pool_name, stranger};
+pub(crate) use label::{SKYWARD, is_plain, machine_name, pool_name};
+pub(crate) use machine::{found_or_stranger, reached, sold, stranger};
 
 /// A provider that has an account at a cloud.
 #[async_trait]

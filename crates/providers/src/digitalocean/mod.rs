@@ -29,7 +29,7 @@ use skyward_runtime::model::{Capabilities, Instance, InstanceId, Leftover, Marke
 use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
 
 use crate::cloud::setup::{self, Way};
-use crate::cloud::{Account, Found, is_plain, machine_name, pool_name, stranger, until};
+use crate::cloud::{Account, Found, found_or_stranger, is_plain, machine_name, pool_name, stranger, until};
 use crate::http::{Auth, Call, Client};
 use api::{Droplet, Droplets, Firewalls, Keys, OneAccount, OneDroplet, OneKey, Paged};
 
@@ -250,11 +250,8 @@ impl Provider for DigitalOcean {
         if !is_plain(id) {
             return Ok(stranger(id, SERVICE.name));
         }
-        match self.client()?.send::<OneDroplet>(&api::droplet(id.as_str())).await {
-            Ok(found) => Ok(map::instance(&found.droplet, &self.config)),
-            Err(error) if error.kind == ProviderErrorKind::NotFound => Ok(stranger(id, SERVICE.name)),
-            Err(error) => Err(error),
-        }
+        let found = self.client()?.send::<OneDroplet>(&api::droplet(id.as_str())).await;
+        found_or_stranger(found.map(|it| map::instance(&it.droplet, &self.config)), id, SERVICE.name)
     }
 
     async fn terminate(&self, _: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {

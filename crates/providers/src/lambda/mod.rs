@@ -26,7 +26,7 @@ use skyward_runtime::model::{Capabilities, Instance, InstanceId, InstanceState, 
 use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
 
 use crate::cloud::setup::{self, Way};
-use crate::cloud::{Account, Found, is_plain, machine_name, pool_name, stranger, until};
+use crate::cloud::{Account, Found, found_or_stranger, is_plain, machine_name, pool_name, stranger, until};
 use crate::http::{Auth, Call, Client};
 use api::{Data, Launched, Machine, Named};
 
@@ -199,11 +199,8 @@ impl Provider for Lambda {
         if !is_plain(id) {
             return Ok(stranger(id, SERVICE.name));
         }
-        match self.client()?.send::<Data<Machine>>(&api::machine(id.as_str())).await {
-            Ok(found) => Ok(map::instance(&found.data, &self.config)),
-            Err(error) if error.kind == ProviderErrorKind::NotFound => Ok(stranger(id, SERVICE.name)),
-            Err(error) => Err(error),
-        }
+        let found = self.client()?.send::<Data<Machine>>(&api::machine(id.as_str())).await;
+        found_or_stranger(found.map(|it| map::instance(&it.data, &self.config)), id, SERVICE.name)
     }
 
     async fn terminate(&self, _: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {

@@ -8,13 +8,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use skyward_runtime::model::accelerator::Unsold;
 use skyward_runtime::model::{
     Accelerator, Architecture, BillingUnit, InstanceType, Market, Offer, Price, Usd,
 };
 
 use super::api::Ask;
 use super::{Config, NAME};
+use crate::cloud::sold;
 
 /// All that is for rent, with how many of its kind there are of each; and what is not for rent, with the
 /// reason, by the number of the ask.
@@ -128,12 +128,7 @@ fn instance_type(ask: &Ask, config: &Config) -> Result<InstanceType, String> {
 }
 
 fn accelerator(ask: &Ask, model: &str) -> Result<Accelerator, String> {
-    let accelerator = match Accelerator::as_sold(model) {
-        Ok(accelerator) => accelerator,
-        Err(refused @ Unsold::Refused { .. }) => return Err(refused.to_string()),
-        Err(_) => Accelerator::custom(model),
-    };
-    let accelerator = accelerator.count(ask.num_gpus);
+    let accelerator = sold(model)?.count(ask.num_gpus);
     Ok(match ask.gpu_ram {
         Some(mib) if mib >= 1.0 => accelerator.memory_mib(mib as u32),
         _ => accelerator,

@@ -35,7 +35,7 @@ use skyward_runtime::model::{Capabilities, Instance, InstanceId, InstanceState, 
 use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind as Kind, Provisioned, Request};
 
 use crate::cloud::setup::{self, Way};
-use crate::cloud::{Account, Found, is_plain, machine_name, pool_name, stranger, until};
+use crate::cloud::{Account, Found, found_or_stranger, is_plain, machine_name, pool_name, stranger, until};
 use crate::http::{Auth, Call, Client};
 use api::{Ask, Asks, Created, Instances, OneInstance, Overlay, User};
 
@@ -300,12 +300,12 @@ impl Provider for VastAi {
         if !is_plain(id) {
             return Ok(stranger(id, SERVICE.name));
         }
-        match self.client()?.send::<OneInstance>(&api::instance(id.as_str())).await {
-            Ok(OneInstance { instances: Some(found) }) => Ok(map::instance(&found, &self.config)),
-            Ok(OneInstance { instances: None }) => Ok(stranger(id, SERVICE.name)),
-            Err(error) if error.kind == Kind::NotFound => Ok(stranger(id, SERVICE.name)),
-            Err(error) => Err(error),
-        }
+        let found = self.client()?.send::<OneInstance>(&api::instance(id.as_str())).await;
+        let found = found.map(|it| match it.instances {
+            Some(found) => map::instance(&found, &self.config),
+            None => stranger(id, SERVICE.name),
+        });
+        found_or_stranger(found, id, SERVICE.name)
     }
 
     async fn terminate(&self, _: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {

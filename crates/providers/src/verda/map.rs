@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use skyward_runtime::model::accelerator::Unsold;
 use skyward_runtime::model::{
-    self, Accelerator, Architecture, BillingUnit, End, HostKey, Instance, InstanceId, InstanceState, Market,
-    Offer, Price, SshEndpoint, Usd,
+    self, Accelerator, Architecture, BillingUnit, Instance, InstanceId, InstanceState, Market, Offer, Price,
+    Usd,
 };
 use skyward_runtime::provider::{ProviderErrorKind as Kind, Request};
 
@@ -15,7 +14,7 @@ use super::api::{
     Availability, Entry, InstanceType, Location, Machine, NewMachine, NewVolume, Refusal, Tag, Volume,
 };
 use super::{Config, NAME};
-use crate::cloud::{SKYWARD, pool_name};
+use crate::cloud::{SKYWARD, pool_name, reached};
 use crate::http::{Answer, Said};
 
 /// What is for rent: kinds of machines, joined with what each location has free on each market.
@@ -88,13 +87,8 @@ fn offer(sold: &InstanceType, config: &Config) -> Option<Offer> {
 }
 
 fn accelerator(sold: &InstanceType, gpus: u32) -> Option<Accelerator> {
-    let accelerator = match Accelerator::as_sold(&sold.name) {
-        Ok(accelerator) => accelerator,
-        Err(Unsold::Refused { .. }) => return None,
-        Err(_) => Accelerator::custom(&sold.name),
-    };
     let all = sold.gpu_memory.as_ref().map_or(0.0, |it| it.size_in_gigabytes) as u32;
-    let accelerator = accelerator.count(gpus);
+    let accelerator = crate::cloud::sold(&sold.name).ok()?.count(gpus);
     Some(match all.checked_div(gpus) {
         Some(each) if each > 0 => accelerator.memory_gb(each),
         _ => accelerator,
@@ -165,16 +159,7 @@ pub(super) fn tag(request: &Request) -> String {
 pub(super) fn instance(machine: &Machine, journal: &[Entry], config: &Config) -> Instance {
     let address: Option<IpAddr> = machine.ip.as_ref().and_then(|it| it.trim().parse().ok());
     let state = match (machine.status.as_str(), address) {
-        ("running", Some(address)) => InstanceState::Running {
-            ssh: SshEndpoint {
-                host: address.to_string(),
-                port: config.ssh_port,
-                user: config.user.clone(),
-                host_key: HostKey::PinOnFirstUse,
-            },
-            address,
-            end: End::Outside,
-        },
+        ("running", Some(address)) => reached(address, config.ssh_port, &config.user),
         (status, _) if over(status) => {
             let why = journal.iter().find_map(why).map(|it| format!(": {it}")).unwrap_or_default();
             let what = match status {

@@ -27,7 +27,7 @@ use skyward_runtime::model::{Capabilities, Instance, InstanceId, InstanceState, 
 use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind as Kind, Provisioned, Request};
 
 use crate::cloud::setup::{self, Way};
-use crate::cloud::{Account, Found, is_plain, machine_name, pool_name, stranger, until};
+use crate::cloud::{Account, Found, found_or_stranger, is_plain, machine_name, pool_name, stranger, until};
 use crate::http::{Auth, Call, Client};
 use api::{Balance, Done, Entry, Machine, Named, Volume};
 
@@ -221,11 +221,11 @@ impl Provider for Verda {
         if !is_plain(id) {
             return Ok(stranger(id, SERVICE.name));
         }
-        match self.get::<Machine>(&api::machine(id.as_str())).await {
+        let found = match self.get::<Machine>(&api::machine(id.as_str())).await {
             Ok(found) => Ok(map::instance(&found, &self.journal(&found).await, &self.config)),
-            Err(error) if error.kind == Kind::NotFound => Ok(stranger(id, SERVICE.name)),
             Err(error) => Err(error),
-        }
+        };
+        found_or_stranger(found, id, SERVICE.name)
     }
 
     async fn terminate(&self, request: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {
