@@ -43,8 +43,9 @@ const PER_PAGE: u32 = 25;
 
 #[derive(Deserialize)]
 pub(super) struct Asks {
+    /// Read one by one: one that nobody can read is no reason to lose the others.
     #[serde(default)]
-    pub(super) offers: Vec<Ask>,
+    pub(super) offers: Vec<Value>,
 }
 
 /// What a host asks for a part of its machine.
@@ -54,8 +55,7 @@ pub(super) struct Ask {
     pub(super) machine_id: Option<u64>,
     pub(super) cluster_id: Option<u64>,
     pub(super) gpu_name: Option<String>,
-    #[serde(default)]
-    pub(super) num_gpus: u32,
+    pub(super) num_gpus: Option<u32>,
     /// MB of each.
     pub(super) gpu_ram: Option<f64>,
     pub(super) cpu_arch: Option<String>,
@@ -74,8 +74,7 @@ pub(super) struct Ask {
     pub(super) inet_up_cost: Option<f64>,
     pub(super) inet_down_cost: Option<f64>,
     pub(super) cuda_max_good: Option<f64>,
-    #[serde(default)]
-    pub(super) direct_port_count: i64,
+    pub(super) direct_port_count: Option<i64>,
     pub(super) geolocation: Option<String>,
     pub(super) reliability2: Option<f64>,
     pub(super) verification: Option<String>,
@@ -107,7 +106,7 @@ pub(super) struct Instance {
     pub(super) status_msg: Option<String>,
     pub(super) public_ipaddr: Option<String>,
     pub(super) ssh_host: Option<String>,
-    pub(super) ssh_port: Option<u16>,
+    pub(super) ssh_port: Option<i64>,
     pub(super) ports: Option<BTreeMap<String, Vec<HostPort>>>,
 }
 

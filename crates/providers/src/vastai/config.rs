@@ -30,7 +30,8 @@ pub struct Config {
     /// What is bid for an interruptible machine, as a multiple of the least that its host takes. Default 1.2.
     /// More is outbid later; what is bid is what is paid.
     pub bid_multiplier: f64,
-    /// The container image. Default [`ubuntu("24.04", "12.9.1")`](super::VastAi::ubuntu).
+    /// The container image, such as [`VastAi::ubuntu`](super::VastAi::ubuntu) names one. Default: NVIDIA's CUDA
+    /// runtime on Ubuntu, of the newest version that the host's driver runs.
     pub docker_image: Option<String>,
     /// The disk of each machine, in GB. Default 100. Its cost is part of every price, so a spec that asks for
     /// a larger one is refused until this is raised.

@@ -132,7 +132,7 @@ fn ssh(instance: &Instance) -> Option<SshEndpoint> {
     };
     let proxy = || {
         let host = instance.ssh_host.as_deref().map(str::trim).filter(|it| !it.is_empty())?;
-        Some(at(host, instance.ssh_port?))
+        Some(at(host, u16::try_from(instance.ssh_port?).ok()?))
     };
     own().or_else(proxy)
 }

@@ -94,7 +94,7 @@ pub(super) fn offer(ask: &Ask, config: &Config) -> Result<Offer, String> {
             !countries.is_empty() && !country.as_ref().is_some_and(|it| countries.contains(it)),
             format!("it is in {}", ask.geolocation.as_deref().unwrap_or("a place that nobody knows")),
         ),
-        (config.require_direct_port && ask.direct_port_count < 1, "it has no port of its own".to_owned()),
+        (config.require_direct_port && direct_ports(ask) < 1, "it has no port of its own".to_owned()),
         (
             disk < f64::from(config.disk_gb),
             format!("it has {disk} GB of disk left, and {} are wanted", config.disk_gb),
@@ -114,7 +114,7 @@ pub(super) fn offer(ask: &Ask, config: &Config) -> Result<Offer, String> {
 
 fn instance_type(ask: &Ask, config: &Config) -> Result<InstanceType, String> {
     let model = ask.gpu_name.as_deref().unwrap_or_default();
-    let accelerator = if ask.num_gpus == 0 { None } else { Some(accelerator(ask, model)?) };
+    let accelerator = if gpus(ask) == 0 { None } else { Some(accelerator(ask, model)?) };
     // A host's memory is shared out as its accelerators are.
     let memory_mb = ask.cpu_ram.unwrap_or_default() * ask.gpu_frac.unwrap_or(1.0);
     Ok(InstanceType {
@@ -123,12 +123,12 @@ fn instance_type(ask: &Ask, config: &Config) -> Result<InstanceType, String> {
         disk_gb: Some(config.disk_gb),
         architecture: ask.cpu_arch.as_ref().and_then(|it| it.parse().ok()),
         accelerator,
-        ..InstanceType::named(format!("{}x {model}", ask.num_gpus))
+        ..InstanceType::named(format!("{}x {model}", gpus(ask)))
     })
 }
 
 fn accelerator(ask: &Ask, model: &str) -> Result<Accelerator, String> {
-    let accelerator = sold(model)?.count(ask.num_gpus);
+    let accelerator = sold(model)?.count(gpus(ask));
     Ok(match ask.gpu_ram {
         Some(mib) if mib >= 1.0 => accelerator.memory_mib(mib as u32),
         _ => accelerator,
@@ -162,6 +162,14 @@ fn disk(ask: &Ask, config: &Config) -> Usd {
     usd(ask.storage_cost).unwrap_or_default().fraction(u128::from(config.disk_gb), 720)
 }
 
+fn gpus(ask: &Ask) -> u32 {
+    ask.num_gpus.unwrap_or_default()
+}
+
+fn direct_ports(ask: &Ask) -> i64 {
+    ask.direct_port_count.unwrap_or_default().max(0)
+}
+
 fn usd(dollars: Option<f64>) -> Option<Usd> {
     Usd::written(&dollars?.to_string())
 }
@@ -180,11 +188,11 @@ fn specific(ask: &Ask, config: &Config) -> BTreeMap<String, String> {
         ("machine", ask.machine_id.map(|it| it.to_string())),
         ("reliability", ask.reliability2.map(|it| it.to_string())),
         (CUDA, ask.cuda_max_good.map(|it| it.to_string())),
-        (DIRECT_PORTS, Some(ask.direct_port_count.max(0).to_string())),
+        (DIRECT_PORTS, Some(direct_ports(ask).to_string())),
         ("sent_gb", cost(ask.inet_up_cost)),
         ("received_gb", cost(ask.inet_down_cost)),
         (MODEL, ask.gpu_name.clone()),
-        (COUNT, Some(ask.num_gpus.to_string())),
+        (COUNT, Some(gpus(ask).to_string())),
         (BID, bid(ask, config).map(|it| it.to_string())),
         (CLUSTER, cluster),
     ];

@@ -90,8 +90,17 @@ impl VastAi {
         let mut search = map::search(&self.config, like);
         for _ in 0..MOST_PAGES {
             let page: Asks = client.send(&api::search(&search)).await?;
-            let (last, before) = (page.offers.last().and_then(|it| it.dph_total), asks.len());
-            asks.extend(page.offers.into_iter().map(|it| (it.id, it)));
+            let before = asks.len();
+            let mut last = None;
+            for ask in page.offers {
+                match serde_json::from_value::<Ask>(ask) {
+                    Ok(ask) => {
+                        last = ask.dph_total.or(last);
+                        asks.insert(ask.id, ask);
+                    }
+                    Err(error) => tracing::warn!(%error, "an ask of Vast.ai cannot be read, and is left out"),
+                }
+            }
             match last {
                 Some(last) if asks.len() > before => search.dph_total = Some(json!({"gte": last})),
                 _ => break,
