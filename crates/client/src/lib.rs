@@ -220,6 +220,8 @@ pub use skyward_providers::digitalocean::{self, DigitalOcean};
 pub use skyward_providers::lambda::{self, Lambda};
 pub use skyward_providers::local::Local;
 pub use skyward_providers::runpod::{self, RunPod};
+pub use skyward_providers::vastai::{self, VastAi};
+pub use skyward_providers::verda::{self, Verda};
 pub use skyward_runtime::backoff::Backoff;
 pub use skyward_runtime::files::{Artifact, FileError, FileTrouble, Transferred};
 pub use skyward_runtime::inside::{

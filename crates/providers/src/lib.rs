@@ -6,3 +6,5 @@ pub mod http;
 pub mod lambda;
 pub mod local;
 pub mod runpod;
+pub mod vastai;
+pub mod verda;

@@ -13,6 +13,8 @@ use crate::fake::{Face, Fake};
 use crate::lambda::Lambda;
 use crate::logs;
 use crate::runpod::RunPod;
+use crate::vastai::VastAi;
+use crate::verda::Verda;
 
 /// The ways of each cloud of the table.
 pub(crate) fn face(cloud: &str) -> Box<dyn Face> {
@@ -20,6 +22,8 @@ pub(crate) fn face(cloud: &str) -> Box<dyn Face> {
         "digitalocean" => Box::<DigitalOcean>::default(),
         "lambda" => Box::<Lambda>::default(),
         "runpod" => Box::<RunPod>::default(),
+        "vastai" => Box::<VastAi>::default(),
+        "verda" => Box::<Verda>::default(),
         other => panic!("{other} is in the table and has no stand-in: write one beside the others"),
     }
 }

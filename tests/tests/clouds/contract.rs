@@ -27,9 +27,14 @@ pub(crate) struct Operation<'a> {
 
 impl Contract {
     /// The contract in a file below the folder of contracts; `None` where that is not.
-    pub(crate) fn load(file: &str) -> Option<Self> {
-        let mut root: Value = serde_json::from_str(&read(file)?).unwrap();
+    pub(crate) fn load(file: &str, amend: impl FnOnce(&mut Value)) -> Option<Self> {
+        let text = read(file)?;
+        // Each JSON document is a YAML one, but much slower to read as such.
+        let json = file.ends_with(".json");
+        let mut root: Value =
+            if json { serde_json::from_str(&text).unwrap() } else { serde_saphyr::from_str(&text).unwrap() };
         modernize(&mut root);
+        amend(&mut root);
         Some(Self { root, graphql: None, validators: Mutex::default() })
     }
 
@@ -207,4 +212,16 @@ fn folder() -> Option<PathBuf> {
     }
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     own.ancestors().map(|it| it.join("shared/contracts")).find(|it| it.is_dir())
+}
+
+/// Lets every operation fail with a body of this component, which the contract names for some of them alone.
+pub(crate) fn fails_with(contract: &mut Value, component: &str) {
+    let schema = json!({"$ref": format!("#/components/schemas/{component}")});
+    let failure = json!({"description": "a failure", "content": {"application/json": {"schema": schema}}});
+    let paths = contract["paths"].as_object_mut().unwrap().values_mut();
+    for operation in paths.filter_map(Value::as_object_mut).flat_map(|it| it.values_mut()) {
+        if let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) {
+            responses.entry("default").or_insert_with(|| failure.clone());
+        }
+    }
 }

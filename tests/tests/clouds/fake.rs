@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use serde_json::Value;
 use skyward::provider::Offer;
 use skyward_providers::cloud::Account;
 use skyward_providers::http::Access;
@@ -26,8 +27,18 @@ pub(crate) trait Face: Send + 'static {
     fn graphql(&self) -> Option<&'static str> {
         None
     }
+    /// Says in the contract what its own text says in words alone.
+    fn amend(&self, _contract: &mut Value) {}
     /// What a request does and is answered; the key is right.
     fn answer(&mut self, seen: &Seen) -> Reply;
+    /// Whether a request may ask at all.
+    fn lets_in(&self, seen: &Seen, key: &str) -> bool {
+        seen.header("authorization") == format!("Bearer {key}")
+    }
+    /// Whether a request does no more than to log in.
+    fn logs_in(&self, _seen: &Seen) -> bool {
+        false
+    }
     /// How this cloud says no.
     fn refusal(&self, fault: Fault) -> Reply;
     /// Whether a request rents machines.
@@ -36,7 +47,7 @@ pub(crate) trait Face: Send + 'static {
     fn prepares_last(&self, seen: &Seen) -> bool;
     /// The machines that cost, and the key that each lets in.
     fn machines(&self) -> Vec<(String, String)>;
-    /// Those of them that run.
+    /// Those of them that run: real machines stand behind these.
     fn running(&self) -> Vec<(String, String)> {
         self.machines()
     }
@@ -112,7 +123,7 @@ impl Fake {
     /// One whose machines are real ones.
     pub(crate) async fn backed(face: Box<dyn Face>, backing: Option<Backing>) -> Self {
         let key = format!("sk-{}-not-for-eyes", skyward_runtime::random::text(20).unwrap());
-        let contract = Contract::load(face.contract());
+        let contract = Contract::load(face.contract(), |contract| face.amend(contract));
         let contract = match face.graphql() {
             Some(file) => contract.and_then(|it| it.and_graphql(file)),
             None => contract,
@@ -125,7 +136,7 @@ impl Fake {
             backing,
             meeting: Mutex::default(),
         });
-        let (handler, right) = (Arc::clone(&inner), format!("Bearer {key}"));
+        let (handler, right) = (Arc::clone(&inner), key.clone());
         let server = Server::start(Arc::new(move |seen| {
             let (inner, right) = (Arc::clone(&handler), right.clone());
             async move { inner.handle(seen, &right).await }.boxed()
@@ -165,14 +176,21 @@ impl Fake {
         *self.inner.meeting.lock().unwrap() = Some(Arc::clone(barrier));
     }
 
-    pub(crate) fn face(&self) -> MutexGuard<'_, Box<dyn Face>> {
-        self.inner.face.lock().unwrap()
-    }
-
-    /// Changes a machine from outside, and what is behind it.
+    /// Changes a machine from outside, and what stands behind it.
     pub(crate) async fn change(&self, id: &str, condition: Condition) {
         self.face().set(id, condition);
         self.inner.match_backing().await;
+    }
+
+    /// What was asked, but for logins.
+    pub(crate) fn asked(&self) -> Vec<Seen> {
+        let mut seen = self.server.seen();
+        seen.retain(|it| !self.face().logs_in(it));
+        seen
+    }
+
+    pub(crate) fn face(&self) -> MutexGuard<'_, Box<dyn Face>> {
+        self.inner.face.lock().unwrap()
     }
 
     /// What costs, by id.
@@ -202,7 +220,7 @@ impl Inner {
         if let Some(barrier) = meeting {
             barrier.wait().await;
         }
-        let body: Option<serde_json::Value> = (!seen.body.is_empty()).then(|| seen.json());
+        let body: Option<Value> = (!seen.body.is_empty()).then(|| seen.json());
         if let Some(contract) = &self.contract {
             let wrong = match contract.operation(&seen.method, &seen.path) {
                 Ok(operation) => contract.request(&operation, seen.query.keys(), body.as_ref()),
@@ -224,7 +242,7 @@ impl Inner {
 
     fn decide(&self, seen: &Seen, right: &str) -> (Reply, bool) {
         let mut face = self.face.lock().unwrap();
-        if seen.header("authorization") != right {
+        if !face.lets_in(seen, right) {
             return (face.refusal(Fault::BadKey), false);
         }
         let mut faults = self.faults.lock().unwrap();

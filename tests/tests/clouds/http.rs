@@ -82,8 +82,12 @@ async fn a_token_is_fetched_once_and_again_when_it_is_refused() {
         _ => Reply::json(200, &json!(seen.header("authorization"))),
     })
     .await;
-    let auth =
-        Auth::ClientCredentials { token_path: "/token", id: "me".into(), secret: Secret::new("s s".into()) };
+    let auth = Auth::ClientCredentials {
+        token_path: "/token",
+        id: "me".into(),
+        secret: Secret::new("s s".into()),
+        json: false,
+    };
     let client = Client::new(SERVICE, access(&server), auth).unwrap();
     for (path, token) in [("/a", "Bearer t0"), ("/b", "Bearer t0"), ("/refused", "Bearer t1")] {
         let told: Value = client.send(&Call::get("look", path)).await.unwrap();

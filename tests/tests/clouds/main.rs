@@ -41,3 +41,9 @@ mod smoke;
 mod table;
 #[cfg(test)]
 mod taken;
+#[cfg(test)]
+mod vastai;
+#[cfg(test)]
+mod vastai_market;
+#[cfg(test)]
+mod verda;

@@ -42,7 +42,7 @@ async fn a_misspelt_field_and_a_wrong_type_are_seen_in_every_request_of_every_cl
         let what = |it: &Seen| {
             let body = it.json();
             let fields: Vec<_> = body.as_object().into_iter().flat_map(|it| it.keys()).collect();
-            format!("{} {} {fields:?}", it.path, body["operationName"])
+            format!("{} {} {} {fields:?}", it.method, it.path, body["operationName"])
         };
         let each: BTreeMap<String, Seen> = bodies.map(|it| (what(&it), it)).collect();
         assert!(each.len() > 2, "{}: only {} kinds of request", cloud.name, each.len());
@@ -68,10 +68,11 @@ fn mutants_of(value: &Value) -> Vec<Value> {
     match value {
         Value::Object(fields) => {
             for (name, field) in fields {
-                let mut misspelt = fields.clone();
-                misspelt.remove(name);
-                misspelt.insert(format!("{name}x"), field.clone());
-                if !NAMED_BY_US.contains(&name.as_str()) {
+                // A flag or a variable of a container is a name of our own choice, which no contract can know.
+                if !name.starts_with('-') && !NAMED_BY_US.contains(&name.as_str()) {
+                    let mut misspelt = fields.clone();
+                    misspelt.remove(name);
+                    misspelt.insert(format!("{name}x"), field.clone());
                     mutants.push(Value::Object(misspelt));
                 }
                 let replaced = |with: Value| {

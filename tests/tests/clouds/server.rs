@@ -27,6 +27,20 @@ impl Seen {
         self.headers.get(name).map_or("", String::as_str)
     }
 
+    /// What a name of the query stands for, with its percent signs read.
+    pub(crate) fn asks(&self, name: &str) -> Option<String> {
+        let mut bytes = self.query.get(name)?.bytes();
+        let mut read = Vec::new();
+        while let Some(byte) = bytes.next() {
+            let mut hex = || -> Option<u8> {
+                let digits = [bytes.next()?, bytes.next()?];
+                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()
+            };
+            read.push(if byte == b'%' { hex()? } else { byte });
+        }
+        String::from_utf8(read).ok()
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }

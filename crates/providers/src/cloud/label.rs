@@ -1,6 +1,6 @@
 //! What everything that is made at a cloud is called, so that it is found again by its name alone.
 
-use skyward_runtime::model::{Instance, InstanceId, InstanceState, PoolId};
+use skyward_runtime::model::{InstanceId, PoolId};
 use skyward_runtime::provider::{ProviderError, ProviderErrorKind};
 use skyward_runtime::random;
 
@@ -28,10 +28,4 @@ pub(crate) fn machine_name(pool: &PoolId) -> Result<String, ProviderError> {
 pub(crate) fn is_plain(id: &InstanceId) -> bool {
     let id = id.as_str();
     !id.is_empty() && id.len() <= 64 && id.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-')
-}
-
-/// A machine that a cloud does not know.
-pub(crate) fn stranger(id: &InstanceId, title: &str) -> Instance {
-    let reason = format!("{title} knows no machine {id}");
-    Instance { id: id.clone(), state: InstanceState::Gone { reason } }
 }

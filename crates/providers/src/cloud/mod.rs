@@ -6,6 +6,8 @@
 mod ends;
 mod key;
 mod label;
+mod machine;
+pub(crate) mod setup;
 mod single;
 mod snapshot;
 mod ubuntu;
@@ -18,7 +20,8 @@ pub use key::{Found, KeyFile, KeyPlaces};
 pub use ubuntu::ubuntu;
 
 pub(crate) use ends::until;
-pub(crate) use label::{SKYWARD, is_plain, machine_name, pool_name, stranger};
+pub(crate) use label::{SKYWARD, is_plain, machine_name, pool_name};
+pub(crate) use machine::{found_or_stranger, reached, sold, stranger};
 pub(crate) use single::one_by_one;
 pub(crate) use snapshot::Snapshot;
 
@@ -79,6 +82,24 @@ pub const CLOUDS: &[Cloud] = &[
         open: |settings| {
             let config = read(crate::runpod::NAME, settings)?;
             Ok(Box::new(crate::runpod::RunPod::new(config)))
+        },
+    },
+    Cloud {
+        name: crate::vastai::NAME,
+        title: crate::vastai::SERVICE.name,
+        keys: crate::vastai::KEYS,
+        open: |settings| {
+            let config = read(crate::vastai::NAME, settings)?;
+            Ok(Box::new(crate::vastai::VastAi::new(config)))
+        },
+    },
+    Cloud {
+        name: crate::verda::NAME,
+        title: crate::verda::SERVICE.name,
+        keys: crate::verda::KEYS,
+        open: |settings| {
+            let config = read(crate::verda::NAME, settings)?;
+            Ok(Box::new(crate::verda::Verda::new(config)))
         },
     },
 ];

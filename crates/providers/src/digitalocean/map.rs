@@ -4,16 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use skyward_runtime::model::accelerator::Unsold;
 use skyward_runtime::model::{
-    Accelerator, Architecture, BillingUnit, End, HostKey, Instance, InstanceId, InstanceState, InstanceType,
-    Offer, Price, SshEndpoint, Usd,
+    Architecture, BillingUnit, Instance, InstanceId, InstanceState, InstanceType, Offer, Price, Usd,
 };
 use skyward_runtime::provider::{ProviderErrorKind as Kind, Request};
 
 use super::api::{Addresses, Droplet, ImageName, Inbound, NewDroplets, NewFirewall, Outbound, Refusal, Size};
 use super::{Config, NAME};
-use crate::cloud::{SKYWARD, pool_name};
+use crate::cloud::{SKYWARD, pool_name, reached, sold};
 use crate::http::{Answer, Said};
 
 /// One offer for each region that has the size, or one without a region and without stock when none has.
@@ -37,12 +35,7 @@ fn offer(size: &Size) -> Option<Offer> {
     let accelerator = match &size.gpu_info {
         None => None,
         Some(gpu) => {
-            let accelerator = match Accelerator::as_sold(&gpu.model) {
-                Ok(accelerator) => accelerator,
-                Err(Unsold::Refused { .. }) => return None,
-                Err(_) => Accelerator::custom(&gpu.model),
-            };
-            let accelerator = accelerator.count(gpu.count);
+            let accelerator = sold(&gpu.model).ok()?.count(gpu.count);
             // The memory is that of all of them together.
             let each = gpu.vram.as_ref().filter(|it| it.unit.eq_ignore_ascii_case("gib"));
             match each.and_then(|it| it.amount.checked_div(gpu.count)) {
@@ -142,16 +135,7 @@ pub(super) fn instance(droplet: &Droplet, config: &Config) -> Instance {
     let public = droplet.networks.v4.iter().find(|it| it.kind == "public");
     let address: Option<IpAddr> = public.and_then(|it| it.ip_address.parse().ok());
     let state = match (droplet.status.as_str(), address) {
-        ("active", Some(address)) => InstanceState::Running {
-            ssh: SshEndpoint {
-                host: address.to_string(),
-                port: config.ssh_port,
-                user: config.user.clone(),
-                host_key: HostKey::PinOnFirstUse,
-            },
-            address,
-            end: End::Outside,
-        },
+        ("active", Some(address)) => reached(address, config.ssh_port, &config.user),
         ("off", _) => {
             InstanceState::Gone { reason: "the droplet is switched off, and still costs".to_owned() }
         }

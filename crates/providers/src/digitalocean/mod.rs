@@ -17,7 +17,7 @@ mod config;
 mod map;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,7 +28,8 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use skyward_runtime::model::{Capabilities, Instance, InstanceId, Leftover, Market, Offer, PoolId};
 use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
 
-use crate::cloud::{Account, Found, is_plain, machine_name, pool_name, stranger, until};
+use crate::cloud::setup::{self, Way};
+use crate::cloud::{Account, Found, found_or_stranger, is_plain, machine_name, pool_name, stranger, until};
 use crate::http::{Auth, Call, Client};
 use api::{Droplet, Droplets, Firewalls, Keys, OneAccount, OneDroplet, OneKey, Paged};
 
@@ -50,7 +51,7 @@ pub(crate) const NAME: &str = "digitalocean";
 #[derive(Debug, Default)]
 pub struct DigitalOcean {
     config: Config,
-    client: OnceLock<Client>,
+    way: Way,
     /// The number of each pool's key.
     keys: Mutex<BTreeMap<PoolId, u64>>,
 }
@@ -62,12 +63,7 @@ impl DigitalOcean {
     }
 
     fn client(&self) -> Result<&Client, ProviderError> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
-        }
-        let Found { key, .. } = self.key()?;
-        let client = Client::new(SERVICE, self.config.access.clone(), Auth::Bearer(key))?;
-        Ok(self.client.get_or_init(|| client))
+        self.way.open(SERVICE, &self.config.access, || Ok(Auth::Bearer(self.key()?.key)))
     }
 
     /// The first thing of a paged list that is looked for.
@@ -209,15 +205,6 @@ impl DigitalOcean {
         }
     }
 
-    /// Removes one thing that may not be there; what is left of it.
-    async fn remove(&self, what: String, call: &Call) -> Option<Leftover> {
-        match self.client().ok()?.send::<IgnoredAny>(call).await {
-            Ok(_) => None,
-            Err(error) if error.kind == ProviderErrorKind::NotFound => None,
-            Err(error) => Some(Leftover { what, reason: error.to_string() }),
-        }
-    }
-
     fn known_keys(&self) -> MutexGuard<'_, BTreeMap<PoolId, u64>> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -247,16 +234,7 @@ impl Provider for DigitalOcean {
     }
 
     async fn prepare(&self, request: &Request) -> Result<(), ProviderError> {
-        let failed = match self.set_up(request).await {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
-        if let Ok(left) = self.teardown(request).await
-            && !left.is_empty()
-        {
-            tracing::warn!(?left, "a preparation that failed left something behind");
-        }
-        Err(failed)
+        setup::prepare(self, request, self.set_up(request)).await
     }
 
     async fn provision(&self, request: &Request, count: u32) -> Result<Provisioned, ProviderError> {
@@ -265,26 +243,15 @@ impl Provider for DigitalOcean {
             return Err(ProviderError::new(ProviderErrorKind::InvalidRequest, message));
         }
         let names: Vec<_> = (0..count).map(|_| machine_name(&request.pool)).collect::<Result<_, _>>()?;
-        let mut instances = Vec::new();
-        for names in names.chunks(api::MOST_NAMES) {
-            match self.rent(request, names).await {
-                Ok(rented) => instances.extend(rented),
-                Err(error) if instances.is_empty() => return Err(error),
-                Err(error) => return Ok(Provisioned { instances, shortfall: Some(error) }),
-            }
-        }
-        Ok(Provisioned { instances, shortfall: None })
+        setup::rent(names.chunks(api::MOST_NAMES), |names| self.rent(request, names)).await
     }
 
     async fn describe(&self, _: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
         if !is_plain(id) {
             return Ok(stranger(id, SERVICE.name));
         }
-        match self.client()?.send::<OneDroplet>(&api::droplet(id.as_str())).await {
-            Ok(found) => Ok(map::instance(&found.droplet, &self.config)),
-            Err(error) if error.kind == ProviderErrorKind::NotFound => Ok(stranger(id, SERVICE.name)),
-            Err(error) => Err(error),
-        }
+        let found = self.client()?.send::<OneDroplet>(&api::droplet(id.as_str())).await;
+        found_or_stranger(found.map(|it| map::instance(&it.droplet, &self.config)), id, SERVICE.name)
     }
 
     async fn terminate(&self, _: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {
@@ -312,7 +279,7 @@ impl Provider for DigitalOcean {
         let key = key.map(|id| (format!("key {id} ({name})"), api::delete_key(id)));
         let tag = Some((format!("tag {name}"), api::delete_tag(&name)));
         for (what, call) in [firewall, key, tag].into_iter().flatten() {
-            left.extend(self.remove(what, &call).await);
+            left.extend(setup::remove(self.client()?, what, &call).await);
         }
         if left.is_empty() {
             self.known_keys().remove(&request.pool);

@@ -1,6 +1,7 @@
 //! Who asks: each request is signed here, and everything secret is known here, so that it can be struck
 //! out of what clouds say.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub enum Auth {
         id: String,
         /// The client's secret.
         secret: Secret<String>,
+        /// Whether the endpoint takes JSON and not, as the standard has it, a form.
+        json: bool,
     },
 }
 
@@ -71,7 +74,8 @@ pub(super) struct Granted {
 /// What a request still needs before it can be signed.
 pub(super) struct TokenNeeded {
     pub(super) path: &'static str,
-    pub(super) form: Secret<String>,
+    pub(super) body: Secret<String>,
+    pub(super) content_type: &'static str,
 }
 
 impl Signer {
@@ -81,13 +85,19 @@ impl Signer {
 
     /// The token to fetch before anything can be signed, if one is missing or about to end.
     pub(super) fn needs(&self, now: Moment) -> Option<TokenNeeded> {
-        let Auth::ClientCredentials { token_path, id, secret } = &self.auth else { return None };
+        let Auth::ClientCredentials { token_path, id, secret, json } = &self.auth else { return None };
         if self.token().as_ref().is_some_and(|it| now < it.ends) {
             return None;
         }
         let pairs =
             [("grant_type", "client_credentials"), ("client_id", id), ("client_secret", secret.reveal())];
-        Some(TokenNeeded { path: token_path, form: Secret::new(form(&pairs)) })
+        let (body, content_type) = if *json {
+            let object: BTreeMap<_, _> = pairs.into_iter().collect();
+            (serde_json::to_string(&object).unwrap_or_default(), "application/json")
+        } else {
+            (form(&pairs), "application/x-www-form-urlencoded")
+        };
+        Some(TokenNeeded { path: token_path, body: Secret::new(body), content_type })
     }
 
     /// Keeps a fetched token until shortly before it ends.
@@ -188,11 +198,13 @@ mod tests {
 
     #[test]
     fn a_token_is_fetched_when_there_is_none_and_before_it_ends() {
-        let auth =
-            Auth::ClientCredentials { token_path: "/t", id: "me".into(), secret: Secret::new("s".into()) };
+        let secret = Secret::new("s".into());
+        let auth = Auth::ClientCredentials { token_path: "/t", id: "me".into(), secret, json: true };
         let signer = Signer::new(auth);
         let at = Duration::from_secs;
-        assert!(signer.needs(at(0)).is_some());
+        let needed = signer.needs(at(0)).expect("there is none yet");
+        let body = r#"{"client_id":"me","client_secret":"s","grant_type":"client_credentials"}"#;
+        assert_eq!((needed.body.reveal().as_str(), needed.content_type), (body, "application/json"));
         let granted = |expires_in| Granted { access_token: Secret::new("t".into()), expires_in };
         signer.granted(granted(Some(300)), at(100));
         assert!(signer.needs(at(339)).is_none());

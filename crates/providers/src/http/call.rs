@@ -43,13 +43,23 @@ impl Call {
 
     /// Makes something. Doing it twice makes two, unless it is said to be [`repeatable`](Self::repeatable).
     pub fn post(what: &'static str, path: impl Into<String>, body: &impl Serialize) -> Self {
-        let body = serde_json::to_vec(body).map_err(|it| it.to_string());
-        Self { body: Some(body), ..Self::new(what, Method::POST, path, false) }
+        Self::new(what, Method::POST, path, false).carrying(body)
+    }
+
+    /// Sets something. Doing it twice makes two where it makes something, so it is no more
+    /// [`repeatable`](Self::repeatable) than a post.
+    pub fn put(what: &'static str, path: impl Into<String>, body: &impl Serialize) -> Self {
+        Self::new(what, Method::PUT, path, false).carrying(body)
     }
 
     fn new(what: &'static str, method: Method, path: impl Into<String>, repeatable: bool) -> Self {
         let endpoint = super::Limit::ALL;
         Self { what, endpoint, method, path: path.into(), query: Vec::new(), body: None, repeatable }
+    }
+
+    /// With this body, where the method alone does not call for one.
+    pub fn carrying(self, body: &impl Serialize) -> Self {
+        Self { body: Some(serde_json::to_vec(body).map_err(|it| it.to_string())), ..self }
     }
 
     /// Counts it against the limit of this endpoint, besides that of all.

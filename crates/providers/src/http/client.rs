@@ -124,10 +124,10 @@ impl Client {
 
     async fn answer(&self, call: &Call) -> Result<Answer, Trouble> {
         if let Some(needed) = self.signer.needs(self.now()) {
-            let form = needed.form.reveal().clone();
+            let body = needed.body.reveal().clone();
             let token = Call::get("log in", needed.path);
-            let request = self.http.post(self.url(&token)?).body(form);
-            let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+            let request = self.http.post(self.url(&token)?).body(body);
+            let request = request.header(CONTENT_TYPE, needed.content_type);
             let answer = self.exchange(&token, request).await.map_err(|it| Trouble::sure(it.error))?;
             let granted: Granted = self.read(&token, &answer).map_err(|it| Trouble::sure(it.error))?;
             self.signer.granted(granted, self.now());
@@ -184,7 +184,7 @@ impl Client {
             });
         };
         let mut error = self.error(call, said.kind, &said.message);
-        if let Some(wait) = wait {
+        if let Some(wait) = wait.or(said.after) {
             error = error.after(wait);
             if said.kind == ProviderErrorKind::RateLimited {
                 self.buckets().close(call.endpoint, wait.min(self.access.patience), self.now());

@@ -13,12 +13,20 @@ pub struct Said {
     pub kind: ProviderErrorKind,
     /// The cloud's own words.
     pub message: String,
+    /// How long it asks to wait, where the body says that and no header does.
+    pub after: Option<Duration>,
 }
 
 impl Said {
     /// A class and the cloud's words.
     pub fn new(kind: ProviderErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), after: None }
+    }
+
+    /// With the wait that the body asks for.
+    #[must_use]
+    pub fn after(self, after: Option<Duration>) -> Self {
+        Self { after, ..self }
     }
 }
 

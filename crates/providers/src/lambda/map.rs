@@ -4,16 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use skyward_runtime::model::accelerator::Unsold;
 use skyward_runtime::model::{
-    Accelerator, Architecture, BillingUnit, End, HostKey, Instance, InstanceId, InstanceState, InstanceType,
-    Offer, Price, SshEndpoint, Usd,
+    Architecture, BillingUnit, Instance, InstanceId, InstanceState, InstanceType, Offer, Price, Usd,
 };
 use skyward_runtime::provider::{ProviderErrorKind as Kind, Request};
 
 use super::api::{Failed, Id, Image, Launch, Machine, NewRuleset, Rule, Tag, TypeItem};
 use super::{Config, NAME};
-use crate::cloud::{SKYWARD, pool_name};
+use crate::cloud::{SKYWARD, pool_name, reached};
 use crate::http::{Answer, Said};
 
 /// One offer for each region that has some, or one without a region and without stock when none has.
@@ -36,7 +34,8 @@ pub(super) fn offers(item: &TypeItem, config: &Config) -> Vec<Offer> {
 
 fn offer(item: &TypeItem) -> Option<Offer> {
     let sold = &item.instance_type;
-    let accelerator = if sold.specs.gpus == 0 { None } else { Some(accelerator(&sold.gpu_description)?) };
+    let accelerator =
+        if sold.specs.gpus == 0 { None } else { Some(crate::cloud::sold(&sold.gpu_description).ok()?) };
     // The one superchip that is sold here has Arm processors.
     let arm = sold.name.contains("gh200") || sold.name.contains("gb200");
     let kind = InstanceType {
@@ -51,15 +50,6 @@ fn offer(item: &TypeItem) -> Option<Offer> {
         .billed(BillingUnit::Minute, Duration::ZERO);
     let specific = BTreeMap::from([("description".to_owned(), sold.description.clone())]);
     Some(Offer { specific, ..Offer::of(NAME, kind, price) })
-}
-
-/// `H100 (80 GB SXM5)`, in our words.
-fn accelerator(description: &str) -> Option<Accelerator> {
-    match Accelerator::as_sold(description) {
-        Ok(accelerator) => Some(accelerator),
-        Err(Unsold::Refused { .. }) => None,
-        Err(_) => Some(Accelerator::custom(description)),
-    }
 }
 
 /// The request for one machine. `None` when the offer is in no region.
@@ -118,16 +108,7 @@ pub(super) fn instance(machine: &Machine, config: &Config) -> Instance {
     let address: Option<IpAddr> = machine.ip.as_ref().and_then(|it| it.parse().ok());
     let state = match (machine.status.as_str(), address) {
         // Unhealthy is what the cloud's own checks say; whether it answers us is for us to see.
-        ("active" | "unhealthy", Some(address)) => InstanceState::Running {
-            ssh: SshEndpoint {
-                host: address.to_string(),
-                port: config.ssh_port,
-                user: config.user.clone(),
-                host_key: HostKey::PinOnFirstUse,
-            },
-            address,
-            end: End::Outside,
-        },
+        ("active" | "unhealthy", Some(address)) => reached(address, config.ssh_port, &config.user),
         ("preempted", _) => InstanceState::Gone { reason: "the cloud took it back".to_owned() },
         ("terminating" | "terminated", _) => {
             InstanceState::Gone { reason: format!("it is {}", machine.status) }

@@ -16,17 +16,19 @@ mod api;
 mod config;
 mod map;
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::stream::BoxStream;
 use serde::de::IgnoredAny;
 use skyward_runtime::model::{Capabilities, Instance, InstanceId, InstanceState, Leftover, Market, Offer};
 use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
 
-use crate::cloud::{Account, Found, Snapshot, is_plain, machine_name, pool_name, stranger, until};
+use crate::cloud::setup::{self, Way};
+use crate::cloud::{
+    Account, Found, Snapshot, found_or_stranger, is_plain, machine_name, pool_name, stranger, until,
+};
 use crate::http::{Auth, Call, Client};
 use api::{Data, Launched, Machine, Named};
 
@@ -48,7 +50,7 @@ pub(crate) const NAME: &str = "lambda";
 #[derive(Debug, Default)]
 pub struct Lambda {
     config: Config,
-    client: OnceLock<Client>,
+    way: Way,
     seen: Snapshot<Machine>,
 }
 
@@ -59,12 +61,7 @@ impl Lambda {
     }
 
     fn client(&self) -> Result<&Client, ProviderError> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
-        }
-        let Found { key, .. } = self.key()?;
-        let client = Client::new(SERVICE, self.config.access.clone(), Auth::Bearer(key))?;
-        Ok(self.client.get_or_init(|| client))
+        self.way.open(SERVICE, &self.config.access, || Ok(Auth::Bearer(self.key()?.key)))
     }
 
     /// What a list has by this name.
@@ -156,11 +153,7 @@ impl Lambda {
         delete: fn(&str) -> Call,
     ) -> Result<Option<Leftover>, ProviderError> {
         let Some(Named { id, .. }) = self.find(list, name).await? else { return Ok(None) };
-        Ok(match self.client()?.send::<IgnoredAny>(&delete(&id)).await {
-            Ok(_) => None,
-            Err(error) if error.kind == ProviderErrorKind::NotFound => None,
-            Err(error) => Some(Leftover { what: format!("{what} {id} ({name})"), reason: error.to_string() }),
-        })
+        Ok(setup::remove(self.client()?, format!("{what} {id} ({name})"), &delete(&id)).await)
     }
 }
 
@@ -179,27 +172,11 @@ impl Provider for Lambda {
             let Data { data } = self.client()?.send::<Data<api::Types>>(&api::types()).await?;
             Ok(data.values().flat_map(|it| map::offers(it, &self.config)).collect::<Vec<_>>())
         };
-        let each = |offers: Result<Vec<Offer>, ProviderError>| {
-            let (offers, error) = match offers {
-                Ok(offers) => (offers, None),
-                Err(error) => (Vec::new(), Some(Err(error))),
-            };
-            stream::iter(offers.into_iter().map(Ok).chain(error))
-        };
-        stream::once(offers).flat_map(each).boxed()
+        setup::all_at_once(offers)
     }
 
     async fn prepare(&self, request: &Request) -> Result<(), ProviderError> {
-        let failed = match self.set_up(request).await {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
-        if let Ok(left) = self.teardown(request).await
-            && !left.is_empty()
-        {
-            tracing::warn!(?left, "a preparation that failed left something behind");
-        }
-        Err(failed)
+        setup::prepare(self, request, self.set_up(request)).await
     }
 
     async fn provision(&self, request: &Request, count: u32) -> Result<Provisioned, ProviderError> {
@@ -211,20 +188,14 @@ impl Provider for Lambda {
             Some(rules) => self.find(&api::rulesets(), &rules.name).await?.map(|it| it.id),
             None => None,
         };
-        let mut instances = Vec::new();
-        for _ in 0..count.min(AT_ONCE) {
-            match self.rent(request, ruleset.clone()).await {
-                Ok(instance) => instances.push(instance),
-                Err(error) if instances.is_empty() => return Err(error),
-                Err(error) => return Ok(Provisioned { instances, shortfall: Some(error) }),
-            }
-        }
+        let rent = |_| async { Ok(vec![self.rent(request, ruleset.clone()).await?]) };
+        let rented = setup::rent(0..count.min(AT_ONCE), rent).await?;
         let shortfall = (count > AT_ONCE).then(|| {
             let message =
                 format!("Lambda launches one instance in twelve seconds, so {AT_ONCE} come at a time");
             ProviderError::new(ProviderErrorKind::RateLimited, message)
         });
-        Ok(Provisioned { instances, shortfall })
+        Ok(Provisioned { shortfall: rented.shortfall.or(shortfall), ..rented })
     }
 
     async fn describe(&self, _: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
@@ -236,11 +207,8 @@ impl Provider for Lambda {
             return Ok(map::instance(found, &self.config));
         }
         // It may be too new for the list, or gone.
-        match self.client()?.send::<Data<Machine>>(&api::machine(id.as_str())).await {
-            Ok(found) => Ok(map::instance(&found.data, &self.config)),
-            Err(error) if error.kind == ProviderErrorKind::NotFound => Ok(stranger(id, SERVICE.name)),
-            Err(error) => Err(error),
-        }
+        let found = self.client()?.send::<Data<Machine>>(&api::machine(id.as_str())).await;
+        found_or_stranger(found.map(|it| map::instance(&it.data, &self.config)), id, SERVICE.name)
     }
 
     async fn terminate(&self, _: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {

@@ -1,0 +1,282 @@
+//! Verda: machines with accelerators in Europe, also as spot.
+//!
+//! ```text
+//! offers     kinds of machines x what each location has free, on demand and spot
+//! prepare    key, and the startup script where there is one
+//! provision  one machine a request --202, a bare text--> provisioning --address--> running
+//!                                                           '--later--> no_capacity
+//! terminate  delete with its volumes --> discontinued; refused while provisioning: asked again
+//! teardown   all with the pool's tag; volumes that were left; then script and key
+//! ```
+//!
+//! Quirks: volumes that a deletion does not name stay, and cost. A machine that shuts itself down goes on costing.
+//! Spot machines are taken back without a warning, and only the journal says why. What is made is answered with its
+//! id alone. Several errors have one code, and only their words differ.
+
+mod api;
+mod config;
+mod map;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use futures_util::stream::BoxStream;
+use serde::de::DeserializeOwned;
+use skyward_runtime::model::{Capabilities, Instance, InstanceId, InstanceState, Leftover, Offer};
+use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind as Kind, Provisioned, Request};
+
+use crate::cloud::setup::{self, Way};
+use crate::cloud::{Account, Found, found_or_stranger, is_plain, machine_name, pool_name, stranger, until};
+use crate::http::{Auth, Call, Client};
+use api::{Balance, Done, Entry, Machine, Named, Volume};
+
+pub use config::Config;
+
+pub(crate) use api::SERVICE;
+pub(crate) use config::KEYS;
+
+/// The name of its folder, in settings and in offers.
+pub(crate) const NAME: &str = "verda";
+
+/// Machines of Verda. Asks nobody before it is used.
+///
+/// ```
+/// use skyward_providers::verda::Verda;
+/// use skyward_runtime::pool::Spec;
+/// let spec = Spec::on(Verda::default()).region("FIN-01");
+/// ```
+#[derive(Debug, Default)]
+pub struct Verda {
+    config: Config,
+    way: Way,
+}
+
+impl Verda {
+    /// Machines with these settings.
+    pub fn new(config: Config) -> Self {
+        Self { config, ..Self::default() }
+    }
+
+    fn client(&self) -> Result<&Client, ProviderError> {
+        self.way.open(SERVICE, &self.config.access, || {
+            let secret = self.key()?.key;
+            let id = match &self.config.client_id {
+                Some(id) => id.clone(),
+                None => config::IDS.find(SERVICE.name, None)?.key.reveal().clone(),
+            };
+            Ok(Auth::ClientCredentials { token_path: api::TOKEN, id, secret, json: true })
+        })
+    }
+
+    async fn get<T: DeserializeOwned>(&self, call: &Call) -> Result<T, ProviderError> {
+        self.client()?.send(call).await
+    }
+
+    async fn catalog(&self) -> Result<map::Catalog, ProviderError> {
+        Ok(map::Catalog {
+            types: self.get(&api::types()).await?,
+            stays: self.get(&api::availability(false)).await?,
+            spot: self.get(&api::availability(true)).await?,
+            locations: self.get(&api::locations()).await?,
+        })
+    }
+
+    /// The id of what a list has by this name.
+    async fn find(&self, list: &Call, name: &str) -> Result<Option<String>, ProviderError> {
+        let all: Vec<Named> = self.get(list).await?;
+        Ok(all.into_iter().find(|it| it.name == name).map(|it| it.id))
+    }
+
+    /// The id of what a list has by this name; it is made unless it is there.
+    async fn make(&self, call: &Call, list: &Call, name: &str) -> Result<String, ProviderError> {
+        match self.find(list, name).await? {
+            Some(id) => Ok(id),
+            None => self.client()?.create(call, || self.find(list, name).boxed()).await,
+        }
+    }
+
+    /// The ids of the pool's key and script, which are made unless they are there.
+    async fn set_up(&self, request: &Request) -> Result<(String, Option<String>), ProviderError> {
+        let name = pool_name(&request.pool);
+        let key = self.make(&api::create_key(&name, &request.ssh_key), &api::keys(), &name).await?;
+        let script = match &self.config.startup_script {
+            Some(script) => {
+                Some(self.make(&api::create_script(&name, script), &api::scripts(&name), &name).await?)
+            }
+            None => None,
+        };
+        Ok((key, script))
+    }
+
+    async fn machines(&self, request: &Request) -> Result<Vec<Machine>, ProviderError> {
+        let all: Vec<Machine> = self.get(&api::machines(&map::tag(request))).await?;
+        // The tag is looked at by the cloud, and the name by us: nothing of anybody else may be deleted.
+        let prefix = format!("{}-", pool_name(&request.pool));
+        Ok(all.into_iter().filter(|it| map::lives(it) && it.hostname.starts_with(&prefix)).collect())
+    }
+
+    async fn rent(
+        &self,
+        request: &Request,
+        key: &str,
+        script: Option<&String>,
+    ) -> Result<Vec<Instance>, ProviderError> {
+        let name = machine_name(&request.pool)?;
+        let wanted = map::new_machine(request, &self.config, &name, key.to_owned(), script.cloned());
+        let wanted = wanted.ok_or_else(|| {
+            let message = format!(
+                "failed to rent a machine: {} is in no location, or no image fits it; set `image`",
+                request.offer
+            );
+            ProviderError::new(Kind::NoCapacity, message)
+        })?;
+        let find = || {
+            async {
+                let all = self.machines(request).await?;
+                Ok(all.into_iter().find(|it| it.hostname == name).map(|it| it.id))
+            }
+            .boxed()
+        };
+        let id: String = self.client()?.create(&api::rent(&wanted), find).await?;
+        Ok(vec![Instance { id: InstanceId::new(id), state: InstanceState::Pending }])
+    }
+
+    /// Deletes machines and their volumes, and waits until none of them is there; those that are left.
+    async fn end(
+        &self,
+        request: &Request,
+        ours: &(dyn Fn(&Machine) -> bool + Send + Sync),
+    ) -> Result<Vec<Machine>, ProviderError> {
+        let client = self.client()?;
+        let living = || async {
+            let machines = self.machines(request).await?;
+            Ok::<_, ProviderError>(machines.into_iter().filter(ours).collect::<Vec<_>>())
+        };
+        let asked = || async {
+            let living = living().await?;
+            for machine in living.iter().filter(|it| it.status != "deleting") {
+                let call = api::delete(&machine.id, &map::volumes(machine));
+                match client.send::<Option<Vec<Done>>>(&call).await {
+                    Ok(done) => {
+                        for Done { id, error, .. } in
+                            done.unwrap_or_default().into_iter().filter(|it| it.status == "error")
+                        {
+                            tracing::debug!(id, error, "a machine is not deleted yet");
+                        }
+                    }
+                    // It is being made, or has ended meanwhile: the next look tells.
+                    Err(error) if matches!(error.kind, Kind::NotFound | Kind::Conflict) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(living.is_empty().then_some(()))
+        };
+        match until(GONE, self.config.access.backoff, asked).await? {
+            Some(()) => Ok(Vec::new()),
+            None => living().await,
+        }
+    }
+
+    /// What the journal says of a machine that has ended; nothing when it cannot be read.
+    async fn journal(&self, machine: &Machine) -> Vec<Entry> {
+        if !map::over(&machine.status) {
+            return Vec::new();
+        }
+        self.get(&api::journal(&machine.id)).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, machine.id, "its journal cannot be read");
+            Vec::new()
+        })
+    }
+}
+
+#[async_trait]
+impl Provider for Verda {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { root: true, udp: true, ..Capabilities::NONE }
+    }
+
+    fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {
+        setup::all_at_once(async { Ok(self.catalog().await?.offers(&self.config)) })
+    }
+
+    async fn prepare(&self, request: &Request) -> Result<(), ProviderError> {
+        setup::prepare(self, request, async { self.set_up(request).await.map(drop) }).await
+    }
+
+    async fn provision(&self, request: &Request, count: u32) -> Result<Provisioned, ProviderError> {
+        if request.offer.price.tariff(request.market).is_none() {
+            let message = format!("failed to rent {}: it is not free on that market", request.offer);
+            return Err(ProviderError::new(Kind::InvalidRequest, message));
+        }
+        let (key, script) = self.set_up(request).await?;
+        setup::rent(0..count, |_| self.rent(request, &key, script.as_ref())).await
+    }
+
+    async fn describe(&self, _: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
+        if !is_plain(id) {
+            return Ok(stranger(id, SERVICE.name));
+        }
+        let found = match self.get::<Machine>(&api::machine(id.as_str())).await {
+            Ok(found) => Ok(map::instance(&found, &self.journal(&found).await, &self.config)),
+            Err(error) => Err(error),
+        };
+        found_or_stranger(found, id, SERVICE.name)
+    }
+
+    async fn terminate(&self, request: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {
+        let left = self.end(request, &|it: &Machine| ids.iter().any(|id| id.as_str() == it.id)).await?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        let left: Vec<_> = left.into_iter().map(|it| it.id).collect();
+        let message = format!("failed to delete {}: still there after {GONE:?}", left.join(", "));
+        Err(ProviderError::new(Kind::Transient, message))
+    }
+
+    async fn teardown(&self, request: &Request) -> Result<Vec<Leftover>, ProviderError> {
+        let name = pool_name(&request.pool);
+        let mut left: Vec<_> = self
+            .end(request, &|_| true)
+            .await?
+            .into_iter()
+            .map(|it| Leftover {
+                what: format!("machine {} ({})", it.id, it.hostname),
+                reason: format!("it is still {} after {GONE:?}", it.status),
+            })
+            .collect();
+        let prefix = format!("{name}-");
+        let volumes: Vec<Volume> = self.get(&api::volumes()).await?;
+        let volumes = volumes.into_iter().filter(|it| it.name.starts_with(&prefix) && map::remains(it));
+        let volumes =
+            volumes.map(|it| (format!("volume {} ({})", it.id, it.name), api::delete_volume(&it.id)));
+        let script = self.find(&api::scripts(&name), &name).await?;
+        let script = script.map(|id| (format!("script {id} ({name})"), api::delete_script(&id)));
+        let key = self.find(&api::keys(), &name).await?;
+        let key = key.map(|id| (format!("key {id} ({name})"), api::delete_key(&id)));
+        for (what, call) in volumes.chain(script).chain(key) {
+            left.extend(setup::remove(self.client()?, what, &call).await);
+        }
+        Ok(left)
+    }
+}
+
+#[async_trait]
+impl Account for Verda {
+    fn key(&self) -> Result<Found, ProviderError> {
+        KEYS.find(SERVICE.name, self.config.client_secret.as_ref())
+    }
+
+    async fn check(&self) -> Result<String, ProviderError> {
+        let Balance { amount, currency } = self.get(&api::balance()).await?;
+        Ok(format!("the project has {amount:.2} {currency} left"))
+    }
+}
+
+/// How long a machine may take to end. One that is being made cannot be deleted before it is there; a provider's
+/// call has two minutes in all.
+const GONE: Duration = Duration::from_secs(100);
