@@ -30,6 +30,8 @@ local         this computer  needs none
 digitalocean  DigitalOcean   none in DIGITALOCEAN_TOKEN, DIGITALOCEAN_ACCESS_TOKEN, ~/.config/doctl/config.yaml
 lambda        Lambda         the variable LAMBDA_API_KEY
 runpod        RunPod         none in RUNPOD_API_KEY, ~/.runpod/config.toml
+vastai        Vast.ai        none in VAST_API_KEY, ~/.config/vastai/vast_api_key
+verda         Verda          none in VERDA_CLIENT_SECRET
 ";
     assert_eq!((text.as_str(), code), (expected, Some(0)));
     let (text, _) = sky(&[("LAMBDA_API_KEY", "secret_x")], &["providers", "list", "--json"]);
@@ -53,7 +55,10 @@ fn a_check_without_keys_says_where_they_go() {
     assert!(text.starts_with("lambda: failed to find a key for Lambda: it is in none of"), "{text}");
     assert_eq!(code, Some(1));
     let (text, code) = sky(&[], &["providers", "check", "lamda"]);
-    assert_eq!(text, "error: provider is lamda: must be one of digitalocean, lambda, runpod\n");
+    assert_eq!(
+        text,
+        "error: provider is lamda: must be one of digitalocean, lambda, runpod, vastai, verda\n"
+    );
     assert_eq!(code, Some(2));
 }
 
@@ -68,6 +73,7 @@ fn all_clouds_are_asked_at_once() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sky"));
         command.env_clear().env("HOME", home.path()).env("HTTPS_PROXY", &address).args(arguments);
         command.envs(CLOUDS.iter().flat_map(|it| it.keys.variables).map(|it| (*it, "a-key")));
+        command.env("VERDA_CLIENT_ID", "an-id");
         let mut sky = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("sky runs");
         let (asked, each) = mpsc::channel();
         let accepting = std::thread::spawn(move || {

@@ -29,6 +29,8 @@ pub(crate) trait Face: Send + 'static {
     fn graphql(&self) -> Option<&'static str> {
         None
     }
+    /// Says in the contract what its own text says in words alone.
+    fn amend(&self, _contract: &mut Value) {}
     /// What a request does and is answered; the key is right.
     fn answer(&mut self, seen: &Seen) -> Reply;
     /// Whether a request may ask at all.
@@ -197,6 +199,17 @@ impl Fake {
     pub(crate) async fn change(&self, id: &str, condition: Condition) {
         self.face().set(id, condition);
         self.inner.match_backing().await;
+    }
+
+    /// What was asked, but for logins.
+    pub(crate) fn asked(&self) -> Vec<Seen> {
+        let mut seen = self.server.seen();
+        seen.retain(|it| !self.face().logs_in(it));
+        seen
+    }
+
+    pub(crate) fn face(&self) -> MutexGuard<'_, Box<dyn Face>> {
+        self.inner.face.lock().unwrap()
     }
 
     /// What costs, by id.
