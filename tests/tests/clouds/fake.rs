@@ -23,8 +23,6 @@ use crate::server::{Reply, Seen, Server};
 pub(crate) trait Face: Send + 'static {
     /// The contract's file.
     fn contract(&self) -> &'static str;
-    /// Says in the contract what its own text says in words alone.
-    fn amend(&self, _contract: &mut Value) {}
     /// The file with the schema of what it has by GraphQL.
     fn graphql(&self) -> Option<&'static str> {
         None
@@ -179,23 +177,6 @@ impl Fake {
     }
 
     /// Changes a machine from outside, and what stands behind it.
-    pub(crate) async fn change(&self, id: &str, condition: Condition) {
-        self.face().set(id, condition);
-        self.inner.match_backing().await;
-    }
-
-    /// What was asked, but for logins.
-    pub(crate) fn asked(&self) -> Vec<Seen> {
-        let mut seen = self.server.seen();
-        seen.retain(|it| !self.face().logs_in(it));
-        seen
-    }
-
-    pub(crate) fn face(&self) -> MutexGuard<'_, Box<dyn Face>> {
-        self.inner.face.lock().unwrap()
-    }
-
-    /// Changes a machine from outside, and what is behind it.
     pub(crate) async fn change(&self, id: &str, condition: Condition) {
         self.face().set(id, condition);
         self.inner.match_backing().await;

@@ -68,7 +68,7 @@ fn mutants_of(value: &Value) -> Vec<Value> {
     match value {
         Value::Object(fields) => {
             for (name, field) in fields {
-                // A flag of a container is a name of our own choice, which no contract can know.
+                // A flag or a variable of a container is a name of our own choice, which no contract can know.
                 if !name.starts_with('-') && !NAMED_BY_US.contains(&name.as_str()) {
                     let mut misspelt = fields.clone();
                     misspelt.remove(name);
