@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use super::super::messages::Decision;
-use super::super::order::Undone;
-use super::super::state::{Effect, Heard};
 use super::{Answer, Presented, Tasks};
 use crate::link::Link;
 use crate::model::{Key, Rank, TaskId};
 use crate::retention::Try;
+use crate::tasks::messages::Decision;
+use crate::tasks::order::Undone;
+use crate::tasks::state::{Effect, Heard};
 
 impl Tasks {
     /// A new task with a key asks where it may run, unless another has its key.
