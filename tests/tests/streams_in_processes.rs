@@ -62,13 +62,12 @@ fn panics_at(at: u32) -> impl Iterator<Item = u32> {
 #[skyward::function]
 fn aborts_after(items: u32, arrived: Streaming<()>) -> impl Iterator<Item = u32> {
     let mut arrived = arrived.into_iter();
-    (0..).map(move |it| {
-        if it == items {
+    (0..).inspect(move |it| {
+        if *it == items {
             arrived.next();
             eprintln!("that was too much");
             std::process::abort()
         }
-        it
     })
 }
 
