@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use skyward_runtime::control::{DrainOrder, Drained, LeaseState, Packed, Renewal};
 use skyward_runtime::link::{Frames, LANE_LIMIT, Outcome, Reply, Request, WireError};
 use skyward_runtime::model::{
-    Attempt, Crash, Epoch, FunctionId, Incarnation, Panic, Peer, Rank, Roster, TaskId,
+    Attempt, Crash, Epoch, FunctionId, Incarnation, Key, Panic, Peer, Rank, Roster, TaskId,
 };
 use skyward_runtime::testing::{again, read};
 
@@ -68,6 +68,7 @@ pub(crate) fn lane_seeds() -> Vec<Vec<u8>> {
         function: FunctionId(4),
         turn: 5,
         remaining,
+        key: Some(Key::new("sweep[3]").expect("fits")),
         arguments: Bytes::from_static(arguments),
     };
     let requests = [
@@ -76,6 +77,10 @@ pub(crate) fn lane_seeds() -> Vec<Vec<u8>> {
         Request::Cancel { number: 7 },
         Request::Recall { number: 8 },
         Request::Forget { key: [3; 40] },
+        Request::Resume { number: 9, it: (TaskId(9), Attempt(1)) },
+        Request::Release { it: (TaskId(9), Attempt(2)) },
+        Request::Waits { tries: vec![(TaskId(9), Attempt(1))], more: true },
+        Request::Taken { count: 64 },
     ];
     let mut asked = vec![0, 4];
     requests.iter().for_each(|it| it.put(&mut asked));

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use skyward_runtime::link::{Identity, Outcome};
 use skyward_runtime::model::{
-    Accelerator, Attempt, Crash, End, Epoch, Executor, FunctionId, Incarnation, Peer, PoolId, Rank, Roster,
-    Secret, TaskId,
+    Accelerator, Attempt, Crash, End, Epoch, Executor, FunctionId, Incarnation, Peer, PoolId, Rank,
+    Retention, Roster, Secret, TaskId,
 };
 use skyward_runtime::program::{TaskOrder, TaskReport, TaskStart, WorkerStart, WorkerUp};
 use skyward_runtime::registry::Fault;
@@ -122,6 +122,7 @@ pub(crate) fn worker_seeds() -> Vec<Vec<u8>> {
         detect: Duration::from_secs(12),
         drain: Duration::from_secs(5),
         inputs: Duration::from_secs(30),
+        retention: Retention::default(),
         accelerators: vec![Accelerator::custom("A100").count(2)],
         secrets: [("TOKEN".to_owned(), Secret::new("hush".to_owned()))].into(),
     };
