@@ -21,6 +21,7 @@ mod failure;
 mod knobs;
 mod ledger;
 mod link;
+mod machine;
 mod market;
 mod node;
 mod pool;
@@ -35,6 +36,7 @@ mod world;
 
 pub use failure::{Failure, Law, Summary};
 pub use knobs::{Knobs, Mutation};
+pub use machine::Machine;
 pub use scripted::{Answer, Asked, Scripted};
 
 use universe::Universe;
