@@ -10,6 +10,7 @@ use russh::{ChannelStream, cipher};
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_bytes::ByteBuf;
+use skyward::Bytes;
 use skyward::prelude::*;
 use skyward::provider::{
     InstanceState, Market, Offer, PoolId, Provider, Request, SshEndpoint, stream::StreamExt,
@@ -42,13 +43,13 @@ async fn echo(bytes: ByteBuf) -> ByteBuf {
 }
 
 #[skyward::function]
-async fn take(bytes: ByteBuf) -> u64 {
+async fn take(bytes: Bytes) -> u64 {
     bytes.len() as u64
 }
 
 #[skyward::function]
-async fn give(length: u64) -> ByteBuf {
-    ByteBuf::from(vec![7; usize::try_from(length).unwrap_or_default()])
+async fn give(length: u64) -> Bytes {
+    Bytes::from(vec![7; usize::try_from(length).unwrap_or_default()])
 }
 
 /// Whether the arguments ask for one of these.
@@ -101,7 +102,7 @@ async fn bulk(compute: &Compute, case: &'static str, rounds: usize) -> skyward::
     let (mut ours, mut floors) = (Vec::with_capacity(rounds), Vec::with_capacity(rounds));
     for round in 0..=rounds {
         // Made before the clock runs, as the floor's is.
-        let payload = ByteBuf::from(vec![7_u8; if is_result { 0 } else { LARGE }]);
+        let payload = Bytes::from(vec![7_u8; if is_result { 0 } else { LARGE }]);
         let began = Instant::now();
         let length = if is_result {
             (give(LARGE as u64) >> compute).await?.len()
@@ -130,7 +131,7 @@ async fn behind_bulk(compute: &Compute, rounds: usize) -> skyward::Result<Report
     let payload = ByteBuf::from(vec![7_u8; SMALL]);
     let mut times = Vec::new();
     for _ in 0..rounds {
-        let large = compute.spawn(take(ByteBuf::from(vec![7_u8; LARGE])));
+        let large = compute.spawn(take(Bytes::from(vec![7_u8; LARGE])));
         let moving = async { large.await.map(|_| ()) };
         let mut moving = std::pin::pin!(moving);
         loop {

@@ -1,12 +1,12 @@
 //! Where a pool's facts go: to whoever listens, and to `tracing`. Nobody waits for a slow listener.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast;
 
 use crate::ledger::Ledger;
-use crate::model::{Bill, Event, EventKind, PoolId, TaskId, Usd};
+use crate::model::{Attempt, Bill, Event, EventKind, PoolId, Rank, TaskId, Usd};
 use crate::status::Status;
 
 /// The facts of one pool. Clones share the listeners.
@@ -50,8 +50,27 @@ impl Events {
             let mut status = self.inner.status.lock().unwrap_or_else(PoisonError::into_inner);
             status.take_in(&kind, after);
         }
+        self.send(after, || kind);
+    }
+
+    /// A task was handed to a node: [`EventKind::TaskStarted`], which is made only if somebody listens. There
+    /// are many of them.
+    pub(crate) fn task_started(&self, task: TaskId, attempt: Attempt, rank: Rank, function: &str) {
+        let after = self.inner.started.elapsed();
+        self.ledger().task_starts(task, rank, function, after);
+        self.send(after, || EventKind::TaskStarted { task, attempt, rank, function: function.to_owned() });
+    }
+
+    /// A task ended on a node: [`EventKind::TaskFinished`], likewise.
+    pub(crate) fn task_finished(&self, task: TaskId, attempt: Attempt, rank: Rank, ok: bool) {
+        let after = self.inner.started.elapsed();
+        let cost = self.ledger().task_ends(task, after);
+        self.send(after, || EventKind::TaskFinished { task, attempt, rank, ok, cost });
+    }
+
+    fn send(&self, after: Duration, kind: impl FnOnce() -> EventKind) {
         if self.inner.sender.receiver_count() > 0 {
-            let event = Event { pool: self.inner.pool.clone(), after, kind };
+            let event = Event { pool: self.inner.pool.clone(), after, kind: kind() };
             // Fails only when the last listener left in between.
             let _ = self.inner.sender.send(event);
         }

@@ -9,9 +9,11 @@
 //! ```
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Context;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use skyward_runtime::link::{
     BODY_LIMIT, Frames, Incoming, LANE_LIMIT, Outbox, Outcome, Reply, Request, Stream, WireError,
     read_number, write_outcome,
@@ -23,7 +25,7 @@ use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
 use crate::calls::{Calls, Delivery, Lane, Open};
-use crate::execute::{Deadline, Place, execute};
+use crate::execute::{self, Deadline, First, Place, execute};
 use crate::executor::Job;
 use crate::keep::{Done, Handle, Known, print};
 use crate::relay;
@@ -299,7 +301,7 @@ impl Desk {
                 desk.refuse(&call, &lane);
                 return slot;
             }
-            relay::run(Box::pin(desk.run(call, slot, lane)));
+            relay::run(move |context| desk.first(call, slot, lane, context));
             None
         });
     }
@@ -314,20 +316,43 @@ impl Desk {
         }
     }
 
-    async fn run(self, mut call: Call, slot: Option<Slot>, lane: Arc<Lane>) {
+    /// Polls a call for the first time. What is left of it, if it goes on.
+    fn first(
+        self,
+        mut call: Call,
+        slot: Option<Slot>,
+        lane: Arc<Lane>,
+        context: &mut Context<'_>,
+    ) -> Option<BoxFuture<'static, ()>> {
         let began = Instant::now();
         let outcome = match (self.worker.registry.get(call.function), slot) {
-            (_, None) => Some(Outcome::Draining),
-            (None, _) => Some(Outcome::UnknownFunction),
+            (_, None) => Outcome::Draining,
+            (None, _) => Outcome::UnknownFunction,
             (Some(function), Some(slot)) => {
-                let unwanted = async {
-                    let _ = (&mut call.unwanted).await;
-                };
-                let (task, attempt) = call.run.it;
+                let ((task, attempt), id) = (call.run.it, call.function);
                 let arguments = std::mem::take(&mut call.arguments);
-                let job = Job { task, attempt, id: call.function, function, arguments };
-                let (worker, deadline) = (Arc::clone(&self.worker), call.deadline);
-                let run = async move { execute(&worker, job, deadline, Place::Slot(slot), unwanted).await };
+                let job = Job { task, attempt, id, function, arguments };
+                match execute::first(&self.worker, job, slot, context) {
+                    First::Ended(outcome) => outcome,
+                    first => return Some(Box::pin(self.go_on(call, first, began, lane))),
+                }
+            }
+        };
+        self.answer(&call, Done { took: began.elapsed(), outcome }, &lane);
+        None
+    }
+
+    /// Runs a call that did not end at its first poll.
+    async fn go_on(self, mut call: Call, first: First, began: Instant, lane: Arc<Lane>) {
+        let deadline = call.deadline;
+        let unwanted = async {
+            let _ = (&mut call.unwanted).await;
+        };
+        let outcome = match first {
+            First::Ended(outcome) => Some(outcome),
+            First::Goes(going) => going.on(&self.worker, deadline, unwanted).await,
+            First::NotHere(job, slot) => {
+                let run = execute(&self.worker, job, deadline, Place::Slot(slot), unwanted);
                 self.worker.slots.track(run).await
             }
         };

@@ -2,17 +2,20 @@
 //! this process async functions run where their frame was read, blocking ones on a thread of their own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use skyward_runtime::inside::TaskContext;
 use skyward_runtime::link::Outcome;
 use skyward_runtime::model::Panic;
 use skyward_runtime::registry::{Answer, Body, Function};
 use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::executor::Job;
+use crate::executor::{Executor, Job};
 use crate::panics;
 use crate::slots::Slot;
 use crate::worker::Worker;
@@ -72,13 +75,88 @@ pub(crate) async fn execute(
             None => Outcome::Draining,
         }
     };
-    // The run comes first: most calls end before the others are worth a look.
+    until(run, worker, deadline, unwanted).await
+}
+
+/// What came of the first poll of a call.
+pub(crate) enum First {
+    /// Most async functions that do not wait for anything have ended.
+    Ended(Outcome),
+    /// It goes on.
+    Goes(Going),
+    /// It is of a kind that cannot be begun here.
+    NotHere(Job, Slot),
+}
+
+/// An async function of this process that has been polled once.
+pub(crate) struct Going {
+    body: BoxFuture<'static, Answer>,
+    context: TaskContext,
+    slot: Slot,
+    _counted: TaskTrackerToken,
+}
+
+/// Begins an async function of this process here and now: one that does not wait needs none of what surrounds
+/// a call that may be given up in the middle. The slot of one that has ended is free again.
+pub(crate) fn first(worker: &Worker, job: Job, slot: Slot, context: &mut Context<'_>) -> First {
+    let (Executor::Threads, Body::Async(body)) = (&worker.executor, &job.function.body) else {
+        return First::NotHere(job, slot);
+    };
+    let counted = worker.slots.count();
+    let surrounds = TaskContext::of(job.task);
+    let arguments = job.arguments;
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        surrounds.cancellation().surround(|| {
+            let mut body = body(arguments)?;
+            match body.as_mut().poll(context) {
+                Poll::Ready(answer) => {
+                    drop(body);
+                    Ok(Ok(answer))
+                }
+                Poll::Pending => Ok(Err(body)),
+            }
+        })
+    }));
+    match polled {
+        Ok(Ok(Err(body))) => First::Goes(Going { body, context: surrounds, slot, _counted: counted }),
+        Ok(Ok(Ok(answer))) => First::Ended(outcome(Ok(Ok(answer)))),
+        Ok(Err(reason)) => First::Ended(outcome(Ok(Err(reason)))),
+        Err(payload) => First::Ended(outcome(Err(panics::caught(&*payload)))),
+    }
+}
+
+impl Going {
+    /// Runs it to its end, as [`execute`] does.
+    pub(crate) async fn on(
+        self,
+        worker: &Worker,
+        deadline: Deadline,
+        unwanted: impl Future<Output = ()>,
+    ) -> Option<Outcome> {
+        let Self { body, context, slot, _counted } = self;
+        let run = async {
+            let _held = slot;
+            let running = context.surround(async move { Ok(body.await) });
+            let ended = AssertUnwindSafe(running).catch_unwind().await;
+            outcome(ended.map_err(|it| panics::caught(&*it)))
+        };
+        until(run, worker, deadline, unwanted).await
+    }
+}
+
+/// Runs until something else ends it. The run comes first: most calls end before the others are worth a look.
+async fn until(
+    run: impl Future<Output = Outcome>,
+    worker: &Worker,
+    deadline: Deadline,
+    unwanted: impl Future<Output = ()>,
+) -> Option<Outcome> {
     tokio::select! {
         biased;
         outcome = run => Some(outcome),
         () = unwanted => None,
         () = deadline.over() => Some(Outcome::TimedOut),
-        () = slots.cancelling() => Some(Outcome::Cancelled),
+        () = worker.slots.cancelling() => Some(Outcome::Cancelled),
     }
 }
 

@@ -3,20 +3,25 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
+
+/// A call that has yet to be polled for the first time. One that ends then leaves nothing.
+type Call = Box<dyn FnOnce(&mut Context<'_>) -> Option<BoxFuture<'static, ()>> + Send>;
 
 /// After so many calls in a row the others on this thread have their turn.
 const ROW: u32 = 32;
 
 thread_local! {
     /// What the relay that is being polled on this thread runs next; `None` when there is no relay.
-    static BATON: RefCell<Option<Vec<BoxFuture<'static, ()>>>> = const { RefCell::new(None) };
+    static BATON: RefCell<Option<Vec<Call>>> = const { RefCell::new(None) };
 }
 
 /// Runs a call: next in the relay that is being polled here, or as a new one. Must be called inside a tokio
 /// runtime.
-pub(crate) fn run(call: BoxFuture<'static, ()>) {
+pub(crate) fn run(call: impl FnOnce(&mut Context<'_>) -> Option<BoxFuture<'static, ()>> + Send + 'static) {
+    let call: Call = Box::new(call);
     let left = BATON.with(|it| match &mut *it.borrow_mut() {
         Some(next) => {
             next.push(call);
@@ -29,7 +34,7 @@ pub(crate) fn run(call: BoxFuture<'static, ()>) {
     }
 }
 
-fn begin(call: BoxFuture<'static, ()>) {
+fn begin(call: Call) {
     tokio::spawn(relay(call));
 }
 
@@ -43,7 +48,7 @@ impl Polling {
     }
 
     /// What is to be run next.
-    fn next(&self) -> Vec<BoxFuture<'static, ()>> {
+    fn next(&self) -> Vec<Call> {
         BATON.with(|it| it.borrow_mut().as_mut().map(std::mem::take)).unwrap_or_default()
     }
 }
@@ -54,12 +59,34 @@ impl Drop for Polling {
     }
 }
 
-async fn relay(first: BoxFuture<'static, ()>) {
-    let (mut call, mut row) = (first, 0_u32);
+/// The call that runs.
+enum Leg {
+    New(Call),
+    Going(BoxFuture<'static, ()>),
+    Over,
+}
+
+impl Leg {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if matches!(self, Self::New(_))
+            && let Self::New(call) = std::mem::replace(self, Self::Over)
+            && let Some(going) = call(context)
+        {
+            *self = Self::Going(going);
+        }
+        match self {
+            Self::Going(going) => going.as_mut().poll(context),
+            Self::New(_) | Self::Over => Poll::Ready(()),
+        }
+    }
+}
+
+async fn relay(first: Call) {
+    let (mut call, mut row) = (Leg::New(first), 0_u32);
     loop {
         let next = poll_fn(|context| {
             let polling = Polling::new();
-            let polled = call.as_mut().poll(context);
+            let polled = call.poll(context);
             let mut next = polling.next();
             drop(polling);
             // What began while this call goes on, or beside the next, runs by itself.
@@ -68,7 +95,7 @@ async fn relay(first: BoxFuture<'static, ()>) {
             polled.map(|()| goes_on)
         });
         let Some(next) = next.await else { return };
-        call = next;
+        call = Leg::New(next);
         row = row.wrapping_add(1);
         if row.is_multiple_of(ROW) {
             tokio::task::yield_now().await;
@@ -89,14 +116,19 @@ mod tests {
         let (sender, mut said) = mpsc::unbounded_channel();
         let (go, told) = (Arc::new(Notify::new()), sender.clone());
         let waits = Arc::clone(&go);
-        run(Box::pin(async move {
-            let inner = told.clone();
-            run(Box::pin(async move { inner.send("beside").expect("heard") }));
-            waits.notified().await;
-            let last = told.clone();
-            run(Box::pin(async move { last.send("after").expect("heard") }));
-            told.send("first").expect("heard");
-        }));
+        run(move |_| {
+            Some(Box::pin(async move {
+                let inner = told.clone();
+                run(move |_| {
+                    inner.send("beside").expect("heard");
+                    None
+                });
+                waits.notified().await;
+                let last = told.clone();
+                run(move |_| Some(Box::pin(async move { last.send("after").expect("heard") })));
+                told.send("first").expect("heard");
+            }))
+        });
         assert_eq!(said.recv().await, Some("beside"));
         go.notify_one();
         assert_eq!(said.recv().await, Some("first"));

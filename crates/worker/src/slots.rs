@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// The worker's slots.
 #[derive(Debug)]
@@ -106,6 +107,11 @@ impl Slots {
     /// Counts a call as running until the future is over, answer included.
     pub(crate) fn track<F: Future>(&self, call: F) -> impl Future<Output = F::Output> + use<F> {
         self.calls.track_future(call)
+    }
+
+    /// Counts something as running until this is dropped.
+    pub(crate) fn count(&self) -> TaskTrackerToken {
+        self.calls.token()
     }
 
     /// Resolves when what still runs is to be cancelled.

@@ -1,7 +1,10 @@
 //! Whether a running function is still wanted. Whoever runs a function puts a [`TaskContext`] around
 //! it; the function, and what it hands the [`Cancellation`] to, ask.
 
-use tokio_util::sync::{CancellationToken, DropGuard};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, OnceLock};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::model::TaskId;
 
@@ -13,15 +16,22 @@ tokio::task_local! {
 #[derive(Debug)]
 pub struct TaskContext {
     cancellation: Cancellation,
-    _wanted: DropGuard,
 }
 
 /// Whether one call is still wanted, for those who cannot ask [`cancelled`]: threads and tasks that the
 /// function itself starts. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct Cancellation {
-    token: CancellationToken,
+    call: Arc<Call>,
     task: Option<TaskId>,
+}
+
+/// What is known of one call.
+#[derive(Debug, Default)]
+struct Call {
+    is_unwanted: AtomicBool,
+    /// Made for the first who waits: most calls are over before anybody would.
+    token: OnceLock<CancellationToken>,
 }
 
 impl TaskContext {
@@ -36,8 +46,7 @@ impl TaskContext {
     }
 
     fn numbered(task: Option<TaskId>) -> Self {
-        let token = CancellationToken::new();
-        Self { cancellation: Cancellation { token: token.clone(), task }, _wanted: token.drop_guard() }
+        Self { cancellation: Cancellation { call: Arc::default(), task } }
     }
 
     /// Runs an async function in this context.
@@ -51,6 +60,18 @@ impl TaskContext {
     }
 }
 
+impl Drop for TaskContext {
+    fn drop(&mut self) {
+        let Call { is_unwanted, token } = &*self.cancellation.call;
+        is_unwanted.store(true, Ordering::SeqCst);
+        // Who waits makes the token and looks at the mark then; so one of the two sees the other.
+        fence(Ordering::SeqCst);
+        if let Some(token) = token.get() {
+            token.cancel();
+        }
+    }
+}
+
 impl Default for TaskContext {
     fn default() -> Self {
         Self::new()
@@ -60,12 +81,16 @@ impl Default for TaskContext {
 impl Cancellation {
     /// Whether nobody waits for the call's outcome any more; see [`cancelled`].
     pub fn is_cancelled(&self) -> bool {
-        self.token.is_cancelled()
+        self.call.is_unwanted.load(Ordering::SeqCst)
     }
 
     /// Resolves when [`is_cancelled`](Self::is_cancelled) is true.
     pub async fn cancelled(&self) {
-        self.token.cancelled().await;
+        let token = self.call.token.get_or_init(CancellationToken::new);
+        fence(Ordering::SeqCst);
+        if !self.is_cancelled() {
+            token.cancelled().await;
+        }
     }
 
     /// Runs a plain function as part of this task, on this thread: [`cancelled`] answers for it there.
@@ -116,7 +141,7 @@ pub fn task() -> Option<TaskId> {
 /// assert!(!helper.join().expect("joined"));
 /// ```
 pub fn cancellation() -> Cancellation {
-    let never = || Cancellation { token: CancellationToken::new(), task: None };
+    let never = || Cancellation { call: Arc::default(), task: None };
     TASK.try_with(Clone::clone).unwrap_or_else(|_| never())
 }
 

@@ -10,18 +10,22 @@ use crate::model::{
 /// What a pool has cost so far, and what for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
-    machines: BTreeMap<InstanceId, Account>,
-    /// Which machine is which rank.
-    ranks: BTreeMap<Rank, InstanceId>,
+    /// In the order in which they were rented.
+    accounts: Vec<Account>,
+    /// Where in that list each machine is.
+    machines: BTreeMap<InstanceId, usize>,
+    /// Which of them is which rank.
+    ranks: BTreeMap<Rank, usize>,
     running: BTreeMap<TaskId, Try>,
-    functions: BTreeMap<String, (u64, Usd)>,
+    /// Where in the list of costs each function is.
+    names: BTreeMap<String, usize>,
+    functions: Vec<(u64, Usd)>,
 }
 
 /// One machine's account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Account {
     rented: Rented,
-    number: usize,
     since: Duration,
     ready: Option<Duration>,
     ended: Option<Duration>,
@@ -37,10 +41,10 @@ struct Account {
 }
 
 /// A try of a task that runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Try {
-    instance: InstanceId,
-    function: String,
+    account: usize,
+    function: usize,
     /// `each` of its machine when it began.
     began: u128,
 }
@@ -60,8 +64,7 @@ impl Ledger {
             }
             EventKind::Terminated { instance } => self.gone(instance, after),
             EventKind::Stopped { .. } => {
-                let all: Vec<InstanceId> = self.machines.keys().cloned().collect();
-                all.iter().for_each(|it| self.gone(it, after));
+                self.accounts.iter_mut().for_each(|it| it.gone(after));
             }
             EventKind::TaskStarted { task, rank, function, .. } => {
                 self.task_starts(*task, *rank, function, after);
@@ -79,15 +82,13 @@ impl Ledger {
     /// What a task that runs has cost in this try.
     pub fn so_far(&self, task: TaskId, at: Duration) -> Usd {
         let running = self.running.get(&task);
-        running.and_then(|it| Some(self.machines.get(&it.instance)?.share(it, at))).unwrap_or_default()
+        running.and_then(|it| Some(self.accounts.get(it.account)?.share(it, at))).unwrap_or_default()
     }
 
     /// What everything has cost at a moment.
     pub fn bill(&self, at: Duration) -> Bill {
         let mut bill = Bill::default();
-        let mut accounts: Vec<&Account> = self.machines.values().collect();
-        accounts.sort_unstable_by_key(|it| it.number);
-        for account in accounts {
+        for account in &self.accounts {
             let (machine, tasks, boot) = account.bill(at);
             bill.total += machine.cost;
             bill.tasks += tasks;
@@ -95,27 +96,78 @@ impl Ledger {
             bill.machines.push(machine);
         }
         bill.idle = bill.total.less(bill.tasks + bill.boot);
-        let cost = |(function, (calls, cost)): (&String, &(u64, Usd))| FunctionCost {
-            function: function.clone(),
-            calls: *calls,
-            cost: *cost,
+        let cost = |(function, at): (&String, &usize)| {
+            let (calls, cost) = *self.functions.get(*at)?;
+            // Of those that have only begun there is nothing to tell.
+            (calls > 0).then(|| FunctionCost { function: function.clone(), calls, cost })
         };
-        bill.functions = self.functions.iter().map(cost).collect();
+        bill.functions = self.names.iter().filter_map(cost).collect();
         bill
     }
 
     fn of_rank(&mut self, rank: Rank) -> Option<&mut Account> {
-        self.machines.get_mut(self.ranks.get(&rank)?)
+        self.accounts.get_mut(*self.ranks.get(&rank)?)
     }
 
     fn rented(&mut self, rented: &Rented, since: Duration) {
-        let number = self.machines.len();
+        let next = self.accounts.len();
+        let number = *self.machines.entry(rented.instance.clone()).or_insert(next);
         if let Some(rank) = rented.rank {
-            self.ranks.insert(rank, rented.instance.clone());
+            self.ranks.insert(rank, number);
         }
-        self.machines.entry(rented.instance.clone()).or_insert_with(|| Account {
-            rented: rented.clone(),
-            number,
+        if number == next {
+            self.accounts.push(Account::new(rented.clone(), since));
+        }
+    }
+
+    fn gone(&mut self, instance: &InstanceId, at: Duration) {
+        let number = self.machines.get(instance);
+        if let Some(account) = number.and_then(|it| self.accounts.get_mut(*it)) {
+            account.gone(at);
+        }
+    }
+
+    /// A task begins on a rank's machine.
+    pub(crate) fn task_starts(&mut self, task: TaskId, rank: Rank, function: &str, at: Duration) {
+        let Some(number) = self.ranks.get(&rank).copied() else { return };
+        let Some(account) = self.accounts.get_mut(number) else { return };
+        account.count(at);
+        account.tasks += 1;
+        let began = account.each;
+        let function = self.function(function);
+        self.running.insert(task, Try { account: number, function, began });
+    }
+
+    /// A task ends; what it has cost.
+    pub(crate) fn task_ends(&mut self, task: TaskId, at: Duration) -> Usd {
+        let Some(running) = self.running.remove(&task) else { return Usd::ZERO };
+        let Some(account) = self.accounts.get_mut(running.account) else { return Usd::ZERO };
+        account.count(at);
+        let cost = account.share(&running, at);
+        account.tasks = account.tasks.saturating_sub(1);
+        if let Some(told) = self.functions.get_mut(running.function) {
+            told.0 += 1;
+            told.1 += cost;
+        }
+        cost
+    }
+
+    /// Where a function's costs are.
+    fn function(&mut self, name: &str) -> usize {
+        if let Some(at) = self.names.get(name) {
+            return *at;
+        }
+        let at = self.functions.len();
+        self.functions.push((0, Usd::ZERO));
+        self.names.insert(name.to_owned(), at);
+        at
+    }
+}
+
+impl Account {
+    const fn new(rented: Rented, since: Duration) -> Self {
+        Self {
+            rented,
             since,
             ready: None,
             ended: None,
@@ -123,47 +175,21 @@ impl Ledger {
             counted: since,
             busy: Duration::ZERO,
             each: 0,
-        });
-    }
-
-    fn gone(&mut self, instance: &InstanceId, at: Duration) {
-        if let Some(account) = self.machines.get_mut(instance) {
-            account.count(at);
-            account.ended.get_or_insert(at);
         }
     }
 
-    fn task_starts(&mut self, task: TaskId, rank: Rank, function: &str, at: Duration) {
-        let Some(instance) = self.ranks.get(&rank).cloned() else { return };
-        let Some(account) = self.machines.get_mut(&instance) else { return };
-        account.count(at);
-        account.tasks += 1;
-        let began = account.each;
-        self.running.insert(task, Try { instance, function: function.to_owned(), began });
+    fn gone(&mut self, at: Duration) {
+        self.count(at);
+        self.ended.get_or_insert(at);
     }
 
-    fn task_ends(&mut self, task: TaskId, at: Duration) -> Usd {
-        let Some(running) = self.running.remove(&task) else { return Usd::ZERO };
-        let Some(account) = self.machines.get_mut(&running.instance) else { return Usd::ZERO };
-        account.count(at);
-        let cost = account.share(&running, at);
-        account.tasks = account.tasks.saturating_sub(1);
-        let Try { function, .. } = running;
-        let told = self.functions.entry(function).or_default();
-        told.0 += 1;
-        told.1 += cost;
-        cost
-    }
-}
-
-impl Account {
     /// Counts the time until now, during which nothing began or ended.
     fn count(&mut self, at: Duration) {
         let passed = self.passed(at);
         self.counted = self.counted.max(at);
         if self.tasks > 0 {
             self.busy += passed;
-            self.each += passed.as_nanos() * PARTS / u128::from(self.tasks);
+            self.each += shared(passed, self.tasks);
         }
     }
 
@@ -173,7 +199,7 @@ impl Account {
 
     /// What a try on it has cost.
     fn share(&self, running: &Try, at: Duration) -> Usd {
-        let since = self.passed(at).as_nanos() * PARTS / u128::from(self.tasks.max(1));
+        let since = shared(self.passed(at), self.tasks);
         let parts = (self.each + since).saturating_sub(running.began);
         part(self.rented.tariff.hourly, parts / PARTS)
     }
@@ -200,14 +226,29 @@ impl Account {
     }
 }
 
+/// The part of a time that one of so many tasks has. Most times are short, and a division of small numbers
+/// takes a tenth of the other.
+fn shared(time: Duration, tasks: u32) -> u128 {
+    let parts = time.as_nanos() * PARTS;
+    match u64::try_from(parts) {
+        Ok(parts) => u128::from(parts / u64::from(tasks.max(1))),
+        Err(_) => parts / u128::from(tasks.max(1)),
+    }
+}
+
 /// A part of an hour's price, rounded down, so that parts never add up to more than the whole.
 fn part(hourly: Usd, nanos: u128) -> Usd {
-    let whole = u128::try_from(hourly.nanos()).unwrap_or_default().saturating_mul(nanos) / HOUR;
-    Usd::from_nanos(i64::try_from(whole).unwrap_or(i64::MAX))
+    let whole = u128::try_from(hourly.nanos()).unwrap_or_default().saturating_mul(nanos);
+    // As above.
+    let part = match u64::try_from(whole) {
+        Ok(whole) => u128::from(whole / HOUR),
+        Err(_) => whole / u128::from(HOUR),
+    };
+    Usd::from_nanos(i64::try_from(part).unwrap_or(i64::MAX))
 }
 
 /// Nanoseconds of an hour.
-const HOUR: u128 = 3_600_000_000_000;
+const HOUR: u64 = 3_600_000_000_000;
 
 /// Parts of a nanosecond: enough that the shares of a thousand tasks side by side are exact to one.
 const PARTS: u128 = 1 << 32;

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -57,6 +57,8 @@ struct Lane {
     calls: Mutex<Calls>,
     /// Who is told of keys that the worker has.
     keys: OnceLock<Teller>,
+    /// About how many calls it has, for who chooses between lanes.
+    count: AtomicUsize,
 }
 
 /// Whom to tell of keys.
@@ -135,6 +137,7 @@ impl Lanes {
         let (task, attempt) = (request.task, request.attempt);
         calls.waiting.insert(number, Waiting { task, attempt, reply: sender, bytes, until });
         calls.bytes += bytes;
+        lane.count.store(calls.waiting.len(), Ordering::Relaxed);
         drop(calls);
         self.open(lane);
         let frame = match resumes {
@@ -209,11 +212,11 @@ impl Lanes {
 
     fn lane(&self) -> &Arc<Lane> {
         let [first, rest @ ..] = &self.lanes;
-        let taken = first.calls().waiting.len();
+        let taken = first.count.load(Ordering::Relaxed);
         if taken <= FEW {
             return first;
         }
-        rest.iter().find(|it| it.calls().waiting.len() < taken).unwrap_or(first)
+        rest.iter().find(|it| it.count.load(Ordering::Relaxed) < taken).unwrap_or(first)
     }
 }
 
@@ -312,6 +315,7 @@ impl Lane {
                 replied.push((waiting, reply));
             }
         }
+        self.count.store(calls.waiting.len(), Ordering::Relaxed);
         Ok(())
     }
 }

@@ -14,6 +14,7 @@
 
 pub(crate) mod call;
 mod calling;
+mod congestion;
 mod dialer;
 mod error;
 mod frame;

@@ -16,6 +16,7 @@ use quinn::{ConnectionError, Endpoint, EndpointConfig, IdleTimeout, TransportCon
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::congestion::ShortQueue;
 use super::error::{Cause, LinkError, Side};
 use super::identity::{Identity, IdentityError};
 use super::tls;
@@ -221,6 +222,7 @@ fn transport(timing: &Timing) -> Arc<TransportConfig> {
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
         .send_window(u64::from(CONNECTION_WINDOW))
+        .congestion_controller_factory(Arc::new(ShortQueue(Arc::default())))
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None);

@@ -20,6 +20,8 @@ pub(super) struct Queue {
     /// Who waits for a decision.
     pub(super) waiting: BTreeMap<TaskId, Waiting>,
     pub(super) ended: bool,
+    /// Memory for what the state wants, between two decisions.
+    pub(super) effects: Vec<Effect>,
 }
 
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub(super) struct Waiting {
 /// What is to be done once the lock is free again.
 #[derive(Default)]
 pub(super) struct Errands {
+    /// The try that the one who asks has just been granted, which follows all other events.
+    pub(super) own: Option<Started>,
     pub(super) decisions: Vec<(oneshot::Sender<Decision>, Decision)>,
     pub(super) events: Vec<EventKind>,
     pub(super) recalls: Vec<(Link, TaskId, Attempt)>,
@@ -40,11 +44,29 @@ pub(super) struct Errands {
     pub(super) reconciled: Vec<(Rank, Link, Vec<Try>)>,
 }
 
+/// A try that begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Started {
+    pub(super) function: &'static str,
+    pub(super) task: TaskId,
+    pub(super) attempt: Attempt,
+    pub(super) rank: Rank,
+}
+
 impl Queue {
     pub(super) fn hear(&mut self, heard: Heard, errands: &mut Errands) {
-        for effect in self.state.hear(heard) {
+        let mut effects = self.decide(heard);
+        for effect in effects.drain(..) {
             self.act(effect, errands);
         }
+        self.effects = effects;
+    }
+
+    /// What the state wants. The memory is to be put back.
+    pub(super) fn decide(&mut self, heard: Heard) -> Vec<Effect> {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.state.take_in(heard, &mut effects);
+        effects
     }
 
     /// A caller may see that a link is over before its node does. Until the node has another, nothing
@@ -60,8 +82,10 @@ impl Queue {
         match effect {
             Effect::Grant { id, attempt, rank } => {
                 let Some(waiting) = self.waiting.remove(&id) else { return };
-                if let Some(decision) = self.grant(waiting.function, id, attempt, rank, errands) {
-                    errands.decisions.push((waiting.decide, decision));
+                if let Some(grant) = self.grant(attempt, rank) {
+                    let (task, function) = (id, waiting.function.to_owned());
+                    errands.events.push(EventKind::TaskStarted { task, attempt, rank, function });
+                    errands.decisions.push((waiting.decide, Decision::Grant(grant)));
                 }
             }
             Effect::Refuse { id, why } => {
@@ -100,24 +124,9 @@ impl Queue {
     }
 
     /// The right to run, with the link; `None` when the link has just gone, and the pool will say so.
-    pub(super) fn grant(
-        &self,
-        function: &'static str,
-        id: TaskId,
-        attempt: Attempt,
-        rank: Rank,
-        errands: &mut Errands,
-    ) -> Option<Decision> {
+    pub(super) fn grant(&self, attempt: Attempt, rank: Rank) -> Option<Grant> {
         let link = self.links.get(&rank)?.clone();
-        errands.starts(function, id, attempt, rank);
-        Some(Decision::Grant(Grant { attempt, rank, link }))
-    }
-}
-
-impl Errands {
-    fn starts(&mut self, function: &'static str, task: TaskId, attempt: Attempt, rank: Rank) {
-        let function = function.to_owned();
-        self.events.push(EventKind::TaskStarted { task, attempt, rank, function });
+        Some(Grant { attempt, rank, link })
     }
 }
 

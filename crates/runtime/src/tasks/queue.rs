@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::ahead::{Ahead, Load};
 use super::flow::Flow;
-use super::guarded::{Errands, Queue, Waiting, refused};
+use super::guarded::{Errands, Queue, Started, Waiting, refused};
 use super::messages::{Decision, Grant, Share, TasksMessage};
 use super::order::{GroupId, OnLost, Order, Retries, Undone};
 use super::running::Running;
@@ -112,6 +112,7 @@ impl Tasks {
             links: BTreeMap::new(),
             waiting: BTreeMap::new(),
             ended: false,
+            effects: Vec::new(),
         };
         let inner = Arc::new(Inner {
             queue: Mutex::new(queue),
@@ -190,9 +191,9 @@ impl Tasks {
 
     fn shares(&self, heard: Heard, function: &'static str) -> Result<Vec<Share>, Undone> {
         let shares = self.hear(|queue, errands| {
-            let effects = if queue.ended { Vec::new() } else { queue.state.hear(heard) };
+            let mut effects = if queue.ended { Vec::new() } else { queue.decide(heard) };
             let mut shares = Vec::new();
-            for effect in effects {
+            for effect in effects.drain(..) {
                 match effect {
                     Effect::Shares { first, ranks } => {
                         let mut id = first;
@@ -206,6 +207,7 @@ impl Tasks {
                     other => queue.act(other, errands),
                 }
             }
+            queue.effects = effects;
             if queue.ended { Err(Undone::Stopped) } else { Ok(shares) }
         })?;
         if shares.is_empty() { Err(Undone::NoNodes) } else { Ok(shares) }
@@ -277,11 +279,13 @@ impl Tasks {
             if let (Heard::Lost { .. } | Heard::Broken { .. }, Some((_, rank))) = (&heard, task.granted) {
                 queue.pause_if_over(rank, errands);
             }
-            let mut decided = None;
-            for effect in queue.state.hear(heard) {
+            let (mut decided, mut effects) = (None, queue.decide(heard));
+            for effect in effects.drain(..) {
                 match effect {
                     Effect::Grant { id, attempt, rank } if id == task.id => {
-                        decided = queue.grant(task.function, id, attempt, rank, errands);
+                        let own = Started { function: task.function, task: id, attempt, rank };
+                        decided = queue.grant(attempt, rank).map(Decision::Grant);
+                        errands.own = decided.is_some().then_some(own);
                     }
                     Effect::Refuse { id, why } if id == task.id => {
                         errands.events.extend(refused(id, &why, task.granted));
@@ -295,6 +299,7 @@ impl Tasks {
                     other => queue.act(other, errands),
                 }
             }
+            queue.effects = effects;
             decided.map_or_else(
                 || {
                     let (decide, decision) = oneshot::channel();
@@ -315,8 +320,7 @@ impl Tasks {
         took: Option<Duration>,
         ok: bool,
     ) {
-        let cost = Usd::ZERO;
-        self.inner.events.emit(EventKind::TaskFinished { task: id, attempt, rank, ok, cost });
+        self.inner.events.task_finished(id, attempt, rank, ok);
         self.tell_state(id, Heard::Answered { id, attempt, took });
     }
 
@@ -402,13 +406,14 @@ impl Tasks {
         for kind in errands.events {
             self.inner.events.emit(kind);
         }
+        if let Some(Started { function, task, attempt, rank }) = errands.own {
+            self.inner.events.task_started(task, attempt, rank, function);
+        }
         for (caller, decision) in errands.decisions {
             // A caller that has gone cancels its task by itself.
             let _ = caller.send(decision);
         }
-        for (link, id, attempt) in errands.recalls {
-            link.recall(id, attempt);
-        }
+        errands.recalls.into_iter().for_each(|(link, id, attempt)| link.recall(id, attempt));
         for (rank, link, waits) in errands.reconciled {
             self.reconcile(rank, &link, &waits);
         }

@@ -125,8 +125,8 @@ impl State {
         }
     }
 
-    pub(crate) fn hear(&mut self, heard: Heard) -> Vec<Effect> {
-        let mut effects = Vec::new();
+    /// Decides, and adds what it wants done to `effects`, whose memory is the caller's to use again.
+    pub(crate) fn take_in(&mut self, heard: Heard, effects: &mut Vec<Effect>) {
         match heard {
             Heard::Keyed { id, key } => {
                 if !self.keys.take(key.clone(), id) {
@@ -136,10 +136,10 @@ impl State {
             Heard::Held { rank, worker, keys } => self.found(rank, &worker, keys),
             Heard::Submitted { id, target, group, retries, load } => {
                 let task = self.homed(id, Task::new(target, group, retries, load));
-                self.submit(id, task, &mut effects);
+                self.submit(id, task, effects);
             }
             Heard::Broadcast { first, group, retries, lost, load } => {
-                self.broadcast(first, group, retries, lost, load, &mut effects);
+                self.broadcast(first, group, retries, lost, load, effects);
             }
             Heard::Answered { id, attempt, took } => {
                 if let Some(task) = self.current(id, attempt) {
@@ -150,35 +150,35 @@ impl State {
                     if let Some(room) = on.and_then(|(rank, _)| self.ranks.get_mut(&rank)) {
                         room.answered = true;
                     }
-                    self.leave(id, &mut effects);
+                    self.leave(id, effects);
                     self.forget(id);
                 }
             }
-            Heard::GivenBack { id, attempt } => self.give_back(id, attempt, &mut effects),
-            Heard::Failed { id, attempt, reason } => self.fail(id, attempt, reason, &mut effects),
+            Heard::GivenBack { id, attempt } => self.give_back(id, attempt, effects),
+            Heard::Failed { id, attempt, reason } => self.fail(id, attempt, reason, effects),
             Heard::Full { id, attempt } => {
                 let on = self.current(id, attempt).and_then(|it| it.on);
                 if let Some(room) = on.and_then(|(rank, _)| self.ranks.get_mut(&rank)) {
                     room.full = true;
                 }
-                self.give_back(id, attempt, &mut effects);
+                self.give_back(id, attempt, effects);
             }
             Heard::Broken { id, attempt, worker, reason } => {
-                self.broken(id, attempt, &worker, reason, &mut effects);
+                self.broken(id, attempt, &worker, reason, effects);
             }
-            Heard::Lost { id, attempt, reason } => self.lose(id, attempt, reason, &mut effects),
+            Heard::Lost { id, attempt, reason } => self.lose(id, attempt, reason, effects),
             Heard::Committed { id } => {
                 if let Some(task) = self.tasks.get_mut(&id) {
                     task.left = Retries { own: 0, infrastructure: 0, ..task.left };
                 }
             }
             Heard::Cancelled { id } => {
-                self.leave(id, &mut effects);
+                self.leave(id, effects);
                 self.forget(id);
             }
             Heard::Sized { nodes } => self.nodes = nodes,
             Heard::NodeReady { rank, slots, worker } => {
-                self.linked(rank, worker, &mut effects);
+                self.linked(rank, worker, effects);
                 let mut room = Room::new(slots);
                 let on = |it: &&Task| it.on.is_some_and(|(on, _)| on == rank);
                 self.tasks.values().filter(on).for_each(|it| room.take(it.load, it.expected()));
@@ -192,16 +192,16 @@ impl State {
                 }
             }
             Heard::WorkerDied { rank } => {
-                self.end_life(rank, "its worker has ended", &mut effects);
+                self.end_life(rank, "its worker has ended", effects);
                 self.tasks.values_mut().for_each(|it| it.blame.convict(rank));
             }
             Heard::NodeGone { rank } => {
                 if let Some(room) = self.ranks.get_mut(&rank) {
                     room.open = false;
                 }
-                self.end_life(rank, "its node is gone", &mut effects);
+                self.end_life(rank, "its node is gone", effects);
             }
-            Heard::NodeLost { rank } => self.lose_node(rank, &mut effects),
+            Heard::NodeLost { rank } => self.lose_node(rank, effects),
             Heard::RoundTrip { rank, takes } => {
                 if let Some(room) = self.ranks.get_mut(&rank) {
                     room.round_trip = takes;
@@ -209,16 +209,15 @@ impl State {
             }
             Heard::Looked => {
                 self.ranks.values_mut().for_each(|it| it.full = false);
-                self.recall(&mut effects);
+                self.recall(effects);
             }
             Heard::Stopped => {
                 self.stopped = true;
-                self.lose_suspended(None, "the pool is being given back", &mut effects);
-                self.refuse_waiting(|_| true, &Undone::Stopped, &mut effects);
+                self.lose_suspended(None, "the pool is being given back", effects);
+                self.refuse_waiting(|_| true, &Undone::Stopped, effects);
             }
         }
-        self.hand_out(&mut effects);
-        effects
+        self.hand_out(effects);
     }
 
     fn submit(&mut self, id: TaskId, task: Task, effects: &mut Vec<Effect>) {
@@ -228,8 +227,18 @@ impl State {
             effects.push(Effect::Refuse { id, why });
             return;
         }
-        let (target, group) = (task.target, task.group);
+        let (target, group, load) = (task.target, task.group, task.load);
         self.tasks.insert(id, task);
+        // Most calls come while nobody waits, and need no place among those who do.
+        if target == Target::Any
+            && self.turns.is_empty()
+            && self.pinned.is_empty()
+            && let Some(rank) = self.next_rank(load)
+        {
+            self.last = Some(rank);
+            self.grant(id, rank, effects);
+            return;
+        }
         self.enqueue(id, target, group);
     }
 

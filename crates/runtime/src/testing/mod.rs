@@ -22,6 +22,7 @@ mod failure;
 mod knobs;
 mod ledger;
 mod link;
+mod machine;
 mod market;
 mod node;
 mod pool;
@@ -37,6 +38,7 @@ mod world;
 pub use decoders::{DECODERS, Decoder, again, now, read};
 pub use failure::{Failure, Law, Summary};
 pub use knobs::{Knobs, Mutation};
+pub use machine::Machine;
 pub use scripted::{Answer, Asked, Scripted};
 
 use universe::Universe;

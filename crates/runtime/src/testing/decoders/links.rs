@@ -57,7 +57,7 @@ pub(super) fn word_seeds() -> Vec<Vec<u8>> {
         turn: 5,
         remaining: Some(std::time::Duration::from_millis(1500)),
         length: 3,
-        key: Some(Key::new("sweep[3]").expect("fits")),
+        key: Key::new("sweep[3]").ok(),
         resumes: false,
     };
     let line = Line { node: Rank(1), task: Some(TaskId(2)), stream: OutputStream::Stderr, text: "é".into() };
