@@ -21,11 +21,16 @@ impl Tasks {
     }
 
     pub(super) fn take_key(&self, id: TaskId, key: Key) -> Result<(), Undone> {
-        let refused = self.hear(|queue, _| {
-            queue.state.hear(Heard::Keyed { id, key }).into_iter().find_map(|effect| match effect {
-                Effect::Refuse { why, .. } => Some(why),
-                _ => None,
-            })
+        let refused = self.hear(|queue, errands| {
+            let (mut refused, mut effects) = (None, queue.decide(Heard::Keyed { id, key }));
+            for effect in effects.drain(..) {
+                match effect {
+                    Effect::Refuse { id: own, why } if own == id => refused = Some(why),
+                    other => queue.act(other, errands),
+                }
+            }
+            queue.effects = effects;
+            refused
         });
         refused.map_or(Ok(()), Err)
     }
