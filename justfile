@@ -22,14 +22,15 @@ live cloud:
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-# Each decoder for five minutes, then a hundred thousand simulated lives, then random calls and kills on eight nodes for a number of minutes, or
-# for `SKYWARD_SOAK_SECONDS` where that is set. Memory is told at the quarters.
+# Each decoder for five minutes, two at a time, then a hundred thousand simulated lives, then random calls and kills on
+# eight nodes for a number of minutes, or for `SKYWARD_SOAK_SECONDS` where that is set. Memory is told at the quarters.
 soak minutes="60" seeds="100000" fuzz="300":
     SKYWARD_FUZZ_SECONDS={{ fuzz }} cargo test --workspace --test replay -- --test-threads 2
     SKYWARD_SEEDS={{ seeds }} cargo test -p skyward-runtime --features testing two_thousand_seeds -- --nocapture
     SKYWARD_SOAK_SECONDS=${SKYWARD_SOAK_SECONDS:-$(({{ minutes }} * 60))} cargo test -p skyward-tests --test soak -- --nocapture
 
-# Looks for bytes that a decoder cannot stand, led by coverage (a C++ compiler is needed), for so many seconds each: `just fuzz 60 lane-frames`.
+# Looks for bytes that a decoder cannot stand, led by coverage (a C++ compiler is needed), for so many seconds each:
+# `just fuzz 60 lane-frames`.
 fuzz seconds="20" *decoders:
     .ci/fuzz {{ seconds }} {{ decoders }}
 

@@ -1,5 +1,6 @@
 //! Large and shared data on real local machines.
 
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -113,8 +114,8 @@ async fn processes_share_a_value_that_their_node_was_given_once() -> skyward::Re
     for (number, (sum, decoded)) in (0..).zip(sums) {
         assert_eq!((sum, decoded), (1000 + number, 1), "each process decodes it once");
     }
-    let files = || kept(ground.path());
-    assert_eq!(files(), 2, "it lies on each node once");
+    let files = || kept(ground.path()).0;
+    assert_eq!(kept(ground.path()), (2, 0), "it lies on each node once, and no other user can read it");
     drop(to);
     // Another of the same content is sent anew, after the first has been forgotten.
     let again = Shared::new(Counted(1000))?;
@@ -127,15 +128,17 @@ async fn processes_share_a_value_that_their_node_was_given_once() -> skyward::Re
     compute.stop().await
 }
 
-/// How many shared values lie as files on the machines below this folder.
-fn kept(folder: &std::path::Path) -> usize {
-    let Ok(entries) = folder.read_dir() else { return 0 };
+/// How many shared values lie as files on the machines below this folder, and the rights that others have to
+/// their folders.
+fn kept(folder: &std::path::Path) -> (usize, u32) {
+    let Ok(entries) = folder.read_dir() else { return (0, 0) };
     let each = entries.flatten().map(|it| match it.file_type() {
         Ok(kind) if kind.is_dir() && it.file_name() == "shared" => {
-            it.path().read_dir().map_or(0, Iterator::count)
+            let rights = it.metadata().map_or(0, |it| it.permissions().mode() & 0o077);
+            (it.path().read_dir().map_or(0, Iterator::count), rights)
         }
         Ok(kind) if kind.is_dir() => kept(&it.path()),
-        Ok(_) | Err(_) => 0,
+        Ok(_) | Err(_) => (0, 0),
     });
-    each.sum()
+    each.fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 | it.1))
 }

@@ -108,6 +108,15 @@ fn process_and_wait() -> impl Stream<Item = u32> {
     stream::iter([std::process::id()]).chain(stream::pending())
 }
 
+/// Says where it runs, and computes on whatever becomes of its stream.
+#[skyward::function]
+fn computes_on(numbers: Streaming<u64>, note: String) -> u64 {
+    std::fs::write(note, std::process::id().to_string()).expect("written");
+    let sum = numbers.into_iter().sum();
+    std::thread::sleep(Duration::from_secs(600));
+    sum
+}
+
 async fn pool(ground: &Ground) -> skyward::Result<Compute> {
     let worker = Worker { executor: Executor::Process, ..Worker::default() };
     builder(ground).worker(worker).start().await
@@ -198,6 +207,26 @@ async fn errors_panics_and_crashes_come_after_what_came_before() -> skyward::Res
     assert!(error.to_string().contains("a stream that it takes panicked: no third"), "{error}");
     // The one slot is free again after each of them.
     assert_eq!((count(1) >> &compute).collect().await?, [0]);
+    end(compute, &ground).await
+}
+
+#[skyward::test]
+async fn who_computes_on_after_its_stream_broke_shares_its_process_with_nobody() -> skyward::Result<()> {
+    let ground = Ground::new("process-stream-broken");
+    let compute = pool(&ground).await?;
+    let broken = || Streaming::new(stream::iter(0..3).map(|it| if it < 2 { it } else { panic!("no third") }));
+    let error = (sum_by_hand(broken()) >> &compute).await.expect_err("no third");
+    assert!(error.to_string().contains("a stream that it takes panicked: no third"), "{error}");
+
+    let note = ground.path().join("process");
+    let error = (computes_on(broken(), note.display().to_string()) >> &compute).await.expect_err("no third");
+    assert!(error.to_string().contains("a stream that it takes panicked: no third"), "{error}");
+    let shared = std::fs::read_to_string(&note)?;
+    assert_ne!((process() >> &compute).await?.to_string(), shared, "it computes on there");
+    let place = format!("/proc/{shared}");
+    soon(move || (!Path::new(&place).exists()).then_some(())).await.expect("its process ends");
+    assert_eq!((count(1) >> &compute).collect().await?, [0]);
+    std::fs::remove_file(&note)?;
     end(compute, &ground).await
 }
 

@@ -36,7 +36,8 @@
 //! ```
 //!
 //! Without a [`Spec`] the machines are processes on your own computer, which take the same road as a
-//! cloud's: SSH, the upload of the program, the join, the lease.
+//! cloud's: SSH, the upload of the program, the join, the lease. `.spec(Spec::on(RunPod::default()))` rents them of a
+//! cloud instead: [`DigitalOcean`], [`Lambda`], [`RunPod`], [`VastAi`] or [`Verda`], or a [`Provider`] of your own.
 //!
 //! # Functions and calls
 //!
@@ -122,7 +123,8 @@
 //! [`Worker`] says how many calls a node runs at once, and in what: [`Executor::Thread`] runs them in the
 //! worker's own process; [`Executor::Process`] gives each slot a process of this program, so that one that
 //! aborts, exits, runs out of memory or hangs is an outcome and no lost node, and each has its own share of
-//! the node's accelerators.
+//! the node's accelerators. Streams go in and out of either, and a [`Shared`] value is sent to a node once for
+//! either; a process decodes it once.
 //!
 //! ```no_run
 //! # use skyward::prelude::*;

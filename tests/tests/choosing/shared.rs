@@ -1,6 +1,5 @@
 //! Real price lists of clouds, read where they are: none of them is part of this repository. Looks in
-//! `$SKYWARD_SHARED`, then for a folder `shared` beside any folder above this crate, then for one in a
-//! folder at the root of the file system.
+//! `$SKYWARD_SHARED`, then in the folders `shared` above this crate.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,8 +13,7 @@ use skyward_runtime::model::{Accelerator, InstanceType, Offer, Price, Usd};
 pub(crate) fn lists(test: &str) -> Option<PathBuf> {
     let named = std::env::var_os("SKYWARD_SHARED").map(PathBuf::from);
     let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|it| it.join("shared"));
-    let roots = fs::read_dir("/").into_iter().flatten().flatten().map(|it| it.path().join("shared"));
-    let found = named.into_iter().chain(above).chain(roots).map(|it| it.join("catalog"));
+    let found = named.into_iter().chain(above).map(|it| it.join("catalog"));
     let found = found.into_iter().find(|it| it.join("aws_azure_prices.csv").is_file());
     if found.is_none() {
         let missing =

@@ -19,7 +19,7 @@ fn keeps(name: &OsStr, value: &OsStr) -> bool {
 
 /// What any login has, where temporary files go, what finds this program's libraries and the accelerators that
 /// it may use, and what it is asked to tell of itself.
-const KEPT: [&str; 18] = [
+const KEPT: [&str; 19] = [
     "PATH",
     "LANG",
     "LANGUAGE",
@@ -32,6 +32,7 @@ const KEPT: [&str; 18] = [
     "DYLD_LIBRARY_PATH",
     "CUDA_VISIBLE_DEVICES",
     "HIP_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
     "RUST_LOG",
     "RUST_BACKTRACE",
     "RUST_LIB_BACKTRACE",
@@ -40,7 +41,7 @@ const KEPT: [&str; 18] = [
     "SSL_CERT_DIR",
 ];
 
-/// Where packages come from, and by which way. Kept when there is no login in them.
+/// Where packages come from, and by which way. Kept without a login (`…@`) in their address.
 const ADDRESSES: [&str; 13] = [
     "http_proxy",
     "https_proxy",
@@ -67,6 +68,7 @@ mod tests {
             ("PATH", "/bin", true),
             ("LC_ALL", "C.UTF-8", true),
             ("RUST_LOG", "debug", true),
+            ("ROCR_VISIBLE_DEVICES", "0,1", true),
             ("https_proxy", "http://proxy.invalid:3128", true),
             ("https_proxy", "http://me:secret@proxy.invalid:3128", false),
             ("PIP_INDEX_URL", "https://token@index.invalid/simple", false),

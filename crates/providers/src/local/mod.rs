@@ -47,7 +47,7 @@ pub use machine::main as machine_main;
 ///
 /// A machine has as little of this program's environment as a rented one would have: `PATH`, the language, where
 /// temporary files, libraries and accelerators are, `RUST_LOG` and `RUST_BACKTRACE`, and proxies, certificates and
-/// package indices without a login in their address. Keys stay here; `Image::env` gives the rest.
+/// package indices without a login (`…@`) in their address. Keys stay here; `Image::env` gives the rest.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Local {

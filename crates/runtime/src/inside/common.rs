@@ -1,5 +1,5 @@
-//! Values that many calls share: in the process that runs functions on a node, those that it was given, until it is told that nobody needs
-//! them any more; in the client, those that are alive. Each is told apart by its key.
+//! Values that many calls share: in the process that runs functions on a node, those that it was given, until it
+//! is told that nobody needs them any more; in the client, those that are alive. Each is told apart by its key.
 
 use std::any::Any;
 use std::collections::BTreeMap;

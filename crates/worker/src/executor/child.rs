@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use skyward_runtime::link::{Outcome, WireError};
 use skyward_runtime::model::{Crash, OutputStream, Roster, TaskId};
 use skyward_runtime::program::{ROLE_VARIABLE, Role, TaskOrder, TaskReport, TaskStart, executable};
-use skyward_runtime::registry::Input;
+use skyward_runtime::registry::{Fault, Input};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -251,7 +251,8 @@ async fn answer(
                     fetching.push(fetch(index, input));
                     continue;
                 }
-                None => TaskOrder::Closed { index, fault: None },
+                // An input that has ended is there, and empty.
+                None => TaskOrder::Closed { index, fault: Some(asked_twice()) },
             },
             Some((index, rest, order)) = fetching.next() => {
                 if let Some(input) = inputs.get_mut(usize::from(index)) {
@@ -274,6 +275,10 @@ async fn answer(
     }
 }
 
+fn asked_twice() -> Fault {
+    Fault::Undecodable("a stream that it takes was asked for twice".to_owned())
+}
+
 /// Says who is in the pool, if it has not heard.
 async fn tell_peers(writer: &mut OwnedWriteHalf, peers: &mut watch::Receiver<Option<Roster>>) {
     let newest = peers.has_changed().unwrap_or_default().then(|| peers.borrow_and_update().clone());
@@ -285,3 +290,38 @@ async fn tell_peers(writer: &mut OwnedWriteHalf, peers: &mut watch::Receiver<Opt
 /// How long a killed process is waited for. The system ends it at once unless it waits for a device that
 /// does not answer; then its slot is given away all the same.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    /// What a process with one input that gives nothing is told first when it asks so.
+    async fn told(asks: &[u16]) -> TaskOrder {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        let (_reader, mut writer) = ours.into_split();
+        let (want, wants) = mpsc::channel(1);
+        let (mut peers, (_more, mut more)) = (watch::channel(None).1, mpsc::channel(1));
+        let (mut inputs, is_writing) = ([Some(stream::pending().boxed())], AtomicBool::new(false));
+        let telling = answer(&mut writer, &mut peers, (&mut inputs, wants), &mut more, &is_writing);
+        let asking = async {
+            for index in asks {
+                want.send(*index).await.expect("heard");
+            }
+            TaskOrder::read(&mut theirs).await.expect("told")
+        };
+        tokio::select! {
+            told = asking => told,
+            never = telling => match never {},
+        }
+    }
+
+    #[tokio::test]
+    async fn an_input_that_is_waited_for_or_was_never_there_has_not_ended() {
+        for (asks, asked) in [(&[0, 0][..], 0), (&[7], 7)] {
+            let closed = told(asks).await;
+            assert_eq!(closed, TaskOrder::Closed { index: asked, fault: Some(asked_twice()) });
+        }
+    }
+}

@@ -5,6 +5,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use skyward_runtime::inside;
 use skyward_runtime::payload::CommonKey;
@@ -30,8 +31,13 @@ impl Commons {
     pub(super) async fn keep(&self, key: &CommonKey, bytes: &bytes::Bytes) -> io::Result<()> {
         let (folder, name, bytes) = (self.0.clone(), inside::common_name(key), bytes.clone());
         let write = move || {
+            // Two links may bring the same one at once; its name says what is in it.
+            if folder.join(&name).exists() {
+                return Ok(());
+            }
             DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-            let draft = folder.join(format!("{name}.part"));
+            let draft = DRAFTS.fetch_add(1, Ordering::Relaxed);
+            let draft = folder.join(format!("{name}.{draft}.part"));
             let written = File::create(&draft).and_then(|mut it| it.write_all(&bytes));
             match written.and_then(|()| fs::rename(&draft, folder.join(name))) {
                 Ok(()) => Ok(()),
@@ -50,5 +56,32 @@ impl Commons {
     }
 }
 
+/// How many have been begun.
+static DRAFTS: AtomicU64 = AtomicU64::new(0);
+
 /// Where it is below the home of the worker.
 const FOLDER: &str = ".skyward/shared";
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_two_links_bring_is_written_once_and_whole() {
+        let home = tempfile::tempdir().expect("a folder");
+        let commons = Commons::new(home.path());
+        let (key, bytes) = ([7; 40], bytes::Bytes::from(vec![1; 1 << 20]));
+        let (one, two) = tokio::join!(commons.keep(&key, &bytes), commons.keep(&key, &bytes));
+        assert!(one.is_ok() && two.is_ok(), "{one:?} {two:?}");
+        let file = commons.folder().join(inside::common_name(&key));
+        let written = || fs::metadata(&file).map(|it| it.ino()).expect("it is there");
+        let before = written();
+        commons.keep(&key, &bytes).await.expect("it is there already");
+        assert_eq!((written(), fs::read(&file).expect("read")), (before, bytes.to_vec()));
+        assert_eq!(fs::read_dir(commons.folder()).expect("read").count(), 1, "no draft is left");
+        commons.forget(&key);
+        assert!(!file.exists());
+    }
+}

@@ -1,6 +1,7 @@
 //! A function of streams inside the process of its task: what it makes is sent when the worker has asked for it,
 //! what it takes is asked for when it waits for it.
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -11,6 +12,7 @@ use skyward_runtime::items::{Filled, Producer};
 use skyward_runtime::link::Outcome;
 use skyward_runtime::program::TaskReport;
 use skyward_runtime::registry::{Body, Fault, Function, Input, Inputs, Trouble};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::talk::{AHEAD, BATCH};
@@ -55,19 +57,28 @@ impl Ends {
     }
 
     /// Items of an input have come.
-    pub(super) fn given(&self, index: u16, items: Bytes) {
-        self.pass(index, Given::Items(items));
+    ///
+    /// # Errors
+    /// When nobody has asked for them: a worker that says nonsense is as good as none.
+    pub(super) fn given(&self, index: u16, items: Bytes) -> io::Result<()> {
+        self.pass(index, Given::Items(items))
     }
 
     /// An input has ended.
-    pub(super) fn closed(&self, index: u16, fault: Option<Fault>) {
-        self.pass(index, Given::End(fault));
+    ///
+    /// # Errors
+    /// As for [`given`](Self::given).
+    pub(super) fn closed(&self, index: u16, fault: Option<Fault>) -> io::Result<()> {
+        self.pass(index, Given::End(fault))
     }
 
-    fn pass(&self, index: u16, given: Given) {
-        if let Some(input) = self.given.get(usize::from(index)) {
+    fn pass(&self, index: u16, given: Given) -> io::Result<()> {
+        match self.given.get(usize::from(index)).map(|it| it.try_send(given)) {
+            Some(Err(TrySendError::Full(_))) => {
+                Err(io::Error::other("it was given what it had not asked for"))
+            }
             // A function may have let go of it.
-            let _ = input.try_send(given);
+            Some(Ok(()) | Err(TrySendError::Closed(_))) | None => Ok(()),
         }
     }
 }
@@ -137,4 +148,21 @@ fn input(index: u16, given: mpsc::Receiver<Given>, say: mpsc::Sender<TaskReport>
         }
     });
     items.boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_asked_for_is_an_error_and_what_nobody_wants_any_more_is_none() {
+        let body = Body::Iterator { inputs: 1, run: |_, _, _| Err("never run".to_owned()) };
+        let (ends, streams, _said) = super::streams(Some(&body));
+        assert!(ends.given(0, Bytes::new()).is_ok());
+        assert!(ends.given(0, Bytes::new()).is_err());
+        assert!(ends.closed(0, None).is_err());
+        assert!(ends.closed(7, None).is_ok());
+        drop(streams);
+        assert!(ends.given(0, Bytes::new()).is_ok());
+    }
 }

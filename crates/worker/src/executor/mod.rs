@@ -27,7 +27,7 @@ use skyward_runtime::link::Outcome;
 use skyward_runtime::model::{Attempt, Executor as Kind, FunctionId, Roster, TaskId};
 use skyward_runtime::payload::CommonKey;
 use skyward_runtime::program::WorkerStart;
-use skyward_runtime::registry::Function;
+use skyward_runtime::registry::{Body, Function};
 
 use crate::execute;
 use crate::output::Output;
@@ -67,9 +67,14 @@ impl Executor {
     /// Runs a call in a slot. Dropping the future gives the call up; its slot is free when nothing of it
     /// runs any more.
     pub(crate) async fn run(&self, job: Job, slot: Slot, context: &TaskContext) -> Outcome {
-        match self {
-            Self::Threads => execute::run(job.function, job.arguments, slot, context).await,
-            Self::Processes(processes) => processes.run(job, slot, &mut Talk::none()).await,
+        match (self, &job.function.body) {
+            (Self::Processes(processes), Body::Async(_) | Body::Blocking(_)) => {
+                processes.run(job, slot, &mut Talk::none()).await
+            }
+            // A function of streams does not run: there it is told that this is no call of its kind.
+            (Self::Threads, _) | (Self::Processes(_), Body::Stream { .. } | Body::Iterator { .. }) => {
+                execute::run(job.function, job.arguments, slot, context).await
+            }
         }
     }
 

@@ -23,7 +23,7 @@ pub(super) const BATCH: usize = 64 << 10;
 
 /// The process's end of a call: what the worker's end of the process answers from and gives to.
 pub(crate) struct Talk {
-    /// What it takes; `None` while the next items are waited for, and after the end.
+    /// What it takes; `None` while the next items are waited for.
     pub(super) inputs: Vec<Option<Input>>,
     /// A batch was taken.
     pub(super) more: mpsc::Receiver<()>,
@@ -56,9 +56,14 @@ impl Talk {
 impl Source for Made {
     fn poll_put(&mut self, context: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<Put> {
         loop {
-            if let Ok(Some(Record::Item(item))) = record::take(&mut self.batch) {
-                buffer.extend_from_slice(&item);
-                return Poll::Ready(Put::Item);
+            match record::take(&mut self.batch) {
+                Ok(Some(Record::Item(item))) => {
+                    buffer.extend_from_slice(&item);
+                    return Poll::Ready(Put::Item);
+                }
+                Ok(None) if self.batch.is_empty() => {}
+                Ok(Some(Record::End) | None) => return broken("items that its process made are not whole"),
+                Err(error) => return broken(&error.to_string()),
             }
             let Some(batch) = ready!(self.batches.poll_recv(context)) else {
                 return Poll::Ready(Put::End(Ending::Complete));
@@ -68,6 +73,10 @@ impl Source for Made {
             let _ = self.more.try_send(());
         }
     }
+}
+
+fn broken(reason: &str) -> Poll<Put> {
+    Poll::Ready(Put::End(Ending::Unencodable(reason.to_owned())))
 }
 
 /// The next items of an input, as many as are ready: what the process is told, and what is left of the input.
@@ -145,5 +154,18 @@ mod tests {
         assert_eq!(put(&mut source), Poll::Ready(Put::Item));
         assert_eq!(put(&mut source), Poll::Ready(Put::End(Ending::Complete)));
         assert_eq!(buffer, b"ab");
+    }
+
+    #[test]
+    fn what_is_no_whole_item_is_an_error_and_no_end() {
+        let whole = records(&["abc"]);
+        for batch in
+            [whole.slice(..3), whole.slice(..6), Bytes::from_static(&[0xff; 4]), [0xee; 4].to_vec().into()]
+        {
+            let (talk, mut source) = Talk::of(Vec::new());
+            talk.made.try_send(batch.clone()).expect("room");
+            let put = source.poll_put(&mut Context::from_waker(Waker::noop()), &mut Vec::new());
+            assert!(matches!(put, Poll::Ready(Put::End(Ending::Unencodable(_)))), "{batch:?}: {put:?}");
+        }
     }
 }

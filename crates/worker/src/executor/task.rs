@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream as Socket;
 use std::process::exit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::process::{Signal, getpgrp, getpid, kill_process_group};
@@ -96,12 +97,12 @@ async fn serve(socket: Socket) -> io::Result<()> {
                 Some(TaskOrder::More) => running.iter().for_each(|it| it.ends.more()),
                 Some(TaskOrder::Given { index, items }) => {
                     if let Some(running) = &running {
-                        running.ends.given(index, items);
+                        running.ends.given(index, items)?;
                     }
                 }
                 Some(TaskOrder::Closed { index, fault }) => {
                     if let Some(running) = &running {
-                        running.ends.closed(index, fault);
+                        running.ends.closed(index, fault)?;
                     }
                 }
                 Some(TaskOrder::Peers(roster)) => {
@@ -123,9 +124,21 @@ async fn serve(socket: Socket) -> io::Result<()> {
                 while let Ok(said) = events.lines.try_recv() {
                     let _ = events.report(running.as_ref(), said).write(&mut writer).await;
                 }
-                running = None;
+                // What is left of it asks for nothing in the name of the next one.
+                said = mpsc::channel(1).1;
+                let gone = match running.take() {
+                    Some(Running { ends, mut gone, .. }) => {
+                        drop(ends);
+                        tokio::time::timeout(LEAVING, gone.recv()).await.is_ok()
+                    }
+                    None => true,
+                };
                 if let Some(outcome) = outcome {
                     let _ = TaskReport::Ended(outcome).write(&mut writer).await;
+                }
+                // No other task shares the process with a function that still computes.
+                if !gone {
+                    break;
                 }
             }
         }
@@ -197,6 +210,10 @@ fn runtime(slots: u32) -> io::Result<Handle> {
         .build()?;
     Ok(Box::leak(Box::new(runtime)).handle().clone())
 }
+
+/// How long a plain function may go on after its outcome is known, as when a stream that it takes broke. A process
+/// whose function is then still there ends.
+const LEAVING: Duration = Duration::from_millis(100);
 
 /// So that a function that computes without ever awaiting does not stop what it has spawned.
 const FEWEST_THREADS: usize = 2;
