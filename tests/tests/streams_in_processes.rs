@@ -108,12 +108,13 @@ fn process_and_wait() -> impl Stream<Item = u32> {
     stream::iter([std::process::id()]).chain(stream::pending())
 }
 
-/// Says where it runs, and computes on whatever becomes of its stream.
+/// Says where it runs and what it has started, and computes on whatever becomes of its stream.
 #[skyward::function]
 fn computes_on(numbers: Streaming<u64>, note: String) -> u64 {
-    std::fs::write(note, std::process::id().to_string()).expect("written");
+    let mut started = std::process::Command::new("sleep").arg("600").spawn().expect("started");
+    std::fs::write(note, format!("{} {}", std::process::id(), started.id())).expect("written");
     let sum = numbers.into_iter().sum();
-    std::thread::sleep(Duration::from_secs(600));
+    started.wait().expect("ended");
     sum
 }
 
@@ -221,10 +222,13 @@ async fn who_computes_on_after_its_stream_broke_shares_its_process_with_nobody()
     let note = ground.path().join("process");
     let error = (computes_on(broken(), note.display().to_string()) >> &compute).await.expect_err("no third");
     assert!(error.to_string().contains("a stream that it takes panicked: no third"), "{error}");
-    let shared = std::fs::read_to_string(&note)?;
+    let noted = std::fs::read_to_string(&note)?;
+    let (shared, started) = noted.split_once(' ').expect("two of them");
     assert_ne!((process() >> &compute).await?.to_string(), shared, "it computes on there");
-    let place = format!("/proc/{shared}");
-    soon(move || (!Path::new(&place).exists()).then_some(())).await.expect("its process ends");
+    for ended in [shared, started] {
+        let place = format!("/proc/{ended}/exe");
+        soon(move || std::fs::read_link(&place).is_err().then_some(())).await.expect("its process ends");
+    }
     assert_eq!((count(1) >> &compute).collect().await?, [0]);
     std::fs::remove_file(&note)?;
     end(compute, &ground).await

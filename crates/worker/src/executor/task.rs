@@ -136,9 +136,10 @@ async fn serve(socket: Socket) -> io::Result<()> {
                 if let Some(outcome) = outcome {
                     let _ = TaskReport::Ended(outcome).write(&mut writer).await;
                 }
-                // No other task shares the process with a function that still computes.
+                // No other task shares the process with a function that still computes, nor the node's devices with
+                // what that has started. What was written is read after the end too.
                 if !gone {
-                    break;
+                    end_with_all();
                 }
             }
         }
@@ -193,6 +194,11 @@ async fn listen(mut reader: OwnedReadHalf, orders: mpsc::Sender<TaskOrder>) {
         }
     };
     tracing::debug!(%over, "the worker has gone");
+    end_with_all()
+}
+
+/// Ends this process and what was started in it.
+fn end_with_all() -> ! {
     if getpgrp() == getpid() {
         let _ = kill_process_group(getpid(), Signal::KILL);
     }
