@@ -15,6 +15,11 @@ async fn add(a: u32, b: u32) -> u32 {
     a + b
 }
 
+#[skyward::function]
+async fn wait() {
+    std::future::pending::<()>().await;
+}
+
 fn offer(cloud: &str, name: &str, hourly: Usd) -> Offer {
     let kind = InstanceType {
         vcpus: 2,
@@ -168,6 +173,36 @@ async fn work_says_what_it_cost_and_the_bill_adds_up() -> skyward::Result<()> {
     }
     assert_eq!(bill.functions.iter().map(|it| it.cost).sum::<Usd>(), said);
     assert_eq!(last, Some(bill));
+    Ok(())
+}
+
+#[skyward::test]
+async fn nothing_runs_any_more_when_a_gather_was_dropped() -> skyward::Result<()> {
+    let ground = Ground::new("money-dropped");
+    let one = cloud("one", &ground, usd!(3600));
+    let compute = Compute::builder().spec(spec(&one)).timing(quick()).start().await?;
+    let mut events = compute.events();
+    let begun = async {
+        while let Some(event) = events.next().await {
+            if matches!(event.kind, EventKind::TaskStarted { .. }) {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        ended = async { compute.gather((0..200).map(|_| wait())).await } => panic!("{ended:?}"),
+        () = begun => {}
+    }
+    // A machine that does nothing is idle: for longer than what a begun second adds to the total.
+    let idle = compute.cost().idle;
+    let rests = async {
+        while compute.cost().idle <= idle + usd!(2) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), rests).await.expect("it rests");
+    compute.stop().await?;
+    ground.expect_empty_within(Duration::from_secs(20));
     Ok(())
 }
 

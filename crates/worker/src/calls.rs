@@ -16,7 +16,7 @@ pub(crate) struct Calls {
     pub(crate) waiting: usize,
     /// The bytes of their arguments.
     pub(crate) bytes: usize,
-    /// Large outcomes that the client has been told of and not asked for.
+    /// Large outcomes that the client has been told of and does not have yet.
     pub(crate) kept: BTreeMap<u64, Try>,
     /// What was sent on each lane and not acknowledged.
     pub(crate) lanes: Vec<Sent<Delivery>>,
@@ -29,6 +29,8 @@ pub(crate) struct Calls {
 /// A call that is not answered yet.
 #[derive(Debug)]
 pub(crate) struct Open {
+    /// The lane that it came by.
+    pub(crate) lane: usize,
     pub(crate) begun: bool,
     pub(crate) deadline: Deadline,
     pub(crate) bytes: usize,
@@ -96,6 +98,17 @@ impl Calls {
     pub(crate) fn say(&mut self, lane: &Lane, number: u64, run: Run, done: Done) -> Result<(), WireError> {
         let kept = done.clone();
         self.put(lane, number, run, done, Delivery::Here(kept))
+    }
+
+    /// Answers what can be said again whenever it is asked for.
+    pub(crate) fn word(
+        &mut self,
+        lane: &Lane,
+        number: u64,
+        run: Run,
+        word: Outcome,
+    ) -> Result<(), WireError> {
+        self.put(lane, number, run, Done::of(word), Delivery::Word)
     }
 
     pub(crate) fn put(

@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
 use crate::calls::{Calls, Delivery, Lane, Open};
-use crate::execute::{self, Deadline, First, Place, execute};
+use crate::execute::{self, Deadline, First, Left, Place, execute};
 use crate::executor::Job;
 use crate::keep::{Done, Handle, Known, print};
 use crate::relay;
@@ -112,7 +112,7 @@ impl Desk {
     /// Answers calls that wait for a slot and whose time is over.
     fn look(&self, lane: &Lane) {
         let mut calls = self.calls();
-        let is_late = |it: &Open| !it.begun && it.deadline.is_over();
+        let is_late = |it: &Open| it.lane == lane.index && !it.begun && it.deadline.is_over();
         let late = calls.open.iter().filter(|(_, it)| is_late(it)).map(|(number, _)| *number);
         let late: Vec<u64> = late.collect();
         for number in late {
@@ -129,36 +129,63 @@ impl Desk {
             Request::Call { number, task, attempt, function, turn, remaining, key, arguments } => {
                 let (deadline, run) = (Deadline::after(remaining), self.run_of((task, attempt)));
                 let (wanted, unwanted) = oneshot::channel();
-                let apart = key.is_some();
-                let wanted = match key {
-                    None => Some(wanted),
-                    Some(key) => match self.arrive(run, key, function, &arguments, wanted) {
-                        Arrived::New => None,
-                        Arrived::Known(_) => return self.resume(number, run.it, lane),
-                        Arrived::Differs(_) => return self.word(number, run, Outcome::Differs, lane),
-                        Arrived::Full(_) => return self.word(number, run, Outcome::Full, lane),
-                        Arrived::Unwanted(_) => return Ok(()),
-                    },
-                };
-                let bytes = arguments.len();
-                self.calls().enter(number, Open { begun: false, deadline, bytes, run, wanted })?;
+                let (bytes, apart) = (arguments.len(), key.is_some());
+                let key = key.map(|key| (key, print(function, &arguments)));
+                {
+                    // In one go: what a link that is over leaves half done would be waited for, for ever.
+                    let mut calls = self.calls();
+                    if calls.over {
+                        return Ok(());
+                    }
+                    let wanted = match key {
+                        None => Some(wanted),
+                        key => match self.worker.keep.arrive(run.it, key, wanted) {
+                            Arrived::New => None,
+                            Arrived::Known(_) => {
+                                drop(calls);
+                                return self.resume(number, run.it, lane);
+                            }
+                            Arrived::Differs(_) => return calls.word(lane, number, run, Outcome::Differs),
+                            Arrived::Full(_) => return calls.word(lane, number, run, Outcome::Full),
+                            Arrived::Unwanted(_) => return Ok(()),
+                        },
+                    };
+                    let open = Open { lane: lane.index, begun: false, deadline, bytes, run, wanted };
+                    if let Err(error) = calls.enter(number, open) {
+                        if apart {
+                            self.worker.keep.give_back(run);
+                        }
+                        return Err(error);
+                    }
+                }
                 let call = Call { number, turn, run, function, arguments, deadline, unwanted, apart };
                 self.begin(call, Arc::clone(lane));
             }
             Request::Resume { number, it } => self.resume(number, it, lane)?,
-            Request::Release { it } => self.worker.keep.release(it),
+            Request::Release { it } => {
+                let mut calls = self.calls();
+                if !calls.over {
+                    calls.kept.retain(|_, kept| *kept != it);
+                    self.worker.keep.release(it);
+                }
+            }
             Request::Waits { tries, more } => self.reconcile(tries, more, lane)?,
             Request::Taken { count } => self.taken(count, lane)?,
             Request::Cancel { number } => {
+                // A link that is over has none of these left.
                 let mut calls = self.calls();
                 let (open, kept) = (calls.leave(number), calls.kept.remove(&number));
-                drop(calls);
                 let apart = open.as_ref().filter(|it| it.wanted.is_none()).map(|it| it.run.it);
                 if let Some(it) = apart.or(kept) {
                     self.worker.keep.release(it);
                 }
             }
-            Request::Forget { key } => self.worker.executor.forget_common(&key),
+            Request::Forget { key } => {
+                let calls = self.calls();
+                if !calls.over {
+                    self.worker.executor.forget_common(&key);
+                }
+            }
             Request::Recall { number } => {
                 let mut calls = self.calls();
                 if let Some(open) = calls.leave_if_waiting(number) {
@@ -177,31 +204,11 @@ impl Desk {
         Run { epoch: self.epoch, it }
     }
 
-    fn arrive(
-        &self,
-        run: Run,
-        key: Key,
-        function: FunctionId,
-        arguments: &Bytes,
-        cancel: Handle,
-    ) -> Arrived<Handle> {
-        // What is still read of a link that is over counts for nothing.
-        let calls = self.calls();
-        if calls.over {
-            return Arrived::Unwanted(cancel);
-        }
-        self.worker.keep.arrive(run.it, Some((key, print(function, arguments))), cancel)
-    }
-
-    /// Answers what can be said again whenever it is asked for.
-    fn word(&self, number: u64, run: Run, word: Outcome, lane: &Lane) -> Result<(), WireError> {
-        self.calls().put(lane, number, run, Done::of(word), Delivery::Word)
-    }
-
     /// Says what became of a call of a link that broke, now or when it has ended.
     fn resume(&self, number: u64, it: Try, lane: &Arc<Lane>) -> Result<(), WireError> {
         let (run, deadline) = (self.run_of(it), Deadline::after(None));
-        self.calls().enter(number, Open { begun: false, deadline, bytes: 0, run, wanted: None })?;
+        let open = Open { lane: lane.index, begun: false, deadline, bytes: 0, run, wanted: None };
+        self.calls().enter(number, open)?;
         self.calls().begin(number);
         if let Some(told) = self.follow(number, run, lane) {
             let (desk, lane) = (self.clone(), Arc::clone(lane));
@@ -230,7 +237,7 @@ impl Desk {
             Known::Running(told) => return Some(told),
             Known::Nothing => {
                 calls.leave(number);
-                let _ = calls.put(lane, number, run, Done::of(Outcome::Unknown), Delivery::Word);
+                let _ = calls.word(lane, number, run, Outcome::Unknown);
             }
             Known::Ended(Some(done)) if done.outcome.length() <= LANE_LIMIT as u64 => {
                 calls.leave(number);
@@ -334,7 +341,7 @@ impl Desk {
                 let job = Job { task, attempt, id, function, arguments };
                 match execute::first(&self.worker, job, slot, context) {
                     First::Ended(outcome) => outcome,
-                    first => return Some(Box::pin(self.go_on(call, first, began, lane))),
+                    First::Left(left) => return Some(Box::pin(self.go_on(call, left, began, lane))),
                 }
             }
         };
@@ -343,15 +350,14 @@ impl Desk {
     }
 
     /// Runs a call that did not end at its first poll.
-    async fn go_on(self, mut call: Call, first: First, began: Instant, lane: Arc<Lane>) {
+    async fn go_on(self, mut call: Call, left: Left, began: Instant, lane: Arc<Lane>) {
         let deadline = call.deadline;
         let unwanted = async {
             let _ = (&mut call.unwanted).await;
         };
-        let outcome = match first {
-            First::Ended(outcome) => Some(outcome),
-            First::Goes(going) => going.on(&self.worker, deadline, unwanted).await,
-            First::NotHere(job, slot) => {
+        let outcome = match left {
+            Left::Goes(going) => going.on(&self.worker, deadline, unwanted).await,
+            Left::NotHere(job, slot) => {
                 let run = execute(&self.worker, job, deadline, Place::Slot(slot), unwanted);
                 self.worker.slots.track(run).await
             }
@@ -393,7 +399,7 @@ impl Desk {
             self.worker.keep.give_back(call.run);
         }
         if !calls.over && calls.leave(call.number).is_some() {
-            let _ = calls.put(lane, call.number, call.run, Done::of(Outcome::Full), Delivery::Word);
+            let _ = calls.word(lane, call.number, call.run, Outcome::Full);
         }
     }
 
@@ -425,9 +431,9 @@ impl Desk {
         arguments: &Bytes,
         cancel: Handle,
     ) -> Option<(Run, Arrived<Handle>)> {
-        let calls = self.calls();
         let run = self.run_of((task, attempt));
         let key = key.map(|key| (key, print(function, arguments)));
+        let calls = self.calls();
         (!calls.over).then(|| (run, self.worker.keep.arrive(run.it, key, cancel)))
     }
 

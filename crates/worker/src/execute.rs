@@ -1,5 +1,5 @@
 //! One call on this node: it waits for a slot, runs, and is given up when nobody wants it any more. In
-//! this process async functions run where their frame was read, blocking ones on a thread of their own.
+//! this process async functions run in the relay that begins them, blocking ones on a thread of their own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
@@ -82,9 +82,15 @@ pub(crate) async fn execute(
 pub(crate) enum First {
     /// Most async functions that do not wait for anything have ended.
     Ended(Outcome),
+    /// It has not ended.
+    Left(Left),
+}
+
+/// What is left of a call after its first poll.
+pub(crate) enum Left {
     /// It goes on.
     Goes(Going),
-    /// It is of a kind that cannot be begun here.
+    /// All of it: it is of a kind that cannot be begun here.
     NotHere(Job, Slot),
 }
 
@@ -100,7 +106,7 @@ pub(crate) struct Going {
 /// a call that may be given up in the middle. The slot of one that has ended is free again.
 pub(crate) fn first(worker: &Worker, job: Job, slot: Slot, context: &mut Context<'_>) -> First {
     let (Executor::Threads, Body::Async(body)) = (&worker.executor, &job.function.body) else {
-        return First::NotHere(job, slot);
+        return First::Left(Left::NotHere(job, slot));
     };
     let counted = worker.slots.count();
     let surrounds = TaskContext::of(job.task);
@@ -118,7 +124,9 @@ pub(crate) fn first(worker: &Worker, job: Job, slot: Slot, context: &mut Context
         })
     }));
     match polled {
-        Ok(Ok(Err(body))) => First::Goes(Going { body, context: surrounds, slot, _counted: counted }),
+        Ok(Ok(Err(body))) => {
+            First::Left(Left::Goes(Going { body, context: surrounds, slot, _counted: counted }))
+        }
         Ok(Ok(Ok(answer))) => First::Ended(outcome(Ok(Ok(answer)))),
         Ok(Err(reason)) => First::Ended(outcome(Ok(Err(reason)))),
         Err(payload) => First::Ended(outcome(Err(panics::caught(&*payload)))),

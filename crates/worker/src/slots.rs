@@ -104,7 +104,7 @@ impl Slots {
         Slot { places: Some(Arc::clone(&self.places)) }
     }
 
-    /// Counts a call as running until the future is over, answer included.
+    /// Counts a call as running until the future is over; an answer on a lane comes after that.
     pub(crate) fn track<F: Future>(&self, call: F) -> impl Future<Output = F::Output> + use<F> {
         self.calls.track_future(call)
     }

@@ -129,6 +129,13 @@ impl Ledger {
 
     /// A task begins on a rank's machine.
     pub(crate) fn task_starts(&mut self, task: TaskId, rank: Rank, function: &str, at: Duration) {
+        // One that was given back has no fact of its own: it ends where the next begins, and is no call.
+        if let Some(before) = self.running.remove(&task)
+            && let Some(account) = self.accounts.get_mut(before.account)
+        {
+            account.count(at);
+            account.tasks = account.tasks.saturating_sub(1);
+        }
         let Some(number) = self.ranks.get(&rank).copied() else { return };
         let Some(account) = self.accounts.get_mut(number) else { return };
         account.count(at);

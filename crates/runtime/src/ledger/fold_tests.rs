@@ -101,6 +101,22 @@ fn a_try_that_was_lost_has_its_cost_and_ends_with_its_machine() {
 }
 
 #[test]
+fn a_try_that_was_given_back_ends_where_the_next_begins_and_is_no_call() {
+    let (ledger, costs) = fold(vec![
+        (0, provisioned(vec![rented(0, BillingUnit::Second), rented(1, BillingUnit::Second)], 0)),
+        (0, ready(0)),
+        (0, ready(1)),
+        (0, starts(1, 0, "a")),
+        (10, starts(1, 1, "a")),
+        (20, finishes(1)),
+    ]);
+    let bill = ledger.bill(at(40));
+    assert_eq!(costs, [usd!(0.01)]);
+    assert_eq!((bill.total, bill.tasks, bill.idle), (usd!(0.08), usd!(0.02), usd!(0.06)));
+    assert_eq!(bill.functions, [FunctionCost { function: "a".into(), calls: 1, cost: usd!(0.01) }]);
+}
+
+#[test]
 fn the_rest_of_a_begun_hour_is_idle_and_the_parts_add_up() {
     let left: Vec<Leftover> = Vec::new();
     let (ledger, costs) = fold(vec![

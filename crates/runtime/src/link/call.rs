@@ -3,7 +3,7 @@
 //! ```text
 //! client: kind, RequestHeader, arguments, end
 //! worker: OutcomeHeader, body, end
-//! client gives the stream up -> the worker cancels the task
+//! client gives the stream up -> nothing yet: the worker cancels the task when a lane brings its `Release`
 //! ```
 //!
 //! Small calls share lanes instead; see `lane`. A large outcome of one is asked for here.

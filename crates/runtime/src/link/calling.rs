@@ -95,9 +95,11 @@ impl Calling {
         }
     }
 
-    /// What came on a stream of its own is not counted with a lane's: the worker is told of each.
+    /// What came on a stream of its own is not counted with a lane's: the worker is told of each. Not of a call
+    /// that it does not know: that is sent now, and would be taken for one that nobody wants.
     fn have(&self, outcome: &Result<Outcome, LinkError>) {
-        if outcome.is_ok() && !self.keyed {
+        let is_kept = matches!(outcome, Ok(it) if !matches!(it, Outcome::Unknown));
+        if is_kept && !self.keyed {
             self.shared.lanes.release(self.it);
         }
     }
@@ -165,6 +167,8 @@ impl Drop for Calling {
             Stage::Fetching(_, number) => self.shared.lanes.forget(*number),
             // Its stream may be over for other reasons, so the worker goes by what it is told.
             Stage::Alone(..) => self.shared.lanes.release(self.it),
+            // What has a key stays until it is released, also when its outcome is here and nobody took it.
+            Stage::OnLane(_) if self.keyed => self.shared.lanes.release(self.it),
             Stage::New(_) | Stage::OnLane(_) | Stage::Over => {}
         }
     }

@@ -227,8 +227,12 @@ impl Lane {
 
     fn cancel(&self, number: u64) {
         if self.calls().take(number).is_some() {
-            self.outbox.put(false, |buffer| Request::Cancel { number }.put(buffer));
+            self.put_cancel(number);
         }
+    }
+
+    fn put_cancel(&self, number: u64) {
+        self.outbox.put(false, |buffer| Request::Cancel { number }.put(buffer));
     }
 
     fn sweep(&self, now: Instant) {
@@ -239,7 +243,7 @@ impl Lane {
         };
         for number in late {
             let Some(waiting) = self.calls().take(number) else { continue };
-            self.outbox.put(false, |buffer| Request::Cancel { number }.put(buffer));
+            self.put_cancel(number);
             let _ = waiting.reply.send(Replied::Outcome { took: Duration::ZERO, outcome: Outcome::TimedOut });
         }
     }
@@ -281,9 +285,11 @@ impl Lane {
                 Err(error) => return WireError::Interrupted(error.to_string()),
             }
             let read = self.take_all(&mut frames, &mut replied);
-            for (waiting, reply) in replied.drain(..) {
-                // Whoever waited may be gone.
-                let _ = Waiting::reply(waiting, reply);
+            for (number, waiting, reply) in replied.drain(..) {
+                // Whoever waited may be gone. What is elsewhere stays there until it is asked for or cancelled.
+                if let Err(Replied::Elsewhere { .. }) = waiting.reply.send(reply) {
+                    self.put_cancel(number);
+                }
             }
             if let Err(error) = read {
                 return error;
@@ -293,7 +299,11 @@ impl Lane {
     }
 
     /// Every whole reply, with who waits for it. One whom nobody waits for was cancelled.
-    fn take_all(&self, frames: &mut Frames, replied: &mut Vec<(Waiting, Replied)>) -> Result<(), WireError> {
+    fn take_all(
+        &self,
+        frames: &mut Frames,
+        replied: &mut Vec<(u64, Waiting, Replied)>,
+    ) -> Result<(), WireError> {
         let mut calls = self.calls();
         while let Some(reply) = frames.reply()? {
             let (number, reply) = match reply {
@@ -312,7 +322,7 @@ impl Lane {
                 }
             };
             if let Some(waiting) = calls.take(number) {
-                replied.push((waiting, reply));
+                replied.push((number, waiting, reply));
             }
         }
         self.count.store(calls.waiting.len(), Ordering::Relaxed);
@@ -325,12 +335,6 @@ impl Calls {
         let waiting = self.waiting.remove(&number)?;
         self.bytes = self.bytes.saturating_sub(waiting.bytes);
         Some(waiting)
-    }
-}
-
-impl Waiting {
-    fn reply(self, replied: Replied) -> Result<(), Replied> {
-        self.reply.send(replied)
     }
 }
 
@@ -392,8 +396,16 @@ impl Future for OnLane {
 
 impl Drop for OnLane {
     fn drop(&mut self) {
-        if !self.ended {
-            self.lane.cancel(self.number);
+        if self.ended {
+            return;
+        }
+        // The reply may be here and not taken. One that has not come by now cannot be sent any more, which its
+        // reader sees.
+        self.reply.close();
+        match self.reply.try_recv() {
+            Ok(Replied::Elsewhere { .. }) => self.lane.put_cancel(self.number),
+            Ok(Replied::Outcome { .. } | Replied::Over(_)) => {}
+            Err(_) => self.lane.cancel(self.number),
         }
     }
 }

@@ -281,6 +281,38 @@ async fn nobody_who_asks_for_a_large_outcome_any_more_has_it_forgotten() {
 }
 
 #[tokio::test]
+async fn a_call_dropped_before_it_hears_that_its_outcome_is_elsewhere_has_it_forgotten() {
+    let mut ends = Ends::new();
+    let mut call = Box::pin(Calling::new(Arc::clone(&ends.shared), request(""), false));
+    assert!(futures_util::poll!(&mut call).is_pending());
+    let mut worker = ends.lane().await;
+    let number = worker.number().await;
+    worker.answer(number, Outcome::Returned(vec![5; 2 * LANE_LIMIT].into())).await;
+    let [lane, ..] = &ends.shared.lanes.lanes;
+    let is_read = async {
+        while !lane.calls().waiting.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), is_read).await.expect("in time");
+    drop(call);
+    assert_eq!(worker.hear().await, Request::Cancel { number });
+}
+
+#[tokio::test]
+async fn a_call_with_a_key_that_is_dropped_is_released_wherever_its_outcome_is() {
+    let mut ends = Ends::new();
+    let keyed = CallRequest { key: Some(Key::new("k").expect("fits")), ..request("") };
+    let mut call = Box::pin(Calling::new(Arc::clone(&ends.shared), keyed, false));
+    assert!(futures_util::poll!(&mut call).is_pending());
+    let mut worker = ends.lane().await;
+    let number = worker.number().await;
+    worker.answer(number, Outcome::Returned("done".into())).await;
+    drop(call);
+    assert_eq!(worker.hear().await, Request::Release { it: (TaskId(1), Attempt(0)) });
+}
+
+#[tokio::test]
 async fn large_calls_and_those_over_the_credit_have_streams_of_their_own() {
     let mut ends = Ends::new();
     let large = ends.call(vec![0; LANE_LIMIT + 1]);

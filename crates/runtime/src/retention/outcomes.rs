@@ -330,8 +330,8 @@ impl<T, H> Outcomes<T, H> {
         }
     }
 
-    /// An outcome was written to the file, of which it takes so many bytes; `None` when that failed. What was
-    /// in memory is given back.
+    /// An outcome was written to its place in the file, or could not be and stays in memory. One that is no
+    /// longer in memory is given back.
     pub fn spilled(&mut self, run: Run, to: Extent, written: bool) -> Option<T> {
         let stage = self.entries.get_mut(&run).map(|it| &mut it.stage);
         let Some(stage) = stage.filter(|it| matches!(it, Stage::Moving { to: there, .. } if *there == to))

@@ -37,7 +37,7 @@ pub(super) struct Waiting {
 pub(super) struct Errands {
     /// The try that the one who asks has just been granted, which follows all other events.
     pub(super) own: Option<Started>,
-    pub(super) decisions: Vec<(oneshot::Sender<Decision>, Decision)>,
+    pub(super) decisions: Vec<(TaskId, oneshot::Sender<Decision>, Decision)>,
     pub(super) events: Vec<EventKind>,
     pub(super) recalls: Vec<(Link, TaskId, Attempt)>,
     pub(super) releases: Vec<(Link, TaskId, Attempt)>,
@@ -60,6 +60,19 @@ impl Queue {
             self.act(effect, errands);
         }
         self.effects = effects;
+    }
+
+    /// The caller of a task is gone. Without a try that it knows of, there may be one that it was granted and
+    /// has not heard of: that was said to begin, and is said to end.
+    pub(super) fn cancel(&mut self, task: TaskId, granted: Option<(Attempt, Rank)>, errands: &mut Errands) {
+        let waited = self.waiting.remove(&task).is_some();
+        if granted.is_none()
+            && !waited
+            && let Some((attempt, rank)) = self.state.on(task)
+        {
+            errands.events.push(EventKind::TaskCancelled { task, attempt, rank });
+        }
+        self.hear(Heard::Cancelled { id: task }, errands);
     }
 
     /// What the state wants. The memory is to be put back.
@@ -85,17 +98,17 @@ impl Queue {
                 if let Some(grant) = self.grant(attempt, rank) {
                     let (task, function) = (id, waiting.function.to_owned());
                     errands.events.push(EventKind::TaskStarted { task, attempt, rank, function });
-                    errands.decisions.push((waiting.decide, Decision::Grant(grant)));
+                    errands.decisions.push((id, waiting.decide, Decision::Grant(grant)));
                 }
             }
             Effect::Refuse { id, why } => {
                 let Some(waiting) = self.waiting.remove(&id) else { return };
                 errands.events.extend(refused(id, &why, waiting.granted));
-                errands.decisions.push((waiting.decide, Decision::Refuse(why)));
+                errands.decisions.push((id, waiting.decide, Decision::Refuse(why)));
             }
             Effect::Exhausted { id } => {
                 if let Some(waiting) = self.waiting.remove(&id) {
-                    errands.decisions.push((waiting.decide, Decision::Exhausted));
+                    errands.decisions.push((id, waiting.decide, Decision::Exhausted));
                 }
             }
             Effect::Retry { id, attempt, reason } => {
@@ -116,7 +129,7 @@ impl Queue {
                     return;
                 };
                 let decision = Decision::Resume(Grant { attempt, rank, link });
-                errands.decisions.push((waiting.decide, decision));
+                errands.decisions.push((id, waiting.decide, decision));
             }
             // Shares are taken where they are asked for.
             Effect::Shares { .. } => {}
@@ -136,5 +149,47 @@ pub(super) fn refused(task: TaskId, why: &Undone, granted: Option<(Attempt, Rank
         (Undone::Lost(lost), _) => Some(EventKind::TaskLost { task, reason: lost.to_string() }),
         (_, Some((attempt, rank))) => Some(EventKind::TaskCancelled { task, attempt, rank }),
         (_, None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{FunctionId, Incarnation};
+    use crate::tasks::ahead::{Ahead, Load};
+    use crate::tasks::order::{GroupId, Retries, Target};
+
+    #[test]
+    fn a_try_that_its_caller_never_heard_of_is_said_to_end_and_one_that_waits_is_not() {
+        let (mut state, mut effects) = (State::new(Ahead::default()), Vec::new());
+        let load = Load { function: FunctionId(0), bytes: 0 };
+        let submitted = |id| Heard::Submitted {
+            id,
+            target: Target::Any,
+            group: GroupId(1),
+            retries: Retries::default(),
+            load,
+        };
+        let (granted, waits) = (TaskId(1), TaskId(2));
+        for heard in [
+            Heard::Sized { nodes: 1 },
+            Heard::NodeReady { rank: Rank(0), slots: 1, worker: Incarnation::new("w") },
+            submitted(granted),
+        ] {
+            state.take_in(heard, &mut effects);
+        }
+        assert_eq!(state.on(granted), Some((Attempt(0), Rank(0))));
+        let (links, waiting) = (BTreeMap::new(), BTreeMap::new());
+        let mut queue = Queue { state, links, waiting, ended: false, effects: Vec::new() };
+        let mut errands = Errands::default();
+        queue.hear(submitted(waits), &mut errands);
+        let (decide, _decision) = oneshot::channel();
+        queue.waiting.insert(waits, Waiting { function: "f", decide, granted: None });
+        queue.cancel(waits, None, &mut errands);
+        assert_eq!(errands.events, []);
+        queue.cancel(granted, None, &mut errands);
+        let told = EventKind::TaskCancelled { task: granted, attempt: Attempt(0), rank: Rank(0) };
+        assert_eq!(errands.events, [told]);
+        assert_eq!(queue.state.held(), 0);
     }
 }

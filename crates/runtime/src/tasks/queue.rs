@@ -321,7 +321,7 @@ impl Tasks {
         ok: bool,
     ) {
         self.inner.events.task_finished(id, attempt, rank, ok);
-        self.tell_state(id, Heard::Answered { id, attempt, took });
+        self.hear(|queue, errands| queue.hear(Heard::Answered { id, attempt, took }, errands));
     }
 
     /// The caller of a task is no longer interested. `granted` is the try that was under way.
@@ -329,7 +329,7 @@ impl Tasks {
         if let Some((attempt, rank)) = granted {
             self.inner.events.emit(EventKind::TaskCancelled { task: id, attempt, rank });
         }
-        self.tell_state(id, Heard::Cancelled { id });
+        self.hear(|queue, errands| queue.cancel(id, granted, errands));
     }
 
     /// What is shown of a task, if its order says so.
@@ -392,13 +392,6 @@ impl Tasks {
         drop(waiting);
     }
 
-    fn tell_state(&self, id: TaskId, heard: Heard) {
-        self.hear(|queue, errands| {
-            queue.waiting.remove(&id);
-            queue.hear(heard, errands);
-        });
-    }
-
     /// Has the state decide, and runs the errands when the lock is free again.
     fn hear<T>(&self, decide: impl FnOnce(&mut Queue, &mut Errands) -> T) -> T {
         let mut errands = Errands::default();
@@ -409,9 +402,11 @@ impl Tasks {
         if let Some(Started { function, task, attempt, rank }) = errands.own {
             self.inner.events.task_started(task, attempt, rank, function);
         }
-        for (caller, decision) in errands.decisions {
-            // A caller that has gone cancels its task by itself.
-            let _ = caller.send(decision);
+        for (task, caller, decision) in errands.decisions {
+            // A caller that has gone cancels its task by itself, maybe before its try was said to begin.
+            if let Err(Decision::Grant(Grant { attempt, rank, .. })) = caller.send(decision) {
+                self.emit(EventKind::TaskCancelled { task, attempt, rank });
+            }
         }
         errands.recalls.into_iter().for_each(|(link, id, attempt)| link.recall(id, attempt));
         for (rank, link, waits) in errands.reconciled {

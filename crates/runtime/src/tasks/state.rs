@@ -248,8 +248,13 @@ impl State {
         self.tasks.len()
     }
 
-    /// Whether a node has been given more than it can begin.
-    /// It, or one that takes nothing for a moment, is to be looked at.
+    /// The try of a task that has been granted, and where.
+    pub(crate) fn on(&self, id: TaskId) -> Option<(Attempt, Rank)> {
+        self.tasks.get(&id).and_then(|it| Some((it.attempt, it.on?.0)))
+    }
+
+    /// Whether a node is to be looked at: it has been given more than it can begin, or takes nothing for a
+    /// moment.
     pub(crate) fn is_ahead(&self) -> bool {
         self.ranks.values().any(|it| it.used > it.slots || it.full)
     }
