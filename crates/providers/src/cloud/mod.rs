@@ -8,7 +8,6 @@ mod key;
 mod label;
 mod machine;
 pub(crate) mod setup;
-mod single;
 mod snapshot;
 mod ubuntu;
 
@@ -22,7 +21,6 @@ pub use ubuntu::ubuntu;
 pub(crate) use ends::until;
 pub(crate) use label::{SKYWARD, is_plain, machine_name, pool_name};
 pub(crate) use machine::{found_or_stranger, reached, sold, stranger};
-pub(crate) use single::one_by_one;
 pub(crate) use snapshot::Snapshot;
 
 /// A provider that has an account at a cloud.

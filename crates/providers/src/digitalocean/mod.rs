@@ -234,7 +234,7 @@ impl Provider for DigitalOcean {
     }
 
     async fn prepare(&self, request: &Request) -> Result<(), ProviderError> {
-        setup::prepare(self, request, self.set_up(request)).await
+        self.set_up(request).await
     }
 
     async fn provision(&self, request: &Request, count: u32) -> Result<Provisioned, ProviderError> {
@@ -243,7 +243,8 @@ impl Provider for DigitalOcean {
             return Err(ProviderError::new(ProviderErrorKind::InvalidRequest, message));
         }
         let names: Vec<_> = (0..count).map(|_| machine_name(&request.pool)).collect::<Result<_, _>>()?;
-        setup::rent(names.chunks(api::MOST_NAMES), |names| self.rent(request, names)).await
+        let chunks = names.chunks(api::MOST_NAMES);
+        setup::rent(SERVICE.name, count, chunks, |names| self.rent(request, names)).await
     }
 
     async fn describe(&self, _: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {

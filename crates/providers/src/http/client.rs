@@ -190,8 +190,9 @@ impl Client {
                 self.buckets().close(call.endpoint, wait.min(self.access.patience), self.now());
             }
         }
-        // A server that fails, or a gateway before it, says nothing about what was done behind it.
-        let unsure = said.kind == ProviderErrorKind::Transient && answer.status >= 500;
+        // A server that fails, or a gateway before it, says nothing about what was done behind it, whatever
+        // the status: some say every failure with a success.
+        let unsure = said.kind == ProviderErrorKind::Transient;
         Err(Trouble { error, unsure })
     }
 

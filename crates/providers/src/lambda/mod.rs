@@ -176,7 +176,7 @@ impl Provider for Lambda {
     }
 
     async fn prepare(&self, request: &Request) -> Result<(), ProviderError> {
-        setup::prepare(self, request, self.set_up(request)).await
+        self.set_up(request).await
     }
 
     async fn provision(&self, request: &Request, count: u32) -> Result<Provisioned, ProviderError> {
@@ -189,13 +189,7 @@ impl Provider for Lambda {
             None => None,
         };
         let rent = |_| async { Ok(vec![self.rent(request, ruleset.clone()).await?]) };
-        let rented = setup::rent(0..count.min(AT_ONCE), rent).await?;
-        let shortfall = (count > AT_ONCE).then(|| {
-            let message =
-                format!("Lambda launches one instance in twelve seconds, so {AT_ONCE} come at a time");
-            ProviderError::new(ProviderErrorKind::RateLimited, message)
-        });
-        Ok(Provisioned { shortfall: rented.shortfall.or(shortfall), ..rented })
+        setup::rent(SERVICE.name, count, 0..count, rent).await
     }
 
     async fn describe(&self, _: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
@@ -253,6 +247,3 @@ impl Account for Lambda {
 
 /// How long an instance may take to end. It takes some seconds; a provider's call has two minutes in all.
 const GONE: Duration = Duration::from_secs(90);
-
-/// How many machines one request rents at most: at twelve seconds each, what a provider's call has time for.
-const AT_ONCE: u32 = 8;

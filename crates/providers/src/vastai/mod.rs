@@ -262,7 +262,7 @@ impl Provider for VastAi {
     }
 
     async fn prepare(&self, request: &Request) -> Result<(), ProviderError> {
-        setup::prepare(self, request, self.set_up(request)).await
+        self.set_up(request).await
     }
 
     async fn provision(&self, request: &Request, count: u32) -> Result<Provisioned, ProviderError> {
@@ -271,38 +271,29 @@ impl Provider for VastAi {
             return Err(ProviderError::new(Kind::InvalidRequest, message));
         }
         let fresh = self.search(Some(&request.offer)).await?;
-        let mut likes = market::likes(&request.offer, request.market, fresh).into_iter();
-        let (mut instances, mut shortfall) = (Vec::new(), None);
-        while instances.len() < count.min(AT_ONCE) as usize {
-            let Some(ask) = likes.next() else {
-                let message = format!(
-                    "nothing like {} is left for what it cost; try another offer, or later",
-                    request.offer
-                );
-                shortfall = Some(ProviderError::new(Kind::NoCapacity, message));
-                break;
-            };
+        let likes = market::likes(&request.offer, request.market, fresh);
+        let rent = |ask: Offer| async move {
             match self.rent(request, &ask).await {
-                Ok(instance) => instances.push(instance),
+                Ok(instance) => Ok(vec![instance]),
                 // Somebody was faster: the next one.
                 Err(error) if error.kind == Kind::OfferGone => {
                     tracing::debug!(%error, "an ask is gone");
+                    Ok(Vec::new())
                 }
-                Err(error) => {
-                    shortfall = Some(error);
-                    break;
-                }
+                Err(error) => Err(error),
             }
+        };
+        let rented = setup::rent(SERVICE.name, count, likes, rent).await?;
+        if rented.shortfall.is_some() || rented.instances.len() >= count as usize {
+            return Ok(rented);
         }
-        match shortfall {
-            Some(error) if instances.is_empty() => Err(error),
-            None if count > AT_ONCE => {
-                let message =
-                    format!("Vast.ai rents one machine in five seconds, so {AT_ONCE} come at a time");
-                Ok(Provisioned { instances, shortfall: Some(ProviderError::new(Kind::RateLimited, message)) })
-            }
-            shortfall => Ok(Provisioned { instances, shortfall }),
+        let message =
+            format!("nothing like {} is left for what it cost; try another offer, or later", request.offer);
+        let none = ProviderError::new(Kind::NoCapacity, message);
+        if rented.instances.is_empty() {
+            return Err(none);
         }
+        Ok(Provisioned { shortfall: Some(none), ..rented })
     }
 
     async fn describe(&self, _: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
@@ -365,9 +356,6 @@ impl Account for VastAi {
 /// How long a destroyed instance may still be listed. It takes some seconds; a provider's call has two minutes
 /// in all.
 const GONE: Duration = Duration::from_secs(90);
-
-/// How many machines one request rents at most: at five seconds each, what a provider's call has time for.
-const AT_ONCE: u32 = 16;
 
 /// How many pages of offers are read: fifty times the whole market.
 const MOST_PAGES: u32 = 1000;

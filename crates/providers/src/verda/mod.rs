@@ -205,7 +205,7 @@ impl Provider for Verda {
     }
 
     async fn prepare(&self, request: &Request) -> Result<(), ProviderError> {
-        setup::prepare(self, request, async { self.set_up(request).await.map(drop) }).await
+        self.set_up(request).await.map(drop)
     }
 
     async fn provision(&self, request: &Request, count: u32) -> Result<Provisioned, ProviderError> {
@@ -214,7 +214,7 @@ impl Provider for Verda {
             return Err(ProviderError::new(Kind::InvalidRequest, message));
         }
         let (key, script) = self.set_up(request).await?;
-        setup::rent(0..count, |_| self.rent(request, &key, script.as_ref())).await
+        setup::rent(SERVICE.name, count, 0..count, |_| self.rent(request, &key, script.as_ref())).await
     }
 
     async fn describe(&self, _: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
