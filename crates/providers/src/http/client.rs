@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Certificate, Proxy, RequestBuilder, Url, redirect};
 use serde::de::DeserializeOwned;
+use skyward_runtime::backoff::Backoff;
 use skyward_runtime::provider::{ProviderError, ProviderErrorKind};
 use tokio::time::sleep;
 
@@ -120,6 +121,11 @@ impl Client {
             return None;
         }
         trouble.again(self.access.backoff.delay(tried), self.access.patience)
+    }
+
+    /// How long what was made may take to be listed, and the pauses between the looks.
+    pub(super) const fn settling(&self) -> (Duration, Backoff) {
+        (self.access.settles, self.access.backoff)
     }
 
     async fn answer(&self, call: &Call) -> Result<Answer, Trouble> {
