@@ -14,11 +14,14 @@ use skyward_runtime::model::accelerator::Form;
 use skyward_runtime::model::{Architecture, BillingUnit, InstanceType, Price, accelerators};
 use skyward_runtime::usd;
 
-use crate::fake::{Condition, Face, Fault};
+use crate::checks::request;
+use crate::fake::{Condition, Face, Fake, Fault};
 use crate::server::{Reply, Seen};
 
 #[derive(Default)]
 pub(crate) struct Lambda {
+    /// No list has any machine.
+    blind: bool,
     next: u32,
     machines: BTreeMap<String, Machine>,
     keys: BTreeMap<String, (String, String)>,
@@ -177,7 +180,8 @@ impl Face for Lambda {
             ("POST", ["instance-operations", "launch"]) => self.launch(&body),
             ("POST", ["instance-operations", "terminate"]) => self.terminate(&body),
             ("GET", ["instances"]) => {
-                let shown = self.machines.keys().map(|it| self.shown(it)).collect();
+                let listed = self.machines.keys().filter(|_| !self.blind);
+                let shown = listed.map(|it| self.shown(it)).collect();
                 // What ends is listed once more.
                 self.machines.retain(|_, it| it.status != "terminating");
                 data(shown)
@@ -300,4 +304,15 @@ impl Face for Lambda {
         let api_key = Some(Secret::new(key.to_owned()));
         Box::new(Provider::new(Config { api_key, access, ssh_port, ..Config::default() }))
     }
+}
+
+#[tokio::test]
+async fn machines_that_no_list_has_yet_are_given_back() {
+    let fake = Fake::start(Box::new(Lambda { blind: true, ..Lambda::default() })).await;
+    let (provider, request) = (fake.provider(), request(&fake, "pool1"));
+    provider.prepare(&request).await.unwrap();
+    let rented = provider.provision(&request, 2).await.unwrap().instances;
+    let ids: Vec<_> = rented.into_iter().map(|it| it.id).collect();
+    provider.terminate(&request, &ids).await.unwrap();
+    assert_eq!(fake.machines(), [""; 0]);
 }

@@ -18,7 +18,7 @@ use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind};
 pub use key::{Found, KeyFile, KeyPlaces};
 pub use ubuntu::ubuntu;
 
-pub(crate) use ends::until;
+pub(crate) use ends::{GONE, Rental, end_all, leftovers, none_left, until};
 pub(crate) use label::{SKYWARD, is_plain, machine_name, pool_name};
 pub(crate) use machine::{found_or_stranger, reached, sold, stranger};
 pub(crate) use snapshot::Snapshot;

@@ -16,8 +16,6 @@ pub(crate) mod api;
 mod config;
 pub(crate) mod map;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::stream::BoxStream;
@@ -27,7 +25,8 @@ use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Prov
 
 use crate::cloud::setup::{self, Way};
 use crate::cloud::{
-    Account, Found, Snapshot, found_or_stranger, is_plain, machine_name, pool_name, stranger, until,
+    Account, Found, Rental, Snapshot, end_all, found_or_stranger, is_plain, leftovers, machine_name,
+    none_left, pool_name, stranger,
 };
 use crate::http::{Auth, Call, Client};
 use api::{Data, Launched, Machine, Named};
@@ -115,33 +114,43 @@ impl Lambda {
         Ok(Instance { id: InstanceId::new(id), state: InstanceState::Pending })
     }
 
-    /// Ends machines that live, and waits until none of them does; those that are left.
+    /// Ends machines that are known or ours, and waits until none of them lives; those that are left, and why.
     async fn end(
         &self,
+        known: Vec<Rental>,
         ours: &(dyn Fn(&Machine) -> bool + Send + Sync),
-    ) -> Result<Vec<Machine>, ProviderError> {
-        let living = || async {
-            let machines = self.machines().await?;
-            Ok::<_, ProviderError>(machines.into_iter().filter(ours).collect::<Vec<_>>())
+    ) -> Result<Vec<(Rental, String)>, ProviderError> {
+        let list = || async {
+            let machines = self.machines().await?.into_iter().filter(ours);
+            let rental = |it: Machine| Rental {
+                ending: it.status == "terminating",
+                name: it.name.unwrap_or_default(),
+                id: it.id,
+            };
+            Ok(machines.map(rental).collect())
         };
-        let asked = || async {
-            let living = living().await?;
-            let ids: Vec<_> =
-                living.iter().filter(|it| it.status != "terminating").map(|it| it.id.clone()).collect();
-            if !ids.is_empty() {
-                match self.client()?.send::<IgnoredAny>(&api::terminate(&ids)).await {
-                    Ok(_) => {}
-                    // One of them went meanwhile, and the others were left alone: look again.
-                    Err(error) if error.kind == ProviderErrorKind::NotFound => {}
-                    Err(error) => return Err(error),
+        let client = self.client()?;
+        let end = |them: Vec<Rental>| async move {
+            let ids: Vec<_> = them.into_iter().map(|it| it.id).collect();
+            let ended = client.send::<IgnoredAny>(&api::terminate(&ids)).await.map(drop);
+            match ended {
+                // One of them is gone or cannot end, and the others were left alone.
+                Err(error) if ids.len() > 1 && !passes(&error) => {
+                    let mut each = Vec::with_capacity(ids.len());
+                    for id in &ids {
+                        let one = api::terminate(std::slice::from_ref(id));
+                        each.push(client.send::<IgnoredAny>(&one).await.map(drop));
+                    }
+                    each
                 }
+                Err(error) => {
+                    let again = || ProviderError::new(error.kind, error.message.clone());
+                    ids.iter().map(|_| Err(again())).collect()
+                }
+                Ok(()) => ids.iter().map(|_| Ok(())).collect(),
             }
-            Ok(living.is_empty().then_some(()))
         };
-        match until(GONE, self.config.access.backoff, asked).await? {
-            Some(()) => Ok(Vec::new()),
-            None => living().await,
-        }
+        end_all(self.config.access.backoff, known, list, end).await
     }
 
     /// Removes what a list has by this name; what is left of it.
@@ -206,27 +215,15 @@ impl Provider for Lambda {
     }
 
     async fn terminate(&self, _: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {
-        let left = self.end(&|it: &Machine| ids.iter().any(|id| id.as_str() == it.id)).await?;
-        if left.is_empty() {
-            return Ok(());
-        }
-        let left: Vec<_> = left.into_iter().map(|it| it.id).collect();
-        let message = format!("failed to give back {}: still there after {GONE:?}", left.join(", "));
-        Err(ProviderError::new(ProviderErrorKind::Transient, message))
+        let ours = |it: &Machine| ids.iter().any(|id| id.as_str() == it.id);
+        none_left(self.end(Rental::known(ids), &ours).await?)
     }
 
     async fn teardown(&self, request: &Request) -> Result<Vec<Leftover>, ProviderError> {
         let name = pool_name(&request.pool);
         let prefix = format!("{name}-");
         let ours = |it: &Machine| it.name.as_ref().is_some_and(|it| it.starts_with(&prefix));
-        let left = self.end(&ours).await?;
-        let mut left: Vec<_> = left
-            .into_iter()
-            .map(|it| Leftover {
-                what: format!("instance {} ({})", it.id, it.name.unwrap_or_default()),
-                reason: format!("it is still {} after {GONE:?}", it.status),
-            })
-            .collect();
+        let mut left = leftovers("instance", self.end(Vec::new(), &ours).await?);
         left.extend(self.remove("firewall rules", &api::rulesets(), &name, api::delete_ruleset).await?);
         left.extend(self.remove("key", &api::keys(), &name, api::delete_key).await?);
         Ok(left)
@@ -245,5 +242,8 @@ impl Account for Lambda {
     }
 }
 
-/// How long an instance may take to end. It takes some seconds; a provider's call has two minutes in all.
-const GONE: Duration = Duration::from_secs(90);
+/// Whether a refusal says nothing about what was asked for: it comes too often, or is asked by the wrong one.
+fn passes(error: &ProviderError) -> bool {
+    use ProviderErrorKind::{Auth, RateLimited, Transient};
+    matches!(error.kind, Auth | RateLimited | Transient)
+}

@@ -22,7 +22,7 @@ mod start;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -34,7 +34,8 @@ use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Prov
 
 use crate::cloud::setup::{self, Way};
 use crate::cloud::{
-    Account, Found, Snapshot, found_or_stranger, is_plain, machine_name, pool_name, stranger, ubuntu, until,
+    Account, Found, GONE, Snapshot, found_or_stranger, is_plain, machine_name, pool_name, stranger, ubuntu,
+    until,
 };
 use crate::http::{Auth, Client};
 use api::{Answered, Cpus, Floor, Floors, Gpus, Pod, Pods, Registries, Rented};
@@ -291,6 +292,3 @@ fn none(request: &Request) -> ProviderError {
 
 /// The most accelerators that a pod has.
 const MOST_GPUS: u32 = 8;
-
-/// How long a pod may take to end. It takes some seconds; a provider's call has two minutes in all.
-const GONE: Duration = Duration::from_secs(90);
