@@ -223,11 +223,12 @@ pub(super) fn rent(new: &NewMachine) -> Call {
 /// With its volumes: those that are not named would be kept, and cost. While it is made they are not known:
 /// then nothing is said of them, which takes the one that it has of itself. What is deleted already stays so.
 pub(super) fn delete(id: &str, volumes: &[String]) -> Call {
-    let mut body = json!({"action": "delete", "id": id});
-    if !volumes.is_empty() {
-        body["volume_ids"] = json!(volumes);
-        body["delete_permanently"] = json!(true);
-    }
+    let body = match volumes {
+        [] => json!({"action": "delete", "id": id}),
+        volumes => {
+            json!({"action": "delete", "id": id, "volume_ids": volumes, "delete_permanently": true})
+        }
+    };
     Call::put("delete a machine", MACHINES, &body).repeatable().at(ACT)
 }
 
