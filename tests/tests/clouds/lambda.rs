@@ -92,7 +92,10 @@ impl Lambda {
             return error(404, "global/object-does-not-exist", "no such key", Some("check it"));
         };
         let rulesets = body.get("firewall_rulesets").cloned().unwrap_or(json!([]));
-        let known = |it: &Value| self.rulesets.contains_key(it["id"].as_str().unwrap_or(""));
+        let known = |it: &Value| {
+            let found = self.rulesets.get(it["id"].as_str().unwrap_or(""));
+            found.is_some_and(|found| found["region"]["name"] == body["region_name"])
+        };
         if !rulesets.as_array().unwrap().iter().all(known) {
             return error(404, "global/object-does-not-exist", "no such rules", Some("check them"));
         }
@@ -315,4 +318,19 @@ async fn machines_that_no_list_has_yet_are_given_back() {
     let ids: Vec<_> = rented.into_iter().map(|it| it.id).collect();
     provider.terminate(&request, &ids).await.unwrap();
     assert_eq!(fake.machines(), [""; 0]);
+}
+
+#[tokio::test]
+async fn each_region_of_a_pool_has_rules_of_its_own() {
+    let fake = Fake::start(Box::<Lambda>::default()).await;
+    let (provider, first) = (fake.provider(), request(&fake, "pool1"));
+    let elsewhere = fake.face().offers().into_iter().find(|it| it.region.as_deref() == Some("us-west-1"));
+    let second = skyward::provider::Request { offer: elsewhere.unwrap(), ..first.clone() };
+    for request in [&first, &second] {
+        provider.prepare(request).await.unwrap();
+        assert_eq!(provider.provision(request, 1).await.unwrap().instances.len(), 1);
+    }
+    assert_eq!(provider.teardown(&second).await.unwrap(), []);
+    assert_eq!(fake.left(), [""; 0]);
+    assert_eq!(fake.violations(), [""; 0]);
 }

@@ -4,7 +4,7 @@
 //! prepare    key, and firewall rules for the region of the offer
 //! provision  one launch in twelve seconds --200--> booting --address--> active
 //! terminate  POST --terminating--> listed for a while --> gone
-//! teardown   all whose name begins with the pool's; then rules and key
+//! teardown   all whose name begins with the pool's; then rules of every region, and key
 //! ```
 //!
 //! Quirks: `quantity` is gone from the launch, so machines come one by one, and a request for many is
@@ -20,7 +20,9 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::stream::BoxStream;
 use serde::de::IgnoredAny;
-use skyward_runtime::model::{Capabilities, Instance, InstanceId, InstanceState, Leftover, Market, Offer};
+use skyward_runtime::model::{
+    Capabilities, Instance, InstanceId, InstanceState, Leftover, Market, Offer, PoolId,
+};
 use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
 
 use crate::cloud::setup::{self, Way};
@@ -86,8 +88,8 @@ impl Lambda {
             self.make(&api::create_key(&name, &request.ssh_key), &api::keys(), &name).await?;
         }
         let Some(rules) = map::new_ruleset(request, &self.config) else { return Ok(()) };
-        if self.find(&api::rulesets(), &name).await?.is_none() {
-            self.make(&api::create_ruleset(&rules), &api::rulesets(), &name).await?;
+        if self.find(&api::rulesets(), &rules.name).await?.is_none() {
+            self.make(&api::create_ruleset(&rules), &api::rulesets(), &rules.name).await?;
         }
         Ok(())
     }
@@ -153,16 +155,22 @@ impl Lambda {
         end_all(self.config.access.backoff, known, list, end).await
     }
 
-    /// Removes what a list has by this name; what is left of it.
-    async fn remove(
-        &self,
-        what: &str,
-        list: &Call,
-        name: &str,
-        delete: fn(&str) -> Call,
-    ) -> Result<Option<Leftover>, ProviderError> {
-        let Some(Named { id, .. }) = self.find(list, name).await? else { return Ok(None) };
-        Ok(setup::remove(self.client()?, format!("{what} {id} ({name})"), &delete(&id)).await)
+    /// Removes the pool's rules in every region, and its key; what is left of them.
+    async fn remove(&self, pool: &PoolId) -> Result<Vec<Leftover>, ProviderError> {
+        let client = self.client()?;
+        let Data { data: rulesets } = client.send::<Data<Vec<Named>>>(&api::rulesets()).await?;
+        let ours = |it: &Named| {
+            it.region.as_ref().is_some_and(|region| it.name == map::ruleset_name(pool, &region.name))
+        };
+        let rules =
+            rulesets.into_iter().filter(ours).map(|it| ("firewall rules", api::delete_ruleset(&it.id), it));
+        let key = self.find(&api::keys(), &pool_name(pool)).await?;
+        let key = key.map(|it| ("key", api::delete_key(&it.id), it));
+        let mut left = Vec::new();
+        for (what, call, Named { id, name, .. }) in rules.chain(key) {
+            left.extend(setup::remove(client, format!("{what} {id} ({name})"), &call).await);
+        }
+        Ok(left)
     }
 }
 
@@ -224,8 +232,7 @@ impl Provider for Lambda {
         let prefix = format!("{name}-");
         let ours = |it: &Machine| it.name.as_ref().is_some_and(|it| it.starts_with(&prefix));
         let mut left = leftovers("instance", self.end(Vec::new(), &ours).await?);
-        left.extend(self.remove("firewall rules", &api::rulesets(), &name, api::delete_ruleset).await?);
-        left.extend(self.remove("key", &api::keys(), &name, api::delete_key).await?);
+        left.extend(self.remove(&request.pool).await?);
         Ok(left)
     }
 }

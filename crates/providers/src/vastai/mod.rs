@@ -134,7 +134,7 @@ impl VastAi {
     /// The private network of a pool, where the offer is in a physical cluster.
     fn overlay(request: &Request) -> Option<(String, u64)> {
         let cluster = request.offer.specific.get(market::CLUSTER)?.parse().ok()?;
-        Some((pool_name(&request.pool), cluster))
+        Some((map::overlay(&request.pool, cluster), cluster))
     }
 
     async fn find_overlay(&self, name: &str) -> Result<Option<Overlay>, ProviderError> {
@@ -319,11 +319,18 @@ impl Provider for VastAi {
         let prefix = format!("{}-", pool_name(&request.pool));
         let ours = |it: &api::Instance| it.label.as_ref().is_some_and(|it| it.starts_with(&prefix));
         let mut left = leftovers("instance", self.end(Vec::new(), &ours, &api::instances()).await?);
-        if let Some((name, _)) = Self::overlay(request)
-            && self.find_overlay(&name).await?.is_some()
-        {
-            let what = format!("private network {name}");
-            left.extend(setup::remove(self.client()?, what, &api::delete_overlay(&name)).await);
+        if !self.config.use_overlay {
+            return Ok(left);
+        }
+        // An offer before this one may have been in another cluster.
+        let overlays: Vec<Overlay> = self.client()?.send(&api::overlays()).await?;
+        for Overlay { name, cluster_id, .. } in overlays {
+            if let Some((name, cluster)) = name.zip(cluster_id)
+                && name == map::overlay(&request.pool, cluster)
+            {
+                let what = format!("private network {name}");
+                left.extend(setup::remove(self.client()?, what, &api::delete_overlay(&name)).await);
+            }
         }
         Ok(left)
     }
