@@ -244,8 +244,17 @@ pub(crate) async fn a_teardown_after_half_a_preparation(fake: &Fake) {
     let (provider, request) = (fake.provider(), request(fake, "pool1"));
     fake.fail(Hits::PrepareLast, [Fault::Broken; 4]);
     assert_eq!(provider.prepare(&request).await.unwrap_err().kind, Kind::Transient);
-    assert_eq!(fake.left(), [""; 0], "a preparation that fails leaves nothing");
     assert_eq!(provider.teardown(&request).await.unwrap(), []);
+    assert_eq!(fake.left(), [""; 0], "what a preparation that failed has made goes with the pool");
+}
+
+pub(crate) async fn a_later_preparation_that_fails_leaves_the_machines_alone(fake: &Fake) {
+    let (provider, request, ids) = rented(fake, 2).await;
+    fake.fail(Hits::Any, [Fault::Limited(Some(3600))]);
+    assert_eq!(fake.provider().prepare(&request).await.unwrap_err().kind, Kind::RateLimited);
+    assert_eq!(fake.machines(), ids.iter().map(InstanceId::as_str).collect::<Vec<_>>());
+    assert_eq!(provider.teardown(&request).await.unwrap(), []);
+    assert_eq!(fake.left(), [""; 0]);
 }
 
 pub(crate) async fn a_leak_is_found_by_its_tag_and_other_pools_are_left_alone(fake: &Fake) {

@@ -226,7 +226,7 @@ impl Face for DigitalOcean {
             }
             ("DELETE", ["droplets"]) => {
                 for id in self.tagged(seen) {
-                    self.droplets.get_mut(&id).unwrap().ending = Some(1);
+                    self.droplets.get_mut(&id).unwrap().ending.get_or_insert(1);
                 }
                 done()
             }

@@ -161,6 +161,7 @@ impl Fake {
             base_url: Some(self.server.url.clone()),
             request_timeout: Duration::from_secs(2),
             backoff: Backoff { first: pause, factor: 1, most: pause },
+            settles: Duration::from_millis(20),
             pace: 10_000,
             ..Access::default()
         }

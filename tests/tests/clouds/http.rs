@@ -35,6 +35,7 @@ fn access(server: &Server) -> Access {
         base_url: Some(server.url.clone()),
         request_timeout: Duration::from_millis(300),
         backoff: Backoff { first: pause, factor: 1, most: pause },
+        settles: Duration::ZERO,
         ..Access::default()
     }
 }
@@ -189,6 +190,20 @@ async fn what_was_made_in_spite_of_a_lost_answer_is_found_and_not_made_twice() {
         let paths: Vec<_> = server.seen().into_iter().map(|it| it.path).collect();
         assert_eq!(paths, ["/make", "/find"]);
     }
+}
+
+#[tokio::test]
+async fn what_is_listed_late_is_found_and_not_made_twice() {
+    let none = Reply::json(200, &Value::Null);
+    let replies =
+        vec![Reply::text(500, ""), none.clone(), Reply::text(422, "no"), none, Reply::json(200, &json!(7))];
+    let server = Server::script(replies).await;
+    let patient = Access { settles: Duration::from_secs(60), tries: 1, ..access(&server) };
+    let client = Client::new(SERVICE, patient, bearer("key")).unwrap();
+    let call = Call::post("make", "/make", &json!({}));
+    let find = || async { client.send::<Option<u32>>(&Call::get("find", "/find")).await }.boxed();
+    assert_eq!(client.create::<u32>(&call, find).await.unwrap(), 7, "though there are no tries left");
+    assert_eq!(server.seen().iter().filter(|it| it.path == "/make").count(), 1);
 }
 
 #[tokio::test]

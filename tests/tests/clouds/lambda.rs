@@ -14,11 +14,14 @@ use skyward_runtime::model::accelerator::Form;
 use skyward_runtime::model::{Architecture, BillingUnit, InstanceType, Price, accelerators};
 use skyward_runtime::usd;
 
-use crate::fake::{Condition, Face, Fault};
+use crate::checks::request;
+use crate::fake::{Condition, Face, Fake, Fault};
 use crate::server::{Reply, Seen};
 
 #[derive(Default)]
 pub(crate) struct Lambda {
+    /// No list has any machine.
+    blind: bool,
     next: u32,
     machines: BTreeMap<String, Machine>,
     keys: BTreeMap<String, (String, String)>,
@@ -89,7 +92,10 @@ impl Lambda {
             return error(404, "global/object-does-not-exist", "no such key", Some("check it"));
         };
         let rulesets = body.get("firewall_rulesets").cloned().unwrap_or(json!([]));
-        let known = |it: &Value| self.rulesets.contains_key(it["id"].as_str().unwrap_or(""));
+        let known = |it: &Value| {
+            let found = self.rulesets.get(it["id"].as_str().unwrap_or(""));
+            found.is_some_and(|found| found["region"]["name"] == body["region_name"])
+        };
         if !rulesets.as_array().unwrap().iter().all(known) {
             return error(404, "global/object-does-not-exist", "no such rules", Some("check them"));
         }
@@ -177,7 +183,8 @@ impl Face for Lambda {
             ("POST", ["instance-operations", "launch"]) => self.launch(&body),
             ("POST", ["instance-operations", "terminate"]) => self.terminate(&body),
             ("GET", ["instances"]) => {
-                let shown = self.machines.keys().map(|it| self.shown(it)).collect();
+                let listed = self.machines.keys().filter(|_| !self.blind);
+                let shown = listed.map(|it| self.shown(it)).collect();
                 // What ends is listed once more.
                 self.machines.retain(|_, it| it.status != "terminating");
                 data(shown)
@@ -300,4 +307,30 @@ impl Face for Lambda {
         let api_key = Some(Secret::new(key.to_owned()));
         Box::new(Provider::new(Config { api_key, access, ssh_port, ..Config::default() }))
     }
+}
+
+#[tokio::test]
+async fn machines_that_no_list_has_yet_are_given_back() {
+    let fake = Fake::start(Box::new(Lambda { blind: true, ..Lambda::default() })).await;
+    let (provider, request) = (fake.provider(), request(&fake, "pool1"));
+    provider.prepare(&request).await.unwrap();
+    let rented = provider.provision(&request, 2).await.unwrap().instances;
+    let ids: Vec<_> = rented.into_iter().map(|it| it.id).collect();
+    provider.terminate(&request, &ids).await.unwrap();
+    assert_eq!(fake.machines(), [""; 0]);
+}
+
+#[tokio::test]
+async fn each_region_of_a_pool_has_rules_of_its_own() {
+    let fake = Fake::start(Box::<Lambda>::default()).await;
+    let (provider, first) = (fake.provider(), request(&fake, "pool1"));
+    let elsewhere = fake.face().offers().into_iter().find(|it| it.region.as_deref() == Some("us-west-1"));
+    let second = skyward::provider::Request { offer: elsewhere.unwrap(), ..first.clone() };
+    for request in [&first, &second] {
+        provider.prepare(request).await.unwrap();
+        assert_eq!(provider.provision(request, 1).await.unwrap().instances.len(), 1);
+    }
+    assert_eq!(provider.teardown(&second).await.unwrap(), []);
+    assert_eq!(fake.left(), [""; 0]);
+    assert_eq!(fake.violations(), [""; 0]);
 }

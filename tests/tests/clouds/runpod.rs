@@ -6,20 +6,23 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::{Value, json};
 use skyward::Secret;
-use skyward::provider::Offer;
+use skyward::provider::{Market, Offer, Request};
 use skyward_providers::cloud::Account;
 use skyward_providers::http::Access;
 use skyward_providers::runpod::{Config, RunPod as Provider};
 use skyward_runtime::model::{Accelerator, Architecture, InstanceType, Price, Usd};
 use skyward_runtime::usd;
 
-use crate::fake::{Condition, Face, Fault};
+use crate::checks::request;
+use crate::fake::{Condition, Face, Fake, Fault};
 use crate::server::{Reply, Seen};
 
 #[derive(Default)]
 pub(crate) struct RunPod {
     next: u32,
     pods: BTreeMap<String, Pod>,
+    /// How many bids still make a pod and are answered with a failure, which has the status of a success.
+    trips: u32,
     /// The port that the SSH port of every pod is mapped to.
     ssh_port: AtomicU16,
 }
@@ -165,6 +168,11 @@ impl RunPod {
             let key = bid["env"][0]["value"].as_str().unwrap();
             let gpu = json!({"id": bid["gpuTypeId"], "count": bid["gpuCount"]});
             let id = self.rent(&bid["name"], key, ("gpu", gpu), &bid["cloudType"]);
+            if self.trips > 0 {
+                self.trips -= 1;
+                let failed = json!({"errors": [{"message": "Something went wrong"}], "data": null});
+                return Reply::json(200, &failed);
+            }
             return Reply::json(200, &json!({"data": {"podRentInterruptable": {"id": id}}}));
         }
         let count = body["variables"]["lowest"]["gpuCount"].as_u64().unwrap();
@@ -311,4 +319,15 @@ impl Face for RunPod {
         let api_key = Some(Secret::new(key.to_owned()));
         Box::new(Provider::new(Config { api_key, access, ..Config::default() }))
     }
+}
+
+#[tokio::test]
+async fn a_bid_that_failed_with_the_status_of_a_success_is_looked_for_before_it_is_made_again() {
+    let fake = Fake::start(Box::new(RunPod { trips: 1, ..RunPod::default() })).await;
+    let provider = fake.provider();
+    let request = Request { market: Market::Spot, ..request(&fake, "pool1") };
+    provider.prepare(&request).await.unwrap();
+    let rented = provider.provision(&request, 1).await.unwrap().instances;
+    assert_eq!(fake.machines(), [rented[0].id.as_str()]);
+    assert_eq!(fake.violations(), [""; 0]);
 }

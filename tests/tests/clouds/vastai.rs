@@ -17,12 +17,15 @@ use skyward_runtime::model::{
 };
 use skyward_runtime::usd;
 
+use crate::checks::request;
 use crate::contract::fails_with;
-use crate::fake::{Condition, Face, Fault};
+use crate::fake::{Condition, Face, Fake, Fault};
 use crate::server::{Reply, Seen};
 
 #[derive(Default)]
 pub(crate) struct VastAi {
+    /// No list has any machine.
+    blind: bool,
     trouble: Trouble,
     next: u64,
     instances: BTreeMap<u64, Instance>,
@@ -187,8 +190,9 @@ impl VastAi {
     fn list(&self, seen: &Seen) -> Reply {
         let filter: Option<Value> = seen.asks("select_filters").map(|it| serde_json::from_str(&it).unwrap());
         let after: u64 = seen.asks("after_token").map_or(0, |it| it.parse().unwrap());
-        let wanted =
-            |it: &Instance| filter.as_ref().is_none_or(|filter| filter["label"]["eq"] == it.label.as_str());
+        let wanted = |it: &Instance| {
+            !self.blind && filter.as_ref().is_none_or(|filter| filter["label"]["eq"] == it.label.as_str())
+        };
         let all: Vec<_> = self.instances.iter().filter(|(_, it)| wanted(it)).collect();
         let total = all.len();
         let left: Vec<u64> = all.into_iter().map(|(id, _)| *id).filter(|it| *it > after).collect();
@@ -445,4 +449,15 @@ impl Face for VastAi {
         let api_key = Some(Secret::new(key.to_owned()));
         Box::new(Provider::new(Config { api_key, access, ..Config::default() }))
     }
+}
+
+#[tokio::test]
+async fn machines_that_no_list_has_yet_are_given_back() {
+    let fake = Fake::start(Box::new(VastAi { blind: true, ..VastAi::default() })).await;
+    let (provider, request) = (fake.provider(), request(&fake, "pool1"));
+    provider.prepare(&request).await.unwrap();
+    let rented = provider.provision(&request, 2).await.unwrap().instances;
+    let ids: Vec<_> = rented.into_iter().map(|it| it.id).collect();
+    provider.terminate(&request, &ids).await.unwrap();
+    assert_eq!(fake.machines(), [""; 0]);
 }

@@ -127,7 +127,7 @@ async fn machines_of_a_cluster_share_a_network_which_is_removed_after_them() {
     let members: Vec<_> = joined.iter().map(|it| seen[*it].json()["instance_id"].to_string()).collect();
     assert_eq!(members, ids.iter().map(InstanceId::to_string).collect::<Vec<_>>());
     let create = asked(&seen, "PUT", "/api/v0/asks/").next().unwrap();
-    assert_eq!(seen[create].json()["env"]["-n skyward-pool1"], "1");
+    assert_eq!(seen[create].json()["env"]["-n skyward-pool1-7"], "1");
     assert_eq!(fake.violations(), [""; 0]);
 }
 

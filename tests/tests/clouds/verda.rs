@@ -23,6 +23,8 @@ use crate::server::{Reply, Seen};
 
 #[derive(Default)]
 pub(crate) struct Verda {
+    /// No list has any machine.
+    blind: bool,
     /// How many deletions are refused because the machine is still being made.
     refuses: u32,
     /// Machines are accepted, and then there is no room for them.
@@ -120,6 +122,10 @@ impl Verda {
         let tags: Vec<_> =
             tags.map(|it| json!({"id": "tag_1", "key": it["key"], "value": it["value"]})).collect();
         let none = json!({});
+        // It is not told before the machine is there.
+        let known = *status != "provisioning";
+        let (os_volume, volumes) =
+            if known { (json!(volume), json!([volume])) } else { (Value::Null, json!([])) };
         json!({
             "id": id, "ip": address.map(|it| it.to_string()), "status": status,
             "created_at": "2026-11-22T08:00:00.000Z", "cpu": none, "gpu": none, "gpu_memory": none,
@@ -127,8 +133,8 @@ impl Verda {
             "description": body["description"], "tags": tags, "location": body["location_code"],
             "price_per_hour": 2.29, "is_spot": body["is_spot"], "instance_type": body["instance_type"],
             "image": body["image"], "os_name": "Ubuntu", "startup_script_id": null, "ssh_key_ids": [],
-            "os_volume_id": volume, "jupyter_token": "", "contract": body["contract"],
-            "pricing": "FIXED_PRICE", "volume_ids": [volume]
+            "os_volume_id": os_volume, "jupyter_token": "", "contract": body["contract"],
+            "pricing": "FIXED_PRICE", "volume_ids": volumes
         })
     }
 
@@ -144,11 +150,17 @@ impl Verda {
         if machine.status == "discontinued" {
             return error(403, "forbidden_action", "Can't discontinue a discontinued instance");
         }
-        assert_eq!(body["delete_permanently"], true);
-        for volume in body["volume_ids"].as_array().unwrap() {
-            self.volumes.remove(volume.as_str().unwrap());
-        }
         machine.status = "discontinued";
+        match body.get("volume_ids") {
+            Some(volumes) => {
+                assert_eq!(body["delete_permanently"], true);
+                for volume in volumes.as_array().unwrap() {
+                    self.volumes.remove(volume.as_str().unwrap());
+                }
+            }
+            // Nothing said takes the machine's own volume; an empty list would keep it.
+            None => drop(self.volumes.remove(&machine.volume)),
+        }
         Reply::json(202, &json!([{"instanceId": id, "action": "delete", "status": "success"}]))
     }
 
@@ -240,6 +252,9 @@ impl Face for Verda {
             ("GET", ["instances"]) => {
                 let tag = seen.asks("tag").unwrap();
                 let wanted = |it: &&String| {
+                    if self.blind {
+                        return false;
+                    }
                     let tags = self.machines[*it].body["tags"].as_array().unwrap();
                     let told = |it: &Value| format!("{}={}", it["key"], it["value"]).replace('"', "");
                     tags.iter().any(|it| told(it) == tag)
@@ -435,4 +450,15 @@ async fn a_market_on_which_a_location_has_nothing_free_is_refused_before_anythin
     let request = Request { market: Market::Spot, offer, ..request(&fake, "pool1") };
     assert_eq!(provider.provision(&request, 1).await.unwrap_err().kind, Kind::InvalidRequest);
     assert_eq!(fake.server.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn machines_that_no_list_has_yet_are_given_back() {
+    let fake = Fake::start(Box::new(Verda { blind: true, ..Verda::default() })).await;
+    let (provider, request) = (fake.provider(), request(&fake, "pool1"));
+    provider.prepare(&request).await.unwrap();
+    let rented = provider.provision(&request, 2).await.unwrap().instances;
+    let ids: Vec<_> = rented.into_iter().map(|it| it.id).collect();
+    provider.terminate(&request, &ids).await.unwrap();
+    assert_eq!(fake.machines(), [""; 0]);
 }

@@ -8,7 +8,6 @@ mod key;
 mod label;
 mod machine;
 pub(crate) mod setup;
-mod single;
 mod snapshot;
 mod ubuntu;
 
@@ -19,10 +18,9 @@ use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind};
 pub use key::{Found, KeyFile, KeyPlaces};
 pub use ubuntu::ubuntu;
 
-pub(crate) use ends::until;
+pub(crate) use ends::{GONE, Rental, end_all, leftovers, none_left, until};
 pub(crate) use label::{SKYWARD, is_plain, machine_name, pool_name};
 pub(crate) use machine::{found_or_stranger, reached, sold, stranger};
-pub(crate) use single::one_by_one;
 pub(crate) use snapshot::Snapshot;
 
 /// A provider that has an account at a cloud.

@@ -1,12 +1,14 @@
-//! What every cloud does around its own calls: opening the way to it, undoing half a preparation, renting until
-//! something is in the way, and removing what may not be there.
+//! What every cloud does around its own calls: opening the way to it, renting until something is in the way,
+//! and removing what may not be there.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 use serde::de::IgnoredAny;
 use skyward_runtime::model::{Instance, Leftover, Offer};
-use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
+use skyward_runtime::provider::{ProviderError, ProviderErrorKind, Provisioned};
+use tokio::time::{Instant, timeout_at};
 
 use crate::http::{Access, Auth, Call, Client, Service};
 
@@ -33,49 +35,70 @@ impl Way {
     }
 }
 
-/// Prepares with `set_up`; when that fails, what it made is removed again.
+/// Rents with one request after the other until there are `wanted` machines, one fails, or there is no time
+/// for more: what is missing then is asked for again, and what was rented is told in any case.
 ///
 /// # Errors
-/// Those of `set_up`.
-pub(crate) async fn prepare(
-    provider: &(impl Provider + ?Sized),
-    request: &Request,
-    set_up: impl Future<Output = Result<(), ProviderError>> + Send,
-) -> Result<(), ProviderError> {
-    let failed = match set_up.await {
-        Ok(()) => return Ok(()),
-        Err(error) => error,
-    };
-    if let Ok(left) = provider.teardown(request).await
-        && !left.is_empty()
-    {
-        tracing::warn!(?left, "a preparation that failed left something behind");
-    }
-    Err(failed)
-}
-
-/// Rents with one request after the other until one fails.
-///
-/// # Errors
-/// That of the first request, when it is the one that fails.
+/// Why there is none at all.
 pub(crate) async fn rent<T, F>(
+    title: &str,
+    wanted: u32,
     requests: impl IntoIterator<Item = T, IntoIter: Send> + Send,
-    rent: impl Fn(T) -> F + Send + Sync,
+    rent: impl FnMut(T) -> F + Send,
 ) -> Result<Provisioned, ProviderError>
 where
     T: Send,
     F: Future<Output = Result<Vec<Instance>, ProviderError>> + Send,
 {
-    let mut instances = Vec::new();
+    rent_within(ROOM, MOST, title, wanted, requests, rent).await
+}
+
+async fn rent_within<T, F>(
+    room: Duration,
+    most: Duration,
+    title: &str,
+    wanted: u32,
+    requests: impl IntoIterator<Item = T, IntoIter: Send> + Send,
+    mut rent: impl FnMut(T) -> F + Send,
+) -> Result<Provisioned, ProviderError>
+where
+    T: Send,
+    F: Future<Output = Result<Vec<Instance>, ProviderError>> + Send,
+{
+    let late = || {
+        let message = format!("{title} is slow to rent out machines: the rest is asked for again");
+        ProviderError::new(ProviderErrorKind::RateLimited, message).after(Duration::ZERO)
+    };
+    let begun = Instant::now();
+    let (mut instances, mut shortfall) = (Vec::new(), None);
     for request in requests {
-        match rent(request).await {
+        if instances.len() >= wanted as usize {
+            break;
+        }
+        let rented = match begun.elapsed() < room {
+            true => timeout_at(begun + most, rent(request)).await.unwrap_or_else(|_| Err(late())),
+            false => Err(late()),
+        };
+        match rented {
             Ok(rented) => instances.extend(rented),
-            Err(error) if instances.is_empty() => return Err(error),
-            Err(error) => return Ok(Provisioned { instances, shortfall: Some(error) }),
+            Err(error) => {
+                shortfall = Some(error);
+                break;
+            }
         }
     }
-    Ok(Provisioned { instances, shortfall: None })
+    match shortfall {
+        Some(error) if instances.is_empty() => Err(error),
+        shortfall => Ok(Provisioned { instances, shortfall }),
+    }
 }
+
+/// How long requests to rent begin. A provider's call has two minutes in all, and what it rented is lost with
+/// one that takes longer.
+const ROOM: Duration = Duration::from_secs(75);
+
+/// How long they take at most. One that is broken off may have rented something, which its name finds.
+const MOST: Duration = Duration::from_secs(110);
 
 /// Removes one thing that may not be there; what is left of it.
 pub(crate) async fn remove(client: &Client, what: String, call: &Call) -> Option<Leftover> {
@@ -98,4 +121,48 @@ pub(crate) fn all_at_once<'a>(
         stream::iter(offers.into_iter().map(Ok).chain(error))
     };
     stream::once(offers).flat_map(each).boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use skyward_runtime::model::{InstanceId, InstanceState};
+
+    use super::*;
+
+    fn machine(name: &str) -> Vec<Instance> {
+        vec![Instance { id: InstanceId::new(name), state: InstanceState::Pending }]
+    }
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn what_was_rented_is_told_when_a_request_takes_too_long() {
+        let slow = |name: &'static str| async move {
+            match name {
+                "hangs" => std::future::pending().await,
+                name => Ok(machine(name)),
+            }
+        };
+        let most = Duration::from_millis(50);
+        let rented = rent_within(LONG, most, "Cloud", 3, ["a", "hangs", "b"], slow).await.expect("one");
+        assert_eq!(rented.instances, machine("a"));
+        let shortfall = rented.shortfall.expect("why there are no more");
+        assert_eq!((shortfall.kind, shortfall.after), (ProviderErrorKind::RateLimited, Some(Duration::ZERO)));
+        let none = rent_within(LONG, most, "Cloud", 3, ["hangs"], slow).await.expect_err("none");
+        assert_eq!(none.kind, ProviderErrorKind::RateLimited);
+    }
+
+    #[tokio::test]
+    async fn no_request_begins_without_room_or_when_there_are_enough() {
+        let mut asked = 0;
+        let mut one = |name: &'static str| {
+            asked += 1;
+            async move { Ok(machine(name)) }
+        };
+        let none = rent_within(Duration::ZERO, LONG, "Cloud", 2, ["a"], &mut one).await;
+        assert_eq!(none.expect_err("none").kind, ProviderErrorKind::RateLimited);
+        let rented = rent("Cloud", 2, ["a", "b", "c"], &mut one).await.expect("two");
+        assert_eq!((rented.instances.len(), rented.shortfall.is_none()), (2, true));
+        assert_eq!(asked, 2);
+    }
 }

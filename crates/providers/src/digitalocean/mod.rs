@@ -18,7 +18,6 @@ pub(crate) mod map;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -29,7 +28,10 @@ use skyward_runtime::model::{Capabilities, Instance, InstanceId, Leftover, Marke
 use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
 
 use crate::cloud::setup::{self, Way};
-use crate::cloud::{Account, Found, found_or_stranger, is_plain, machine_name, pool_name, stranger, until};
+use crate::cloud::{
+    Account, Found, GONE, Rental, end_all, found_or_stranger, is_plain, leftovers, machine_name, pool_name,
+    stranger, until,
+};
 use crate::http::{Auth, Call, Client};
 use api::{Droplet, Droplets, Firewalls, Keys, OneAccount, OneDroplet, OneKey, Paged};
 
@@ -167,14 +169,14 @@ impl DigitalOcean {
             return Ok(());
         }
         let client = self.client()?;
-        match client.send::<IgnoredAny>(&api::delete_droplet(id.as_str())).await {
-            Ok(_) => {}
-            Err(error) if error.kind == ProviderErrorKind::NotFound => return Ok(()),
-            // It is being deleted already, or is busy with something that has to end first.
-            Err(error) if error.kind == ProviderErrorKind::Conflict => {}
-            Err(error) => return Err(error),
-        }
         let gone = || async {
+            match client.send::<IgnoredAny>(&api::delete_droplet(id.as_str())).await {
+                Ok(_) => {}
+                // It is being deleted already, or is busy with something that has to end first.
+                Err(error) if error.kind == ProviderErrorKind::Conflict => {}
+                Err(error) if error.kind == ProviderErrorKind::NotFound => return Ok(Some(())),
+                Err(error) => return Err(error),
+            }
             match client.send::<IgnoredAny>(&api::droplet(id.as_str())).await {
                 Ok(_) => Ok(None),
                 Err(error) if error.kind == ProviderErrorKind::NotFound => Ok(Some(())),
@@ -190,19 +192,24 @@ impl DigitalOcean {
         }
     }
 
-    /// Deletes all machines of a pool; those that are left.
-    async fn end_all(&self, tag: &str) -> Result<Vec<Droplet>, ProviderError> {
-        match self.client()?.send::<IgnoredAny>(&api::delete_droplets(tag)).await {
-            Ok(_) => {}
-            Err(error) if error.kind == ProviderErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) if error.kind == ProviderErrorKind::Conflict => {}
-            Err(error) => return Err(error),
-        }
-        let none = || async { Ok(self.all(tag).await?.is_empty().then_some(())) };
-        match until(GONE, self.config.access.backoff, none).await? {
-            Some(()) => Ok(Vec::new()),
-            None => self.all(tag).await,
-        }
+    /// Deletes all machines of a pool; those that are left, and why.
+    async fn end_pool(&self, tag: &str) -> Result<Vec<(Rental, String)>, ProviderError> {
+        let client = self.client()?;
+        let list = || async {
+            let rental = |it: Droplet| Rental { id: it.id.to_string(), name: it.name, ending: false };
+            Ok(self.all(tag).await?.into_iter().map(rental).collect())
+        };
+        let delete = |it: Rental| async move {
+            client.send::<IgnoredAny>(&api::delete_droplet(&it.id)).await.map(drop)
+        };
+        let end = |them: Vec<Rental>| async move {
+            match client.send::<IgnoredAny>(&api::delete_droplets(tag)).await {
+                Ok(_) => them.iter().map(|_| Ok(())).collect(),
+                // One of them cannot be deleted now, and the others may have been left alone.
+                Err(_) => join_all(them.into_iter().map(delete)).await,
+            }
+        };
+        end_all(self.config.access.backoff, Vec::new(), list, end).await
     }
 
     fn known_keys(&self) -> MutexGuard<'_, BTreeMap<PoolId, u64>> {
@@ -234,7 +241,7 @@ impl Provider for DigitalOcean {
     }
 
     async fn prepare(&self, request: &Request) -> Result<(), ProviderError> {
-        setup::prepare(self, request, self.set_up(request)).await
+        self.set_up(request).await
     }
 
     async fn provision(&self, request: &Request, count: u32) -> Result<Provisioned, ProviderError> {
@@ -243,7 +250,8 @@ impl Provider for DigitalOcean {
             return Err(ProviderError::new(ProviderErrorKind::InvalidRequest, message));
         }
         let names: Vec<_> = (0..count).map(|_| machine_name(&request.pool)).collect::<Result<_, _>>()?;
-        setup::rent(names.chunks(api::MOST_NAMES), |names| self.rent(request, names)).await
+        let chunks = names.chunks(api::MOST_NAMES);
+        setup::rent(SERVICE.name, count, chunks, |names| self.rent(request, names)).await
     }
 
     async fn describe(&self, _: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
@@ -260,15 +268,7 @@ impl Provider for DigitalOcean {
 
     async fn teardown(&self, request: &Request) -> Result<Vec<Leftover>, ProviderError> {
         let name = pool_name(&request.pool);
-        let mut left: Vec<_> = self
-            .end_all(&name)
-            .await?
-            .iter()
-            .map(|it| Leftover {
-                what: format!("droplet {} ({})", it.id, it.name),
-                reason: format!("it is still there after {GONE:?}"),
-            })
-            .collect();
+        let mut left = leftovers("droplet", self.end_pool(&name).await?);
         let firewall = self.find_firewall(&name).await?;
         let known = self.known_keys().get(&request.pool).copied();
         let key = match known {
@@ -300,7 +300,3 @@ impl Account for DigitalOcean {
         Ok(format!("{email}, {status}, at most {droplet_limit} droplets"))
     }
 }
-
-/// How long a deleted droplet may still be listed. It takes some seconds; a provider's call has two
-/// minutes in all.
-const GONE: Duration = Duration::from_secs(90);

@@ -32,6 +32,10 @@ pub struct Access {
     /// 8 s.
     #[serde(skip)]
     pub backoff: Backoff,
+    /// How long something that was just made may take to be listed: for so long it is looked for, when the
+    /// answer to the request that makes it was lost, before it is made again. Default 15 s.
+    #[serde(deserialize_with = "seconds")]
+    pub settles: Duration,
     /// The longest wait that is sat out; a cloud that asks for more fails the request, with the time that
     /// it asked for. Default 60 s.
     #[serde(deserialize_with = "seconds")]
@@ -55,6 +59,7 @@ impl Default for Access {
             request_timeout: Duration::from_secs(30),
             tries: 4,
             backoff: Backoff { first: Duration::from_millis(500), factor: 2, most: Duration::from_secs(8) },
+            settles: Duration::from_secs(15),
             patience: Duration::from_secs(60),
             proxy: None,
             ca_file: None,

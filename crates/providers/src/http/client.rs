@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Certificate, Proxy, RequestBuilder, Url, redirect};
 use serde::de::DeserializeOwned;
+use skyward_runtime::backoff::Backoff;
 use skyward_runtime::provider::{ProviderError, ProviderErrorKind};
 use tokio::time::sleep;
 
@@ -122,6 +123,11 @@ impl Client {
         trouble.again(self.access.backoff.delay(tried), self.access.patience)
     }
 
+    /// How long what was made may take to be listed, and the pauses between the looks.
+    pub(super) const fn settling(&self) -> (Duration, Backoff) {
+        (self.access.settles, self.access.backoff)
+    }
+
     async fn answer(&self, call: &Call) -> Result<Answer, Trouble> {
         if let Some(needed) = self.signer.needs(self.now()) {
             let body = needed.body.reveal().clone();
@@ -190,8 +196,9 @@ impl Client {
                 self.buckets().close(call.endpoint, wait.min(self.access.patience), self.now());
             }
         }
-        // A server that fails, or a gateway before it, says nothing about what was done behind it.
-        let unsure = said.kind == ProviderErrorKind::Transient && answer.status >= 500;
+        // A server that fails, or a gateway before it, says nothing about what was done behind it, whatever
+        // the status: some say every failure with a success.
+        let unsure = said.kind == ProviderErrorKind::Transient;
         Err(Trouble { error, unsure })
     }
 

@@ -3,7 +3,7 @@
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use skyward_runtime::provider::ProviderError;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{Call, Client};
 
@@ -27,22 +27,38 @@ impl Client {
                 Ok(made) => return Ok(made),
                 Err(trouble) => trouble,
             };
-            let pause = self.pause(&trouble, tried);
             if trouble.unsure {
-                // What was just made may take a moment to be listed, so there is a pause before the look.
-                sleep(pause.unwrap_or_default()).await;
                 tracing::debug!(?call, error = %trouble.error, "looking whether it was made");
-                if let Some(found) = find().await? {
+                if let Some(found) = self.settled(&find).await? {
                     return Ok(found);
                 }
-                if pause.is_none() {
-                    return Err(trouble.error);
-                }
-            } else {
-                let Some(pause) = pause else { return Err(trouble.error) };
-                sleep(pause).await;
             }
+            let Some(pause) = self.pause(&trouble, tried) else { return Err(trouble.error) };
+            sleep(pause).await;
             tried += 1;
         }
+    }
+
+    /// Looks for what may have been made, for as long as it may take to be listed. Looks may fail, but for the
+    /// last one: without it nobody knows.
+    async fn settled<'a, T>(
+        &'a self,
+        find: impl Fn() -> BoxFuture<'a, Result<Option<T>, ProviderError>>,
+    ) -> Result<Option<T>, ProviderError> {
+        let (settles, backoff) = self.settling();
+        let end = Instant::now() + settles;
+        for pause in backoff.delays() {
+            sleep(pause.min(end.saturating_duration_since(Instant::now()))).await;
+            let found = find().await;
+            let late = Instant::now() >= end;
+            match found {
+                Ok(Some(found)) => return Ok(Some(found)),
+                Err(error) if late => return Err(error),
+                Ok(None) if late => break,
+                Ok(None) => {}
+                Err(error) => tracing::debug!(%error, "a look for what may have been made failed"),
+            }
+        }
+        Ok(None)
     }
 }

@@ -83,6 +83,8 @@ pub(crate) struct Machine {
 pub(crate) struct Named {
     pub(super) id: String,
     pub(super) name: String,
+    /// Where rules are good; a key is good everywhere.
+    pub(super) region: Option<Region>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

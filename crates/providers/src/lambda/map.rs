@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use skyward_runtime::model::{
-    Architecture, BillingUnit, Instance, InstanceId, InstanceState, InstanceType, Offer, Price, Usd,
+    Architecture, BillingUnit, Instance, InstanceId, InstanceState, InstanceType, Offer, PoolId, Price, Usd,
 };
 use skyward_runtime::provider::{ProviderErrorKind as Kind, Request};
 
@@ -97,7 +97,15 @@ pub(super) fn new_ruleset(request: &Request, config: &Config) -> Option<NewRules
             rule("icmp", None, network, "ping"),
         ]
     });
-    Some(NewRuleset { name: pool_name(&request.pool), region, rules: rules.collect() })
+    Some(NewRuleset { name: ruleset_name(&request.pool, &region), region, rules: rules.collect() })
+}
+
+/// What the rules of a pool in a region are called: they are good for machines of this region alone, and a name
+/// has sixty-four characters at most.
+pub(super) fn ruleset_name(pool: &PoolId, region: &str) -> String {
+    let room = 64_usize.saturating_sub(region.len() + 1);
+    let pool: String = pool_name(pool).chars().take(room).collect();
+    format!("{pool}-{region}")
 }
 
 /// The region whose machines have no rules of ours in front of them.

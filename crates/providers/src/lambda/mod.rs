@@ -4,7 +4,7 @@
 //! prepare    key, and firewall rules for the region of the offer
 //! provision  one launch in twelve seconds --200--> booting --address--> active
 //! terminate  POST --terminating--> listed for a while --> gone
-//! teardown   all whose name begins with the pool's; then rules and key
+//! teardown   all whose name begins with the pool's; then rules of every region, and key
 //! ```
 //!
 //! Quirks: `quantity` is gone from the launch, so machines come one by one, and a request for many is
@@ -16,18 +16,19 @@ pub(crate) mod api;
 mod config;
 pub(crate) mod map;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::stream::BoxStream;
 use serde::de::IgnoredAny;
-use skyward_runtime::model::{Capabilities, Instance, InstanceId, InstanceState, Leftover, Market, Offer};
+use skyward_runtime::model::{
+    Capabilities, Instance, InstanceId, InstanceState, Leftover, Market, Offer, PoolId,
+};
 use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
 
 use crate::cloud::setup::{self, Way};
 use crate::cloud::{
-    Account, Found, Snapshot, found_or_stranger, is_plain, machine_name, pool_name, stranger, until,
+    Account, Found, Rental, Snapshot, end_all, found_or_stranger, is_plain, leftovers, machine_name,
+    none_left, pool_name, stranger,
 };
 use crate::http::{Auth, Call, Client};
 use api::{Data, Launched, Machine, Named};
@@ -87,8 +88,8 @@ impl Lambda {
             self.make(&api::create_key(&name, &request.ssh_key), &api::keys(), &name).await?;
         }
         let Some(rules) = map::new_ruleset(request, &self.config) else { return Ok(()) };
-        if self.find(&api::rulesets(), &name).await?.is_none() {
-            self.make(&api::create_ruleset(&rules), &api::rulesets(), &name).await?;
+        if self.find(&api::rulesets(), &rules.name).await?.is_none() {
+            self.make(&api::create_ruleset(&rules), &api::rulesets(), &rules.name).await?;
         }
         Ok(())
     }
@@ -115,45 +116,61 @@ impl Lambda {
         Ok(Instance { id: InstanceId::new(id), state: InstanceState::Pending })
     }
 
-    /// Ends machines that live, and waits until none of them does; those that are left.
+    /// Ends machines that are known or ours, and waits until none of them lives; those that are left, and why.
     async fn end(
         &self,
+        known: Vec<Rental>,
         ours: &(dyn Fn(&Machine) -> bool + Send + Sync),
-    ) -> Result<Vec<Machine>, ProviderError> {
-        let living = || async {
-            let machines = self.machines().await?;
-            Ok::<_, ProviderError>(machines.into_iter().filter(ours).collect::<Vec<_>>())
+    ) -> Result<Vec<(Rental, String)>, ProviderError> {
+        let list = || async {
+            let machines = self.machines().await?.into_iter().filter(ours);
+            let rental = |it: Machine| Rental {
+                ending: it.status == "terminating",
+                name: it.name.unwrap_or_default(),
+                id: it.id,
+            };
+            Ok(machines.map(rental).collect())
         };
-        let asked = || async {
-            let living = living().await?;
-            let ids: Vec<_> =
-                living.iter().filter(|it| it.status != "terminating").map(|it| it.id.clone()).collect();
-            if !ids.is_empty() {
-                match self.client()?.send::<IgnoredAny>(&api::terminate(&ids)).await {
-                    Ok(_) => {}
-                    // One of them went meanwhile, and the others were left alone: look again.
-                    Err(error) if error.kind == ProviderErrorKind::NotFound => {}
-                    Err(error) => return Err(error),
+        let client = self.client()?;
+        let end = |them: Vec<Rental>| async move {
+            let ids: Vec<_> = them.into_iter().map(|it| it.id).collect();
+            let ended = client.send::<IgnoredAny>(&api::terminate(&ids)).await.map(drop);
+            match ended {
+                // One of them is gone or cannot end, and the others were left alone.
+                Err(error) if ids.len() > 1 && !passes(&error) => {
+                    let mut each = Vec::with_capacity(ids.len());
+                    for id in &ids {
+                        let one = api::terminate(std::slice::from_ref(id));
+                        each.push(client.send::<IgnoredAny>(&one).await.map(drop));
+                    }
+                    each
                 }
+                Err(error) => {
+                    let again = || ProviderError::new(error.kind, error.message.clone());
+                    ids.iter().map(|_| Err(again())).collect()
+                }
+                Ok(()) => ids.iter().map(|_| Ok(())).collect(),
             }
-            Ok(living.is_empty().then_some(()))
         };
-        match until(GONE, self.config.access.backoff, asked).await? {
-            Some(()) => Ok(Vec::new()),
-            None => living().await,
-        }
+        end_all(self.config.access.backoff, known, list, end).await
     }
 
-    /// Removes what a list has by this name; what is left of it.
-    async fn remove(
-        &self,
-        what: &str,
-        list: &Call,
-        name: &str,
-        delete: fn(&str) -> Call,
-    ) -> Result<Option<Leftover>, ProviderError> {
-        let Some(Named { id, .. }) = self.find(list, name).await? else { return Ok(None) };
-        Ok(setup::remove(self.client()?, format!("{what} {id} ({name})"), &delete(&id)).await)
+    /// Removes the pool's rules in every region, and its key; what is left of them.
+    async fn remove(&self, pool: &PoolId) -> Result<Vec<Leftover>, ProviderError> {
+        let client = self.client()?;
+        let Data { data: rulesets } = client.send::<Data<Vec<Named>>>(&api::rulesets()).await?;
+        let ours = |it: &Named| {
+            it.region.as_ref().is_some_and(|region| it.name == map::ruleset_name(pool, &region.name))
+        };
+        let rules =
+            rulesets.into_iter().filter(ours).map(|it| ("firewall rules", api::delete_ruleset(&it.id), it));
+        let key = self.find(&api::keys(), &pool_name(pool)).await?;
+        let key = key.map(|it| ("key", api::delete_key(&it.id), it));
+        let mut left = Vec::new();
+        for (what, call, Named { id, name, .. }) in rules.chain(key) {
+            left.extend(setup::remove(client, format!("{what} {id} ({name})"), &call).await);
+        }
+        Ok(left)
     }
 }
 
@@ -176,7 +193,7 @@ impl Provider for Lambda {
     }
 
     async fn prepare(&self, request: &Request) -> Result<(), ProviderError> {
-        setup::prepare(self, request, self.set_up(request)).await
+        self.set_up(request).await
     }
 
     async fn provision(&self, request: &Request, count: u32) -> Result<Provisioned, ProviderError> {
@@ -189,13 +206,7 @@ impl Provider for Lambda {
             None => None,
         };
         let rent = |_| async { Ok(vec![self.rent(request, ruleset.clone()).await?]) };
-        let rented = setup::rent(0..count.min(AT_ONCE), rent).await?;
-        let shortfall = (count > AT_ONCE).then(|| {
-            let message =
-                format!("Lambda launches one instance in twelve seconds, so {AT_ONCE} come at a time");
-            ProviderError::new(ProviderErrorKind::RateLimited, message)
-        });
-        Ok(Provisioned { shortfall: rented.shortfall.or(shortfall), ..rented })
+        setup::rent(SERVICE.name, count, 0..count, rent).await
     }
 
     async fn describe(&self, _: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
@@ -212,29 +223,16 @@ impl Provider for Lambda {
     }
 
     async fn terminate(&self, _: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {
-        let left = self.end(&|it: &Machine| ids.iter().any(|id| id.as_str() == it.id)).await?;
-        if left.is_empty() {
-            return Ok(());
-        }
-        let left: Vec<_> = left.into_iter().map(|it| it.id).collect();
-        let message = format!("failed to give back {}: still there after {GONE:?}", left.join(", "));
-        Err(ProviderError::new(ProviderErrorKind::Transient, message))
+        let ours = |it: &Machine| ids.iter().any(|id| id.as_str() == it.id);
+        none_left(self.end(Rental::known(ids), &ours).await?)
     }
 
     async fn teardown(&self, request: &Request) -> Result<Vec<Leftover>, ProviderError> {
         let name = pool_name(&request.pool);
         let prefix = format!("{name}-");
         let ours = |it: &Machine| it.name.as_ref().is_some_and(|it| it.starts_with(&prefix));
-        let left = self.end(&ours).await?;
-        let mut left: Vec<_> = left
-            .into_iter()
-            .map(|it| Leftover {
-                what: format!("instance {} ({})", it.id, it.name.unwrap_or_default()),
-                reason: format!("it is still {} after {GONE:?}", it.status),
-            })
-            .collect();
-        left.extend(self.remove("firewall rules", &api::rulesets(), &name, api::delete_ruleset).await?);
-        left.extend(self.remove("key", &api::keys(), &name, api::delete_key).await?);
+        let mut left = leftovers("instance", self.end(Vec::new(), &ours).await?);
+        left.extend(self.remove(&request.pool).await?);
         Ok(left)
     }
 }
@@ -251,8 +249,8 @@ impl Account for Lambda {
     }
 }
 
-/// How long an instance may take to end. It takes some seconds; a provider's call has two minutes in all.
-const GONE: Duration = Duration::from_secs(90);
-
-/// How many machines one request rents at most: at twelve seconds each, what a provider's call has time for.
-const AT_ONCE: u32 = 8;
+/// Whether a refusal says nothing about what was asked for: it comes too often, or is asked by the wrong one.
+fn passes(error: &ProviderError) -> bool {
+    use ProviderErrorKind::{Auth, RateLimited, Transient};
+    matches!(error.kind, Auth | RateLimited | Transient)
+}

@@ -22,7 +22,7 @@ mod start;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -32,8 +32,10 @@ use serde::de::IgnoredAny;
 use skyward_runtime::model::{Capabilities, Instance, InstanceId, InstanceState, Leftover, Market, Offer};
 use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
 
+use crate::cloud::setup::{self, Way};
 use crate::cloud::{
-    Account, Found, Snapshot, is_plain, machine_name, one_by_one, pool_name, stranger, ubuntu, until,
+    Account, Found, GONE, Snapshot, found_or_stranger, is_plain, machine_name, pool_name, stranger, ubuntu,
+    until,
 };
 use crate::http::{Auth, Client};
 use api::{Answered, Cpus, Floor, Floors, Gpus, Pod, Pods, Registries, Rented};
@@ -57,7 +59,7 @@ pub(crate) const NAME: &str = "runpod";
 #[derive(Debug, Default)]
 pub struct RunPod {
     config: Config,
-    client: OnceLock<Client>,
+    way: Way,
     seen: Snapshot<Pod>,
     /// The id of the registry's credential, once it was looked up.
     credential: OnceLock<Option<String>>,
@@ -89,12 +91,7 @@ impl RunPod {
     }
 
     fn client(&self) -> Result<&Client, ProviderError> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
-        }
-        let Found { key, .. } = self.key()?;
-        let client = Client::new(SERVICE, self.config.access.clone(), Auth::Bearer(key))?;
-        Ok(self.client.get_or_init(|| client))
+        self.way.open(SERVICE, &self.config.access, || Ok(Auth::Bearer(self.key()?.key)))
     }
 
     async fn pods(&self) -> Result<Vec<Pod>, ProviderError> {
@@ -129,11 +126,11 @@ impl RunPod {
 
     /// What comes with accelerators, and what they cost as spot machines, while there is somebody to ask.
     async fn floors(&self, count: u32) -> Result<BTreeMap<String, Floor>, ProviderError> {
-        use ProviderErrorKind::{InvalidRequest, NotFound, Permission};
+        use ProviderErrorKind::{Local, RateLimited};
         match self.client()?.send::<Answered<Floors>>(&api::spot_prices(count, self.config.cloud_type)).await
         {
             Ok(found) => Ok(found.data.by_id()),
-            Err(error) if matches!(error.kind, NotFound | Permission | InvalidRequest) => {
+            Err(error) if !matches!(error.kind, RateLimited | Local) => {
                 tracing::warn!(%error, "RunPod has no spot machines for us; the others are offered");
                 Ok(BTreeMap::new())
             }
@@ -241,10 +238,8 @@ impl Provider for RunPod {
     }
 
     async fn provision(&self, request: &Request, count: u32) -> Result<Provisioned, ProviderError> {
-        one_by_one(SERVICE.name, "rents out one pod for each request", (count, AT_ONCE), || {
-            self.rent(request)
-        })
-        .await
+        let rent = |_| async { Ok(vec![self.rent(request).await?]) };
+        setup::rent(SERVICE.name, count, 0..count, rent).await
     }
 
     async fn describe(&self, request: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
@@ -256,11 +251,8 @@ impl Provider for RunPod {
             return Ok(map::instance(found, request.market));
         }
         // It may be too new for the list, or gone.
-        match self.client()?.send::<Pod>(&api::pod(id.as_str())).await {
-            Ok(pod) => Ok(map::instance(&pod, request.market)),
-            Err(error) if error.kind == ProviderErrorKind::NotFound => Ok(stranger(id, SERVICE.name)),
-            Err(error) => Err(error),
-        }
+        let found = self.client()?.send::<Pod>(&api::pod(id.as_str())).await;
+        found_or_stranger(found.map(|it| map::instance(&it, request.market)), id, SERVICE.name)
     }
 
     async fn terminate(&self, _: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {
@@ -300,9 +292,3 @@ fn none(request: &Request) -> ProviderError {
 
 /// The most accelerators that a pod has.
 const MOST_GPUS: u32 = 8;
-
-/// How long a pod may take to end. It takes some seconds; a provider's call has two minutes in all.
-const GONE: Duration = Duration::from_secs(90);
-
-/// How many pods one request rents at most: with the limit of requests, what a provider's call has time for.
-const AT_ONCE: u32 = 24;

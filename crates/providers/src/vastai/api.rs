@@ -130,6 +130,7 @@ pub(super) struct User {
 #[derive(Deserialize)]
 pub(super) struct Overlay {
     pub(super) name: Option<String>,
+    pub(super) cluster_id: Option<u64>,
     #[serde(default)]
     pub(super) instances: Vec<u64>,
 }

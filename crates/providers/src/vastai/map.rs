@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use serde_json::json;
-use skyward_runtime::model::{End, HostKey, InstanceId, InstanceState, Market, Offer, SshEndpoint, Usd};
+use skyward_runtime::model::{
+    End, HostKey, InstanceId, InstanceState, Market, Offer, PoolId, SshEndpoint, Usd,
+};
 use skyward_runtime::provider::{ProviderErrorKind as Kind, Request};
 
 use super::api::{Create, Failed, Instance, PER_SEARCH, SERVICE, Search};
@@ -37,11 +39,16 @@ pub(super) fn search(config: &Config, like: Option<&Offer>) -> Search {
     }
 }
 
+/// What the private network of a pool in a cluster is called: it is good for machines of this cluster alone.
+pub(super) fn overlay(pool: &PoolId, cluster: impl std::fmt::Display) -> String {
+    format!("{}-{cluster}", pool_name(pool))
+}
+
 /// The request for the machine of one ask.
 pub(super) fn create(request: &Request, config: &Config, ask: &Offer, label: &str) -> Create {
     let told = |name: &str| ask.specific.get(name);
     let bid = told(BID).and_then(|it| it.parse::<Usd>().ok());
-    let overlay = told(CLUSTER).map(|_| (format!("-n {}", pool_name(&request.pool)), "1".to_owned()));
+    let overlay = told(CLUSTER).map(|it| (format!("-n {}", overlay(&request.pool, it)), "1".to_owned()));
     Create {
         image: config.docker_image.clone().unwrap_or_else(|| image(told(CUDA))),
         label: label.to_owned(),

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 use futures_util::stream::{BoxStream, TryStreamExt};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
@@ -35,7 +36,10 @@ use skyward_runtime::model::{Capabilities, Instance, InstanceId, InstanceState, 
 use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind as Kind, Provisioned, Request};
 
 use crate::cloud::setup::{self, Way};
-use crate::cloud::{Account, Found, found_or_stranger, is_plain, machine_name, pool_name, stranger, until};
+use crate::cloud::{
+    Account, Found, Rental, end_all, found_or_stranger, is_plain, leftovers, machine_name, none_left,
+    pool_name, stranger, until,
+};
 use crate::http::{Auth, Call, Client};
 use api::{Ask, Asks, Created, Instances, OneInstance, Overlay, User};
 
@@ -130,7 +134,7 @@ impl VastAi {
     /// The private network of a pool, where the offer is in a physical cluster.
     fn overlay(request: &Request) -> Option<(String, u64)> {
         let cluster = request.offer.specific.get(market::CLUSTER)?.parse().ok()?;
-        Some((pool_name(&request.pool), cluster))
+        Some((map::overlay(&request.pool, cluster), cluster))
     }
 
     async fn find_overlay(&self, name: &str) -> Result<Option<Overlay>, ProviderError> {
@@ -160,7 +164,7 @@ impl VastAi {
             Err(error) => {
                 // Whatever the answer was, something may have been made.
                 let ours = |it: &api::Instance| it.label.as_deref() == Some(label.as_str());
-                match self.end(&ours, &api::labelled(&label)).await {
+                match self.end(Vec::new(), &ours, &api::labelled(&label)).await {
                     Ok(left) if left.is_empty() => {}
                     left => tracing::warn!(label, ?left, "a failed request may have left a machine"),
                 }
@@ -217,33 +221,30 @@ impl VastAi {
         })
     }
 
-    /// Destroys what is listed and ours until nothing of it is listed; what is left.
+    /// Destroys what is known, and what is listed and ours, until nothing of it is listed; what is left, and why.
     async fn end(
         &self,
+        known: Vec<Rental>,
         ours: &(dyn Fn(&api::Instance) -> bool + Send + Sync),
-        list: &Call,
-    ) -> Result<Vec<api::Instance>, ProviderError> {
-        let client = self.client()?;
-        let asked = || async {
-            let there = self.instances(ours, list.clone()).await?;
-            for instance in &there {
-                match client.send::<IgnoredAny>(&api::destroy(instance.id)).await {
-                    Ok(_) => {}
-                    // It is gone, or the next look finds it and tries again.
-                    Err(error)
-                        if matches!(
-                            error.kind,
-                            Kind::NotFound | Kind::RateLimited | Kind::Transient | Kind::Conflict
-                        ) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(there.is_empty().then_some(()))
+        first: &Call,
+    ) -> Result<Vec<(Rental, String)>, ProviderError> {
+        let list = || async {
+            let there = self.instances(ours, first.clone()).await?;
+            let rental = |it: api::Instance| Rental {
+                id: it.id.to_string(),
+                name: it.label.unwrap_or_default(),
+                ending: false,
+            };
+            Ok(there.into_iter().map(rental).collect())
         };
-        match until(GONE, self.config.access.backoff, asked).await? {
-            Some(()) => Ok(Vec::new()),
-            None => self.instances(ours, list.clone()).await,
-        }
+        let client = self.client()?;
+        let destroy = |it: Rental| async move {
+            // What has no number is nobody's.
+            let Ok(id) = it.id.parse() else { return Ok(()) };
+            client.send::<IgnoredAny>(&api::destroy(id)).await.map(drop)
+        };
+        let end = |them: Vec<Rental>| join_all(them.into_iter().map(destroy));
+        end_all(self.config.access.backoff, known, list, end).await
     }
 }
 
@@ -262,7 +263,7 @@ impl Provider for VastAi {
     }
 
     async fn prepare(&self, request: &Request) -> Result<(), ProviderError> {
-        setup::prepare(self, request, self.set_up(request)).await
+        self.set_up(request).await
     }
 
     async fn provision(&self, request: &Request, count: u32) -> Result<Provisioned, ProviderError> {
@@ -271,38 +272,29 @@ impl Provider for VastAi {
             return Err(ProviderError::new(Kind::InvalidRequest, message));
         }
         let fresh = self.search(Some(&request.offer)).await?;
-        let mut likes = market::likes(&request.offer, request.market, fresh).into_iter();
-        let (mut instances, mut shortfall) = (Vec::new(), None);
-        while instances.len() < count.min(AT_ONCE) as usize {
-            let Some(ask) = likes.next() else {
-                let message = format!(
-                    "nothing like {} is left for what it cost; try another offer, or later",
-                    request.offer
-                );
-                shortfall = Some(ProviderError::new(Kind::NoCapacity, message));
-                break;
-            };
+        let likes = market::likes(&request.offer, request.market, fresh);
+        let rent = |ask: Offer| async move {
             match self.rent(request, &ask).await {
-                Ok(instance) => instances.push(instance),
+                Ok(instance) => Ok(vec![instance]),
                 // Somebody was faster: the next one.
                 Err(error) if error.kind == Kind::OfferGone => {
                     tracing::debug!(%error, "an ask is gone");
+                    Ok(Vec::new())
                 }
-                Err(error) => {
-                    shortfall = Some(error);
-                    break;
-                }
+                Err(error) => Err(error),
             }
+        };
+        let rented = setup::rent(SERVICE.name, count, likes, rent).await?;
+        if rented.shortfall.is_some() || rented.instances.len() >= count as usize {
+            return Ok(rented);
         }
-        match shortfall {
-            Some(error) if instances.is_empty() => Err(error),
-            None if count > AT_ONCE => {
-                let message =
-                    format!("Vast.ai rents one machine in five seconds, so {AT_ONCE} come at a time");
-                Ok(Provisioned { instances, shortfall: Some(ProviderError::new(Kind::RateLimited, message)) })
-            }
-            shortfall => Ok(Provisioned { instances, shortfall }),
+        let message =
+            format!("nothing like {} is left for what it cost; try another offer, or later", request.offer);
+        let none = ProviderError::new(Kind::NoCapacity, message);
+        if rented.instances.is_empty() {
+            return Err(none);
         }
+        Ok(Provisioned { shortfall: Some(none), ..rented })
     }
 
     async fn describe(&self, _: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
@@ -318,32 +310,27 @@ impl Provider for VastAi {
     }
 
     async fn terminate(&self, _: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {
-        let ids: Vec<u64> = ids.iter().filter_map(|it| it.as_str().parse().ok()).collect();
-        let left = self.end(&|it: &api::Instance| ids.contains(&it.id), &api::instances()).await?;
-        if left.is_empty() {
-            return Ok(());
-        }
-        let left: Vec<_> = left.into_iter().map(|it| it.id).collect();
-        let message = format!("failed to destroy {left:?}: still there after {GONE:?}");
-        Err(ProviderError::new(Kind::Transient, message))
+        let numbers: Vec<u64> = ids.iter().filter_map(|it| it.as_str().parse().ok()).collect();
+        let ours = |it: &api::Instance| numbers.contains(&it.id);
+        none_left(self.end(Rental::known(ids), &ours, &api::instances()).await?)
     }
 
     async fn teardown(&self, request: &Request) -> Result<Vec<Leftover>, ProviderError> {
         let prefix = format!("{}-", pool_name(&request.pool));
         let ours = |it: &api::Instance| it.label.as_ref().is_some_and(|it| it.starts_with(&prefix));
-        let left = self.end(&ours, &api::instances()).await?;
-        let mut left: Vec<_> = left
-            .into_iter()
-            .map(|it| Leftover {
-                what: format!("instance {} ({})", it.id, it.label.unwrap_or_default()),
-                reason: format!("it is still there after {GONE:?}"),
-            })
-            .collect();
-        if let Some((name, _)) = Self::overlay(request)
-            && self.find_overlay(&name).await?.is_some()
-        {
-            let what = format!("private network {name}");
-            left.extend(setup::remove(self.client()?, what, &api::delete_overlay(&name)).await);
+        let mut left = leftovers("instance", self.end(Vec::new(), &ours, &api::instances()).await?);
+        if !self.config.use_overlay {
+            return Ok(left);
+        }
+        // An offer before this one may have been in another cluster.
+        let overlays: Vec<Overlay> = self.client()?.send(&api::overlays()).await?;
+        for Overlay { name, cluster_id, .. } in overlays {
+            if let Some((name, cluster)) = name.zip(cluster_id)
+                && name == map::overlay(&request.pool, cluster)
+            {
+                let what = format!("private network {name}");
+                left.extend(setup::remove(self.client()?, what, &api::delete_overlay(&name)).await);
+            }
         }
         Ok(left)
     }
@@ -361,13 +348,6 @@ impl Account for VastAi {
         Ok(format!("{email}, ${:.2} of credit", balance.unwrap_or_default()))
     }
 }
-
-/// How long a destroyed instance may still be listed. It takes some seconds; a provider's call has two minutes
-/// in all.
-const GONE: Duration = Duration::from_secs(90);
-
-/// How many machines one request rents at most: at five seconds each, what a provider's call has time for.
-const AT_ONCE: u32 = 16;
 
 /// How many pages of offers are read: fifty times the whole market.
 const MOST_PAGES: u32 = 1000;

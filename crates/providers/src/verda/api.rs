@@ -220,9 +220,15 @@ pub(super) fn rent(new: &NewMachine) -> Call {
     Call::post("rent a machine", MACHINES, new).at(RENT)
 }
 
-/// With its volumes: those that are not named would be kept, and cost. What is deleted already stays so.
+/// With its volumes: those that are not named would be kept, and cost. While it is made they are not known:
+/// then nothing is said of them, which takes the one that it has of itself. What is deleted already stays so.
 pub(super) fn delete(id: &str, volumes: &[String]) -> Call {
-    let body = json!({"action": "delete", "id": id, "volume_ids": volumes, "delete_permanently": !volumes.is_empty()});
+    let body = match volumes {
+        [] => json!({"action": "delete", "id": id}),
+        volumes => {
+            json!({"action": "delete", "id": id, "volume_ids": volumes, "delete_permanently": true})
+        }
+    };
     Call::put("delete a machine", MACHINES, &body).repeatable().at(ACT)
 }
 

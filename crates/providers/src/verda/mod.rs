@@ -17,17 +17,19 @@ mod api;
 mod config;
 mod map;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 use futures_util::stream::BoxStream;
 use serde::de::DeserializeOwned;
 use skyward_runtime::model::{Capabilities, Instance, InstanceId, InstanceState, Leftover, Offer};
 use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind as Kind, Provisioned, Request};
 
 use crate::cloud::setup::{self, Way};
-use crate::cloud::{Account, Found, found_or_stranger, is_plain, machine_name, pool_name, stranger, until};
+use crate::cloud::{
+    Account, Found, Rental, end_all, found_or_stranger, is_plain, leftovers, machine_name, none_left,
+    pool_name, stranger,
+};
 use crate::http::{Auth, Call, Client};
 use api::{Balance, Done, Entry, Machine, Named, Volume};
 
@@ -142,40 +144,38 @@ impl Verda {
         Ok(vec![Instance { id: InstanceId::new(id), state: InstanceState::Pending }])
     }
 
-    /// Deletes machines and their volumes, and waits until none of them is there; those that are left.
+    /// Deletes machines that are known or ours and their volumes, and waits until none of them is there; those
+    /// that are left, and why.
     async fn end(
         &self,
         request: &Request,
+        known: Vec<Rental>,
         ours: &(dyn Fn(&Machine) -> bool + Send + Sync),
-    ) -> Result<Vec<Machine>, ProviderError> {
-        let client = self.client()?;
-        let living = || async {
-            let machines = self.machines(request).await?;
-            Ok::<_, ProviderError>(machines.into_iter().filter(ours).collect::<Vec<_>>())
+    ) -> Result<Vec<(Rental, String)>, ProviderError> {
+        let list = || async {
+            let machines = self.machines(request).await?.into_iter().filter(ours);
+            let rental =
+                |it: Machine| Rental { ending: it.status == "deleting", name: it.hostname, id: it.id };
+            Ok(machines.map(rental).collect())
         };
-        let asked = || async {
-            let living = living().await?;
-            for machine in living.iter().filter(|it| it.status != "deleting") {
-                let call = api::delete(&machine.id, &map::volumes(machine));
-                match client.send::<Option<Vec<Done>>>(&call).await {
-                    Ok(done) => {
-                        for Done { id, error, .. } in
-                            done.unwrap_or_default().into_iter().filter(|it| it.status == "error")
-                        {
-                            tracing::debug!(id, error, "a machine is not deleted yet");
-                        }
-                    }
-                    // It is being made, or has ended meanwhile: the next look tells.
-                    Err(error) if matches!(error.kind, Kind::NotFound | Kind::Conflict) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(living.is_empty().then_some(()))
+        let end =
+            |them: Vec<Rental>| async move { join_all(them.iter().map(|it| self.delete(&it.id))).await };
+        end_all(self.config.access.backoff, known, list, end).await
+    }
+
+    /// Deletes one machine, with the volumes that it has now.
+    async fn delete(&self, id: &str) -> Result<(), ProviderError> {
+        let volumes = match self.get::<Machine>(&api::machine(id)).await {
+            Ok(machine) if !map::lives(&machine) => return Ok(()),
+            Ok(machine) => map::volumes(&machine),
+            Err(error) if error.kind == Kind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
         };
-        match until(GONE, self.config.access.backoff, asked).await? {
-            Some(()) => Ok(Vec::new()),
-            None => living().await,
+        let done: Option<Vec<Done>> = self.get(&api::delete(id, &volumes)).await?;
+        for Done { id, error, .. } in done.unwrap_or_default().into_iter().filter(|it| it.status == "error") {
+            tracing::debug!(id, error, "a machine is not deleted yet");
         }
+        Ok(())
     }
 
     /// What the journal says of a machine that has ended; nothing when it cannot be read.
@@ -205,7 +205,7 @@ impl Provider for Verda {
     }
 
     async fn prepare(&self, request: &Request) -> Result<(), ProviderError> {
-        setup::prepare(self, request, async { self.set_up(request).await.map(drop) }).await
+        self.set_up(request).await.map(drop)
     }
 
     async fn provision(&self, request: &Request, count: u32) -> Result<Provisioned, ProviderError> {
@@ -214,7 +214,7 @@ impl Provider for Verda {
             return Err(ProviderError::new(Kind::InvalidRequest, message));
         }
         let (key, script) = self.set_up(request).await?;
-        setup::rent(0..count, |_| self.rent(request, &key, script.as_ref())).await
+        setup::rent(SERVICE.name, count, 0..count, |_| self.rent(request, &key, script.as_ref())).await
     }
 
     async fn describe(&self, _: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
@@ -229,26 +229,13 @@ impl Provider for Verda {
     }
 
     async fn terminate(&self, request: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {
-        let left = self.end(request, &|it: &Machine| ids.iter().any(|id| id.as_str() == it.id)).await?;
-        if left.is_empty() {
-            return Ok(());
-        }
-        let left: Vec<_> = left.into_iter().map(|it| it.id).collect();
-        let message = format!("failed to delete {}: still there after {GONE:?}", left.join(", "));
-        Err(ProviderError::new(Kind::Transient, message))
+        let ours = |it: &Machine| ids.iter().any(|id| id.as_str() == it.id);
+        none_left(self.end(request, Rental::known(ids), &ours).await?)
     }
 
     async fn teardown(&self, request: &Request) -> Result<Vec<Leftover>, ProviderError> {
         let name = pool_name(&request.pool);
-        let mut left: Vec<_> = self
-            .end(request, &|_| true)
-            .await?
-            .into_iter()
-            .map(|it| Leftover {
-                what: format!("machine {} ({})", it.id, it.hostname),
-                reason: format!("it is still {} after {GONE:?}", it.status),
-            })
-            .collect();
+        let mut left = leftovers("machine", self.end(request, Vec::new(), &|_| true).await?);
         let prefix = format!("{name}-");
         let volumes: Vec<Volume> = self.get(&api::volumes()).await?;
         let volumes = volumes.into_iter().filter(|it| it.name.starts_with(&prefix) && map::remains(it));
@@ -276,7 +263,3 @@ impl Account for Verda {
         Ok(format!("the project has {amount:.2} {currency} left"))
     }
 }
-
-/// How long a machine may take to end. One that is being made cannot be deleted before it is there; a provider's
-/// call has two minutes in all.
-const GONE: Duration = Duration::from_secs(100);

@@ -35,8 +35,8 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Sets up what all machines of a pool share: keys, networks, folders. Called once for
     /// each offer that a pool tries, before its first machine: what an earlier offer of the same pool left
-    /// is used, or left alone. Must leave nothing behind when it fails. `teardown` is called after a failure too:
-    /// a request that took too long is broken off where it is.
+    /// is used, or left alone, and so are the machines that run. What one that fails has made is removed by
+    /// `teardown`, which follows when the pool ends.
     ///
     /// # Errors
     /// What the cloud said, classified.
