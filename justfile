@@ -25,7 +25,7 @@ docs:
 # Each decoder for five minutes, two at a time, then a hundred thousand simulated lives, then random calls and kills on
 # eight nodes for a number of minutes, or for `SKYWARD_SOAK_SECONDS` where that is set. Memory is told at the quarters.
 soak minutes="60" seeds="100000" fuzz="300":
-    SKYWARD_FUZZ_SECONDS={{ fuzz }} cargo test --workspace --test replay -- --test-threads 2
+    SKYWARD_SEED=$$ SKYWARD_FUZZ_SECONDS={{ fuzz }} cargo test --workspace --test replay -- --test-threads 2
     SKYWARD_SEEDS={{ seeds }} cargo test -p skyward-runtime --features testing two_thousand_seeds -- --nocapture
     SKYWARD_SOAK_SECONDS=${SKYWARD_SOAK_SECONDS:-$(({{ minutes }} * 60))} cargo test -p skyward-tests --test soak -- --nocapture
 
