@@ -28,8 +28,9 @@ pub(crate) async fn fairness(rounds: usize) -> skyward::Result<Vec<Report>> {
             alone.push(single(&compute).await?);
         }
         let crowd = compute.spawn(gather((0..MILLION).map(|_| nothing())));
-        // The crowd has begun when its calls are waited for.
-        while compute.explain().await.calls.is_none_or(|it| it.for_slot == 0) {
+        // The crowd has begun when its calls run. No more of them are sent than the nodes are given ahead, so
+        // that there may be none that waits.
+        while compute.explain().await.calls.is_none_or(|it| it.running == 0) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         for _ in 0..CALLS {

@@ -234,7 +234,8 @@ impl Request {
         }
     }
 
-    fn read(mut frame: Bytes) -> Result<Self, WireError> {
+    /// Reads a frame where it lies; `own` makes bytes of a part of it that can be kept.
+    fn read(mut frame: &[u8], own: impl FnOnce(&[u8]) -> Bytes) -> Result<Self, WireError> {
         let (kind, number) = (frame.try_get_u8(), frame.try_get_u64());
         let (Ok(kind), Ok(number)) = (kind, number) else { return Err(garbled("it has no number")) };
         match kind {
@@ -254,7 +255,7 @@ impl Request {
                     turn,
                     remaining: remaining.map(Duration::from_nanos),
                     key,
-                    arguments: frame,
+                    arguments: own(frame),
                 })
             }
             kind if kind == Kind::Resume as u8 && frame.len() == TRY => {
@@ -271,7 +272,7 @@ impl Request {
             kind if kind == Kind::Taken as u8 && frame.is_empty() => Ok(Self::Taken { count: number }),
             kind if kind == Kind::Cancel as u8 && frame.is_empty() => Ok(Self::Cancel { number }),
             kind if kind == Kind::Recall as u8 && frame.is_empty() => Ok(Self::Recall { number }),
-            kind if kind == Kind::Forget as u8 => match frame.as_ref().try_into() {
+            kind if kind == Kind::Forget as u8 => match frame.try_into() {
                 Ok(key) => Ok(Self::Forget { key }),
                 Err(_) => Err(garbled("the key of a shared value is cut off")),
             },
@@ -326,7 +327,8 @@ impl Reply {
         }
     }
 
-    fn read(mut frame: Bytes) -> Result<Self, WireError> {
+    /// As of a request.
+    fn read(mut frame: &[u8], own: impl FnOnce(&[u8]) -> Bytes) -> Result<Self, WireError> {
         let (kind, number) = (frame.try_get_u8(), frame.try_get_u64());
         let (Ok(kind), Ok(number)) = (kind, number) else { return Err(garbled("it has no number")) };
         match kind {
@@ -342,7 +344,7 @@ impl Reply {
                 let (Ok(kind), Ok(took)) = (kind, took) else {
                     return Err(garbled("an outcome is cut off"));
                 };
-                let outcome = Outcome::join(OutcomeKind::try_from(kind)?, frame)?;
+                let outcome = Outcome::join(OutcomeKind::try_from(kind)?, own(frame))?;
                 Ok(Self::Outcome { number, took: Duration::from_nanos(took), outcome })
             }
             kind if kind == Kind::Elsewhere as u8 && frame.len() == 8 => {
@@ -365,7 +367,7 @@ impl Frames {
     /// # Errors
     /// When the client broke the protocol.
     pub fn request(&mut self) -> Result<Option<Request>, WireError> {
-        self.next()?.map(Request::read).transpose()
+        self.next(|frame, own| Request::read(frame, own))
     }
 
     /// The next reply, if all of it is there.
@@ -373,7 +375,7 @@ impl Frames {
     /// # Errors
     /// When the worker broke the protocol.
     pub fn reply(&mut self) -> Result<Option<Reply>, WireError> {
-        self.next()?.map(Reply::read).transpose()
+        self.next(|frame, own| Reply::read(frame, own))
     }
 
     /// Whether something was read that is no whole frame yet.
@@ -381,7 +383,11 @@ impl Frames {
         !self.read.is_empty()
     }
 
-    fn next(&mut self) -> Result<Option<Bytes>, WireError> {
+    /// Reads the next frame, which `read` is given with a way to keep a part of it.
+    fn next<T>(
+        &mut self,
+        read: impl FnOnce(&[u8], &dyn Fn(&[u8]) -> Bytes) -> Result<T, WireError>,
+    ) -> Result<Option<T>, WireError> {
         let Some(length) = self.read.first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_be_bytes(*length);
         let Some(length) = usize::try_from(length).ok().filter(|it| *it <= FRAME_MOST) else {
@@ -389,12 +395,13 @@ impl Frames {
         };
         let Some(frame) = self.read.get(4..4 + length) else { return Ok(None) };
         if length <= COPIED {
-            let copied = Bytes::copy_from_slice(frame);
+            let taken = read(frame, &Bytes::copy_from_slice)?;
             self.read.advance(4 + length);
-            return Ok(Some(copied));
+            return Ok(Some(taken));
         }
         self.read.advance(4);
-        Ok(Some(self.read.split_to(length).freeze()))
+        let frame = self.read.split_to(length).freeze();
+        read(&frame, &|part| frame.slice_ref(part)).map(Some)
     }
 }
 
@@ -411,7 +418,7 @@ fn put_try(buffer: &mut Vec<u8>, (task, attempt): Try) {
 }
 
 /// A task and its attempt, of a frame that is long enough.
-fn get_try(frame: &mut Bytes) -> Try {
+fn get_try(frame: &mut &[u8]) -> Try {
     let (task, attempt) = (frame.try_get_u64(), frame.try_get_u32());
     (TaskId(task.unwrap_or_default()), Attempt(attempt.unwrap_or_default()))
 }
@@ -426,13 +433,13 @@ fn put_key(buffer: &mut Vec<u8>, key: &Key) {
     buffer.put_slice(key.as_str().as_bytes());
 }
 
-fn get_key(frame: &mut Bytes) -> Result<Key, WireError> {
-    let length = usize::from(frame.try_get_u16().map_err(|_| garbled("a key is cut off"))?);
-    if length > KEY_MOST || frame.len() < length {
-        return Err(garbled("a key is cut off, or too long"));
-    }
-    let text = String::from_utf8(frame.split_to(length).to_vec());
-    Ok(Key::read(text.map_err(|_| garbled("a key is no text"))?))
+fn get_key(frame: &mut &[u8]) -> Result<Key, WireError> {
+    let cut = || garbled("a key is cut off, or too long");
+    let length = usize::from(frame.try_get_u16().map_err(|_| cut())?);
+    let (text, rest) = frame.split_at_checked(length).filter(|_| length <= KEY_MOST).ok_or_else(cut)?;
+    *frame = rest;
+    let text = std::str::from_utf8(text).map_err(|_| garbled("a key is no text"))?;
+    Ok(Key::read(text.to_owned()))
 }
 
 /// A duration as it travels: at most 584 years, which no call takes.
