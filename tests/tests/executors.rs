@@ -46,6 +46,7 @@ fn panics() -> u32 {
 /// Says that it runs, as its process and one that it has started, and never returns.
 #[skyward::function]
 fn hangs(path: String) -> u32 {
+    println!("about to hang");
     let mut child = std::process::Command::new("sleep").arg("600").spawn().expect("started");
     std::fs::write(path, format!("{} {}", std::process::id(), child.id())).expect("written");
     child.wait().map_or(1, |_| 0)
@@ -184,7 +185,11 @@ async fn a_call_that_hangs_is_killed_when_its_time_is_over_and_its_slot_is_free(
     let compute = builder(&ground, PROCESSES).start().await?;
     let path = notes.path().join("told");
     let call = hangs(path.display().to_string()).timeout(Duration::from_secs(1));
-    assert!(matches!((call >> &compute).await, Err(CallError::TimedOut(_))));
+    let late = match (call >> &compute).await {
+        Err(CallError::TimedOut(late)) => late,
+        other => panic!("it hangs, and yet it came to {other:?}"),
+    };
+    assert_eq!((late.after, late.output), (Duration::from_secs(1), vec!["about to hang".to_owned()]));
     let processes = told(&path).expect("it ran");
     // The one slot is free when nothing of it runs any more.
     let next = (process() >> &compute).await?;

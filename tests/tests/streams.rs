@@ -462,7 +462,7 @@ async fn a_stream_over_its_time_or_its_readers_patience_gives_what_came_before()
     for call in [three_then_wait().timeout(short), three_then_wait().idle(short)] {
         let (got, error) = all(call >> &compute).await;
         assert_eq!(got, [1, 2, 3]);
-        assert!(matches!(error, Some(CallError::TimedOut(after)) if after == short), "{error:?}");
+        assert!(matches!(error, Some(CallError::TimedOut(ref late)) if late.after == short), "{error:?}");
     }
     let (_give, mut numbers) = tokio::sync::mpsc::channel::<u64>(1);
     let never = sum(Streaming::new(stream::poll_fn(move |it| numbers.poll_recv(it)))).timeout(short);

@@ -254,7 +254,7 @@ pub use skyward_runtime::model::{
     Accelerator, Allocation, Architecture, Bill, Carrier, Choice, Crash, Event, EventKind, FunctionCost,
     Image, Incarnation, InvalidRequest, InvalidUsd, KeptMachine, Key, KeyError, Leftover, Line, MachineCost,
     NodePhase, Nodes, OutputStream, Panic, Peer, PipIndex, PoolId, PoolPhase, Rank, Rented, Requirements,
-    Retention, Secret, Selection, Tariff, Usd, Volume, accelerator, accelerators,
+    Retention, Secret, Selection, Tariff, Timeout, Usd, Volume, accelerator, accelerators,
 };
 pub use skyward_runtime::output::Show;
 pub use skyward_runtime::pool::{

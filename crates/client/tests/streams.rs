@@ -193,7 +193,7 @@ async fn the_time_of_a_stream_and_the_patience_for_an_item_end_it() {
     for call in [one_then_never().timeout(short), one_then_never().idle(short)] {
         let (got, error) = all(call.local()).await;
         assert_eq!(got, [1]);
-        assert!(matches!(error, Some(CallError::TimedOut(after)) if after == short), "{error:?}");
+        assert!(matches!(error, Some(CallError::TimedOut(ref late)) if late.after == short), "{error:?}");
     }
 }
 

@@ -120,7 +120,7 @@ impl Desk {
             if open.wanted.is_none() {
                 self.worker.keep.give_back(open.run);
             }
-            let _ = calls.say(lane, number, open.run, Done::of(Outcome::TimedOut));
+            let _ = calls.say(lane, number, open.run, Done::of(Outcome::TimedOut(Vec::new())));
         }
     }
 
@@ -301,7 +301,7 @@ impl Desk {
                 return slot;
             }
             if call.deadline.is_over() {
-                desk.answer(&call, Done::of(Outcome::TimedOut), &lane);
+                desk.answer(&call, Done::of(Outcome::TimedOut(Vec::new())), &lane);
                 return slot;
             }
             if slot.is_some() && desk.worker.keep.is_full() {

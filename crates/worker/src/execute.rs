@@ -15,7 +15,7 @@ use skyward_runtime::registry::{Answer, Body, Function};
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::executor::{Executor, Job};
+use crate::executor::{Executor, Job, Words};
 use crate::panics;
 use crate::slots::Slot;
 use crate::worker::Worker;
@@ -64,18 +64,18 @@ pub(crate) async fn execute(
 ) -> Option<Outcome> {
     let slots = &worker.slots;
     // Whichever way this ends, what still runs of the function is unwanted then.
-    let context = TaskContext::of(job.task);
+    let (context, words) = (TaskContext::of(job.task), Words::default());
     let run = async {
         let slot = match place {
             Place::Slot(slot) => Some(slot),
             Place::Turn(turn) => slots.take(turn).await,
         };
         match slot {
-            Some(slot) => worker.executor.run(job, slot, &context).await,
+            Some(slot) => worker.executor.run(job, slot, &context, &words).await,
             None => Outcome::Draining,
         }
     };
-    until(run, worker, deadline, unwanted).await
+    until(run, &words, worker, deadline, unwanted).await
 }
 
 /// What came of the first poll of a call.
@@ -148,13 +148,15 @@ impl Going {
             let ended = AssertUnwindSafe(running).catch_unwind().await;
             outcome(ended.map_err(|it| panics::caught(&*it)))
         };
-        until(run, worker, deadline, unwanted).await
+        // It runs in this process, which has no words of one call alone.
+        until(run, &Words::default(), worker, deadline, unwanted).await
     }
 }
 
 /// Runs until something else ends it. The run comes first: most calls end before the others are worth a look.
 async fn until(
     run: impl Future<Output = Outcome>,
+    words: &Words,
     worker: &Worker,
     deadline: Deadline,
     unwanted: impl Future<Output = ()>,
@@ -163,7 +165,7 @@ async fn until(
         biased;
         outcome = run => Some(outcome),
         () = unwanted => None,
-        () = deadline.over() => Some(Outcome::TimedOut),
+        () = deadline.over() => Some(Outcome::TimedOut(words.last())),
         () = worker.slots.cancelling() => Some(Outcome::Cancelled),
     }
 }

@@ -84,7 +84,7 @@ mod tests {
         let outcomes = [
             Outcome::Returned(vec![7; 100_000].into()),
             Outcome::Failed(Bytes::from_static(b"own")),
-            Outcome::TimedOut,
+            Outcome::TimedOut(vec!["last".to_owned()]),
         ];
         let extents = [0, 200_000, 200_300].map(|offset| Extent { offset, length: 100_300 });
         for (outcome, extent) in outcomes.iter().zip(extents) {

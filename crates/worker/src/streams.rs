@@ -21,7 +21,7 @@ use skyward_runtime::registry::{Body, Fault, Input, Inputs, Trouble};
 use tokio::sync::oneshot;
 
 use crate::execute::Deadline;
-use crate::executor::{Job, Talk};
+use crate::executor::{Job, Talk, Words};
 use crate::panics;
 use crate::worker::Worker;
 
@@ -61,7 +61,7 @@ pub(crate) async fn call(
         Some(function) => {
             let arguments = read_arguments(&mut *incoming, &header, BODY_LIMIT).await?;
             let trouble = Trouble::default();
-            let unwanted = writer.unwanted();
+            let (unwanted, words) = (writer.unwanted(), Words::default());
             let run = async {
                 let inputs =
                     match inputs(&function.body, &header, session, arrivals, worker.start.inputs).await {
@@ -76,7 +76,7 @@ pub(crate) async fn call(
                     let (mut talk, made) = Talk::of(inputs);
                     let mut producer = Producer::of(made, caught);
                     let run = async {
-                        let outcome = processes.run(job, slot, &mut talk).await;
+                        let outcome = processes.run(job, slot, &mut talk, &words).await;
                         // Nothing more is made: what sends it has an end now.
                         drop(talk);
                         Ok::<_, WireError>(outcome)
@@ -102,7 +102,7 @@ pub(crate) async fn call(
                 }),
                 outcome = run => outcome.ok(),
                 () = unwanted => None,
-                () = deadline.over() => Some(Outcome::TimedOut),
+                () = deadline.over() => Some(Outcome::TimedOut(words.last())),
                 () = worker.slots.cancelling() => Some(Outcome::Cancelled),
             }
         }

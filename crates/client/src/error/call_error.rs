@@ -2,9 +2,8 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::time::Duration;
 
-use skyward_runtime::model::{Crash, KeyError, Panic, Rank};
+use skyward_runtime::model::{Crash, KeyError, Panic, Rank, Timeout};
 use skyward_runtime::tasks::{Lost, Undone};
 
 use super::{Error, Words};
@@ -24,7 +23,7 @@ use crate::codec::Decoding;
 ///         Ok(loss) => format!("loss {loss}"),
 ///         Err(CallError::Task(own)) => format!("the function failed: {own}"),
 ///         Err(CallError::Panicked(panic)) => format!("it {panic}"),
-///         Err(CallError::TimedOut(after)) => format!("nothing after {after:?}"),
+///         Err(CallError::TimedOut(late)) => format!("nothing after {:?}", late.after),
 ///         Err(other) => other.to_string(),
 ///     }
 /// }
@@ -39,8 +38,9 @@ pub enum CallError<E = Never> {
     /// The process that it ran in ended before it did: it aborted, exited, or was killed. Only with
     /// [`Executor::Process`](crate::Executor).
     Crashed(Box<Crash>),
-    /// It did not finish in this time.
-    TimedOut(Duration),
+    /// It did not finish in its time. With [`Executor::Process`](crate::Executor) it has its last output, which tells
+    /// where it was stuck.
+    TimedOut(Box<Timeout>),
     /// The machines that it ran on were lost, more often than it may be retried.
     Lost(Box<Lost>),
     /// It was cancelled on its way, because the pool drains or its caller is gone.
@@ -89,7 +89,7 @@ impl<E> CallError<E> {
             Undone::Failed(bytes) => decoding.error(&bytes).map_or_else(Self::Undecodable, Self::Task),
             Undone::Panicked(panic) => Self::Panicked(Box::new(panic)),
             Undone::Crashed(crash) => Self::Crashed(Box::new(crash)),
-            Undone::TimedOut { after } => Self::TimedOut(after),
+            Undone::TimedOut(timeout) => Self::TimedOut(Box::new(timeout)),
             Undone::Lost(lost) => Self::Lost(Box::new(lost)),
             Undone::Cancelled => Self::Cancelled,
             Undone::NoSuchNode { rank, nodes } => Self::NoSuchNode { rank, nodes },
@@ -140,9 +140,7 @@ impl<E> fmt::Display for Infrastructure<'_, E> {
             CallError::Task(_) => f.write_str("the function failed"),
             CallError::Panicked(panic) => write!(f, "the function {panic}"),
             CallError::Crashed(crash) => write!(f, "the function's process {crash}"),
-            CallError::TimedOut(after) => {
-                write!(f, "the call did not finish in {after:?}; give it longer with `.timeout(…)`")
-            }
+            CallError::TimedOut(timeout) => write!(f, "the call {timeout}"),
             CallError::Lost(lost) => {
                 match lost.rank {
                     Some(rank) => write!(f, "the call was lost with node {rank}")?,
@@ -173,6 +171,8 @@ impl<E> fmt::Display for Infrastructure<'_, E> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -187,7 +187,10 @@ mod tests {
                 CallError::Crashed(Box::new(crash)),
                 "the function's process was ended by signal 6 (SIGABRT); it aborted itself: see what it said last",
             ),
-            (CallError::TimedOut(Duration::from_secs(2)), "the call did not finish in 2s"),
+            (
+                CallError::TimedOut(Box::new(Timeout::new(Duration::from_secs(2)))),
+                "the call did not finish in 2s; give it longer",
+            ),
             (CallError::Lost(Box::new(lost)), "the call was lost with node 2 (attempt 4): the link broke"),
             (CallError::Cancelled, "the call was cancelled"),
             (CallError::NoSuchNode { rank: Rank(7), nodes: 4 }, "there is no node 7: the pool has 4"),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use skyward_runtime::inside::TaskContext;
 use skyward_runtime::items::{Finish, Here, Producer};
-use skyward_runtime::model::{Panic, Rank};
+use skyward_runtime::model::{Panic, Rank, Timeout};
 use skyward_runtime::registry::{BoxSource, Fault, Input, Inputs, Trouble};
 use skyward_runtime::tasks::{Flow, Order, Undone};
 
@@ -138,7 +138,7 @@ impl Local {
                 Finish::Unencodable(reason) => Some(Undone::Unencodable(reason)),
                 Finish::Undecodable(reason) => Some(Undone::Undecodable(reason)),
             }),
-            after = late => Err(Some(Undone::TimedOut { after })),
+            after = late => Err(Some(Undone::TimedOut(Timeout::new(after)))),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use skyward_runtime::inside::TaskContext;
-use skyward_runtime::model::Panic;
+use skyward_runtime::model::{Panic, Timeout};
 use skyward_runtime::registry::{Answer, Body};
 use skyward_runtime::tasks::{Lost, Order, Undone};
 
@@ -45,7 +45,9 @@ pub(super) async fn run(order: Order) -> Result<Bytes, Undone> {
         }
     };
     let answer = match order.timeout {
-        Some(after) => tokio::time::timeout(after, run).await.map_err(|_| Undone::TimedOut { after })??,
+        Some(after) => {
+            tokio::time::timeout(after, run).await.map_err(|_| Undone::TimedOut(Timeout::new(after)))??
+        }
         None => run.await?,
     };
     match answer {

@@ -52,8 +52,9 @@ pub enum Outcome {
     Failed(Bytes),
     /// It panicked.
     Panicked(Panic),
-    /// Its time was over. A blocking function may still be running.
-    TimedOut,
+    /// Its time was over; these are the last lines of its process, if it has one of its own. A blocking function
+    /// without one may still be running.
+    TimedOut(Vec<String>),
     /// The worker cancelled it.
     Cancelled,
     /// Its value or error could not be encoded or sent.
@@ -286,11 +287,12 @@ impl Outcome {
             Self::Returned(value) => value.len(),
             Self::Failed(error) => error.len(),
             Self::Unencodable(reason) | Self::Undecodable(reason) | Self::NotStarted(reason) => reason.len(),
-            Self::Crashed(crash) => crash.output.iter().map(|it| it.len() + 8).sum::<usize>() + 64,
+            Self::Crashed(Crash { output, .. }) | Self::TimedOut(output) => {
+                output.iter().map(|it| it.len() + 8).sum::<usize>() + 64
+            }
             // What its names and lengths take is less than this.
             Self::Panicked(panic) => panic.message.len() + panic.place.as_ref().map_or(0, String::len) + 64,
-            Self::TimedOut
-            | Self::Cancelled
+            Self::Cancelled
             | Self::UnknownFunction
             | Self::Draining
             | Self::Recalled
@@ -325,7 +327,11 @@ impl Outcome {
                 let body = rmp_serde::to_vec_named(&panic);
                 (OutcomeKind::Panicked, body.map_err(|it| WireError::Unencodable(it.to_string()))?.into())
             }
-            Self::TimedOut => (OutcomeKind::TimedOut, Payload::default()),
+            Self::TimedOut(output) if output.is_empty() => (OutcomeKind::TimedOut, Payload::default()),
+            Self::TimedOut(output) => {
+                let body = rmp_serde::to_vec_named(&output);
+                (OutcomeKind::TimedOut, body.map_err(|it| WireError::Unencodable(it.to_string()))?.into())
+            }
             Self::Cancelled => (OutcomeKind::Cancelled, Payload::default()),
             Self::Unencodable(reason) => (OutcomeKind::Unencodable, reason.into()),
             Self::Undecodable(reason) => (OutcomeKind::Undecodable, reason.into()),
@@ -349,7 +355,8 @@ impl Outcome {
             OutcomeKind::Returned => Self::Returned(body.into()),
             OutcomeKind::Failed => Self::Failed(body),
             OutcomeKind::Panicked => Self::Panicked(wire::decode(&body, "a panic")?),
-            OutcomeKind::TimedOut => Self::TimedOut,
+            OutcomeKind::TimedOut if body.is_empty() => Self::TimedOut(Vec::new()),
+            OutcomeKind::TimedOut => Self::TimedOut(wire::decode(&body, "the last output of a call")?),
             OutcomeKind::Cancelled => Self::Cancelled,
             OutcomeKind::Unencodable => Self::Unencodable(text(body)),
             OutcomeKind::Undecodable => Self::Undecodable(text(body)),
@@ -413,7 +420,8 @@ mod tests {
             Outcome::Returned("value".into()),
             Outcome::Failed(Bytes::from_static(b"error")),
             Outcome::Panicked(Panic { message: "boom".repeat(40_000), place: Some("a.rs:1:2".to_owned()) }),
-            Outcome::TimedOut,
+            Outcome::TimedOut(vec![]),
+            Outcome::TimedOut(vec!["epoch 1".to_owned()]),
             Outcome::Cancelled,
             Outcome::Unencodable("why".to_owned()),
             Outcome::Undecodable("why".to_owned()),

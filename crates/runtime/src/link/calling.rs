@@ -83,9 +83,9 @@ impl Calling {
                     Box::pin(async move {
                         let called = call::call(&*shared.carrier, request, resumes, limit);
                         match most {
-                            Some(most) => {
-                                tokio::time::timeout(most, called).await.unwrap_or(Ok(Outcome::TimedOut))
-                            }
+                            Some(most) => tokio::time::timeout(most, called)
+                                .await
+                                .unwrap_or(Ok(Outcome::TimedOut(Vec::new()))),
                             None => called.await,
                         }
                     }),

@@ -36,7 +36,7 @@ fn outcomes() -> Vec<Outcome> {
         Outcome::Returned("value".into()),
         Outcome::Failed(Bytes::from_static(b"error")),
         Outcome::Panicked(Panic { message: "boom".to_owned(), place: None }),
-        Outcome::TimedOut,
+        Outcome::TimedOut(vec![]),
         Outcome::Recalled,
         Outcome::Unencodable("why".to_owned()),
         Outcome::Returned(vec![1; LANE_LIMIT].into()),
@@ -103,7 +103,7 @@ fn a_frame_over_the_limit_is_refused_before_it_is_there() {
 fn a_request_is_no_reply_and_a_reply_no_request() {
     let (mut asked, mut replied) = (Vec::new(), Vec::new());
     requests().iter().take(1).for_each(|it| it.put(&mut asked));
-    Reply::put(&mut replied, 1, Duration::ZERO, Outcome::TimedOut).expect("put");
+    Reply::put(&mut replied, 1, Duration::ZERO, Outcome::TimedOut(vec![])).expect("put");
     assert!(in_pieces(&asked, 100, Frames::reply).is_err());
     assert!(in_pieces(&replied, 100, Frames::request).is_err());
 }

@@ -244,7 +244,8 @@ impl Lane {
         for number in late {
             let Some(waiting) = self.calls().take(number) else { continue };
             self.put_cancel(number);
-            let _ = waiting.reply.send(Replied::Outcome { took: Duration::ZERO, outcome: Outcome::TimedOut });
+            let outcome = Outcome::TimedOut(Vec::new());
+            let _ = waiting.reply.send(Replied::Outcome { took: Duration::ZERO, outcome });
         }
     }
 

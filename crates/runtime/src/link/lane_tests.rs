@@ -245,7 +245,7 @@ async fn a_dropped_call_is_cancelled_and_an_answer_that_comes_all_the_same_is_no
     let (first, second) = (worker.number().await, worker.number().await);
     dropped.abort();
     assert_eq!(worker.hear().await, Request::Cancel { number: first });
-    worker.answer(first, Outcome::TimedOut).await;
+    worker.answer(first, Outcome::TimedOut(vec![])).await;
     worker.answer(second, Outcome::Returned("two".into())).await;
     assert_eq!(other.await.expect("joined"), Ok(Outcome::Returned("two".into())));
 }
@@ -355,7 +355,7 @@ async fn a_worker_that_does_not_answer_is_not_waited_for_longer_than_its_time_an
     let number = worker.number().await;
     ends.shared.lanes.sweep(Instant::now());
     ends.shared.lanes.sweep(Instant::now() + Duration::from_secs(11));
-    assert_eq!(call.await.expect("joined"), Ok(Outcome::TimedOut));
+    assert_eq!(call.await.expect("joined"), Ok(Outcome::TimedOut(vec![])));
     assert_eq!(worker.hear().await, Request::Cancel { number });
 }
 
@@ -396,16 +396,16 @@ async fn the_worker_is_told_after_many_outcomes_that_they_are_here_and_of_few_af
     let mut worker = ends.lane().await;
     for _ in 0..TAKEN {
         let number = worker.number().await;
-        worker.answer(number, Outcome::TimedOut).await;
+        worker.answer(number, Outcome::TimedOut(vec![])).await;
     }
     assert_eq!(worker.hear().await, Request::Taken { count: TAKEN });
     for call in calls {
-        assert_eq!(call.await.expect("joined"), Ok(Outcome::TimedOut));
+        assert_eq!(call.await.expect("joined"), Ok(Outcome::TimedOut(vec![])));
     }
     let one_more = ends.call("");
     let number = worker.number().await;
-    worker.answer(number, Outcome::TimedOut).await;
-    assert_eq!(one_more.await.expect("joined"), Ok(Outcome::TimedOut));
+    worker.answer(number, Outcome::TimedOut(vec![])).await;
+    assert_eq!(one_more.await.expect("joined"), Ok(Outcome::TimedOut(vec![])));
     ends.shared.lanes.sweep(Instant::now());
     assert_eq!(worker.hear().await, Request::Taken { count: TAKEN + 1 });
 }

@@ -69,12 +69,17 @@ impl fmt::Display for Crash {
             (None, None, _) => f.write_str("ended in a way that the system does not tell")?,
         }
         write!(f, "; {}", self.advice())?;
-        if self.output.is_empty() {
-            return Ok(());
-        }
-        f.write_str("; its last output:")?;
-        self.output.iter().try_for_each(|line| write!(f, "\n  | {line}"))
+        last_output(&self.output, f)
     }
+}
+
+/// What a process said last, below what became of it.
+pub(super) fn last_output(lines: &[String], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    f.write_str("; its last output:")?;
+    lines.iter().try_for_each(|line| write!(f, "\n  | {line}"))
 }
 
 #[cfg(test)]

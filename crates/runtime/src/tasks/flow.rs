@@ -25,7 +25,7 @@ use super::state::Heard;
 use super::supply::{Sending, Supply};
 use super::ticket::Ticket;
 use crate::link::{CallRequest, Inflow, LinkError, Outcome, Piece};
-use crate::model::{EventKind, TaskId, Usd};
+use crate::model::{EventKind, TaskId, Timeout, Usd};
 use crate::registry::BoxSource;
 
 /// The items of one call, each encoded; an error is the last of them. Lazy: nothing happens until it is
@@ -121,7 +121,7 @@ impl Flow {
                 None => opening.await,
                 Some(after) => {
                     let opened = tokio::time::timeout(after, opening).await;
-                    opened.unwrap_or(Err(Undone::TimedOut { after }))
+                    opened.unwrap_or(Err(Undone::TimedOut(Timeout::new(after))))
                 }
             }
         };
@@ -172,7 +172,7 @@ impl Stream for Flow {
                 }
                 Poll::Pending => {
                     let after = ready!(open.patience.poll_over(context));
-                    return self.end(Some(Undone::TimedOut { after }));
+                    return self.end(Some(Undone::TimedOut(Timeout::new(after))));
                 }
             }
         }
@@ -213,7 +213,7 @@ impl Opening {
             }
             decision = self.ticket.ask(match begun {
                 Begun::Item(begun) => return Ok(Some(self.open(*begun))),
-                Begun::Late(after) => return Err(Undone::TimedOut { after }),
+                Begun::Late(after) => return Err(Undone::TimedOut(Timeout::new(after))),
                 Begun::TooLarge(reason) => return Err(Undone::Unencodable(reason)),
                 Begun::Lost(reason) => {
                     if !is_whole {

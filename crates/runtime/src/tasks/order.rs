@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::meter::Meter;
-use crate::model::{Crash, FunctionId, Key, KeyError, Panic, Rank};
+use crate::model::{Crash, FunctionId, Key, KeyError, Panic, Rank, Timeout};
 use crate::output::Show;
 use crate::payload::{Common, Payload};
 use crate::registry::{Function, Registry};
@@ -105,10 +105,7 @@ pub enum Undone {
     /// The function's process ended before it did.
     Crashed(Crash),
     /// It took longer than it was given.
-    TimedOut {
-        /// What it was given.
-        after: Duration,
-    },
+    TimedOut(Timeout),
     /// The node or the link to it was lost, as often as is allowed.
     Lost(Lost),
     /// It was cancelled on the node, because the node is draining.
@@ -145,7 +142,7 @@ impl Undone {
             Self::Panicked(panic) => panic.to_string(),
             Self::Crashed(crash) => format!("its process {crash}"),
             Self::Lost(lost) => lost.to_string(),
-            Self::TimedOut { .. }
+            Self::TimedOut(_)
             | Self::Cancelled
             | Self::NoSuchNode { .. }
             | Self::NoNodes

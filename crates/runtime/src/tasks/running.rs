@@ -21,7 +21,7 @@ use super::order::{Order, Undone};
 use super::queue::{Answer, Presented, Tasks};
 use super::state::Heard;
 use crate::link::{CallRequest, Calling, Link, LinkError, Outcome};
-use crate::model::{Attempt, EventKind, KeyError, Rank, TaskId, Usd};
+use crate::model::{Attempt, EventKind, KeyError, Rank, TaskId, Timeout, Usd};
 
 /// The outcome of one call. Lazy: nothing happens until it is polled. Dropping it cancels the call: an
 /// async function stops at its next await, a blocking one when it returns.
@@ -46,7 +46,12 @@ const AGAIN: u32 = 3;
 struct Limit {
     at: Instant,
     sleep: Pin<Box<Sleep>>,
+    /// The time is over, and the node that has the call is given a moment to say what it knows of it.
+    last: bool,
 }
+
+/// How long that moment is, at most. The node keeps the same time, so that its word is a round trip late.
+const LAST_WORD: Duration = Duration::from_millis(250);
 
 enum Stage {
     New,
@@ -85,7 +90,8 @@ impl Running {
 
     fn start_clock(&mut self) {
         let at = self.order.timeout.and_then(|it| Instant::now().checked_add(it));
-        let limit = |at: Instant| Limit { at, sleep: Box::pin(tokio::time::sleep_until(at.into())) };
+        let limit =
+            |at: Instant| Limit { at, sleep: Box::pin(tokio::time::sleep_until(at.into())), last: false };
         self.limit = at.map(|at| Box::new(limit(at)));
     }
 
@@ -360,9 +366,14 @@ impl Future for Running {
         }
         let Some(limit) = &mut this.limit else { return Poll::Pending };
         ready!(limit.sleep.as_mut().poll(context));
+        if !std::mem::replace(&mut limit.last, true) && matches!(this.stage, Stage::OnNode(..)) {
+            let until = Instant::now() + LAST_WORD;
+            limit.sleep.as_mut().reset(until.into());
+            ready!(limit.sleep.as_mut().poll(context));
+        }
         let after = this.given();
         this.give_up();
-        Poll::Ready(Err(Undone::TimedOut { after }))
+        Poll::Ready(Err(Undone::TimedOut(Timeout::new(after))))
     }
 }
 
@@ -386,7 +397,7 @@ pub(super) fn judge(outcome: Outcome, given: Duration) -> Result<Bytes, Undone> 
         Outcome::Failed(error) => Err(Undone::Failed(error)),
         Outcome::Panicked(panic) => Err(Undone::Panicked(panic)),
         Outcome::Crashed(crash) => Err(Undone::Crashed(crash)),
-        Outcome::TimedOut => Err(Undone::TimedOut { after: given }),
+        Outcome::TimedOut(output) => Err(Undone::TimedOut(Timeout { after: given, output })),
         Outcome::Cancelled | Outcome::Draining | Outcome::Recalled | Outcome::NotStarted(_) => {
             Err(Undone::Cancelled)
         }

@@ -115,6 +115,11 @@ impl Child {
         Ok(())
     }
 
+    /// What it has said last.
+    pub(super) const fn tail(&self) -> &Arc<Tail> {
+        &self.tail
+    }
+
     /// Whether it has run a task before.
     pub(super) const fn has_run(&self) -> bool {
         self.has_run

@@ -33,6 +33,7 @@ use crate::execute;
 use crate::output::Output;
 use crate::slots::Slot;
 pub(crate) use processes::Processes;
+pub(crate) use tail::Words;
 pub(crate) use talk::Talk;
 
 pub(crate) use task::main as task_main;
@@ -64,12 +65,12 @@ impl Executor {
         }
     }
 
-    /// Runs a call in a slot. Dropping the future gives the call up; its slot is free when nothing of it
+    /// Runs a call in a slot; `words` are what its process says meanwhile. Dropping the future gives the call up; its slot is free when nothing of it
     /// runs any more.
-    pub(crate) async fn run(&self, job: Job, slot: Slot, context: &TaskContext) -> Outcome {
+    pub(crate) async fn run(&self, job: Job, slot: Slot, context: &TaskContext, words: &Words) -> Outcome {
         match (self, &job.function.body) {
             (Self::Processes(processes), Body::Async(_) | Body::Blocking(_)) => {
-                processes.run(job, slot, &mut Talk::none()).await
+                processes.run(job, slot, &mut Talk::none(), words).await
             }
             // A function of streams does not run: there it is told that this is no call of its kind.
             (Self::Threads, _) | (Self::Processes(_), Body::Stream { .. } | Body::Iterator { .. }) => {

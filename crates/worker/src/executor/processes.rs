@@ -13,6 +13,7 @@ use super::Job;
 use super::child::{Child, Ran};
 use super::commons::Commons;
 use super::devices::Share;
+use super::tail::Words;
 use super::talk::Talk;
 use crate::output::Output;
 use crate::slots::Slot;
@@ -52,8 +53,14 @@ impl Processes {
         Self { start: start.clone(), places, peers: watch::Sender::new(None), output, commons }
     }
 
-    /// Runs a call in the process of a free place.
-    pub(crate) async fn run(self: &Arc<Self>, job: Job, slot: Slot, talk: &mut Talk) -> Outcome {
+    /// Runs a call in the process of a free place. What the process says meanwhile is found by `words`.
+    pub(crate) async fn run(
+        self: &Arc<Self>,
+        job: Job,
+        slot: Slot,
+        talk: &mut Talk,
+        words: &Words,
+    ) -> Outcome {
         let mut held = self.take(slot);
         let Job { task, attempt, id, arguments, .. } = job;
         loop {
@@ -62,6 +69,7 @@ impl Processes {
                 Err(reason) => return Outcome::NotStarted(reason),
             };
             let was_idle = child.has_run();
+            words.are(child.tail());
             let arguments = arguments.clone();
             match child.run(task, TaskOrder::Run { task, attempt, function: id, arguments }, talk).await {
                 Ran::Ended { outcome, whole } => {

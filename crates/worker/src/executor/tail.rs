@@ -64,6 +64,26 @@ impl Tail {
     }
 }
 
+/// What the process says that a call runs in, for when the call is given up in the middle.
+#[derive(Debug, Default)]
+pub(crate) struct Words(Mutex<Option<Arc<Tail>>>);
+
+impl Words {
+    /// They are these from now on.
+    pub(super) fn are(&self, tail: &Arc<Tail>) {
+        *self.tail() = Some(Arc::clone(tail));
+    }
+
+    /// The last lines; none of a call that has not begun or has no process of its own.
+    pub(crate) fn last(&self) -> Vec<String> {
+        self.tail().as_ref().map(|it| it.take()).unwrap_or_default()
+    }
+
+    fn tail(&self) -> MutexGuard<'_, Option<Arc<Tail>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -84,7 +84,7 @@ async fn a_dropped_blocking_call_keeps_its_slot_until_it_returns() {
     until("the task runs", || says(&note) == "running").await;
     running.abort();
     let next = link.call(CallRequest { remaining: Some(Duration::from_millis(100)), ..request("echo", "") });
-    assert_eq!(next.await, Ok(Outcome::TimedOut));
+    assert_eq!(next.await, Ok(Outcome::TimedOut(vec![])));
     std::fs::write(&note, "go").expect("written");
     assert_eq!(call(&link, "echo", "free").await, Outcome::Returned("free".into()));
 }
@@ -114,9 +114,9 @@ async fn a_call_whose_time_is_over_is_told_so() {
         let request = CallRequest { remaining, ..request(function, as_arguments(path)) };
         link.call(request)
     };
-    assert_eq!(call("leave_a_note", &note).await, Ok(Outcome::TimedOut));
+    assert_eq!(call("leave_a_note", &note).await, Ok(Outcome::TimedOut(vec![])));
     until("the task is dropped", || says(&note) == "dropped").await;
-    assert_eq!(call("block_until_noted", &blocked).await, Ok(Outcome::TimedOut));
+    assert_eq!(call("block_until_noted", &blocked).await, Ok(Outcome::TimedOut(vec![])));
     assert_eq!(says(&blocked), "running");
     std::fs::write(&blocked, "go").expect("written");
 }

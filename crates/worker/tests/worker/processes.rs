@@ -111,7 +111,7 @@ async fn a_blocking_call_that_hangs_is_killed_when_its_time_is_over_and_its_slot
     let pid = pid.and_then(|it| it.parse().ok()).expect("a process id");
     let remaining = Some(Duration::from_millis(200));
     let hangs = CallRequest { remaining, ..request("block_until_noted", as_arguments(&note)) };
-    assert_eq!(link.call(hangs).await, Ok(Outcome::TimedOut));
+    assert_eq!(link.call(hangs).await, Ok(Outcome::TimedOut(vec![])));
     assert_eq!(text(call(&link, "echo", "free").await), "free");
     assert!(!is_running(pid), "the slot was free before its process had ended");
     assert_eq!(says(&note), "running");

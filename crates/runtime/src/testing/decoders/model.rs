@@ -74,7 +74,7 @@ impl From<&Undone> for Why {
             | Undone::Failed(_)
             | Undone::Panicked(_)
             | Undone::Crashed(_)
-            | Undone::TimedOut { .. }
+            | Undone::TimedOut(_)
             | Undone::Cancelled
             | Undone::Unencodable(_)
             | Undone::Undecodable(_) => Self::Else,
