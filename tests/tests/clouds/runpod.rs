@@ -92,7 +92,9 @@ impl Card {
     /// What the provider must make of so many of them.
     fn offers(&self, count: u32) -> Vec<Offer> {
         let vcpus = if self.spot.is_some() { 8 * count } else { 0 };
-        let each = |it: f64| Usd::written(&(it as f32).to_string()).unwrap().fraction(count.into(), 1);
+        let each = |it: f64| {
+            Usd::written(&(it as f32).to_string()).unwrap().fraction(count.into(), 1) + disks(50 + 20)
+        };
         let accelerator = Accelerator::as_sold(self.id).unwrap().memory_gb(self.memory);
         let mut offer = offer(format!("{count}x {}", self.id), vcpus, u64::from(vcpus) * 4, each(self.price));
         offer.instance_type.accelerator = Some(accelerator.count(count));
@@ -107,6 +109,11 @@ impl Card {
         }
         self.places.iter().map(|place| at(&offer, place)).collect()
     }
+}
+
+/// What the disks of a pod cost in an hour, which its price does not say.
+fn disks(gb: u32) -> Usd {
+    usd!(0.10).fraction(gb.into(), 730)
 }
 
 fn cpu(id: &str) -> Value {
@@ -306,7 +313,7 @@ impl Face for RunPod {
         let mut offers: Vec<_> =
             [1, 2].into_iter().flat_map(|count| CARDS.iter().flat_map(move |it| it.offers(count))).collect();
         for (vcpus, gb, cost) in [(2, 5, usd!(0.08)), (4, 10, usd!(0.16))] {
-            let mut it = offer(format!("cpu3c-{vcpus}"), vcpus, gb, cost);
+            let mut it = offer(format!("cpu3c-{vcpus}"), vcpus, gb, cost + disks(10 * vcpus));
             it.specific =
                 [("cpu".into(), "cpu3c".into()), ("name".into(), "Compute-Optimized".into())].into();
             offers.push(at(&it, "EU-RO-1"));

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use skyward_runtime::model::Secret;
+use skyward_runtime::model::{Secret, Usd};
+use skyward_runtime::usd;
 
 use crate::cloud::KeyPlaces;
 use crate::http::{self, Access};
@@ -44,6 +45,9 @@ pub struct Config {
     /// A second disk, in GB, at least 10, on pods with accelerators. 0 is none. Default 20. It costs while
     /// a pod is stopped, too.
     pub volume_gb: u32,
+    /// What a GB of these disks costs in a month while the pod runs, in dollars. Default 0.10. The cloud does not say
+    /// it with its prices.
+    pub disk_monthly: Usd,
     /// Where that is mounted. Default `/workspace`.
     pub volume_mount_path: String,
     /// The container's ports that are reached from outside, such as `8888/http`. The one of SSH, `22/tcp`,
@@ -131,6 +135,7 @@ impl Default for Config {
             cuda: "12.8.1".to_owned(),
             container_disk_gb: 50,
             volume_gb: 20,
+            disk_monthly: usd!(0.10),
             volume_mount_path: "/workspace".to_owned(),
             ports: Vec::new(),
             cpu_clock: "3c".to_owned(),

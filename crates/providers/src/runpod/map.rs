@@ -37,11 +37,12 @@ pub(super) fn gpu_offers(gpu: &Gpu, count: u32, floor: Option<&Floor>, config: &
     let Some(price) = dollars(gpu.price.of(config.cloud_type), count).filter(|it| *it > Usd::ZERO) else {
         return Vec::new();
     };
-    let mut offer = Offer::of(NAME, kind, Price::on_demand(price));
+    let disks = disks(config.container_disk_gb.saturating_add(config.volume_gb), config);
+    let mut offer = Offer::of(NAME, kind, Price::on_demand(price + disks));
     offer.specific = specific([(GPU, &gpu.id), (MAKER, &gpu.manufacturer)]);
     let bid = floor.and_then(|it| it.minimum_bid_price).and_then(|it| bid(it, config));
     if let Some((bid, spot)) = bid.and_then(|it| Some((it, dollars(it, count)?))) {
-        offer.price = offer.price.with_spot(spot);
+        offer.price = offer.price.with_spot(spot + disks);
         offer.specific.insert(BID.to_owned(), bid.to_string());
     }
     places(&offer, gpu.availability.as_deref(), &gpu.data_centers, config)
@@ -61,7 +62,8 @@ pub(super) fn cpu_offers(cpu: &Cpu, config: &Config) -> Vec<Offer> {
             architecture: Some(Architecture::X86_64),
             ..InstanceType::named(format!("{}-{vcpus}", cpu.id))
         };
-        let mut offer = Offer::of(NAME, kind, Price::on_demand(dollars(cpu.price.secure, vcpus)?));
+        let price = dollars(cpu.price.secure, vcpus)? + disks(cpu_disk(vcpus, config), config);
+        let mut offer = Offer::of(NAME, kind, Price::on_demand(price));
         offer.specific = specific([(CPU, &cpu.id), ("name", &cpu.name)]);
         Some(places(&offer, cpu.availability.as_deref(), &cpu.data_centers, config))
     });
@@ -97,6 +99,16 @@ fn dollars(each: f64, count: u32) -> Option<Usd> {
     Some(each.fraction(u128::from(count), 1))
 }
 
+/// The disk of a pod without accelerators, in GB.
+fn cpu_disk(vcpus: u32, config: &Config) -> u32 {
+    config.container_disk_gb.min(vcpus.saturating_mul(DISK_OF_VCPU))
+}
+
+/// What so many GB of disks cost in an hour: a month has 730 of them here.
+fn disks(gb: u32, config: &Config) -> Usd {
+    config.disk_monthly.fraction(u128::from(gb), 730)
+}
+
 /// What is bid for one accelerator, to a hundredth of a cent, rounded up.
 fn bid(least: f64, config: &Config) -> Option<f64> {
     let bid = (least * config.bid_multiplier * 10_000.0 - 1e-6).ceil() / 10_000.0;
@@ -120,7 +132,7 @@ pub(super) fn new_pod(
         }
         (None, Some(id)) => {
             let cpu = NewMachine::Cpu { id: id.clone(), vcpu_count: kind.vcpus };
-            (cpu, config.container_disk_gb.min(kind.vcpus.saturating_mul(DISK_OF_VCPU)))
+            (cpu, cpu_disk(kind.vcpus, config))
         }
         (None, None) => return None,
     };
