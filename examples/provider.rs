@@ -7,6 +7,10 @@ use std::{collections::BTreeSet, net::IpAddr};
 use skyward::provider::*;
 use tokio::sync::Mutex;
 
+fn on_the_shelf() -> InstanceState {
+    InstanceState::Gone { reason: "it is on the shelf".into(), loss: Loss::Stopped }
+}
+
 struct Shelf {
     computers: Vec<IpAddr>,
     taken: Mutex<BTreeSet<IpAddr>>,
@@ -40,11 +44,12 @@ impl Provider for Shelf {
     }
     async fn describe(&self, _: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
         let taken = self.taken.lock().await.iter().copied().find(|it| it.to_string() == id.as_str());
-        let state = taken.map_or(InstanceState::Gone { reason: "it is on the shelf".into() }, |address| {
+        let state = taken.map_or_else(on_the_shelf, |address| {
             let (host, host_key) = (address.to_string(), HostKey::PinOnFirstUse);
             let ssh = SshEndpoint { host, port: 22, user: "sky".into(), host_key };
             // A computer of one's own costs nothing more when its lease lapses.
-            InstanceState::Running { ssh, address, end: End::Command { shell: "true".into() } }
+            let end = End::Command { shell: "true".into() };
+            InstanceState::Running { ssh, address, end, notice: Notice::None }
         });
         Ok(Instance { id: id.clone(), state })
     }

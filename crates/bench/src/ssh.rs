@@ -237,7 +237,9 @@ async fn boot(provider: &Local, request: &Request) -> skyward::Result<SshEndpoin
         match provider.describe(request, &instance.id).await?.state {
             InstanceState::Running { ssh, .. } => return Ok(ssh),
             InstanceState::Pending => tokio::time::sleep(Duration::from_millis(5)).await,
-            InstanceState::Gone { reason } => return Err(reason.into()),
+            InstanceState::Leaving { reason, .. } | InstanceState::Gone { reason, .. } => {
+                return Err(reason.into());
+            }
         }
     }
     Err("the floor's machine does not come up".into())

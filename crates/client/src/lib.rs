@@ -248,13 +248,13 @@ pub use skyward_providers::verda::{self, Verda};
 pub use skyward_runtime::backoff::Backoff;
 pub use skyward_runtime::files::{Artifact, FileError, FileTrouble, Transferred};
 pub use skyward_runtime::inside::{
-    Cancellation, InstanceInfo, cancellation, cancelled, instance_info, secret,
+    Cancellation, InstanceInfo, cancellation, cancelled, instance_info, preempted, preemption, secret,
 };
 pub use skyward_runtime::model::{
     Accelerator, Allocation, Architecture, Bill, Carrier, Choice, Crash, Event, EventKind, FunctionCost,
-    Image, Incarnation, InvalidRequest, InvalidUsd, KeptMachine, Key, KeyError, Leftover, Line, MachineCost,
-    NodePhase, Nodes, OutputStream, Panic, Peer, PipIndex, PoolId, PoolPhase, Rank, Rented, Requirements,
-    Retention, Secret, Selection, Tariff, Timeout, Usd, Volume, accelerator, accelerators,
+    Image, Incarnation, InvalidRequest, InvalidUsd, KeptMachine, Key, KeyError, Leftover, Line, Loss,
+    MachineCost, NodePhase, Nodes, OutputStream, Panic, Peer, PipIndex, PoolId, PoolPhase, Rank, Rented,
+    Requirements, Retention, Secret, Selection, Tariff, Timeout, Usd, Volume, accelerator, accelerators,
 };
 pub use skyward_runtime::output::Show;
 pub use skyward_runtime::pool::{

@@ -3,8 +3,8 @@
 //!
 //! ```
 //! use skyward::provider::{
-//!     async_trait, BoxStream, Capabilities, Instance, InstanceId, Leftover, Offer, Provider, ProviderError,
-//!     ProviderErrorKind, Provisioned, Request,
+//!     async_trait, BoxStream, Capabilities, Instance, InstanceId, InstanceState, Leftover, Loss, Offer, Provider,
+//!     ProviderError, ProviderErrorKind, Provisioned, Request,
 //! };
 //!
 //! /// A cloud that is always sold out.
@@ -29,7 +29,7 @@
 //!     }
 //!     async fn describe(&self, _: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
 //!         let reason = "never existed".to_owned();
-//!         Ok(Instance { id: id.clone(), state: skyward::provider::InstanceState::Gone { reason } })
+//!         Ok(Instance { id: id.clone(), state: InstanceState::Gone { reason, loss: Loss::Stopped } })
 //!     }
 //!     async fn terminate(&self, _: &Request, _: &[InstanceId]) -> Result<(), ProviderError> {
 //!         Ok(())
@@ -47,7 +47,7 @@ pub use futures_util::stream::{self, BoxStream};
 pub use skyward_providers::{cloud, http};
 pub use skyward_runtime::model::{
     Architecture, Billing, BillingUnit, Capabilities, Conversion, End, HostKey, Instance, InstanceId,
-    InstanceState, InstanceType, Leftover, Market, Offer, PoolId, Price, SshEndpoint, Volume,
+    InstanceState, InstanceType, Leftover, Loss, Market, Notice, Offer, PoolId, Price, SshEndpoint, Volume,
 };
 pub use skyward_runtime::provider::{
     Provider, ProviderError, ProviderErrorKind, Provisioned, Request, Retry,

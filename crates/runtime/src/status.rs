@@ -80,7 +80,13 @@ impl Status {
             EventKind::WorkerRestarted { rank } => {
                 self.note(*rank, "its worker is being restarted".to_owned())
             }
-            EventKind::NodeLost { rank, reason, .. } => self.note(*rank, format!("lost: {reason}")),
+            EventKind::NodeLost { rank, reason, loss, .. } => {
+                let loss = loss.map(|it| format!(" ({it})")).unwrap_or_default();
+                self.note(*rank, format!("lost{loss}: {reason}"));
+            }
+            EventKind::Preempting { rank, within, reason, .. } => {
+                self.note(*rank, format!("its machine will be taken within {within:.0?}: {reason}"));
+            }
             EventKind::LinkRestored { rank } => {
                 if let Some(node) = self.nodes.get_mut(rank) {
                     node.note = None;
@@ -143,7 +149,7 @@ impl fmt::Display for Waits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Attempt;
+    use crate::model::{Attempt, Loss};
 
     const fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -182,11 +188,16 @@ mod tests {
         let mut status = Status::default();
         let note = |status: &Status| status.nodes.get(&Rank(0)).and_then(|it| it.note.clone());
         status.take_in(&node(0, NodePhase::Ready), at(1));
-        let lost = EventKind::NodeLost { rank: Rank(0), attempt: Attempt(0), reason: "frozen".into() };
+        let lost = EventKind::NodeLost {
+            rank: Rank(0),
+            attempt: Attempt(0),
+            reason: "frozen".into(),
+            loss: Some(Loss::Network),
+        };
         status.take_in(&lost, at(2));
         status.take_in(&node(0, NodePhase::Gone), at(2));
         status.take_in(&node(0, NodePhase::Launching), at(3));
-        assert_eq!(note(&status).as_deref(), Some("lost: frozen"));
+        assert_eq!(note(&status).as_deref(), Some("lost (network): frozen"));
         status.take_in(&node(0, NodePhase::Ready), at(4));
         assert_eq!(note(&status), None);
     }

@@ -48,9 +48,12 @@ impl Actor for ControlActor {
                 }
             }
             ControlMessage::Drain(order, port) => {
-                if let Ok(DrainOrder { epoch, within }) = order.open()
+                if let Ok(DrainOrder { epoch, within, taken }) = order.open()
                     && worker.seat.claim(epoch).is_ok()
                 {
+                    if let Some(taken) = taken {
+                        worker.fate.learn(taken);
+                    }
                     let worker = Arc::clone(worker);
                     tokio::spawn(async move {
                         let unfinished = worker.slots.drain(within).await;
@@ -58,6 +61,14 @@ impl Actor for ControlActor {
                         worker.output.settle().await;
                         let _ = port.send(Packed::new(Drained { unfinished }));
                         worker.executor.end().await;
+                    });
+                }
+            }
+            ControlMessage::Watch(within, port) => {
+                if let Ok(within) = within.open() {
+                    let worker = Arc::clone(worker);
+                    tokio::spawn(async move {
+                        let _ = port.send(Packed::new(worker.fate.known(within).await));
                     });
                 }
             }

@@ -17,7 +17,7 @@ mod execute;
 mod executor;
 mod keep;
 mod lease;
-
+mod notice;
 mod output;
 mod panics;
 mod processes;

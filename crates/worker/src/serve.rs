@@ -20,6 +20,7 @@ use crate::desk::Desk;
 use crate::executor::Executor;
 use crate::keep::Keep;
 use crate::lease::Lease;
+use crate::notice::Fate;
 use crate::output::{self, Output};
 use crate::seat::{Seat, Terms};
 use crate::slots::Slots;
@@ -54,9 +55,10 @@ async fn begin(
     let timing = Timing { detect: start.detect, ..Timing::default() };
     let listener = Listener::bind(&start.identity, SocketAddr::new(start.listen, 0), &timing).await?;
     let (slots, seat) = (Slots::new(start.slots), Seat::new(start.epoch));
-    let executor = Executor::new(&start, &output);
+    let fate = Fate::new();
+    let executor = Executor::new(&start, &output, fate.watch());
     let keep = Keep::new(start.retention, PathBuf::from(home));
-    let worker = Arc::new(Worker { start, registry, slots, executor, output, lease, seat, keep });
+    let worker = Arc::new(Worker { start, registry, slots, executor, output, lease, seat, keep, fate });
     control::start(Arc::clone(&worker)).await.map_err(|it| runtime(&it))?;
     declare(&worker.start)?;
     let up = WorkerUp::Listening { port: listener.port(), tcp: listener.tcp_port(), pid: std::process::id() };
@@ -89,6 +91,7 @@ async fn live(worker: Arc<Worker>, listener: Arc<Listener>, mut terminate: Signa
     tokio::spawn(welcome_all(Arc::clone(&worker), Arc::clone(&listener)));
     tokio::select! {
         () = lapse(&worker, &listener) => {}
+        never = follow(&worker) => match never {},
         () = end::vanished(machine) => tracing::warn!("the machine has ended"),
         _ = terminate.recv() => {
             tracing::info!("told to end");
@@ -99,6 +102,12 @@ async fn live(worker: Arc<Worker>, listener: Arc<Listener>, mut terminate: Signa
     }
     end::clear(machine);
     exit(0)
+}
+
+/// Follows the notice of the machine's end. What comes of it, the client decides.
+async fn follow(worker: &Worker) -> Infallible {
+    worker.fate.follow(&worker.start.notice).await;
+    std::future::pending().await
 }
 
 /// The lease is watched; when it has lapsed the worker drains, takes leave and ends the machine.

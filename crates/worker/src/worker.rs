@@ -8,6 +8,7 @@ use skyward_runtime::registry::Registry;
 use crate::executor::Executor;
 use crate::keep::Keep;
 use crate::lease::Lease;
+use crate::notice::Fate;
 use crate::output::Output;
 use crate::seat::Seat;
 use crate::slots::Slots;
@@ -23,4 +24,5 @@ pub(crate) struct Worker {
     pub(crate) lease: Lease,
     pub(crate) seat: Seat,
     pub(crate) keep: Keep,
+    pub(crate) fate: Fate,
 }

@@ -135,7 +135,8 @@ pub(crate) fn control_seeds() -> Vec<Vec<u8>> {
         [&[1][..], &Packed::new(LeaseState::NotOwner { owner: Epoch(3) }).into_bytes()].concat(),
         [
             &[2][..],
-            &Packed::new(DrainOrder { epoch: Epoch(1), within: Duration::from_millis(1500) }).into_bytes(),
+            &Packed::new(DrainOrder { epoch: Epoch(1), within: Duration::from_millis(1500), taken: None })
+                .into_bytes(),
         ]
         .concat(),
         [&[3][..], &Packed::new(Drained { unfinished: 1 }).into_bytes()].concat(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use skyward_runtime::link::{Identity, Outcome};
 use skyward_runtime::model::{
-    Accelerator, Attempt, Crash, End, Epoch, Executor, FunctionId, Incarnation, Peer, PoolId, Rank,
+    Accelerator, Attempt, Crash, End, Epoch, Executor, FunctionId, Incarnation, Notice, Peer, PoolId, Rank,
     Retention, Roster, Secret, TaskId,
 };
 use skyward_runtime::program::{TaskOrder, TaskReport, TaskStart, WorkerStart, WorkerUp};
@@ -115,6 +115,7 @@ pub(crate) fn worker_seeds() -> Vec<Vec<u8>> {
         cookie: Secret::new("cookie".into()),
         lease: Duration::from_secs(60),
         end: End::Command { shell: "sudo shutdown -h now".into() },
+        notice: Notice::None,
         slots: 4,
         executor: Executor::Process,
         reuse: true,

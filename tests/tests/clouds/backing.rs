@@ -76,7 +76,9 @@ impl Backing {
                 InstanceState::Running { ssh, .. } => break ssh.port,
                 // Each look waits a little by itself; the client's deadline bounds them all.
                 InstanceState::Pending => {}
-                InstanceState::Gone { reason } => panic!("the machine is gone: {reason}"),
+                InstanceState::Leaving { reason, .. } | InstanceState::Gone { reason, .. } => {
+                    panic!("the machine is gone: {reason}")
+                }
             }
         };
         let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -185,7 +185,7 @@ pub(crate) async fn a_machine_in_each_of_its_states(fake: &Fake) {
     assert_eq!(state(&*provider, &request, id).await, InstanceState::Pending);
     fake.face().set(id.as_str(), Condition::Active(ADDRESS));
     match state(&*provider, &request, id).await {
-        InstanceState::Running { ssh, address, end } => {
+        InstanceState::Running { ssh, address, end, .. } => {
             assert_eq!((ssh.host.as_str(), ssh.port), ("203.0.113.7", 22));
             assert!(["root", "ubuntu"].contains(&ssh.user.as_str()));
             assert_eq!((ssh.host_key, address), (HostKey::PinOnFirstUse, ADDRESS));

@@ -67,7 +67,7 @@ async fn life(provider: &dyn Account, request: &Request) -> Result<(), String> {
                 println!("{id} is at {ssh}");
                 return provider.terminate(request, &[id]).await.map_err(|it| it.to_string());
             }
-            InstanceState::Gone { reason } => return Err(reason),
+            InstanceState::Leaving { reason, .. } | InstanceState::Gone { reason, .. } => return Err(reason),
             InstanceState::Pending => tokio::time::sleep(Duration::from_secs(5)).await,
         }
     }

@@ -420,7 +420,7 @@ async fn a_spot_machine_that_is_taken_back_says_why_and_leaves_no_volume() {
     assert_eq!(rented["os_volume"]["on_spot_discontinue"], "delete_permanently");
     fake.face().set(id.as_str(), Condition::Taken);
     match provider.describe(&request, &id).await.unwrap().state {
-        InstanceState::Gone { reason } => {
+        InstanceState::Gone { reason, .. } => {
             assert_eq!(reason, "the cloud took it back: evicted_by_on_demand");
         }
         other => panic!("{other:?}"),
@@ -437,7 +437,7 @@ async fn a_location_that_finds_out_later_that_it_has_nothing_says_so() {
     provider.prepare(&request).await.unwrap();
     let id = provider.provision(&request, 1).await.unwrap().instances.remove(0).id;
     match provider.describe(&request, &id).await.unwrap().state {
-        InstanceState::Gone { reason } => assert!(reason.contains("no capacity"), "{reason}"),
+        InstanceState::Gone { reason, .. } => assert!(reason.contains("no capacity"), "{reason}"),
         other => panic!("{other:?}"),
     }
 }

@@ -4,7 +4,9 @@
 use std::net::IpAddr;
 
 use skyward_runtime::model::accelerator::Unsold;
-use skyward_runtime::model::{Accelerator, End, HostKey, Instance, InstanceId, InstanceState, SshEndpoint};
+use skyward_runtime::model::{
+    Accelerator, End, HostKey, Instance, InstanceId, InstanceState, Loss, Notice, SshEndpoint,
+};
 use skyward_runtime::provider::{ProviderError, ProviderErrorKind};
 
 /// A machine with an address of its own, whose bill only its owner's account can end.
@@ -15,13 +17,13 @@ pub(crate) fn reached(address: IpAddr, port: u16, user: &str) -> InstanceState {
         user: user.to_owned(),
         host_key: HostKey::PinOnFirstUse,
     };
-    InstanceState::Running { ssh, address, end: End::Outside }
+    InstanceState::Running { ssh, address, end: End::Outside, notice: Notice::None }
 }
 
 /// A machine that a cloud does not know.
 pub(crate) fn stranger(id: &InstanceId, title: &str) -> Instance {
     let reason = format!("{title} knows no machine {id}");
-    Instance { id: id.clone(), state: InstanceState::Gone { reason } }
+    Instance { id: id.clone(), state: InstanceState::Gone { reason, loss: Loss::Stopped } }
 }
 
 /// What was found; a machine that is not found is a stranger, and no error.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use skyward_runtime::model::{
-    Architecture, BillingUnit, Instance, InstanceId, InstanceState, InstanceType, Offer, Price, Usd,
+    Architecture, BillingUnit, Instance, InstanceId, InstanceState, InstanceType, Loss, Offer, Price, Usd,
 };
 use skyward_runtime::provider::{ProviderErrorKind as Kind, Request};
 
@@ -137,9 +137,12 @@ pub(crate) fn instance(droplet: &Droplet, config: &Config) -> Instance {
     let state = match (droplet.status.as_str(), address) {
         ("active", Some(address)) => reached(address, config.ssh_port, &config.user),
         ("off", _) => {
-            InstanceState::Gone { reason: "the droplet is switched off, and still costs".to_owned() }
+            let reason = "the droplet is switched off, and still costs".to_owned();
+            InstanceState::Gone { reason, loss: Loss::Stopped }
         }
-        ("archive", _) => InstanceState::Gone { reason: "the droplet is archived".to_owned() },
+        ("archive", _) => {
+            InstanceState::Gone { reason: "the droplet is archived".to_owned(), loss: Loss::Stopped }
+        }
         // What is new, what has no address yet, and what nobody has heard of.
         _ => InstanceState::Pending,
     };

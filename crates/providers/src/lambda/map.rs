@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use skyward_runtime::model::{
-    Architecture, BillingUnit, Instance, InstanceId, InstanceState, InstanceType, Offer, PoolId, Price, Usd,
+    Architecture, BillingUnit, Instance, InstanceId, InstanceState, InstanceType, Loss, Offer, PoolId, Price,
+    Usd,
 };
 use skyward_runtime::provider::{ProviderErrorKind as Kind, Request};
 
@@ -117,9 +118,11 @@ pub(crate) fn instance(machine: &Machine, config: &Config) -> Instance {
     let state = match (machine.status.as_str(), address) {
         // Unhealthy is what the cloud's own checks say; whether it answers us is for us to see.
         ("active" | "unhealthy", Some(address)) => reached(address, config.ssh_port, &config.user),
-        ("preempted", _) => InstanceState::Gone { reason: "the cloud took it back".to_owned() },
+        ("preempted", _) => {
+            InstanceState::Gone { reason: "the cloud took it back".to_owned(), loss: Loss::Preempted }
+        }
         ("terminating" | "terminated", _) => {
-            InstanceState::Gone { reason: format!("it is {}", machine.status) }
+            InstanceState::Gone { reason: format!("it is {}", machine.status), loss: Loss::Stopped }
         }
         // What is booting, what has no address yet, and what nobody has heard of.
         _ => InstanceState::Pending,

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use skyward_runtime::model::{End, HostKey, InstanceId, InstanceState, SshEndpoint};
+use skyward_runtime::model::{End, HostKey, InstanceId, InstanceState, Loss, Notice, SshEndpoint};
 use skyward_runtime::program::{self, Role, decode_answer, encode_order};
 use skyward_runtime::provider::{ProviderError, ProviderErrorKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -73,16 +73,16 @@ impl Machine {
     }
 
     /// Where it is in its life; waits for a change a little when it is still booting.
-    pub(super) async fn look(&self) -> InstanceState {
+    pub(super) async fn look(&self, notice: Notice) -> InstanceState {
         self.hear().await;
         let ended = self.ended();
         match &*lock(&self.boot) {
-            Boot::Failed(reason) => InstanceState::Gone { reason: reason.clone() },
+            Boot::Failed(reason) => InstanceState::Gone { reason: reason.clone(), loss: Loss::Crashed },
             Boot::Waiting(_) | Boot::Up(_) if ended.is_some() => {
-                InstanceState::Gone { reason: self.reason(&ended.unwrap_or_default()) }
+                InstanceState::Gone { reason: self.reason(&ended.unwrap_or_default()), loss: Loss::Crashed }
             }
             Boot::Waiting(_) => InstanceState::Pending,
-            Boot::Up(door) => running(door, self.process.pid, self.directory.clone()),
+            Boot::Up(door) => running(door, self.process.pid, self.directory.clone(), notice),
         }
     }
 
@@ -176,7 +176,7 @@ impl<T> Drop for Borrowed<'_, T> {
 }
 
 /// A machine that is up, in the words of the contract.
-pub(super) fn running(door: &Door, pid: u32, directory: PathBuf) -> InstanceState {
+pub(super) fn running(door: &Door, pid: u32, directory: PathBuf, notice: Notice) -> InstanceState {
     InstanceState::Running {
         ssh: SshEndpoint {
             host: Ipv4Addr::LOCALHOST.to_string(),
@@ -186,6 +186,7 @@ pub(super) fn running(door: &Door, pid: u32, directory: PathBuf) -> InstanceStat
         },
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         end: End::Process { pid, directory },
+        notice,
     }
 }
 

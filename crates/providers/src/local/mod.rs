@@ -27,7 +27,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use futures_util::stream::{self, BoxStream, StreamExt};
-use skyward_runtime::model::{Capabilities, Instance, InstanceId, InstanceState, Leftover, Offer};
+use skyward_runtime::model::{
+    Capabilities, Instance, InstanceId, InstanceState, Leftover, Loss, Notice, Offer,
+};
 use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
 
 use config::{MachineStart, Record};
@@ -73,6 +75,9 @@ pub struct Faults {
     pub no_udp: bool,
     /// The machines' SSH servers run commands but forward no connections.
     pub no_forwarding: bool,
+    /// How often each machine looks for a file `notice` in its home directory, which says in how many seconds the
+    /// machine will be taken. Default: it does not look.
+    pub notices: Option<Duration>,
 }
 
 /// The machines that this program started and has not given back.
@@ -98,6 +103,11 @@ impl Local {
     fn place(&self) -> Place {
         let mut place = lock(&self.known.place);
         place.get_or_insert_with(|| Place::new(self.directory.as_deref())).clone()
+    }
+
+    fn notice(&self) -> Notice {
+        let look = |every| Notice::Command { shell: String::from("cat \"$HOME/notice\""), every };
+        self.faults.notices.map_or(Notice::None, look)
     }
 
     fn known(&self, id: &InstanceId) -> Option<Arc<Machine>> {
@@ -198,16 +208,20 @@ impl Provider for Local {
 
     async fn describe(&self, request: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
         if let Some(machine) = self.known(id) {
-            return Ok(Instance { id: id.clone(), state: machine.look().await });
+            return Ok(Instance { id: id.clone(), state: machine.look(self.notice()).await });
         }
         let directory = self.place().machine(&request.pool, id)?;
         let state = match Record::read(&directory) {
             Some(Record { process, door }) if process.lives() => match door {
-                Some(door) => running(&door, process.pid, directory),
+                Some(door) => running(&door, process.pid, directory, self.notice()),
                 None => InstanceState::Pending,
             },
-            Some(_) => InstanceState::Gone { reason: String::from("its process is over") },
-            None => InstanceState::Gone { reason: String::from("there is no such machine") },
+            Some(_) => {
+                InstanceState::Gone { reason: String::from("its process is over"), loss: Loss::Crashed }
+            }
+            None => {
+                InstanceState::Gone { reason: String::from("there is no such machine"), loss: Loss::Stopped }
+            }
         };
         Ok(Instance { id: id.clone(), state })
     }

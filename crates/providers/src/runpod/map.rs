@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use skyward_runtime::model::accelerator::Unsold;
 use skyward_runtime::model::{
-    Accelerator, Architecture, HostKey, Instance, InstanceId, InstanceState, InstanceType, Market, Offer,
-    Price, SshEndpoint, Usd,
+    Accelerator, Architecture, HostKey, Instance, InstanceId, InstanceState, InstanceType, Loss, Market,
+    Notice, Offer, Price, SshEndpoint, Usd,
 };
 use skyward_runtime::provider::Request;
 
@@ -221,7 +221,7 @@ fn ports(config: &Config) -> Vec<String> {
 
 /// A pod as a machine. That it runs says nothing: it is there when its SSH port is reached from outside.
 pub(super) fn instance(pod: &Pod, market: Market) -> Instance {
-    let gone = |reason: &str| InstanceState::Gone { reason: reason.to_owned() };
+    let gone = |reason: &str, loss| InstanceState::Gone { reason: reason.to_owned(), loss };
     let state = match (pod.status.as_str(), door(pod)) {
         ("RUNNING", Some((address, port))) => InstanceState::Running {
             ssh: SshEndpoint {
@@ -232,11 +232,12 @@ pub(super) fn instance(pod: &Pod, market: Market) -> Instance {
             },
             address,
             end: start::end(),
+            notice: Notice::None,
         },
-        ("EXITED", _) if market == Market::Spot => gone("RunPod took it back"),
-        ("EXITED", _) => gone("its container stopped, and its disks still cost"),
-        ("ERROR", _) => gone("its container cannot be started; does its image exist?"),
-        ("TERMINATED", _) => gone("it is deleted"),
+        ("EXITED", _) if market == Market::Spot => gone("RunPod took it back", Loss::Preempted),
+        ("EXITED", _) => gone("its container stopped, and its disks still cost", Loss::Crashed),
+        ("ERROR", _) => gone("its container cannot be started; does its image exist?", Loss::Crashed),
+        ("TERMINATED", _) => gone("it is deleted", Loss::Stopped),
         // What is made ready, what has no port yet, and what nobody has heard of.
         _ => InstanceState::Pending,
     };

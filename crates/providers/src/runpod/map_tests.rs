@@ -58,7 +58,7 @@ fn a_pod_is_there_when_its_port_is_reached_from_everywhere() {
     let there = |pod: &Pod| match instance(pod, Market::OnDemand).state {
         InstanceState::Running { ssh, .. } => Some(ssh.to_string()),
         InstanceState::Pending => None,
-        InstanceState::Gone { reason } => Some(reason),
+        InstanceState::Leaving { reason, .. } | InstanceState::Gone { reason, .. } => Some(reason),
     };
     assert_eq!(there(&pod("RUNNING", open())).as_deref(), Some("root@9.9.9.9:34446"));
     for ports in [None, Some(vec![]), Some(vec![port(22, None, "9.9.9.9")])] {

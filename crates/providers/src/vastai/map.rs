@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use skyward_runtime::model::{
-    End, HostKey, InstanceId, InstanceState, Market, Offer, PoolId, SshEndpoint, Usd,
+    End, HostKey, InstanceId, InstanceState, Loss, Market, Notice, Offer, PoolId, SshEndpoint, Usd,
 };
 use skyward_runtime::provider::{ProviderErrorKind as Kind, Request};
 
@@ -95,13 +95,13 @@ fn base_url(config: &Config) -> &str {
 /// An instance as a machine.
 pub(super) fn instance(instance: &Instance, config: &Config) -> skyward_runtime::model::Instance {
     let state = match (dead(instance), ssh(instance)) {
-        (Some(reason), _) => InstanceState::Gone { reason },
+        (Some((reason, loss)), _) => InstanceState::Gone { reason, loss },
         (None, Some(ssh)) if instance.actual_status.as_deref() == Some("running") => {
             // Nothing but the SSH server is reached from outside, so the address is for people.
             let address = instance.public_ipaddr.as_ref().and_then(|it| it.trim().parse().ok());
             let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
             let end = End::Command { shell: guard::end(base_url(config)) };
-            InstanceState::Running { ssh, address, end }
+            InstanceState::Running { ssh, address, end, notice: Notice::None }
         }
         _ => InstanceState::Pending,
     };
@@ -109,19 +109,21 @@ pub(super) fn instance(instance: &Instance, config: &Config) -> skyward_runtime:
 }
 
 /// Why an instance will never run, or not again.
-fn dead(instance: &Instance) -> Option<String> {
+fn dead(instance: &Instance) -> Option<(String, Loss)> {
     let status = instance.actual_status.as_deref().unwrap_or_default();
     let said = instance.status_msg.as_deref().unwrap_or_default().trim();
     let states = [&instance.cur_state, &instance.intended_status, &instance.next_state];
     if states.iter().all(|it| it.as_deref() == Some("stopped")) {
         // We never stop one: it was outbid, or its host wants its accelerators for somebody who pays more.
-        return Some("it was outbid, and is stopped; its disk still costs until it is destroyed".to_owned());
+        let reason = "it was outbid, and is stopped; its disk still costs until it is destroyed";
+        return Some((reason.to_owned(), Loss::Preempted));
     }
     if said.contains("OCI runtime create failed") {
-        return Some(format!("its container cannot start: {said}"));
+        return Some((format!("its container cannot start: {said}"), Loss::Crashed));
     }
     let over = matches!(status, "exited" | "unknown" | "offline" | "stopped");
-    over.then(|| format!("it is {status}{}{said}", if said.is_empty() { "" } else { ": " }))
+    let loss = if status == "stopped" { Loss::Stopped } else { Loss::Crashed };
+    over.then(|| (format!("it is {status}{}{said}", if said.is_empty() { "" } else { ": " }), loss))
 }
 
 /// How an instance is reached: at its own port where it has one, else through the market's proxy.

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use skyward_runtime::model::{
-    self, Accelerator, Architecture, BillingUnit, Instance, InstanceId, InstanceState, Market, Offer, Price,
-    Usd,
+    self, Accelerator, Architecture, BillingUnit, Instance, InstanceId, InstanceState, Loss, Market, Offer,
+    Price, Usd,
 };
 use skyward_runtime::provider::{ProviderErrorKind as Kind, Request};
 
@@ -162,13 +162,16 @@ pub(super) fn instance(machine: &Machine, journal: &[Entry], config: &Config) ->
         ("running", Some(address)) => reached(address, config.ssh_port, &config.user),
         (status, _) if over(status) => {
             let why = journal.iter().find_map(why).map(|it| format!(": {it}")).unwrap_or_default();
-            let what = match status {
-                "offline" => "it is switched off, and still costs",
-                "no_capacity" => "the location had no capacity for it after all",
-                "discontinued" if machine.is_spot => "the cloud took it back",
-                status => return gone(machine, format!("it is {status}{why}")),
+            let (what, loss) = match status {
+                "offline" => ("it is switched off, and still costs", Loss::Stopped),
+                "no_capacity" => ("the location had no capacity for it after all", Loss::Preempted),
+                "discontinued" if machine.is_spot => ("the cloud took it back", Loss::Preempted),
+                "deleting" | "notfound" => {
+                    return gone(machine, format!("it is {status}{why}"), Loss::Stopped);
+                }
+                status => return gone(machine, format!("it is {status}{why}"), Loss::Crashed),
             };
-            return gone(machine, format!("{what}{why}"));
+            return gone(machine, format!("{what}{why}"), loss);
         }
         // What is being made, what has no address yet, and what nobody has heard of.
         _ => InstanceState::Pending,
@@ -176,8 +179,8 @@ pub(super) fn instance(machine: &Machine, journal: &[Entry], config: &Config) ->
     Instance { id: InstanceId::new(&machine.id), state }
 }
 
-fn gone(machine: &Machine, reason: String) -> Instance {
-    Instance { id: InstanceId::new(&machine.id), state: InstanceState::Gone { reason } }
+fn gone(machine: &Machine, reason: String, loss: Loss) -> Instance {
+    Instance { id: InstanceId::new(&machine.id), state: InstanceState::Gone { reason, loss } }
 }
 
 /// Whether a machine of this status will not run, or not again.

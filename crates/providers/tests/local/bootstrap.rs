@@ -9,7 +9,9 @@ use skyward_runtime::bootstrap::{
     start_worker,
 };
 use skyward_runtime::link::Identity;
-use skyward_runtime::model::{Capabilities, End, Epoch, Executor, Image, Incarnation, PoolId, Rank, Secret};
+use skyward_runtime::model::{
+    Capabilities, End, Epoch, Executor, Image, Incarnation, Notice, PoolId, Rank, Secret,
+};
 use skyward_runtime::program::WorkerStart;
 use skyward_runtime::ssh::Session;
 
@@ -119,6 +121,7 @@ fn order(pool: &str) -> WorkerStart {
         cookie: Secret::new("c".into()),
         lease: LONG,
         end: End::Command { shell: "true".into() },
+        notice: Notice::None,
         slots: 1,
         executor: Executor::Thread,
         reuse: true,

@@ -58,7 +58,9 @@ impl Stage {
                 Some(Machine { id: id.clone(), ssh, pid, directory })
             }
             InstanceState::Pending => None,
-            InstanceState::Gone { reason } => panic!("gone: {reason}"),
+            InstanceState::Leaving { reason, .. } | InstanceState::Gone { reason, .. } => {
+                panic!("gone: {reason}")
+            }
         })
         .await
     }
@@ -66,8 +68,8 @@ impl Stage {
     /// Waits for a machine to be gone; the reason.
     pub(crate) async fn gone(&self, id: &InstanceId) -> String {
         eventually("the machine is gone", async || match self.describe(id).await.state {
-            InstanceState::Gone { reason } => Some(reason),
-            InstanceState::Pending | InstanceState::Running { .. } => None,
+            InstanceState::Gone { reason, .. } => Some(reason),
+            InstanceState::Pending | InstanceState::Running { .. } | InstanceState::Leaving { .. } => None,
         })
         .await
     }

@@ -8,7 +8,7 @@ use ractor::{ActorRef, RpcReplyPort};
 use tokio::sync::watch;
 
 use super::error::ControlError;
-use super::messages::{ControlMessage, DrainOrder, Drained, LeaseState, Packed, Renewal};
+use super::messages::{ControlMessage, DrainOrder, Drained, LeaseState, Packed, Renewal, Taken};
 use super::presence::Presence;
 use crate::model::{Epoch, Incarnation, Roster};
 
@@ -25,6 +25,13 @@ pub struct Member {
 /// Numbers of renewals grow over all members of this process, so that those after a redial are newer
 /// than those before it.
 static RENEWALS: AtomicU64 = AtomicU64::new(1);
+
+/// How much of the time for a drain is left for the way there and back, at most.
+const WAY: Duration = Duration::from_secs(5);
+
+/// How long a worker holds the question whether its machine will be taken. Asking costs next to nothing, and an
+/// answer that was lost is asked for again after this.
+const WATCH: Duration = Duration::from_secs(60);
 
 impl Member {
     pub(super) const fn new(
@@ -50,12 +57,14 @@ impl Member {
     }
 
     /// Has the worker take no more calls, and waits for those that run. The worker is given four fifths
-    /// of `deadline`, the rest is for the way; async tasks that are still running then are cancelled.
+    /// of `deadline`, or all but 5 s where that is more: the rest is for the way. Async tasks that are still
+    /// running then are cancelled. `taken`: because its machine will be taken then, which its functions are told.
     ///
     /// # Errors
     /// When the worker does not answer within `deadline`.
-    pub async fn drain(&self, deadline: Duration) -> Result<Drained, ControlError> {
-        let order = DrainOrder { epoch: self.epoch, within: deadline - deadline / 5 };
+    pub async fn drain(&self, deadline: Duration, taken: bool) -> Result<Drained, ControlError> {
+        let taken = taken.then_some(deadline);
+        let order = DrainOrder { epoch: self.epoch, within: deadline - (deadline / 5).min(WAY), taken };
         self.ask(|port| ControlMessage::Drain(Packed::new(order), port), deadline).await
     }
 
@@ -65,6 +74,24 @@ impl Member {
     /// When the worker does not answer in time.
     pub async fn introduce(&self, roster: Roster, deadline: Duration) -> Result<(), ControlError> {
         self.ask(|port| ControlMessage::Peers(Packed::new(roster), port), deadline).await.map(|_| ())
+    }
+
+    /// Resolves when the worker says that its machine will be taken; never otherwise.
+    pub async fn taken(&self, deadline: Duration) -> Taken {
+        loop {
+            let asked =
+                self.ask(|port| ControlMessage::Watch(Packed::new(WATCH), port), WATCH + deadline).await;
+            match asked {
+                Ok(Some(taken)) => return taken,
+                Ok(None) => {}
+                // Whoever waits for this waits for the end of the link too.
+                Err(_) if self.is_down() => std::future::pending().await,
+                Err(error) => {
+                    tracing::debug!(%error, "a worker did not say whether its machine will be taken");
+                    tokio::time::sleep(deadline).await;
+                }
+            }
+        }
     }
 
     /// Asks for a sign of life.

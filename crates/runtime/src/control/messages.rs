@@ -25,6 +25,18 @@ pub enum ControlMessage {
     /// Who is in the pool now. Answered with the roster's number when it was taken in or is old news.
     #[rpc]
     Peers(Packed<Roster>, RpcReplyPort<Packed<u64>>),
+    /// Answer when the machine is to be taken, or when this time is over.
+    #[rpc]
+    Watch(Packed<Duration>, RpcReplyPort<Packed<Option<Taken>>>),
+}
+
+/// The machine of a worker will be taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// In how long from when this is said.
+    pub within: Duration,
+    /// What said so.
+    pub reason: String,
 }
 
 /// A renewal of the lease.
@@ -57,6 +69,8 @@ pub struct DrainOrder {
     pub epoch: Epoch,
     /// How long running tasks may go on; async ones are then cancelled.
     pub within: Duration,
+    /// In how long the machine will be taken, if it is that for which it drains.
+    pub taken: Option<Duration>,
 }
 
 /// How draining ended.
@@ -117,6 +131,7 @@ mod tests {
             let _ = Packed::<LeaseState>::from_bytes(bytes.clone()).open();
             let _ = Packed::<DrainOrder>::from_bytes(bytes.clone()).open();
             let _ = Packed::<Roster>::from_bytes(bytes.clone()).open();
+            let _ = Packed::<Option<Taken>>::from_bytes(bytes.clone()).open();
             let _ = Packed::<Drained>::from_bytes(bytes).open();
         }
 

@@ -21,5 +21,5 @@ mod presence;
 pub use cluster::Cluster;
 pub use error::ControlError;
 pub use member::Member;
-pub use messages::{ControlMessage, DrainOrder, Drained, Garbled, LeaseState, Packed, Renewal};
+pub use messages::{ControlMessage, DrainOrder, Drained, Garbled, LeaseState, Packed, Renewal, Taken};
 pub use node::Attachment;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attempt, Bill, Carrier, InstanceId, KeptMachine, Offer, PoolId, Rank, Rented, Tariff, TaskId, Usd,
+    Attempt, Bill, Carrier, InstanceId, KeptMachine, Loss, Offer, PoolId, Rank, Rented, Tariff, TaskId, Usd,
 };
 
 /// One fact about one pool.
@@ -65,8 +65,11 @@ pub enum EventKind {
     LinkRestored { rank: Rank },
     /// A worker ended, its machine lives: another worker is started there.
     WorkerRestarted { rank: Rank },
-    /// This life of a node is over.
-    NodeLost { rank: Rank, attempt: Attempt, reason: String },
+    /// The machine of a node will be taken by its cloud within so long: the node takes nothing new, what runs there
+    /// may go on until then, and another machine is rented for its rank.
+    Preempting { rank: Rank, attempt: Attempt, within: Duration, reason: String },
+    /// This life of a node is over. `loss` says what became of its machine, where it is that which is lost.
+    NodeLost { rank: Rank, attempt: Attempt, reason: String, loss: Option<Loss> },
     /// The machine of a node that did not become ready is kept for a person to look at.
     Kept { machine: KeptMachine },
     /// The machine of a node that did not become ready was to be kept, and could not be.
@@ -233,7 +236,13 @@ impl fmt::Display for EventKind {
             Self::LinkLost { rank, reason } => write!(f, "node {rank}: link lost, redialling: {reason}"),
             Self::LinkRestored { rank } => write!(f, "node {rank}: link restored"),
             Self::WorkerRestarted { rank } => write!(f, "node {rank}: its worker ended and is restarted"),
-            Self::NodeLost { rank, reason, .. } => write!(f, "node {rank}: lost: {reason}"),
+            Self::Preempting { rank, within, reason, .. } => {
+                write!(f, "node {rank}: its machine will be taken within {within:.0?}: {reason}")
+            }
+            Self::NodeLost { rank, reason, loss: Some(loss), .. } => {
+                write!(f, "node {rank}: lost ({loss}): {reason}")
+            }
+            Self::NodeLost { rank, reason, loss: None, .. } => write!(f, "node {rank}: lost: {reason}"),
             Self::Kept { machine } => write!(f, "kept: {machine}"),
             Self::NotKept { rank, instance, reason } => {
                 write!(f, "node {rank}: its machine {instance} cannot be kept and is given back: {reason}")

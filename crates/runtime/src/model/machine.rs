@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{End, InstanceId, Rank};
+use super::{End, InstanceId, Loss, Notice, Rank};
 
 /// One machine as its provider describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,11 +30,22 @@ pub enum InstanceState {
         address: IpAddr,
         /// How it ends itself.
         end: End,
+        /// How it is heard that it will be taken.
+        notice: Notice,
+    },
+    /// It runs, and its cloud has said that it takes it.
+    Leaving {
+        /// Why, in the provider's words.
+        reason: String,
+        /// In how long from now.
+        within: Duration,
     },
     /// Ended, or never heard of.
     Gone {
         /// Why, in the provider's words.
         reason: String,
+        /// Why, in ours. Where a cloud does not say, it is [`Loss::Crashed`].
+        loss: Loss,
     },
 }
 

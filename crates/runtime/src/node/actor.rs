@@ -11,15 +11,16 @@ use tokio::task::AbortHandle;
 
 use super::effect::Effect;
 use super::kit::NodeKit;
-use super::messages::{Heard, NodeMessage, NodeReport, Recipient, Reported, Timer, Trouble};
+use super::messages::{Heard, Leave, NodeMessage, NodeReport, Recipient, Reported, Timer, Trouble};
 use super::reach::Reach;
 use super::state::State;
 use super::steps::Steps;
 use crate::bootstrap::Listening;
-use crate::control::Member;
+use crate::control::{Member, Taken};
 use crate::link::{Link, LinkError};
 use crate::model::{
-    Attempt, Carrier, End, EventKind, Incarnation, InstanceId, InstanceState, Rank, SshEndpoint,
+    Attempt, Carrier, End, EventKind, Incarnation, Instance, InstanceId, InstanceState, Notice, Rank,
+    SshEndpoint,
 };
 use crate::random;
 use crate::ssh::{Session, SshError};
@@ -57,8 +58,8 @@ impl NodeRef {
     }
 
     /// Finish what runs, then end. The report follows.
-    pub fn drain(&self) {
-        let _ = self.actor.cast(NodeMessage::Drain);
+    pub fn drain(&self, leave: Leave) {
+        let _ = self.actor.cast(NodeMessage::Drain(leave));
     }
 
     /// End now. The report follows.
@@ -84,10 +85,13 @@ struct Doing {
     state: State,
     timers: BTreeMap<Timer, AbortHandle>,
     running: Vec<AbortHandle>,
+    /// Who waits for a notice.
+    notices: Option<AbortHandle>,
     renewals: u64,
     session: Option<Session>,
     ssh: Option<SshEndpoint>,
     address: Option<(IpAddr, End)>,
+    notice: Notice,
     /// What the first link ran over, which says whether UDP gets through at all.
     carrier: Option<Carrier>,
     link: Option<(Link, Member)>,
@@ -113,10 +117,12 @@ impl Actor for NodeActor {
             state: State::Unborn,
             timers: BTreeMap::new(),
             running: Vec::new(),
+            notices: None,
             renewals: 0,
             session: None,
             ssh: None,
             address: None,
+            notice: Notice::None,
             carrier: None,
             link: None,
         })
@@ -142,8 +148,9 @@ impl Doing {
     fn take_in(&mut self, message: NodeMessage, myself: &ActorRef<NodeMessage>) -> Option<Heard> {
         Some(match message {
             NodeMessage::Heard(heard) => {
-                if let Heard::Described(Ok(InstanceState::Running { ssh, address, end })) = &heard {
+                if let Heard::Described(Ok(InstanceState::Running { ssh, address, end, notice })) = &heard {
                     self.ssh = Some(ssh.clone());
+                    self.notice = notice.clone();
                     self.address = Some((*address, end.clone()));
                 }
                 // Also one that came of a dial that nothing waits for any more: renewals must not go there.
@@ -174,6 +181,7 @@ impl Doing {
                 self.steps.kit.events.emit(EventKind::Linked { rank, carrier });
                 self.carrier.get_or_insert(carrier);
                 self.watch(link.clone(), member.clone(), myself);
+                self.follow_notice(member.clone(), myself);
                 self.link = Some((link, member));
                 Heard::Linked(Ok(()))
             }
@@ -182,7 +190,7 @@ impl Doing {
                 return None;
             }
             NodeMessage::Woke(timer) => Heard::Woke(timer),
-            NodeMessage::Drain => Heard::Drain,
+            NodeMessage::Drain(leave) => Heard::Drain(leave),
             NodeMessage::Stop => Heard::Stop,
         })
     }
@@ -230,12 +238,11 @@ impl Doing {
                     tokio::spawn(async move { steps.renew(member, session, number).await }).abort_handle(),
                 );
             }
-            Effect::Drain => {
-                let (member, deadline) =
-                    (self.link.as_ref().map(|it| it.1.clone()), self.steps.kit.timing.drain);
+            Effect::Drain(Leave { within, preempted }) => {
+                let member = self.link.as_ref().map(|it| it.1.clone());
                 self.begin(myself, async move {
                     if let Some(member) = member
-                        && let Err(error) = member.drain(deadline).await
+                        && let Err(error) = member.drain(within, preempted).await
                     {
                         tracing::debug!(%error, "worker did not drain");
                     }
@@ -258,6 +265,7 @@ impl Doing {
                 self.report(Reported::Paused);
             }
             Effect::ReportCrashed => self.report(Reported::Crashed),
+            Effect::ReportNoticed { within } => self.report(Reported::Noticed { within }),
             Effect::End { reason, retry } => {
                 self.let_go();
                 self.report(Reported::Gone { reason, retry });
@@ -277,7 +285,7 @@ impl Doing {
 
     /// Each worker has an incarnation of its own, so that nothing meant for the last one reaches it.
     fn start_worker(&mut self, myself: &ActorRef<NodeMessage>) {
-        let address = self.address.clone();
+        let (address, notice) = (self.address.clone(), self.notice.clone());
         let incarnation = incarnation(&self.steps.kit, self.steps.rank, self.attempt);
         if let Ok(incarnation) = &incarnation {
             self.steps.incarnation = incarnation.clone();
@@ -286,7 +294,7 @@ impl Doing {
             let never = |reason: String| Trouble { reason, retry: false };
             incarnation.map_err(|error| never(format!("the system has no random numbers: {error}")))?;
             let (listen, end) = address.ok_or_else(|| never("the machine has no address".to_owned()))?;
-            steps.start_worker(&session, listen, end).await
+            steps.start_worker(&session, listen, end, notice).await
         });
     }
 
@@ -329,6 +337,37 @@ impl Doing {
             };
             NodeMessage::Heard(Heard::LinkClosed { reason })
         });
+    }
+
+    /// Tells the actor once when it is heard that the machine will be taken, for as long as the link lasts.
+    fn follow_notice(&mut self, member: Member, myself: &ActorRef<NodeMessage>) {
+        let (kit, id, notice) = (Arc::clone(&self.steps.kit), self.instance.clone(), self.notice.clone());
+        let follow = async move {
+            match notice {
+                Notice::None => std::future::pending().await,
+                Notice::Command { .. } => {
+                    let Taken { within, reason } = member.taken(kit.timing.control).await;
+                    Heard::Noticed { within, reason }
+                }
+                Notice::Described { every } => loop {
+                    tokio::time::sleep(every).await;
+                    let asked =
+                        kit.provider.describe(Arc::clone(&kit.request), id.clone(), kit.timing.provision);
+                    if let Ok(Instance { state: state @ InstanceState::Leaving { .. }, .. }) = asked.await {
+                        break Heard::Described(Ok(state));
+                    }
+                },
+            }
+        };
+        if let Some(handle) = self.notices.take() {
+            handle.abort();
+        }
+        let myself = myself.clone();
+        let handle = tokio::spawn(async move {
+            // Fails only when the node has ended meanwhile.
+            let _ = myself.cast(NodeMessage::Heard(follow.await));
+        });
+        self.notices = Some(handle.abort_handle());
     }
 
     /// What a step needs to reach the machine.
@@ -394,7 +433,11 @@ impl Doing {
     }
 
     fn let_go(&mut self) {
-        for handle in std::mem::take(&mut self.timers).into_values().chain(self.running.drain(..)) {
+        for handle in std::mem::take(&mut self.timers)
+            .into_values()
+            .chain(self.running.drain(..))
+            .chain(self.notices.take())
+        {
             handle.abort();
         }
         if let Some((link, _)) = self.link.take() {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::messages::Timer;
+use super::messages::{Leave, Timer};
 use crate::bootstrap::Listening;
-use crate::model::{Attempt, EventKind, NodePhase, Rank, SshEndpoint};
+use crate::model::{Attempt, EventKind, Loss, NodePhase, Rank, SshEndpoint};
 
 /// What a node wants done. Each step ends in something heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(crate) enum Effect {
     /// Renew the lease: over the link when there is one, else over SSH.
     Renew,
     /// Ask the worker to finish what runs.
-    Drain,
+    Drain(Leave),
     /// Wake up after a while; replaces the timer of the same name.
     Wake(Timer, Duration),
     /// Forget the timer.
@@ -37,6 +37,8 @@ pub(crate) enum Effect {
     ReportPaused,
     /// Tell the pool that the worker's process has ended, while its machine lives.
     ReportCrashed,
+    /// Tell the pool that the machine will be taken.
+    ReportNoticed { within: Duration },
     /// Let everything go and tell the pool why.
     End { reason: String, retry: bool },
 }
@@ -48,7 +50,9 @@ pub(crate) enum Said {
     LinkLost(String),
     LinkRestored,
     WorkerRestarted,
-    Lost(String),
+    /// Its machine will be taken.
+    Noticed(Duration, String),
+    Lost(String, Option<Loss>),
 }
 
 impl Said {
@@ -59,7 +63,8 @@ impl Said {
             Self::LinkLost(reason) => EventKind::LinkLost { rank, reason },
             Self::LinkRestored => EventKind::LinkRestored { rank },
             Self::WorkerRestarted => EventKind::WorkerRestarted { rank },
-            Self::Lost(reason) => EventKind::NodeLost { rank, attempt, reason },
+            Self::Noticed(within, reason) => EventKind::Preempting { rank, attempt, within, reason },
+            Self::Lost(reason, loss) => EventKind::NodeLost { rank, attempt, reason, loss },
         }
     }
 }

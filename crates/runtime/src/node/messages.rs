@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor_cluster::RactorMessage;
 
@@ -25,9 +26,18 @@ pub(super) enum NodeMessage {
     /// A timer went off.
     Woke(Timer),
     /// Finish what runs, then end.
-    Drain,
+    Drain(Leave),
     /// End now.
     Stop,
+}
+
+/// How a node is to end that may finish what runs there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leave {
+    /// How long what runs may go on.
+    pub within: Duration,
+    /// Its machine will be taken then.
+    pub preempted: bool,
 }
 
 /// Where a child's reports go: the child knows nothing else of its parent.
@@ -60,6 +70,11 @@ pub enum Reported {
     Paused,
     /// Its worker's process has ended, while its machine lives.
     Crashed,
+    /// Its machine will be taken.
+    Noticed {
+        /// In how long.
+        within: Duration,
+    },
     /// It has ended, or will never be.
     Gone {
         /// Why.
@@ -99,8 +114,10 @@ pub(crate) enum Heard {
     Drained,
     /// A timer went off.
     Woke(Timer),
+    /// Its machine will be taken in so long.
+    Noticed { within: Duration, reason: String },
     /// The pool wants it to finish.
-    Drain,
+    Drain(Leave),
     /// The pool wants it to end now.
     Stop,
 }

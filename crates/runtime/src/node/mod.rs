@@ -20,4 +20,4 @@ mod tunnel;
 
 pub use actor::NodeRef;
 pub use kit::{NodeKit, ProgramCell};
-pub use messages::{NodeReport, Recipient, Reported};
+pub use messages::{Leave, NodeReport, Recipient, Reported};

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::effect::{Effect, Said};
-use super::messages::{Heard, Timer, Trouble};
+use super::messages::{Heard, Leave, Timer, Trouble};
 use crate::bootstrap::Listening;
-use crate::model::{InstanceState, NodePhase, SshEndpoint};
+use crate::model::{InstanceState, Loss, NodePhase, SshEndpoint};
 use crate::timing::Timing;
 
 /// How often the worker of one life of a node may be restarted: a task that ends its worker again and
@@ -22,7 +22,7 @@ pub(crate) enum State {
     Joining(Joining),
     Ready { worker: Listening, restarts: u32 },
     Redialling { worker: Listening, restarts: u32, tries: u32, reason: String },
-    Draining,
+    Draining(Leave),
     Gone,
 }
 
@@ -59,13 +59,19 @@ impl State {
         match (self, heard) {
             (Self::Gone, _) => (Self::Gone, vec![]),
             (_, Heard::Stop) => Self::end("stopped", true, vec![]),
-            (Self::Ready { .. }, Heard::Drain) => {
-                let effects =
-                    vec![enter(NodePhase::Draining), Effect::Drain, wake(Timer::Deadline, timing.drain)];
-                (Self::Draining, effects)
+            (Self::Ready { .. }, Heard::Drain(leave)) => {
+                let effects = vec![
+                    enter(NodePhase::Draining),
+                    Effect::Drain(leave),
+                    wake(Timer::Deadline, leave.within),
+                ];
+                (Self::Draining(leave), effects)
             }
-            (Self::Draining, Heard::Drain) => (Self::Draining, vec![]),
-            (_, Heard::Drain) => Self::end("stopped", true, vec![]),
+            (Self::Draining(leave), Heard::Drain(sooner)) if sooner.within < leave.within => {
+                (Self::Draining(leave), vec![wake(Timer::Deadline, sooner.within)])
+            }
+            (Self::Draining(leave), Heard::Drain(_)) => (Self::Draining(leave), vec![]),
+            (_, Heard::Drain(_)) => Self::end("stopped", true, vec![]),
             // The lease is renewed for as long as there is a way to.
             (state, Heard::Woke(Timer::Renew)) => {
                 (state, vec![Effect::Renew, wake(Timer::Renew, timing.renew())])
@@ -100,15 +106,28 @@ impl State {
                 (state, vec![Effect::Describe, wake(Timer::Retry, timing.boot_poll.delay(2))])
             }
             (state @ Self::Ready { .. }, Heard::Woke(Timer::Retry)) => (state, vec![Effect::Describe]),
-            (Self::Ready { .. }, Heard::Described(Ok(InstanceState::Gone { reason }))) => {
-                Self::lost(passing(format!("the machine has ended: {reason}")))
+            (Self::Ready { .. }, Heard::Described(Ok(InstanceState::Gone { reason, loss }))) => {
+                Self::lost_to(loss, format!("the machine has ended: {reason}"))
+            }
+            (
+                state @ Self::Ready { .. },
+                Heard::Noticed { within, reason }
+                | Heard::Described(Ok(InstanceState::Leaving { within, reason })),
+            ) => {
+                let effects =
+                    vec![Effect::Announce(Said::Noticed(within, reason)), Effect::ReportNoticed { within }];
+                (state, effects)
             }
             (Self::Redialling { worker, restarts, tries, reason }, heard) => {
                 Self::redialling(worker, restarts, tries, reason, heard, timing)
             }
-            (Self::Draining, Heard::Drained | Heard::LinkClosed { .. } | Heard::Woke(Timer::Deadline)) => {
-                Self::end("drained", true, vec![])
-            }
+            (
+                Self::Draining(leave),
+                Heard::Drained | Heard::LinkClosed { .. } | Heard::Woke(Timer::Deadline),
+            ) => match leave.preempted {
+                true => Self::lost_to(Loss::Preempted, "its machine is taken".to_owned()),
+                false => Self::end("drained", true, vec![]),
+            },
             (state, _) => (state, vec![]),
         }
     }
@@ -131,8 +150,11 @@ impl State {
                 let at = Reaching { ssh, since: now, tries: 0, last: String::new(), refused: false };
                 (Self::Reaching(at), effects)
             }
-            Heard::Described(Ok(InstanceState::Gone { reason })) => {
-                Self::lost(passing(format!("the machine ended while it booted: {reason}")))
+            Heard::Described(Ok(InstanceState::Gone { reason, loss })) => {
+                Self::lost_to(loss, format!("the machine ended while it booted: {reason}"))
+            }
+            Heard::Described(Ok(InstanceState::Leaving { reason, .. })) => {
+                Self::lost_to(Loss::Preempted, format!("the machine is taken while it booted: {reason}"))
             }
             // The cloud may not know the machine yet, or may not have answered: look again.
             Heard::Described(Ok(InstanceState::Pending) | Err(_)) => {
@@ -171,8 +193,8 @@ impl State {
                 let effects = vec![wake(Timer::Retry, timing.redial.delay(tries))];
                 (Self::Redialling { worker, restarts, tries: tries.saturating_add(1), reason }, effects)
             }
-            Heard::Described(Ok(InstanceState::Gone { reason: why })) => {
-                Self::lost(passing(format!("the machine has ended: {why}")))
+            Heard::Described(Ok(InstanceState::Gone { reason: why, loss })) => {
+                Self::lost_to(loss, format!("the machine has ended: {why}"))
             }
             Heard::WorkerEnded(true) if restarts < RESTARTS => {
                 let at = Joining { worker: None, restarts: restarts + 1, tries: 0 };
@@ -188,7 +210,7 @@ impl State {
             }
             Heard::WorkerEnded(true) => {
                 let reason = format!("its worker ended {} times; see the task that it ran", restarts + 1);
-                let said = Effect::Announce(Said::Lost(reason.clone()));
+                let said = Effect::Announce(Said::Lost(reason.clone(), Some(Loss::Crashed)));
                 Self::end(&reason, true, vec![Effect::ReportCrashed, said])
             }
             Heard::Woke(Timer::Retry) => {
@@ -197,7 +219,8 @@ impl State {
                 (Self::Redialling { worker, restarts, tries, reason }, effects)
             }
             Heard::Woke(Timer::Deadline) => {
-                Self::lost(passing(format!("no link within {:.0?} after it broke: {reason}", timing.grace)))
+                let reason = format!("no link within {:.0?} after it broke: {reason}", timing.grace);
+                Self::lost_to(Loss::Network, reason)
             }
             _ => (Self::Redialling { worker, restarts, tries, reason }, vec![]),
         }
@@ -206,8 +229,14 @@ impl State {
     /// The end that nobody wanted.
     fn lost(trouble: Trouble) -> (Self, Vec<Effect>) {
         let Trouble { reason, retry } = trouble;
-        let said = Effect::Announce(Said::Lost(reason.clone()));
+        let said = Effect::Announce(Said::Lost(reason.clone(), None));
         Self::end(&reason, retry, vec![said])
+    }
+
+    /// The end of its machine, or of the way there.
+    fn lost_to(loss: Loss, reason: String) -> (Self, Vec<Effect>) {
+        let said = Effect::Announce(Said::Lost(reason.clone(), Some(loss)));
+        Self::end(&reason, true, vec![said])
     }
 
     fn end(reason: &str, retry: bool, mut effects: Vec<Effect>) -> (Self, Vec<Effect>) {
@@ -235,9 +264,13 @@ impl Reaching {
             Heard::Reached(Err(Trouble { reason, retry: true })) => self.again(reason, false),
             // Many images start their SSH server before the keys are put in place.
             Heard::KeyRefused { reason } => self.again(reason, true),
-            Heard::Described(Ok(InstanceState::Gone { reason })) => {
-                State::lost(passing(format!("the machine ended before it could be reached: {reason}")))
+            Heard::Described(Ok(InstanceState::Gone { reason, loss })) => {
+                State::lost_to(loss, format!("the machine ended before it could be reached: {reason}"))
             }
+            Heard::Described(Ok(InstanceState::Leaving { reason, .. })) => State::lost_to(
+                Loss::Preempted,
+                format!("the machine is taken before it could be reached: {reason}"),
+            ),
             Heard::Described(_) => {
                 let delay = timing.ssh_retry.delay(self.tries.saturating_sub(1));
                 (State::Reaching(self), vec![wake(Timer::Retry, delay)])
@@ -286,9 +319,13 @@ impl Joining {
             }
             (Heard::Woke(Timer::Retry), Some(worker)) => (State::Joining(self), vec![Effect::Link(worker)]),
             (Heard::SessionClosed, Some(_)) => (State::Joining(self), vec![Effect::Describe]),
-            (Heard::Described(Ok(InstanceState::Gone { reason })), _) => {
-                State::lost(passing(format!("the machine ended while its worker joined: {reason}")))
+            (Heard::Described(Ok(InstanceState::Gone { reason, loss })), _) => {
+                State::lost_to(loss, format!("the machine ended while its worker joined: {reason}"))
             }
+            (Heard::Described(Ok(InstanceState::Leaving { reason, .. })), _) => State::lost_to(
+                Loss::Preempted,
+                format!("the machine is taken while its worker joined: {reason}"),
+            ),
             (Heard::Woke(Timer::Deadline), Some(worker)) => State::lost(passing(format!(
                 "the worker listens on port {} but could not be linked within {:.0?}; with `Carrier::Quic` a firewall \
                  may drop udp",

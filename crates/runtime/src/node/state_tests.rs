@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use super::*;
-use crate::model::{End, HostKey};
+use crate::model::{End, HostKey, Notice};
 
 const WORKER: Listening = Listening { port: 4433, tcp: 4434, pid: 99 };
 
@@ -20,11 +20,11 @@ fn ssh() -> SshEndpoint {
 fn running() -> Heard {
     let end = End::Process { pid: 7, directory: PathBuf::from("/m") };
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    Heard::Described(Ok(InstanceState::Running { ssh: ssh(), address, end }))
+    Heard::Described(Ok(InstanceState::Running { ssh: ssh(), address, end, notice: Notice::None }))
 }
 
 fn gone(reason: &str) -> Heard {
-    Heard::Described(Ok(InstanceState::Gone { reason: reason.into() }))
+    Heard::Described(Ok(InstanceState::Gone { reason: reason.into(), loss: Loss::Stopped }))
 }
 
 fn again(reason: &str) -> Trouble {
@@ -35,14 +35,19 @@ fn never(reason: &str) -> Trouble {
     Trouble { reason: reason.into(), retry: false }
 }
 
-/// The end of a node whose rank may do better on another machine.
-fn ended(reason: &str) -> Vec<Effect> {
-    end(reason, true)
+/// The end of a node that could not become one.
+fn end(reason: &str, retry: bool) -> Vec<Effect> {
+    lost_to(None, reason, retry)
 }
 
-fn end(reason: &str, retry: bool) -> Vec<Effect> {
+/// The end of a node whose machine is lost.
+fn taken(loss: Loss, reason: &str) -> Vec<Effect> {
+    lost_to(Some(loss), reason, true)
+}
+
+fn lost_to(loss: Option<Loss>, reason: &str, retry: bool) -> Vec<Effect> {
     vec![
-        Effect::Announce(Said::Lost(reason.into())),
+        Effect::Announce(Said::Lost(reason.into(), loss)),
         enter(NodePhase::Gone),
         Effect::End { reason: reason.into(), retry },
     ]
@@ -73,15 +78,21 @@ fn a_session_that_ends_has_the_machine_looked_at_before_its_silence_shows() {
             look(),
             (0, running(), vec![]),
             (0, Heard::Woke(Timer::Retry), vec![Effect::Describe]),
-            (0, gone("killed"), ended("the machine has ended: killed")),
+            (0, gone("killed"), taken(Loss::Stopped, "the machine has ended: killed")),
         ],
     );
-    check(&mut ready(), vec![look(), (0, gone("killed"), ended("the machine has ended: killed"))]);
+    check(
+        &mut ready(),
+        vec![look(), (0, gone("killed"), taken(Loss::Stopped, "the machine has ended: killed"))],
+    );
     let mut joining = State::Joining(Joining { worker: Some(WORKER), restarts: 0, tries: 0 });
     let words = "the machine ended while its worker joined: killed";
     check(
         &mut joining,
-        vec![(0, Heard::SessionClosed, vec![Effect::Describe]), (0, gone("killed"), ended(words))],
+        vec![
+            (0, Heard::SessionClosed, vec![Effect::Describe]),
+            (0, gone("killed"), taken(Loss::Stopped, words)),
+        ],
     );
 }
 
@@ -151,13 +162,16 @@ fn a_machine_that_boots_for_too_long_or_dies_ends_the_node_with_the_reason() {
     late.hear(Heard::Born, Instant::now(), &timing);
     let effects = late.hear(Heard::Woke(Timer::Deadline), Instant::now() + timing.boot, &timing);
     assert!(
-        matches!(effects.as_slice(), [Effect::Announce(Said::Lost(why)), ..] if why.contains("no address after 300s")),
+        matches!(effects.as_slice(), [Effect::Announce(Said::Lost(why, None)), ..] if why.contains("no address after 300s")),
         "{effects:?}"
     );
 
     let mut dead = State::Unborn;
     dead.hear(Heard::Born, Instant::now(), &timing);
-    check(&mut dead, vec![(0, gone("killed"), ended("the machine ended while it booted: killed"))]);
+    check(
+        &mut dead,
+        vec![(0, gone("killed"), taken(Loss::Stopped, "the machine ended while it booted: killed"))],
+    );
 }
 
 #[test]
@@ -176,7 +190,7 @@ fn a_refused_dial_is_tried_again_after_asking_whether_the_machine_lives() {
             ),
             (0, Heard::Woke(Timer::Retry), vec![Effect::Reach(ssh())]),
             (0, Heard::Reached(Err(again("refused"))), vec![Effect::Describe]),
-            (0, gone("killed"), ended("the machine ended before it could be reached: killed")),
+            (0, gone("killed"), taken(Loss::Stopped, "the machine ended before it could be reached: killed")),
         ],
     );
 }
@@ -248,7 +262,7 @@ fn a_worker_that_ended_is_restarted_on_its_machine_a_few_times() {
     );
     assert_eq!(state, State::Ready { worker: next, restarts: 1 });
     let worn = "its worker ended 4 times; see the task that it ran";
-    let effects = [vec![Effect::ReportCrashed], ended(worn)].concat();
+    let effects = [vec![Effect::ReportCrashed], taken(Loss::Crashed, worn)].concat();
     check(&mut broken(RESTARTS), vec![(0, Heard::WorkerEnded(true), effects)]);
 }
 
@@ -296,9 +310,13 @@ fn a_link_that_stays_broken_or_whose_machine_is_gone_ends_the_node() {
     let broken = || State::Redialling { worker: WORKER, restarts: 0, tries: 3, reason: "timed out".into() };
     check(
         &mut broken(),
-        vec![(30, Heard::Woke(Timer::Deadline), ended("no link within 30s after it broke: timed out"))],
+        vec![(
+            30,
+            Heard::Woke(Timer::Deadline),
+            taken(Loss::Network, "no link within 30s after it broke: timed out"),
+        )],
     );
-    check(&mut broken(), vec![(0, gone("killed"), ended("the machine has ended: killed"))]);
+    check(&mut broken(), vec![(0, gone("killed"), taken(Loss::Stopped, "the machine has ended: killed"))]);
     let refused = "the worker runs another build";
     check(&mut broken(), vec![(0, Heard::Linked(Err(never(refused))), end(refused, false))]);
 }
@@ -307,22 +325,50 @@ fn a_link_that_stays_broken_or_whose_machine_is_gone_ends_the_node() {
 fn a_ready_node_drains_before_it_ends_and_any_other_ends_at_once() {
     let over =
         |reason: &str| vec![enter(NodePhase::Gone), Effect::End { reason: reason.into(), retry: true }];
-    let drain =
-        || vec![enter(NodePhase::Draining), Effect::Drain, wake(Timer::Deadline, Timing::default().drain)];
+    let within = Duration::from_secs(9);
+    let leave = Leave { within, preempted: false };
+    let drain = || vec![enter(NodePhase::Draining), Effect::Drain(leave), wake(Timer::Deadline, within)];
     for last in [Heard::Drained, Heard::Woke(Timer::Deadline), Heard::LinkClosed { reason: String::new() }] {
         check(
             &mut ready(),
             vec![
-                (0, Heard::Drain, drain()),
-                (0, Heard::Drain, vec![]),
+                (0, Heard::Drain(leave), drain()),
+                (0, Heard::Drain(leave), vec![]),
                 (1, last, over("drained")),
                 (0, Heard::Stop, vec![]),
             ],
         );
     }
-    check(&mut reaching(), vec![(0, Heard::Drain, over("stopped"))]);
+    check(&mut reaching(), vec![(0, Heard::Drain(leave), over("stopped"))]);
     check(&mut State::Bootstrapping, vec![(0, Heard::Stop, over("stopped"))]);
     check(&mut ready(), vec![(0, Heard::Stop, over("stopped"))]);
+}
+
+#[test]
+fn a_notice_is_told_and_a_node_that_drains_for_it_is_lost_to_its_cloud() {
+    let within = Duration::from_secs(120);
+    let reason = || "the market".to_owned();
+    let told = || vec![Effect::Announce(Said::Noticed(within, reason())), Effect::ReportNoticed { within }];
+    let leaving = || Heard::Described(Ok(InstanceState::Leaving { within, reason: reason() }));
+    let leave = Leave { within, preempted: true };
+    let sooner = Leave { within: Duration::from_secs(3), preempted: false };
+    check(
+        &mut ready(),
+        vec![
+            (0, Heard::Noticed { within, reason: reason() }, told()),
+            (1, leaving(), told()),
+            (
+                0,
+                Heard::Drain(leave),
+                vec![enter(NodePhase::Draining), Effect::Drain(leave), wake(Timer::Deadline, within)],
+            ),
+            (0, Heard::Noticed { within, reason: reason() }, vec![]),
+            (0, Heard::Drain(sooner), vec![wake(Timer::Deadline, sooner.within)]),
+            (3, Heard::Woke(Timer::Deadline), taken(Loss::Preempted, "its machine is taken")),
+        ],
+    );
+    let why = "the machine is taken before it could be reached: the market";
+    check(&mut reaching(), vec![(0, leaving(), taken(Loss::Preempted, why))]);
 }
 
 #[test]

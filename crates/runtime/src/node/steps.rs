@@ -11,7 +11,7 @@ use crate::bootstrap::{self, Listening, Progress};
 use crate::control::Member;
 use crate::lease;
 use crate::link::{Hello, Link, PROTOCOL};
-use crate::model::{End, EventKind, Incarnation, Rank};
+use crate::model::{End, EventKind, Incarnation, Notice, Rank};
 use crate::program::WorkerStart;
 use crate::registry::Registry;
 use crate::ssh::Session;
@@ -44,6 +44,7 @@ impl Steps {
         session: &Session,
         address: IpAddr,
         end: End,
+        notice: Notice,
     ) -> Result<Listening, Trouble> {
         let kit = &self.kit;
         let program = kit.program.get().await.map_err(|reason| Trouble { reason, retry: false })?;
@@ -66,6 +67,7 @@ impl Steps {
             cookie: kit.cookie.clone(),
             lease: kit.timing.lease,
             end,
+            notice,
             slots: kit.worker.concurrency,
             executor: kit.worker.executor,
             reuse: kit.worker.reuse,

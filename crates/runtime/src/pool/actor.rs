@@ -57,7 +57,7 @@ struct Doing {
     kit: Option<Arc<NodeKit>>,
     /// What each machine was rented with.
     homes: BTreeMap<InstanceId, Arc<NodeKit>>,
-    nodes: BTreeMap<Rank, (Attempt, NodeRef)>,
+    nodes: BTreeMap<(Rank, Attempt), NodeRef>,
     links: BTreeMap<Rank, Link>,
     /// Timers that may still be waiting. A program that starts many pools must not gather them.
     timers: Vec<AbortHandle>,
@@ -128,8 +128,8 @@ impl Actor for PoolActor {
             // A node that ends in good order has reported so itself.
             _ => return Ok(()),
         };
-        let failed = doing.nodes.iter().find(|(_, (_, node))| node.is(actor.get_id()));
-        if let Some((rank, (attempt, _))) = failed {
+        let failed = doing.nodes.iter().find(|(_, node)| node.is(actor.get_id()));
+        if let Some(((rank, attempt), _)) = failed {
             let (rank, attempt) = (*rank, *attempt);
             tracing::error!(%rank, reason, "a node's actor failed; please report this");
             let reason = "Skyward itself failed to look after it; see the log".to_owned();
@@ -176,15 +176,14 @@ impl Doing {
                     });
                     return None;
                 }
+                Reported::Noticed { within } => Heard::NodeNoticed { rank, attempt, within },
                 Reported::Paused => Heard::NodePaused { rank, attempt },
                 Reported::Crashed => {
                     self.tasks.tell(TasksMessage::WorkerDied { rank });
                     return None;
                 }
                 Reported::Gone { reason, retry } => {
-                    if self.nodes.get(&rank).is_some_and(|(living, _)| *living == attempt) {
-                        self.nodes.remove(&rank);
-                    }
+                    self.nodes.remove(&(rank, attempt));
                     self.rosters.gone(rank, attempt);
                     Heard::NodeGone { rank, attempt, reason, retry }
                 }
@@ -238,7 +237,7 @@ impl Doing {
                 });
                 match NodeRef::start(kit, rank, attempt, instance, reports, myself.get_cell()).await {
                     Ok(node) => {
-                        self.nodes.insert(rank, (attempt, node));
+                        self.nodes.insert((rank, attempt), node);
                     }
                     Err(error) => {
                         let reason = format!("failed to start its actor: {error}");
@@ -247,16 +246,16 @@ impl Doing {
                     }
                 }
             }
-            Effect::DropNode { rank } => {
+            Effect::DropNode { rank, attempt } => {
                 self.links.remove(&rank);
-                if let Some((attempt, node)) = self.nodes.remove(&rank) {
+                if let Some(node) = self.nodes.remove(&(rank, attempt)) {
                     self.rosters.gone(rank, attempt);
                     node.stop();
                 }
             }
-            Effect::DrainNode { rank } => {
-                if let Some((_, node)) = self.nodes.get(&rank) {
-                    node.drain();
+            Effect::DrainNode { rank, attempt, leave } => {
+                if let Some(node) = self.nodes.get(&(rank, attempt)) {
+                    node.drain(leave);
                 }
             }
             Effect::QueueSized { nodes } => self.tasks.tell(TasksMessage::Sized { nodes }),
@@ -266,6 +265,11 @@ impl Doing {
                 }
             }
             Effect::QueuePaused { rank } => self.tasks.tell(TasksMessage::NodePaused { rank }),
+            Effect::QueueLeaves { rank, attempt } => {
+                self.links.remove(&rank);
+                self.rosters.gone(rank, attempt);
+                self.tasks.tell(TasksMessage::NodeLeaves { rank });
+            }
             Effect::QueueGone { rank } => self.tasks.tell(TasksMessage::NodeGone { rank }),
             Effect::QueueLost { rank } => self.tasks.tell(TasksMessage::NodeLost { rank }),
             Effect::QueueStop => self.tasks.tell(TasksMessage::Stop),
@@ -331,7 +335,7 @@ impl Doing {
         if let Some(kit) = self.kits.first().cloned() {
             tokio::spawn(async move { kit.cluster.stop().await });
         }
-        for (_, node) in self.nodes.values() {
+        for node in self.nodes.values() {
             node.stop();
         }
         self.tasks.end();

@@ -6,6 +6,7 @@ use super::error::StartError;
 use super::messages::Timer;
 use super::plan::Candidate;
 use crate::model::{Attempt, EventKind, InstanceId, Leftover, Rank};
+use crate::node::Leave;
 
 /// What a pool wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,15 +21,17 @@ pub(crate) enum Effect {
     /// Begin a node on a machine.
     Spawn { rank: Rank, attempt: Attempt, instance: InstanceId },
     /// End a node at once, and forget it: its machine is given back.
-    DropNode { rank: Rank },
+    DropNode { rank: Rank, attempt: Attempt },
     /// Let a node finish and end.
-    DrainNode { rank: Rank },
+    DrainNode { rank: Rank, attempt: Attempt, leave: Leave },
     /// The queue may expect this many ranks.
     QueueSized { nodes: u32 },
     /// The queue may use the node.
     QueueReady { rank: Rank },
     /// The queue may not use the node for now.
     QueuePaused { rank: Rank },
+    /// The queue may not use this node again, which finishes what it has; its rank may get another one meanwhile.
+    QueueLeaves { rank: Rank, attempt: Attempt },
     /// The node is over; its rank may get another one.
     QueueGone { rank: Rank },
     /// The queue may not use the node again.

@@ -9,8 +9,8 @@ use std::time::Instant;
 use super::effect::Effect;
 use super::error::StartError;
 use super::messages::Timer;
-use super::state::{Phase, State, Step, announce};
-use crate::model::{EventKind, InstanceId, KeptMachine, Leftover, PoolPhase, Rank};
+use super::state::{Phase, State, Step, announce, drain};
+use crate::model::{Attempt, EventKind, InstanceId, KeptMachine, Leftover, PoolPhase, Rank};
 use crate::timing::Timing;
 
 impl State {
@@ -32,14 +32,14 @@ impl State {
         effects.push(Effect::Wake(Timer::Shutdown, timing.shutdown));
         effects.push(Effect::QueueStop);
         let waiting = self.lives.living();
-        effects.extend(waiting.iter().map(|rank| Effect::DrainNode { rank: *rank }));
+        effects.extend(waiting.iter().map(|it| drain(*it, timing)));
         self.after_nodes(now, waiting, effects)
     }
 
     pub(super) fn after_nodes(
         &self,
         since: Instant,
-        waiting: BTreeSet<Rank>,
+        waiting: BTreeSet<(Rank, Attempt)>,
         effects: &mut Vec<Effect>,
     ) -> Phase {
         if !waiting.is_empty() || self.keeping.is_asking() {
@@ -76,7 +76,7 @@ impl State {
         &mut self,
         result: Result<(), String>,
         since: Instant,
-        waiting: BTreeSet<Rank>,
+        waiting: BTreeSet<(Rank, Attempt)>,
         now: Instant,
         timing: &Timing,
         effects: &mut Vec<Effect>,
@@ -191,7 +191,7 @@ impl State {
         &mut self,
         since: Instant,
         step: Step,
-        waiting: BTreeSet<Rank>,
+        waiting: BTreeSet<(Rank, Attempt)>,
         now: Instant,
         effects: &mut Vec<Effect>,
     ) -> Phase {

@@ -7,11 +7,15 @@ use crate::model::{Attempt, InstanceId, Rank};
 /// One life for each rank that the pool has not given up.
 ///
 /// ```text
-/// wanted --machine--> starting --becomes_ready--> ready
-///    ^-------------------ends--------------------'
+/// wanted --machine--> starting --becomes_ready--> ready --leaves--> leaving --left--> over
+///    ^-------------------ends--------------------'  (its rank wants another one at once)
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Lives(BTreeMap<Rank, Life>);
+pub(super) struct Lives {
+    ranks: BTreeMap<Rank, Life>,
+    /// Lives that finish what they have, whose ranks are others' now.
+    leaving: BTreeMap<(Rank, Attempt), InstanceId>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Life {
@@ -34,6 +38,7 @@ enum Place {
 /// A life that is over; the rank wants another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ended {
+    pub(super) attempt: Attempt,
     pub(super) instance: InstanceId,
     pub(super) was_ready: bool,
     /// How many lives in a row have ended before they were ready, this one counted.
@@ -43,17 +48,17 @@ pub(super) struct Ended {
 impl Lives {
     /// Ranks from 0, all of which want a machine. Reports of lives before are of older attempts.
     pub(super) fn begin(&mut self, ranks: u32) {
-        let attempt = self.0.values().map(|it| it.attempt.next()).max().unwrap_or_default();
+        let attempt = self.ranks.values().map(|it| it.attempt.next()).max().unwrap_or_default();
         let wanted = || Life { attempt, failures: 0, place: Place::Wanted };
-        self.0 = (0..ranks).map(|rank| (Rank(rank), wanted())).collect();
+        self.ranks = (0..ranks).map(|rank| (Rank(rank), wanted())).collect();
     }
 
-    /// Ends the present life of every rank that has a machine: the rank, the machine, and whether it was
+    /// Ends the present life of every rank that has a machine: the life, the machine, and whether it was
     /// ready.
-    pub(super) fn end_all(&mut self) -> Vec<(Rank, InstanceId, bool)> {
-        let living: Vec<Rank> = self.living().into_iter().collect();
-        let end = |rank: Rank| self.ends(rank).map(|it| (rank, it.instance, it.was_ready));
-        living.into_iter().filter_map(end).collect()
+    pub(super) fn end_all(&mut self) -> Vec<(Rank, Attempt, InstanceId, bool)> {
+        let ranks: Vec<Rank> = self.ranks.keys().copied().collect();
+        let end = |rank: Rank| self.ends(rank).map(|it| (rank, it.attempt, it.instance, it.was_ready));
+        ranks.into_iter().filter_map(end).collect()
     }
 
     /// Gives machines to the ranks that want one, lowest first. Returns the lives that begin, and the
@@ -64,7 +69,7 @@ impl Lives {
     ) -> (Vec<(Rank, Attempt, InstanceId)>, Vec<InstanceId>) {
         let mut instances = instances.into_iter();
         let mut begun = Vec::new();
-        for (rank, life) in self.0.iter_mut().filter(|(_, it)| it.place == Place::Wanted) {
+        for (rank, life) in self.ranks.iter_mut().filter(|(_, it)| it.place == Place::Wanted) {
             let Some(instance) = instances.next() else { break };
             life.place = Place::Starting { instance: instance.clone() };
             begun.push((*rank, life.attempt, instance));
@@ -74,7 +79,7 @@ impl Lives {
 
     /// A node takes tasks. Returns whether it is of the present life of its rank.
     pub(super) fn becomes_ready(&mut self, rank: Rank, attempt: Attempt) -> bool {
-        let Some(life) = self.0.get_mut(&rank).filter(|it| it.attempt == attempt) else { return false };
+        let Some(life) = self.ranks.get_mut(&rank).filter(|it| it.attempt == attempt) else { return false };
         if let Place::Starting { instance } = &life.place {
             life.place = Place::Ready { instance: instance.clone() };
         }
@@ -87,30 +92,52 @@ impl Lives {
 
     /// The present life of a rank is over; `None` when it had no machine.
     pub(super) fn ends(&mut self, rank: Rank) -> Option<Ended> {
-        let life = self.0.get_mut(&rank)?;
+        let life = self.ranks.get_mut(&rank)?;
         let (instance, was_ready) = match std::mem::replace(&mut life.place, Place::Wanted) {
             Place::Wanted => return None,
             Place::Starting { instance } => (instance, false),
             Place::Ready { instance } => (instance, true),
         };
-        life.attempt = life.attempt.next();
+        let attempt = life.attempt;
+        life.attempt = attempt.next();
         life.failures = if was_ready { 0 } else { life.failures.saturating_add(1) };
-        Some(Ended { instance, was_ready, failures: life.failures })
+        Some(Ended { attempt, instance, was_ready, failures: life.failures })
+    }
+
+    /// The present life of a rank finishes what it has, and its rank wants another machine. Whether it had one.
+    pub(super) fn leaves(&mut self, rank: Rank) -> bool {
+        let Some(Ended { attempt, instance, .. }) = self.ends(rank) else { return false };
+        // It did nothing wrong.
+        if let Some(life) = self.ranks.get_mut(&rank) {
+            life.failures = 0;
+        }
+        self.leaving.insert((rank, attempt), instance);
+        true
+    }
+
+    /// A life that was leaving is over: its machine.
+    pub(super) fn left(&mut self, rank: Rank, attempt: Attempt) -> Option<InstanceId> {
+        self.leaving.remove(&(rank, attempt))
     }
 
     /// The rank will not come back.
     pub(super) fn give_up(&mut self, rank: Rank) {
-        self.0.remove(&rank);
+        self.ranks.remove(&rank);
     }
 
     /// Whether this is the present life of the rank, and has a machine.
     pub(super) fn is_current(&self, rank: Rank, attempt: Attempt) -> bool {
-        self.0.get(&rank).is_some_and(|it| it.attempt == attempt && it.place != Place::Wanted)
+        self.ranks.get(&rank).is_some_and(|it| it.attempt == attempt && it.place != Place::Wanted)
+    }
+
+    /// Whether this life finishes what it has.
+    pub(super) fn is_leaving(&self, rank: Rank, attempt: Attempt) -> bool {
+        self.leaving.contains_key(&(rank, attempt))
     }
 
     /// The ranks that want a machine.
     pub(super) fn wanting(&self) -> Vec<Rank> {
-        self.0.iter().filter(|(_, it)| it.place == Place::Wanted).map(|(rank, _)| *rank).collect()
+        self.ranks.iter().filter(|(_, it)| it.place == Place::Wanted).map(|(rank, _)| *rank).collect()
     }
 
     /// How many ranks want a machine.
@@ -128,12 +155,13 @@ impl Lives {
         self.number(|_| true)
     }
 
-    /// The ranks that have a machine.
-    pub(super) fn living(&self) -> BTreeSet<Rank> {
-        self.0.iter().filter(|(_, it)| it.place != Place::Wanted).map(|(rank, _)| *rank).collect()
+    /// The lives that have a machine, those that are leaving included.
+    pub(super) fn living(&self) -> BTreeSet<(Rank, Attempt)> {
+        let present = self.ranks.iter().filter(|(_, it)| it.place != Place::Wanted);
+        present.map(|(rank, it)| (*rank, it.attempt)).chain(self.leaving.keys().copied()).collect()
     }
 
     fn number(&self, which: impl Fn(&Place) -> bool) -> u32 {
-        u32::try_from(self.0.values().filter(|it| which(&it.place)).count()).unwrap_or(u32::MAX)
+        u32::try_from(self.ranks.values().filter(|it| which(&it.place)).count()).unwrap_or(u32::MAX)
     }
 }

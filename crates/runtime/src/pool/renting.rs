@@ -204,14 +204,14 @@ impl State {
     /// Gives back what a candidate gave that cannot give all.
     fn drop_all(&mut self, effects: &mut Vec<Effect>) {
         let ended = self.lives.end_all();
-        for (rank, _, was_ready) in &ended {
+        for (rank, attempt, _, was_ready) in &ended {
             if *was_ready {
                 effects.push(Effect::QueueGone { rank: *rank });
             }
-            effects.push(Effect::DropNode { rank: *rank });
+            effects.push(Effect::DropNode { rank: *rank, attempt: *attempt });
         }
         if !ended.is_empty() {
-            let instances = ended.into_iter().map(|(_, instance, _)| instance).collect();
+            let instances = ended.into_iter().map(|(_, _, instance, _)| instance).collect();
             effects.push(Effect::Release { instances });
         }
     }

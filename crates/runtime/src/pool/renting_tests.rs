@@ -102,7 +102,7 @@ fn what_an_offer_gave_that_could_not_give_all_is_gone_before_the_next_is_asked()
         provisioned(&[0], 2),
         spawn(0),
         refused("no", 1),
-        Effect::DropNode { rank: Rank(0) },
+        Effect::DropNode { rank: Rank(0), attempt: Attempt(0) },
         release(0),
     ];
     next.extend(preparing(&two(2)[1]));
@@ -124,7 +124,7 @@ fn what_an_offer_gave_that_could_not_give_all_is_gone_before_the_next_is_asked()
                     again(1),
                 ],
             ),
-            (Heard::Stop, stopping(&[0, 1])),
+            (Heard::Stop, stopping_lives(&[(0, 2), (1, 2)])),
             (Heard::NodeGone { rank: Rank(0), attempt: Attempt(2), reason: "d".into(), retry: true }, vec![]),
             (
                 Heard::NodeGone { rank: Rank(1), attempt: Attempt(2), reason: "d".into(), retry: true },

@@ -59,7 +59,7 @@ fn a_node_lost_later_is_replaced_under_its_rank_and_its_machine_is_given_back_at
                 Heard::NodeReady { rank: Rank(1), attempt: Attempt(1) },
                 vec![Effect::QueueReady { rank: Rank(1) }],
             ),
-            (Heard::Stop, stopping(&[0, 1])),
+            (Heard::Stop, stopping_lives(&[(0, 0), (1, 1)])),
         ],
     );
 }
@@ -147,4 +147,42 @@ fn reports_of_an_older_life_of_a_rank_are_dropped() {
             (node_failed(0, 7, "old"), vec![]),
         ],
     );
+}
+
+#[test]
+fn a_machine_that_will_be_taken_finishes_while_its_rank_gets_another() {
+    let within = Duration::from_secs(120);
+    let leave = Leave { within, preempted: true };
+    let again = Effect::Spawn { rank: Rank(0), attempt: Attempt(1), instance: instance(2) };
+    let noticed = || Heard::NodeNoticed { rank: Rank(0), attempt: Attempt(0), within };
+    let left = |number| {
+        vec![
+            Effect::QueueLeaves { rank: Rank(0), attempt: Attempt(number) },
+            Effect::DrainNode { rank: Rank(0), attempt: Attempt(number), leave },
+        ]
+    };
+    let mut first = left(0);
+    first.push(ask(2, 1));
+    check(
+        &mut ready(2),
+        vec![
+            (noticed(), first),
+            (noticed(), vec![]),
+            (Heard::NodePaused { rank: Rank(0), attempt: Attempt(0) }, vec![]),
+            (answer(2, &[2], None), vec![provisioned_as(&[(2, Some(0))], 1), again]),
+            (
+                Heard::NodeReady { rank: Rank(0), attempt: Attempt(1) },
+                vec![Effect::QueueReady { rank: Rank(0) }],
+            ),
+            // It is over, and the rank's new node is not.
+            (node_gone(0, "its machine is taken"), vec![release(0)]),
+            (node_gone(0, "its machine is taken"), vec![]),
+        ],
+    );
+    let mut ends = ready(2);
+    ends.hear(noticed(), now(), &Timing::default());
+    let stop = ends.hear(Heard::Stop, now(), &Timing::default());
+    assert_eq!(stop, [], "the request for another machine is heard to its end");
+    let stop = ends.hear(answer(2, &[2], None), now(), &Timing::default());
+    assert_eq!(stop, stopping_lives(&[(0, 0), (1, 0)]));
 }

@@ -1,7 +1,7 @@
 //! What a pool decides. Pure: what it hears in, effects out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::budget::{Budget, Look};
 use super::effect::Effect;
@@ -12,6 +12,7 @@ use super::lives::{Ended, Lives};
 use super::messages::{Heard, Timer};
 use super::plan::Candidate;
 use crate::model::{Attempt, EventKind, InstanceId, Leftover, PoolPhase, Rank};
+use crate::node::Leave;
 use crate::timing::Timing;
 
 /// A pool.
@@ -59,7 +60,7 @@ pub(super) enum Phase {
     Stopping {
         since: Instant,
         step: Step,
-        waiting: BTreeSet<Rank>,
+        waiting: BTreeSet<(Rank, Attempt)>,
     },
     /// It did not start; all that is left are machines that are kept.
     Keeping,
@@ -165,6 +166,18 @@ impl State {
                 }
                 phase
             }
+            (Phase::Living { ready, stop }, Heard::NodeNoticed { rank, attempt, within })
+                if self.lives.is_current(rank, attempt) =>
+            {
+                self.noticed((rank, attempt), within, ready, stop, now, timing, effects)
+            }
+            (phase @ Phase::Living { .. }, Heard::NodeGone { rank, attempt, .. })
+                if self.lives.is_leaving(rank, attempt) =>
+            {
+                let instances = self.lives.left(rank, attempt).into_iter().collect();
+                effects.push(Effect::Release { instances });
+                phase
+            }
             (Phase::Living { ready, stop }, Heard::NodeGone { rank, attempt, reason, retry })
                 if self.lives.is_current(rank, attempt) =>
             {
@@ -197,15 +210,13 @@ impl State {
                 Phase::Stopping { since, step: Step::Nodes, mut waiting },
                 Heard::NodeGone { rank, attempt, .. },
             ) => {
-                if self.lives.is_current(rank, attempt) {
-                    waiting.remove(&rank);
-                }
+                waiting.remove(&(rank, attempt));
                 self.after_nodes(since, waiting, effects)
             }
             (Phase::Stopping { since, step: Step::Nodes, waiting }, Heard::NodeReady { rank, attempt }) => {
                 // It became ready while it was told to end: it is told again.
                 if self.lives.is_current(rank, attempt) {
-                    effects.push(Effect::DrainNode { rank });
+                    effects.push(drain((rank, attempt), timing));
                 }
                 Phase::Stopping { since, step: Step::Nodes, waiting }
             }
@@ -247,6 +258,28 @@ impl State {
         before
     }
 
+    /// The machine of a node will be taken: what runs there may go on until then, and its rank gets another one.
+    #[expect(clippy::too_many_arguments, reason = "the message and the phase, taken apart by the match")]
+    fn noticed(
+        &mut self,
+        (rank, attempt): (Rank, Attempt),
+        within: Duration,
+        ready: bool,
+        stop: bool,
+        now: Instant,
+        timing: &Timing,
+        effects: &mut Vec<Effect>,
+    ) -> Phase {
+        self.lives.leaves(rank);
+        effects.push(Effect::QueueLeaves { rank, attempt });
+        let leave = Leave { within, preempted: true };
+        effects.push(Effect::DrainNode { rank, attempt, leave });
+        match stop {
+            true => Phase::Living { ready, stop },
+            false => self.reconcile(ready, now, timing, effects),
+        }
+    }
+
     #[expect(clippy::too_many_arguments, reason = "the message and the phase, taken apart by the match")]
     fn node_gone(
         &mut self,
@@ -259,7 +292,7 @@ impl State {
         timing: &Timing,
         effects: &mut Vec<Effect>,
     ) -> Phase {
-        let Some(Ended { instance, was_ready, failures }) = self.lives.ends(rank) else {
+        let Some(Ended { instance, was_ready, failures, .. }) = self.lives.ends(rank) else {
             return Phase::Living { ready, stop };
         };
         let again = retry && failures < timing.provision_attempts;
@@ -361,6 +394,12 @@ impl State {
             self.give_back(now, timing, effects)
         }
     }
+}
+
+/// Lets a node finish, as long as the end of a pool may take.
+pub(super) const fn drain((rank, attempt): (Rank, Attempt), timing: &Timing) -> Effect {
+    let leave = Leave { within: timing.drain, preempted: false };
+    Effect::DrainNode { rank, attempt, leave }
 }
 
 pub(super) const fn announce(phase: PoolPhase) -> Effect {

@@ -122,7 +122,11 @@ fn spawn(rank: u32) -> Effect {
 }
 
 fn drain(rank: u32) -> Effect {
-    Effect::DrainNode { rank: Rank(rank) }
+    drain_life(rank, 0)
+}
+
+fn drain_life(rank: u32, attempt: u32) -> Effect {
+    super::drain((Rank(rank), Attempt(attempt)), &Timing::default())
 }
 
 fn provisioned(numbers: &[u32], wanted: u32) -> Effect {
@@ -153,6 +157,13 @@ fn stopping(nodes: &[u32]) -> Vec<Effect> {
         Effect::QueueStop,
     ];
     effects.extend(nodes.iter().copied().map(drain));
+    effects
+}
+
+/// The same for lives that are not the first of their ranks.
+fn stopping_lives(lives: &[(u32, u32)]) -> Vec<Effect> {
+    let mut effects = stopping(&[]);
+    effects.extend(lives.iter().map(|(rank, attempt)| drain_life(*rank, *attempt)));
     effects
 }
 

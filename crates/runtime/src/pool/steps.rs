@@ -162,8 +162,9 @@ async fn try_keep(
     let told = kit.provider.describe(Arc::clone(&kit.request), instance.clone(), timing.provision).await;
     let endpoint = match told.map_err(|error| error.to_string())?.state {
         InstanceState::Running { ssh, .. } => ssh,
+        InstanceState::Leaving { reason, .. } => return Err(format!("it is about to be taken: {reason}")),
         InstanceState::Pending => return Err("it has no address".to_owned()),
-        InstanceState::Gone { reason } => return Err(format!("it is gone: {reason}")),
+        InstanceState::Gone { reason, .. } => return Err(format!("it is gone: {reason}")),
     };
     let session = Session::connect(&endpoint, &kit.ssh_key, timing).await.map_err(|it| it.to_string())?;
     let until = SystemTime::now() + length;

@@ -138,7 +138,7 @@ mod tests {
 
     use super::*;
     use crate::link::Identity;
-    use crate::model::{End, Epoch, Executor, Incarnation, PoolId, Rank, Secret};
+    use crate::model::{End, Epoch, Executor, Incarnation, Notice, PoolId, Rank, Secret};
 
     fn order() -> WorkerStart {
         WorkerStart {
@@ -155,6 +155,7 @@ mod tests {
             cookie: Secret::new("cookie".into()),
             lease: Duration::from_secs(60),
             end: End::Command { shell: "sudo shutdown -h now".into() },
+            notice: Notice::None,
             slots: 4,
             executor: Executor::Process,
             reuse: true,

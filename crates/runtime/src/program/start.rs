@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::link::Identity;
-use crate::model::{Accelerator, End, Epoch, Executor, Incarnation, PoolId, Rank, Retention, Secret};
+use crate::model::{Accelerator, End, Epoch, Executor, Incarnation, Notice, PoolId, Rank, Retention, Secret};
 
 /// Everything that a worker needs to know, written as one frame of MessagePack after its length in
 /// four bytes, big endian.
@@ -32,6 +32,9 @@ pub struct WorkerStart {
     pub lease: Duration,
     /// How to end the machine.
     pub end: End,
+    /// How it is heard that the machine will be taken.
+    #[serde(default)]
+    pub notice: Notice,
     /// How many tasks run at once.
     pub slots: u32,
     /// What they run in.

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -39,6 +40,11 @@ pub enum TaskOrder {
     },
     /// Who is in the pool now.
     Peers(Roster),
+    /// The machine will be taken in so long.
+    Taken {
+        /// From now.
+        within: Duration,
+    },
     /// One batch more of the items that its task makes is wanted.
     More,
     /// Items of a stream that its task takes, as records.
@@ -114,6 +120,7 @@ enum OrderHeader {
     Start { length: u64 },
     Run { task: TaskId, attempt: Attempt, function: FunctionId, length: u64 },
     Peers { length: u64 },
+    Taken { within: Duration },
     More,
     Given { index: u16, length: u64 },
     Closed { index: u16, fault: Option<Fault> },
@@ -147,6 +154,7 @@ impl TaskOrder {
                 let body = encode(&roster)?;
                 (OrderHeader::Peers { length: length(&body) }, body)
             }
+            Self::Taken { within } => (OrderHeader::Taken { within }, Bytes::new()),
             Self::More => (OrderHeader::More, Bytes::new()),
             Self::Given { index, items } => (OrderHeader::Given { index, length: length(&items) }, items),
             Self::Closed { index, fault } => (OrderHeader::Closed { index, fault }, Bytes::new()),
@@ -171,6 +179,7 @@ impl TaskOrder {
             OrderHeader::Peers { length } => {
                 decode(&read_body(from, length, MOST_WORDS, "peers").await?, "peers").map(Self::Peers)
             }
+            OrderHeader::Taken { within } => Ok(Self::Taken { within }),
             OrderHeader::More => Ok(Self::More),
             OrderHeader::Given { index, length } => {
                 let items = read_body(from, length, MOST_ITEMS, "items").await?;
@@ -309,6 +318,7 @@ mod tests {
             run(Bytes::new()),
             run(large.clone()),
             TaskOrder::Peers(Roster { epoch: Epoch(1), number: 3, peers }),
+            TaskOrder::Taken { within: Duration::from_secs(30) },
             TaskOrder::More,
             TaskOrder::Given { index: 1, items: large.clone() },
             TaskOrder::Closed { index: 0, fault: None },

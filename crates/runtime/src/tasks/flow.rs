@@ -71,6 +71,8 @@ enum Begun {
     Ended(Outcome),
     /// The reader's patience for one item was over.
     Late(Duration),
+    /// Its node takes nothing new.
+    Draining,
     Lost(String),
     /// No node could carry it.
     TooLarge(String),
@@ -215,7 +217,13 @@ impl Opening {
                 Begun::Item(begun) => return Ok(Some(self.open(*begun))),
                 Begun::Late(after) => return Err(Undone::TimedOut(Timeout::new(after))),
                 Begun::TooLarge(reason) => return Err(Undone::Unencodable(reason)),
-                Begun::Lost(reason) => {
+                // It has not begun, and the node is left alone for a moment.
+                Begun::Draining if is_whole => Heard::Full { id, attempt },
+                Begun::Draining | Begun::Lost(_) => {
+                    let reason = match begun {
+                        Begun::Lost(reason) => reason,
+                        _ => "the node is draining".to_owned(),
+                    };
                     if !is_whole {
                         self.ticket.tasks.commit(id);
                     }
@@ -268,7 +276,10 @@ impl Opening {
         };
         let begun = match first {
             Ok(Ok(Piece::Item(item))) => return (Begun::Item(Box::new((item, inflow, sending))), false),
-            Ok(Ok(Piece::End(Outcome::Draining))) => Begun::Lost("the node is draining".to_owned()),
+            Ok(Ok(Piece::End(Outcome::Draining))) => Begun::Draining,
+            Ok(Ok(Piece::End(Outcome::Cancelled))) => {
+                Begun::Lost("its node drained, and its time to end there was over".to_owned())
+            }
             Ok(Ok(Piece::End(outcome))) => Begun::Ended(outcome),
             Ok(Err(error)) => Begun::failed(error),
             Err(idle) => Begun::Late(idle),

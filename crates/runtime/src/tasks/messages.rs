@@ -35,6 +35,11 @@ pub(crate) enum TasksMessage {
         /// The node's rank.
         rank: Rank,
     },
+    /// A node takes nothing new, and ends when what it has is over.
+    NodeLeaves {
+        /// Its rank.
+        rank: Rank,
+    },
     /// A node is over; its rank may get another one.
     NodeGone {
         /// Its rank.

@@ -365,6 +365,10 @@ impl Tasks {
                 queue.links.remove(&rank);
                 queue.hear(Heard::NodePaused { rank }, errands);
             }
+            TasksMessage::NodeLeaves { rank } => {
+                queue.links.remove(&rank);
+                queue.hear(Heard::NodeLeaves { rank }, errands);
+            }
             TasksMessage::NodeGone { rank } => {
                 queue.links.remove(&rank);
                 queue.hear(Heard::NodeGone { rank }, errands);

@@ -225,9 +225,13 @@ impl Running {
         self.count();
         let heard = match tried {
             Ok(Outcome::Recalled) => Heard::GivenBack { id, attempt },
-            Ok(Outcome::Full) => Heard::Full { id, attempt },
+            // It has not begun, and the node is left alone for a moment.
+            Ok(Outcome::Full | Outcome::Draining) => Heard::Full { id, attempt },
             Ok(Outcome::NotStarted(reason)) => Heard::Lost { id, attempt, reason },
-            Ok(Outcome::Draining) => Heard::Lost { id, attempt, reason: "the node is draining".to_owned() },
+            Ok(Outcome::Cancelled) => {
+                let reason = "its node drained, and its time to end there was over".to_owned();
+                Heard::Lost { id, attempt, reason }
+            }
             Ok(Outcome::Unknown) => {
                 let reason = "the worker has never seen it".to_owned();
                 Heard::Lost { id, attempt, reason }

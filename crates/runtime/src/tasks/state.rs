@@ -8,12 +8,13 @@ use super::keys::Keys;
 use super::order::{GroupId, Lost, OnLost, Retries, Target, Undone};
 use super::task::Task;
 use crate::model::{Attempt, Incarnation, Key, KeyError, Rank, TaskId};
-use crate::status::Waits;
 use reconcile::Life;
 
+mod leaving;
 mod recall;
 mod reconcile;
 mod turns;
+mod waits;
 
 /// What the queue hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub(crate) enum Heard {
     NodePaused { rank: Rank },
     /// The process of a node's worker has ended, while its machine lives.
     WorkerDied { rank: Rank },
+    /// A node takes nothing new, and ends when what it has is over; its rank may get another one meanwhile.
+    NodeLeaves { rank: Rank },
     /// A node is over; its rank may get another one.
     NodeGone { rank: Rank },
     /// A node will not come back.
@@ -143,11 +146,11 @@ impl State {
             }
             Heard::Answered { id, attempt, took } => {
                 if let Some(task) = self.current(id, attempt) {
-                    let (function, on) = (task.load.function, task.on);
+                    let (function, on) = (task.load.function, task.place());
                     if let Some(took) = took {
                         self.paces.learn(function, took);
                     }
-                    if let Some(room) = on.and_then(|(rank, _)| self.ranks.get_mut(&rank)) {
+                    if let Some(room) = on.and_then(|rank| self.ranks.get_mut(&rank)) {
                         room.answered = true;
                     }
                     self.leave(id, effects);
@@ -157,8 +160,8 @@ impl State {
             Heard::GivenBack { id, attempt } => self.give_back(id, attempt, effects),
             Heard::Failed { id, attempt, reason } => self.fail(id, attempt, reason, effects),
             Heard::Full { id, attempt } => {
-                let on = self.current(id, attempt).and_then(|it| it.on);
-                if let Some(room) = on.and_then(|(rank, _)| self.ranks.get_mut(&rank)) {
+                let on = self.current(id, attempt).and_then(Task::place);
+                if let Some(room) = on.and_then(|rank| self.ranks.get_mut(&rank)) {
                     room.full = true;
                 }
                 self.give_back(id, attempt, effects);
@@ -180,8 +183,10 @@ impl State {
             Heard::NodeReady { rank, slots, worker } => {
                 self.linked(rank, worker, effects);
                 let mut room = Room::new(slots);
-                let on = |it: &&Task| it.on.is_some_and(|(on, _)| on == rank);
-                self.tasks.values().filter(on).for_each(|it| room.take(it.load, it.expected()));
+                self.tasks
+                    .values()
+                    .filter(|it| it.is_on(rank))
+                    .for_each(|it| room.take(it.load, it.expected()));
                 self.ranks.insert(rank, room);
                 self.lost.remove(&rank);
                 self.tasks.values_mut().for_each(|it| it.blame.acquit(rank));
@@ -195,6 +200,7 @@ impl State {
                 self.end_life(rank, "its worker has ended", effects);
                 self.tasks.values_mut().for_each(|it| it.blame.convict(rank));
             }
+            Heard::NodeLeaves { rank } => self.leaves(rank, effects),
             Heard::NodeGone { rank } => {
                 if let Some(room) = self.ranks.get_mut(&rank) {
                     room.open = false;
@@ -240,44 +246,6 @@ impl State {
             return;
         }
         self.enqueue(id, target, group);
-    }
-
-    /// How many tasks it knows.
-    #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn held(&self) -> usize {
-        self.tasks.len()
-    }
-
-    /// The try of a task that has been granted, and where.
-    pub(crate) fn on(&self, id: TaskId) -> Option<(Attempt, Rank)> {
-        self.tasks.get(&id).and_then(|it| Some((it.attempt, it.on?.0)))
-    }
-
-    /// Whether a node is to be looked at: it has been given more than it can begin, or takes nothing for a
-    /// moment.
-    pub(crate) fn is_ahead(&self) -> bool {
-        self.ranks.values().any(|it| it.used > it.slots || it.full)
-    }
-
-    /// How many tasks all open nodes together may be given.
-    pub(crate) fn places(&self) -> u32 {
-        let open = self.ranks.values().filter(|it| it.open);
-        open.map(|it| it.slots.saturating_add(self.paces.most())).fold(0, u32::saturating_add)
-    }
-
-    /// What the tasks wait for, counted.
-    pub(crate) fn waits(&self) -> Waits {
-        let mut waits = Waits::default();
-        let is_any_open = self.ranks.values().any(|it| it.open);
-        for task in self.tasks.values() {
-            match (task.on, task.target) {
-                (Some(_), _) => waits.running += 1,
-                (None, Target::Rank(rank)) => *waits.for_rank.entry(rank).or_default() += 1,
-                (None, Target::Any) if is_any_open => waits.for_slot += 1,
-                (None, Target::Any) => waits.for_node += 1,
-            }
-        }
-        waits
     }
 
     /// Why a task with this target could never run.
@@ -383,7 +351,8 @@ impl State {
     fn again(&mut self, id: TaskId, task: Task) {
         let (target, group) = (task.target, task.group);
         let attempt = task.attempt.next();
-        self.tasks.insert(id, Task { attempt, on: None, recalled: false, suspended: false, ..task });
+        self.tasks
+            .insert(id, Task { attempt, on: None, recalled: false, suspended: false, apart: false, ..task });
         self.enqueue(id, target, group);
     }
 
@@ -451,7 +420,7 @@ impl State {
         let (Some(task), Some(room)) = (self.tasks.get_mut(&id), self.ranks.get_mut(&rank)) else { return };
         let expected = self.paces.expected(task.load);
         task.link = self.lives.get(&rank).map_or(0, Life::link);
-        task.on = Some((rank, expected));
+        (task.on, task.apart) = (Some((rank, expected)), false);
         room.take(task.load, expected);
         effects.push(Effect::Grant { id, attempt: task.attempt, rank });
     }
@@ -479,7 +448,7 @@ impl State {
     }
 
     fn release(&mut self, task: &Task) {
-        if let Some(room) = task.on.and_then(|(rank, _)| self.ranks.get_mut(&rank)) {
+        if let Some(room) = task.place().and_then(|rank| self.ranks.get_mut(&rank)) {
             room.give(task.load, task.expected());
         }
     }

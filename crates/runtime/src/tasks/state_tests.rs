@@ -3,6 +3,7 @@
 use super::Effect::{Grant, Refuse, Retry, Shares};
 use super::*;
 use crate::model::FunctionId;
+use crate::status::Waits;
 
 const ALONE: GroupId = GroupId(0);
 const LOAD: Load = Load { function: FunctionId(0), bytes: 0 };
@@ -476,5 +477,7 @@ fn release(id: u64) -> Effect {
     Effect::Release { id: TaskId(id), attempt: Attempt(0), rank: Rank(0) }
 }
 
+#[path = "leaving_tests.rs"]
+mod leaving;
 #[path = "reconcile_tests.rs"]
 mod reconcile;

@@ -27,6 +27,8 @@ pub(super) struct Task {
     pub(super) suspended: bool,
     /// It waits for the rank that has something under its key, and for another when that is lost.
     pub(super) homing: bool,
+    /// The node that it runs on is leaving: it has none of its rank's slots.
+    pub(super) apart: bool,
 }
 
 impl Task {
@@ -43,12 +45,18 @@ impl Task {
             link: 0,
             suspended: false,
             homing: false,
+            apart: false,
         }
     }
 
-    /// Whether it runs, or waits to, on this rank.
+    /// Whether it runs, or waits to, on the node that this rank has now.
     pub(super) fn is_on(&self, rank: Rank) -> bool {
-        self.on.is_some_and(|(on, _)| on == rank)
+        self.place() == Some(rank)
+    }
+
+    /// The rank whose node has it, unless that is leaving.
+    pub(super) fn place(&self) -> Option<Rank> {
+        self.on.filter(|_| !self.apart).map(|(rank, _)| rank)
     }
 
     /// How long it was thought to run when it was sent; zero while it waits.

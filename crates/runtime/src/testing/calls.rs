@@ -274,13 +274,9 @@ impl World {
             Word::Ended => self.call_returns(id, number),
             Word::Unknown => self.carry(id, number, link, Work::Call(it)),
             Word::Recalled { begun } => self.call_given_back(id, number, begun),
-            Word::Full => {
+            Word::Full | Word::Draining => {
                 self.call_comes_back(id, number);
                 self.cast_queue(Letter::Full { id, attempt });
-            }
-            Word::Draining => {
-                self.call_comes_back(id, number);
-                self.cast_queue(Letter::Lost { id, attempt, reason: "the node is draining".to_owned() });
             }
         }
     }

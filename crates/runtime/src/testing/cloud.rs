@@ -10,7 +10,9 @@ use super::knobs::Mutation;
 use super::market::Meter;
 use super::world::World;
 use crate::lease::{self, Guard};
-use crate::model::{End, HostKey, InstanceId, InstanceState, KeptMachine, Rank, SshEndpoint, Tariff};
+use crate::model::{
+    End, HostKey, InstanceId, InstanceState, KeptMachine, Loss, Notice, Rank, SshEndpoint, Tariff,
+};
 
 /// A machine, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +20,9 @@ pub(super) struct MachineId(pub(super) usize);
 
 /// Why a machine ends that its cloud gives up on.
 const NEVER_BOOTED: &str = "never booted";
+
+/// Why one ends that its cloud takes back.
+const PREEMPTED: &str = "preempted";
 
 /// All machines, and what was prepared for them.
 #[derive(Debug, Default)]
@@ -121,7 +126,12 @@ impl World {
         let blink = self.timing.detect + self.timing.grace;
         if self.dice.chance(self.weather.dies) {
             let after = self.dice.up_to(span);
-            self.plan(after, Event::Machine(id, Happening::Dies("preempted")));
+            if self.dice.chance(500) {
+                self.plan(after, Event::Machine(id, Happening::Dies(PREEMPTED)));
+            } else {
+                let within = self.dice.between(self.timing.drain, NOTICE);
+                self.plan(after, Event::Machine(id, Happening::Noticed(within)));
+            }
         }
         for _ in 0..FAULTS {
             let (at, length) = (self.dice.up_to(span), self.dice.up_to(blink * 3 / 2));
@@ -171,6 +181,10 @@ impl World {
                 self.plan(pause, Event::Machine(id, Happening::Looks));
             }
             Happening::Dies(why) => self.kill(id, why),
+            Happening::Noticed(within) => {
+                self.plan(within, Event::Machine(id, Happening::Dies(PREEMPTED)));
+                self.notice(id, within);
+            }
             Happening::Looks => self.look(id),
             Happening::Cut(length) => {
                 machine.cut = machine.cut.max(now + length);
@@ -285,10 +299,13 @@ impl World {
         }
         let machine = self.cloud.names.get(name).and_then(|it| self.machine(*it));
         let Some(machine) = machine else {
-            return Ok(InstanceState::Gone { reason: "never heard of".to_owned() });
+            return Ok(InstanceState::Gone { reason: "never heard of".to_owned(), loss: Loss::Stopped });
         };
         match (machine.dead, machine.ssh) {
-            (Some(reason), _) => Ok(InstanceState::Gone { reason: reason.to_owned() }),
+            (Some(reason), _) => {
+                let loss = if reason == PREEMPTED { Loss::Preempted } else { Loss::Crashed };
+                Ok(InstanceState::Gone { reason: reason.to_owned(), loss })
+            }
             _ if machine.known > self.now => Err("not listed yet".to_owned()),
             (None, None) => Ok(InstanceState::Pending),
             (None, Some(_)) => Ok(InstanceState::Running {
@@ -300,10 +317,14 @@ impl World {
                 },
                 address: std::net::Ipv4Addr::LOCALHOST.into(),
                 end: End::Command { shell: "shutdown".to_owned() },
+                notice: Notice::None,
             }),
         }
     }
 }
+
+/// The longest notice that a cloud gives.
+const NOTICE: Duration = Duration::from_secs(120);
 
 /// How often each kind of trouble may come to one machine.
 const FAULTS: u32 = 6;

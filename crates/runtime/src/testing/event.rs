@@ -68,6 +68,8 @@ pub(super) enum Asked {
 pub(super) enum Happening {
     Boots,
     Dies(&'static str),
+    /// Its cloud says that it takes it in so long, and does.
+    Noticed(Duration),
     /// It looks at its lease.
     Looks,
     /// It is cut off the network.

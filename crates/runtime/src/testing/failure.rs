@@ -113,6 +113,8 @@ pub struct Summary {
     pub spilled: u64,
     /// Tasks that a worker did not take because it kept as much as it may.
     pub full: u64,
+    /// Nodes whose cloud gave notice that it takes their machine.
+    pub noticed: u64,
 }
 
 impl std::ops::AddAssign for Summary {
@@ -138,6 +140,7 @@ impl std::ops::AddAssign for Summary {
         self.redelivered += other.redelivered;
         self.spilled += other.spilled;
         self.full += other.full;
+        self.noticed += other.noticed;
     }
 }
 

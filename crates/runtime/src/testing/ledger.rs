@@ -33,6 +33,8 @@ struct Entry {
     limit: u32,
     tries: u32,
     on: Option<Rank>,
+    /// The node that it is on is leaving: it has none of its rank's slots.
+    apart: bool,
 }
 
 #[derive(Debug, Default)]
@@ -74,7 +76,7 @@ impl Ledger {
                 self.close(*id);
             }
             Heard::GivenBack { id, attempt } | Heard::Full { id, attempt } if self.runs(*id, *attempt) => {
-                let on = self.tasks.get(id).and_then(|it| it.on);
+                let on = self.tasks.get(id).filter(|it| !it.apart).and_then(|it| it.on);
                 if let (Heard::Full { .. }, Some(place)) = (heard, on.and_then(|it| self.ranks.get_mut(&it)))
                 {
                     place.full = true;
@@ -105,6 +107,11 @@ impl Ledger {
             Heard::NodeReady { rank, slots, .. } => {
                 let place = self.ranks.entry(*rank).or_default();
                 (place.open, place.full, place.slots) = (true, false, *slots);
+            }
+            Heard::NodeLeaves { rank } => {
+                let place = self.ranks.entry(*rank).or_default();
+                (place.open, place.used) = (false, 0);
+                self.tasks.values_mut().filter(|it| it.on == Some(*rank)).for_each(|it| it.apart = true);
             }
             Heard::NodePaused { rank } | Heard::NodeGone { rank } | Heard::NodeLost { rank } => {
                 self.ranks.entry(*rank).or_default().open = false;
@@ -184,6 +191,7 @@ impl Ledger {
     fn none_forgotten(&self, heard: &Heard) -> Result<(), Breach> {
         let rank = match heard {
             Heard::NodeReady { rank, .. }
+            | Heard::NodeLeaves { rank }
             | Heard::NodeGone { rank }
             | Heard::WorkerDied { rank }
             | Heard::NodeLost { rank } => *rank,
@@ -215,7 +223,7 @@ impl Ledger {
     }
 
     fn open(&mut self, id: TaskId, target: Target, limit: u32, function: FunctionId) {
-        self.tasks.insert(id, Entry { target, function, limit, tries: 0, on: None });
+        self.tasks.insert(id, Entry { target, function, limit, tries: 0, on: None, apart: false });
         self.wait(target);
     }
 
@@ -236,7 +244,8 @@ impl Ledger {
 
     fn back(&mut self, id: TaskId) {
         let Some(entry) = self.tasks.get_mut(&id) else { return };
-        let (target, on) = (entry.target, entry.on.take());
+        let (target, on) = (entry.target, entry.on.take().filter(|_| !entry.apart));
+        entry.apart = false;
         self.free(on);
         self.wait(target);
     }
@@ -245,7 +254,7 @@ impl Ledger {
         self.suspended.remove(&id);
         let Some(entry) = self.tasks.remove(&id) else { return };
         match entry.on {
-            Some(_) => self.free(entry.on),
+            Some(_) => self.free(entry.on.filter(|_| !entry.apart)),
             None => self.wait_no_more(entry.target),
         }
     }
@@ -281,7 +290,7 @@ impl Ledger {
         if let Some(law) = law {
             return Err((law, format!("{told} is granted: {entry:?}, {place:?}")));
         }
-        entry.on = Some(rank);
+        (entry.on, entry.apart) = (Some(rank), false);
         entry.tries += 1;
         place.used += 1;
         let target = entry.target;

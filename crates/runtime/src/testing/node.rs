@@ -12,6 +12,7 @@ use super::tasks::Letter;
 use super::world::World;
 use crate::bootstrap::Listening;
 use crate::model::{Attempt, InstanceId, Rank};
+use crate::node::Leave;
 use crate::node::effect::Effect;
 use crate::node::messages::{Heard, Timer, Trouble};
 use crate::node::state::State;
@@ -27,7 +28,7 @@ pub(super) enum NodeMessage {
     Closed(LinkId, &'static str),
     Reached,
     Linked(LinkId),
-    Drain,
+    Drain(Leave),
     Stop,
 }
 
@@ -53,6 +54,8 @@ pub(super) struct Life {
     machine: MachineId,
     state: State,
     pub(super) alive: bool,
+    /// It finishes what it has: its rank may have another.
+    pub(super) leaving: bool,
     inbox: Duration,
     timers: BTreeMap<Timer, u64>,
     timed: u64,
@@ -77,7 +80,7 @@ impl Life {
                 self.link = Some(link);
                 Heard::Linked(Ok(()))
             }
-            NodeMessage::Drain => Heard::Drain,
+            NodeMessage::Drain(leave) => Heard::Drain(leave),
             NodeMessage::Stop => Heard::Stop,
         }
     }
@@ -100,6 +103,7 @@ impl World {
             machine,
             state: State::Unborn,
             alive: true,
+            leaving: false,
             inbox: self.now,
             timers: BTreeMap::new(),
             timed: 0,
@@ -108,6 +112,12 @@ impl World {
         });
         self.cast_node(id, NodeMessage::Heard(Heard::Born));
         id
+    }
+
+    pub(super) fn leaves(&mut self, id: LifeId) {
+        if let Some(life) = self.lives.get_mut(id.0) {
+            life.leaving = true;
+        }
     }
 
     pub(super) fn node_hears(&mut self, id: LifeId, message: NodeMessage) {
@@ -144,12 +154,12 @@ impl World {
                     self.begin_step(id, Step::Renew, second / 10);
                 }
             }
-            Effect::Drain => {
+            Effect::Drain(leave) => {
                 let machine = life.machine;
                 if let Some(machine) = self.machine_mut(machine) {
                     machine.draining = true;
                 }
-                self.begin_step(id, Step::Drain, self.timing.drain);
+                self.begin_step(id, Step::Drain, leave.within);
             }
             Effect::Wake(timer, after) => {
                 life.timed += 1;
@@ -171,6 +181,10 @@ impl World {
                 life.link = None;
                 let (rank, attempt) = (life.rank, life.attempt);
                 self.cast_pool(PoolMessage::Paused { rank, attempt });
+            }
+            Effect::ReportNoticed { within } => {
+                let (rank, attempt) = (life.rank, life.attempt);
+                self.cast_pool(PoolMessage::Noticed { rank, attempt, within });
             }
             Effect::ReportCrashed => {
                 let rank = life.rank;
@@ -202,6 +216,15 @@ impl World {
                 self.cast_node(LifeId(life), NodeMessage::Heard(Heard::SessionClosed));
             }
         }
+    }
+
+    /// A machine's cloud says that it takes it: its worker tells, where one is linked.
+    pub(super) fn notice(&mut self, machine: MachineId, within: Duration) {
+        let told = |it: &Life| it.alive && it.machine == machine && it.link.is_some();
+        let Some(life) = self.lives.iter().position(told) else { return };
+        self.summary.noticed += 1;
+        let reason = "its cloud gave notice".to_owned();
+        self.cast_node(LifeId(life), NodeMessage::Heard(Heard::Noticed { within, reason }));
     }
 
     fn begin_step(&mut self, id: LifeId, step: Step, most: Duration) {

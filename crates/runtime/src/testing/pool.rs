@@ -24,6 +24,7 @@ pub(super) enum PoolMessage {
     Unprepared(String, StartError),
     Ready { rank: Rank, attempt: Attempt, link: LinkId },
     Paused { rank: Rank, attempt: Attempt },
+    Noticed { rank: Rank, attempt: Attempt, within: Duration },
     Gone { rank: Rank, attempt: Attempt, reason: String, retry: bool },
     Stop,
 }
@@ -37,7 +38,7 @@ pub(super) struct Pool {
     kits: BTreeSet<String>,
     /// What machines are rented with.
     source: Option<Box<Candidate>>,
-    nodes: BTreeMap<Rank, LifeId>,
+    nodes: BTreeMap<(Rank, Attempt), LifeId>,
     links: BTreeMap<Rank, LinkId>,
     /// Since when it is being given back.
     pub(super) stopping: Option<Duration>,
@@ -81,9 +82,10 @@ impl Pool {
                 self.links.insert(rank, link);
                 Heard::NodeReady { rank, attempt }
             }
+            PoolMessage::Noticed { rank, attempt, within } => Heard::NodeNoticed { rank, attempt, within },
             PoolMessage::Paused { rank, attempt } => Heard::NodePaused { rank, attempt },
             PoolMessage::Gone { rank, attempt, reason, retry } => {
-                self.nodes.remove(&rank);
+                self.nodes.remove(&(rank, attempt));
                 Heard::NodeGone { rank, attempt, reason, retry }
             }
             PoolMessage::Stop => {
@@ -137,9 +139,9 @@ impl World {
                     self.ask(Asked::Provision { request, count, source });
                 }
             }
-            Effect::DropNode { rank } => {
+            Effect::DropNode { rank, attempt } => {
                 pool.links.remove(&rank);
-                if let Some(life) = pool.nodes.remove(&rank) {
+                if let Some(life) = pool.nodes.remove(&(rank, attempt)) {
                     self.cast_node(life, NodeMessage::Stop);
                 }
             }
@@ -149,9 +151,9 @@ impl World {
                 }
                 self.spawn(rank, attempt, instance);
             }
-            Effect::DrainNode { rank } => {
-                if let Some(life) = pool.nodes.get(&rank).copied() {
-                    self.cast_node(life, NodeMessage::Drain);
+            Effect::DrainNode { rank, attempt, leave } => {
+                if let Some(life) = pool.nodes.get(&(rank, attempt)).copied() {
+                    self.cast_node(life, NodeMessage::Drain(leave));
                 }
             }
             Effect::QueueSized { nodes } => self.cast_queue(Letter::Sized { nodes }),
@@ -161,6 +163,13 @@ impl World {
                 }
             }
             Effect::QueuePaused { rank } => self.cast_queue(Letter::NodePaused { rank }),
+            Effect::QueueLeaves { rank, attempt } => {
+                pool.links.remove(&rank);
+                if let Some(life) = pool.nodes.get(&(rank, attempt)).copied() {
+                    self.leaves(life);
+                }
+                self.cast_queue(Letter::NodeLeaves { rank });
+            }
             Effect::QueueGone { rank } => self.cast_queue(Letter::NodeGone { rank }),
             Effect::QueueLost { rank } => self.cast_queue(Letter::NodeLost { rank }),
             Effect::QueueStop => {
@@ -194,15 +203,17 @@ impl World {
     }
 
     fn spawn(&mut self, rank: Rank, attempt: Attempt, instance: InstanceId) {
-        if let Some(other) =
-            self.lives.iter().find(|it| it.alive && (it.rank == rank || it.instance == instance))
+        if let Some(other) = self
+            .lives
+            .iter()
+            .find(|it| it.alive && (it.rank == rank && !it.leaving || it.instance == instance))
         {
             let what = format!("{rank}.{attempt} on {instance} beside {}.{}", other.rank, other.attempt);
             self.breach(Law::Ranks, what);
         }
         let life = self.begin_life(rank, attempt, instance);
         if let Some(pool) = &mut self.pool {
-            pool.nodes.insert(rank, life);
+            pool.nodes.insert((rank, attempt), life);
         }
     }
 

@@ -50,6 +50,9 @@ pub(super) enum Letter {
         worker: Incarnation,
         reason: String,
     },
+    NodeLeaves {
+        rank: Rank,
+    },
     NodeGone {
         rank: Rank,
     },
@@ -159,6 +162,10 @@ impl Queue {
                     *waits = true;
                 }
                 Heard::Broken { id, attempt, worker, reason }
+            }
+            Letter::NodeLeaves { rank } => {
+                self.links.remove(&rank);
+                Heard::NodeLeaves { rank }
             }
             Letter::NodeGone { rank } => {
                 self.links.remove(&rank);
@@ -311,6 +318,7 @@ impl World {
             | Letter::Sized { .. }
             | Letter::NodeReady { .. }
             | Letter::NodePaused { .. }
+            | Letter::NodeLeaves { .. }
             | Letter::NodeGone { .. }
             | Letter::NodeLost { .. }
             | Letter::Stop

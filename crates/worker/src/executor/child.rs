@@ -7,10 +7,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use rustix::process::{Pid, Signal, kill_process_group};
 use skyward_runtime::link::{Outcome, WireError};
 use skyward_runtime::model::{Crash, OutputStream, Roster, TaskId};
@@ -41,10 +41,19 @@ pub(super) struct Child {
     taps: [Arc<Tap>; 2],
     pumps: [AbortHandle; 2],
     tail: Arc<Tail>,
-    peers: watch::Receiver<Option<Roster>>,
+    news: News,
     kill: Duration,
     output: Arc<Output>,
     has_run: bool,
+}
+
+/// What a process is told whenever it changes.
+#[derive(Debug)]
+pub(super) struct News {
+    /// Who is in the pool.
+    pub(super) peers: watch::Receiver<Option<Roster>>,
+    /// When the machine will be taken.
+    pub(super) fate: watch::Receiver<Option<Instant>>,
 }
 
 /// How one task came out of a process.
@@ -63,7 +72,7 @@ impl Child {
     /// When the system cannot start it.
     pub(super) fn start(
         visible: Option<&str>,
-        peers: watch::Receiver<Option<Roster>>,
+        news: News,
         kill: Duration,
         output: Arc<Output>,
     ) -> io::Result<Self> {
@@ -101,7 +110,7 @@ impl Child {
             Tap::new(stderr, OutputStream::Stderr, Arc::clone(&tail))?,
         ];
         let pumps = taps.each_ref().map(|it| tokio::spawn(Arc::clone(it).pump()).abort_handle());
-        Ok(Self { process, group, reader, writer, taps, pumps, tail, peers, kill, output, has_run: false })
+        Ok(Self { process, group, reader, writer, taps, pumps, tail, news, kill, output, has_run: false })
     }
 
     /// Tells it who it is, and waits until it takes tasks.
@@ -136,7 +145,7 @@ impl Child {
         // What came since the last task is nobody's.
         self.settle();
         self.tail.begin(task);
-        let Self { reader, writer, peers, output, .. } = self;
+        let Self { reader, writer, news, output, .. } = self;
         let Talk { inputs, more, made, streams } = talk;
         let (want, wants) = mpsc::channel(inputs.len().max(1));
         let mut unharmed = true;
@@ -165,12 +174,12 @@ impl Child {
         let is_writing = AtomicBool::new(true);
         let tell = async {
             // When writing fails the process has ended, which reading notices.
-            tell_peers(writer, peers).await;
+            news.tell(writer).await;
             let _ = order.write(writer).await;
             for _ in 0..if *streams { AHEAD } else { 0 } {
                 let _ = TaskOrder::More.write(writer).await;
             }
-            answer(writer, peers, (inputs, wants), more, &is_writing).await
+            answer(writer, news, (inputs, wants), more, &is_writing).await
         };
         let outcome = {
             let (ended, tell) = (pin!(ended), pin!(tell));
@@ -239,15 +248,15 @@ impl Drop for Child {
     }
 }
 
-/// Tells a process what it asks for, and who is in the pool. `is_writing` is false between two orders.
+/// Tells a process what it asks for, and what is new. `is_writing` is false between two orders.
 async fn answer(
     writer: &mut OwnedWriteHalf,
-    peers: &mut watch::Receiver<Option<Roster>>,
+    news: &mut News,
     (inputs, mut wants): (&mut [Option<Input>], mpsc::Receiver<u16>),
     more: &mut mpsc::Receiver<()>,
     is_writing: &AtomicBool,
 ) -> Infallible {
-    let (mut fetching, mut has_peers) = (FuturesUnordered::new(), true);
+    let mut fetching = FuturesUnordered::new();
     loop {
         is_writing.store(false, Ordering::Relaxed);
         let order = tokio::select! {
@@ -266,14 +275,7 @@ async fn answer(
                 order
             }
             Some(()) = more.recv() => TaskOrder::More,
-            changed = peers.changed(), if has_peers => {
-                has_peers = changed.is_ok();
-                let newest = peers.borrow_and_update().clone();
-                match newest {
-                    Some(roster) if has_peers => TaskOrder::Peers(roster),
-                    Some(_) | None => continue,
-                }
-            }
+            order = news.next() => order,
         };
         is_writing.store(true, Ordering::Relaxed);
         let _ = order.write(writer).await;
@@ -284,12 +286,37 @@ fn asked_twice() -> Fault {
     Fault::Undecodable("a stream that it takes was asked for twice".to_owned())
 }
 
-/// Says who is in the pool, if it has not heard.
-async fn tell_peers(writer: &mut OwnedWriteHalf, peers: &mut watch::Receiver<Option<Roster>>) {
-    let newest = peers.has_changed().unwrap_or_default().then(|| peers.borrow_and_update().clone());
-    if let Some(roster) = newest.flatten() {
-        let _ = TaskOrder::Peers(roster).write(writer).await;
+impl News {
+    /// Says what it has not heard.
+    async fn tell(&mut self, writer: &mut OwnedWriteHalf) {
+        while let Some(order) = self.next().now_or_never() {
+            let _ = order.write(writer).await;
+        }
     }
+
+    /// The next that it has not heard. Dropping the future loses nothing.
+    async fn next(&mut self) -> TaskOrder {
+        let Self { peers, fate } = self;
+        loop {
+            let order = tokio::select! {
+                roster = newest(peers) => roster.map(TaskOrder::Peers),
+                deadline = newest(fate) => deadline.map(|it| {
+                    TaskOrder::Taken { within: it.saturating_duration_since(Instant::now()) }
+                }),
+            };
+            if let Some(order) = order {
+                return order;
+            }
+        }
+    }
+}
+
+/// What has changed, when it has. Who could change it no more leaves it as it is.
+async fn newest<T: Clone>(news: &mut watch::Receiver<Option<T>>) -> Option<T> {
+    if news.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    news.borrow_and_update().clone()
 }
 
 /// How long a killed process is waited for. The system ends it at once unless it waits for a device that
@@ -307,9 +334,10 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().expect("a pair");
         let (_reader, mut writer) = ours.into_split();
         let (want, wants) = mpsc::channel(1);
-        let (mut peers, (_more, mut more)) = (watch::channel(None).1, mpsc::channel(1));
+        let (_more, mut more) = mpsc::channel(1);
+        let mut news = News { peers: watch::channel(None).1, fate: watch::channel(None).1 };
         let (mut inputs, is_writing) = ([Some(stream::pending().boxed())], AtomicBool::new(false));
-        let telling = answer(&mut writer, &mut peers, (&mut inputs, wants), &mut more, &is_writing);
+        let telling = answer(&mut writer, &mut news, (&mut inputs, wants), &mut more, &is_writing);
         let asking = async {
             for index in asks {
                 want.send(*index).await.expect("heard");

@@ -20,6 +20,7 @@ mod tap;
 mod task;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use skyward_runtime::inside::{self, TaskContext};
@@ -28,6 +29,7 @@ use skyward_runtime::model::{Attempt, Executor as Kind, FunctionId, Roster, Task
 use skyward_runtime::payload::CommonKey;
 use skyward_runtime::program::WorkerStart;
 use skyward_runtime::registry::{Body, Function};
+use tokio::sync::watch;
 
 use crate::execute;
 use crate::output::Output;
@@ -58,10 +60,14 @@ pub(crate) enum Executor {
 }
 
 impl Executor {
-    pub(crate) fn new(start: &WorkerStart, output: &Arc<Output>) -> Self {
+    pub(crate) fn new(
+        start: &WorkerStart,
+        output: &Arc<Output>,
+        fate: watch::Receiver<Option<Instant>>,
+    ) -> Self {
         match start.executor {
             Kind::Thread => Self::Threads,
-            Kind::Process => Self::Processes(Arc::new(Processes::new(start, Arc::clone(output)))),
+            Kind::Process => Self::Processes(Arc::new(Processes::new(start, Arc::clone(output), fate))),
         }
     }
 

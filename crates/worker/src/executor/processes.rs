@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use skyward_runtime::link::Outcome;
 use skyward_runtime::model::Roster;
@@ -10,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::Job;
-use super::child::{Child, Ran};
+use super::child::{Child, News, Ran};
 use super::commons::Commons;
 use super::devices::Share;
 use super::tail::Words;
@@ -24,6 +25,7 @@ pub(crate) struct Processes {
     start: WorkerStart,
     places: Mutex<Places>,
     peers: watch::Sender<Option<Roster>>,
+    fate: watch::Receiver<Option<Instant>>,
     output: Arc<Output>,
     commons: Commons,
 }
@@ -46,11 +48,15 @@ struct Held {
 }
 
 impl Processes {
-    pub(super) fn new(start: &WorkerStart, output: Arc<Output>) -> Self {
+    pub(super) fn new(
+        start: &WorkerStart,
+        output: Arc<Output>,
+        fate: watch::Receiver<Option<Instant>>,
+    ) -> Self {
         let free = (0..start.slots.max(1)).map(|it| (it, None)).collect();
         let places = Mutex::new(Places { free, closed: false });
         let commons = Commons::new(&std::env::home_dir().unwrap_or_default());
-        Self { start: start.clone(), places, peers: watch::Sender::new(None), output, commons }
+        Self { start: start.clone(), places, peers: watch::Sender::new(None), fate, output, commons }
     }
 
     /// Runs a call in the process of a free place. What the process says meanwhile is found by `words`.
@@ -163,13 +169,15 @@ impl Held {
     async fn start(&mut self) -> Result<&mut Child, String> {
         let start = &self.processes.start;
         let share = Share::of(self.place, start.slots, &start.accelerators);
-        let peers = self.processes.peers.subscribe();
+        let news = News {
+            peers: with_unseen(self.processes.peers.subscribe()),
+            fate: with_unseen(self.processes.fate.clone()),
+        };
         let output = Arc::clone(&self.processes.output);
         let told = self.processes.told(self.place, share.clone());
-        let child = Child::start(share.visible().as_deref(), with_unseen(peers), start.kill, output)
-            .map_err(|error| {
-                format!("failed to start a process for it: {error}; is there memory for one?")
-            })?;
+        let child = Child::start(share.visible().as_deref(), news, start.kill, output).map_err(|error| {
+            format!("failed to start a process for it: {error}; is there memory for one?")
+        })?;
         // From here on it is ended when the call is given up.
         let child = self.child.insert(child);
         if let Err(error) = child.ready(told).await {
@@ -209,7 +217,7 @@ impl Drop for Held {
 }
 
 /// A fresh receiver has seen the value that there is; a fresh process has not.
-fn with_unseen(mut peers: watch::Receiver<Option<Roster>>) -> watch::Receiver<Option<Roster>> {
-    peers.mark_changed();
-    peers
+fn with_unseen<T>(mut news: watch::Receiver<T>) -> watch::Receiver<T> {
+    news.mark_changed();
+    news
 }

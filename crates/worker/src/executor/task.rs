@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream as Socket;
 use std::process::exit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustix::process::{Signal, getpgrp, getpid, kill_process_group};
@@ -107,6 +107,11 @@ async fn serve(socket: Socket) -> io::Result<()> {
                 }
                 Some(TaskOrder::Peers(roster)) => {
                     InstanceInfo::introduce(roster);
+                }
+                Some(TaskOrder::Taken { within }) => {
+                    if let Some(deadline) = Instant::now().checked_add(within) {
+                        inside::declare_preemption(deadline);
+                    }
                 }
                 Some(TaskOrder::Start(_)) | None => break,
             },

@@ -181,7 +181,7 @@ async fn draining_finishes_what_runs_and_takes_nothing_new() {
     until("the task runs", || says(&note) == "running").await;
     let draining = tokio::spawn({
         let member = member.clone();
-        async move { member.drain(SOON).await }
+        async move { member.drain(SOON, false).await }
     });
     let waited =
         tokio::time::timeout(SOON, async { while call(&link, "echo", "").await != Outcome::Draining {} });
@@ -200,7 +200,7 @@ async fn draining_cancels_what_does_not_end_in_time() {
     let note = node.file("note");
     let running = tokio::spawn(link.call(request("leave_a_note", as_arguments(&note))));
     until("the task runs", || says(&note) == "running").await;
-    assert_eq!(member.drain(Duration::from_millis(500)).await, Ok(Drained { unfinished: 1 }));
+    assert_eq!(member.drain(Duration::from_millis(500), false).await, Ok(Drained { unfinished: 1 }));
     assert_eq!(running.await.expect("joined"), Ok(Outcome::Cancelled));
     assert_eq!(says(&note), "dropped");
 }
@@ -212,7 +212,7 @@ async fn a_plain_function_that_asks_hears_when_draining_waits_no_longer() {
     let note = node.file("note");
     let running = tokio::spawn(link.call(request("block_until_cancelled", as_arguments(&note))));
     until("the task runs", || says(&note) == "running").await;
-    assert_eq!(member.drain(Duration::from_millis(500)).await, Ok(Drained { unfinished: 1 }));
+    assert_eq!(member.drain(Duration::from_millis(500), false).await, Ok(Drained { unfinished: 1 }));
     assert_eq!(running.await.expect("joined"), Ok(Outcome::Cancelled));
     until("the task has heard", || says(&note) == "cancelled").await;
 }

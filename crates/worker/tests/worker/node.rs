@@ -10,7 +10,9 @@ use bytes::Bytes;
 use skyward_runtime::link::{
     Authority, CLIENT, CallRequest, Dialer, Hello, Identity, Link, LinkError, Outcome, PROTOCOL,
 };
-use skyward_runtime::model::{Attempt, End, Epoch, Executor, Incarnation, PoolId, Rank, Secret, TaskId};
+use skyward_runtime::model::{
+    Attempt, End, Epoch, Executor, Incarnation, Notice, PoolId, Rank, Secret, TaskId,
+};
 use skyward_runtime::payload::Payload;
 use skyward_runtime::program::{Role, WorkerStart, WorkerUp};
 use skyward_runtime::registry::Registry;
@@ -92,6 +94,7 @@ impl Node {
             cookie: client.cookie.clone(),
             lease: Duration::from_secs(60),
             end: End::Process { pid: machine.id().expect("running"), directory: home.path().join("machine") },
+            notice: Notice::None,
             slots: 4,
             executor: Executor::Thread,
             reuse: true,

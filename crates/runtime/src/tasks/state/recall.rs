@@ -28,9 +28,11 @@ impl State {
         for (rank, ahead) in stuck {
             let ahead = usize::try_from(ahead).unwrap_or(usize::MAX);
             // Workers begin in order, so the newest are the ones that wait.
-            let newest = self.tasks.iter_mut().rev().filter(|(_, it)| {
-                !it.recalled && it.target == Target::Any && it.on.is_some_and(|(on, _)| on == rank)
-            });
+            let newest = self
+                .tasks
+                .iter_mut()
+                .rev()
+                .filter(|(_, it)| !it.recalled && it.target == Target::Any && it.is_on(rank));
             for (id, task) in newest.take(ahead.min(wanted)) {
                 wanted -= 1;
                 task.recalled = true;

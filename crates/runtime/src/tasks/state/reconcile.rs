@@ -54,7 +54,9 @@ impl State {
         reason: String,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(rank) = self.current(id, attempt).and_then(|it| it.on).map(|(rank, _)| rank) else { return };
+        let Some(task) = self.current(id, attempt) else { return };
+        // What ran on a node that was leaving is lost with its link.
+        let Some(rank) = task.place() else { return self.lose(id, attempt, reason, effects) };
         let life = self.lives.get(&rank).filter(|it| it.worker == *worker && !self.stopped);
         if life.is_none() {
             return self.lose(id, attempt, reason, effects);
@@ -88,7 +90,7 @@ impl State {
     /// because what told it otherwise is lost, or was never sent.
     pub(super) fn leave(&self, id: TaskId, effects: &mut Vec<Effect>) {
         let Some(task) = self.tasks.get(&id) else { return };
-        let Some((rank, _)) = task.on else { return };
+        let Some(rank) = task.place() else { return };
         let is_open = self.ranks.get(&rank).is_some_and(|it| it.open);
         if is_open && self.lives.get(&rank).is_some_and(|it| it.link != task.link) {
             effects.push(Effect::Release { id, attempt: task.attempt, rank });

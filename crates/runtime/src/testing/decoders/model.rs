@@ -42,6 +42,15 @@ pub(super) struct Task {
     /// Which of its rank's links it was sent over, and whether that broke.
     link: u32,
     suspended: bool,
+    /// Its node is leaving.
+    apart: bool,
+}
+
+impl Task {
+    /// The rank whose node has it, unless that is leaving.
+    fn place(&self) -> Option<Rank> {
+        self.on.filter(|_| !self.apart)
+    }
 }
 
 /// The queue.
@@ -113,7 +122,7 @@ impl Model {
                 }
             }
             Heard::GivenBack { id, attempt } | Heard::Full { id, attempt } => {
-                let on = self.current(*id, *attempt).and_then(|it| it.on);
+                let on = self.current(*id, *attempt).and_then(|it| it.place());
                 if let (Heard::Full { .. }, Some(rank)) = (heard, on) {
                     self.full.insert(rank);
                 }
@@ -171,6 +180,12 @@ impl Model {
                 for task in self.tasks.values_mut().filter(|it| it.suspected == Some(*rank)) {
                     (task.deaths, task.suspected) = (task.deaths + 1, None);
                 }
+            }
+            Heard::NodeLeaves { rank } => {
+                self.ranks.remove(rank);
+                told.extend(self.end_life(*rank));
+                let left = self.tasks.values_mut().filter(|it| it.place() == Some(*rank));
+                left.for_each(|it| it.apart = true);
             }
             Heard::NodeGone { rank } => {
                 if let Some((_, open)) = self.ranks.get_mut(rank) {
@@ -232,7 +247,7 @@ impl Model {
 
     /// How many tasks a rank has.
     pub(super) fn used(&self, rank: Rank) -> u32 {
-        self.tasks.values().filter(|it| it.on == Some(rank)).map(|_| 1).sum()
+        self.tasks.values().filter(|it| it.place() == Some(rank)).map(|_| 1).sum()
     }
 
     /// Whether a task could begin at once somewhere and waits all the same.
@@ -263,11 +278,11 @@ impl Model {
             _ => told = self.end_life(rank),
         }
         self.lives.insert(rank, (worker.clone(), link));
-        let on_it = || self.tasks.iter().filter(|(_, it)| it.on == Some(rank));
+        let on_it = || self.tasks.iter().filter(|(_, it)| it.place() == Some(rank));
         told.push(Told::Reconciled(rank, on_it().map(|(id, it)| (*id, it.attempt)).collect()));
         let resumed = on_it().filter(|(_, it)| it.suspended);
         told.extend(resumed.map(|(id, it)| Told::Resumed(*id, it.attempt, rank)));
-        for task in self.tasks.values_mut().filter(|it| it.on == Some(rank)) {
+        for task in self.tasks.values_mut().filter(|it| it.place() == Some(rank)) {
             (task.suspended, task.recalled) = (false, false);
         }
         told
@@ -275,7 +290,7 @@ impl Model {
 
     fn broken(&mut self, id: TaskId, attempt: Attempt, worker: &Incarnation) -> Vec<Told> {
         let Some(task) = self.current(id, attempt) else { return Vec::new() };
-        let Some(rank) = task.on else { return Vec::new() };
+        let Some(rank) = task.place() else { return self.lose(id, task) };
         if self.stopped || self.lives.get(&rank).is_none_or(|(it, _)| it != worker) {
             return self.lose(id, task);
         }
@@ -288,7 +303,7 @@ impl Model {
 
     fn end_life(&mut self, rank: Rank) -> Vec<Told> {
         self.lives.remove(&rank);
-        self.lose_suspended(|it| it.on == Some(rank))
+        self.lose_suspended(|it| it.place() == Some(rank))
     }
 
     fn lose_suspended(&mut self, which: impl Fn(&Task) -> bool) -> Vec<Told> {
@@ -300,7 +315,7 @@ impl Model {
     /// What was sent over an older link may be waited for in vain: its worker is told not to.
     fn leave(&self, id: TaskId) -> Option<Told> {
         let task = self.tasks.get(&id)?;
-        let rank = task.on.filter(|it| self.is_open(*it))?;
+        let rank = task.place().filter(|it| self.is_open(*it))?;
         let (_, link) = self.lives.get(&rank)?;
         (*link != task.link).then_some(Told::Released(id, task.attempt, rank))
     }
@@ -321,6 +336,7 @@ impl Model {
             suspected: None,
             link: 0,
             suspended: false,
+            apart: false,
         };
         self.wait(id, task);
         None
@@ -349,7 +365,14 @@ impl Model {
     fn again(&mut self, id: TaskId, task: Task) {
         self.wait(
             id,
-            Task { attempt: task.attempt.next(), on: None, recalled: false, suspended: false, ..task },
+            Task {
+                attempt: task.attempt.next(),
+                on: None,
+                recalled: false,
+                suspended: false,
+                apart: false,
+                ..task
+            },
         );
     }
 

@@ -100,6 +100,7 @@ impl Queue {
             16 => Heard::NodeLost { rank },
             17 => Heard::Broken { id, attempt, worker: worker(), reason: "it".to_owned() },
             18 if other > 128 => Heard::Full { id, attempt },
+            18 if other > 96 => Heard::NodeLeaves { rank },
             18 => Heard::NodeGone { rank },
             _ if what > 200 => Heard::Stopped,
             _ => Heard::Looked,
@@ -170,7 +171,8 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     let ready = [13, 0, 2, 13, 1, 1];
     let calls = [0, 1, 0, 0, 2, 9, 1, 3, 40, 4, 1, 44, 5, 1, 60, 0, 0, 1];
     let ends = [6, 0, 3, 9, 1, 4, 10, 0, 12, 16, 0, 200, 13, 0, 2, 10, 1, 24, 8, 0, 0, 19, 0, 0];
-    let breaks = [15, 0, 0, 17, 0, 0, 17, 1, 0, 13, 0, 2, 18, 0, 200, 19, 0, 0, 18, 1, 0];
+    let breaks =
+        [18, 1, 100, 13, 1, 1, 15, 0, 0, 17, 0, 0, 17, 1, 0, 13, 0, 2, 18, 0, 200, 19, 0, 0, 18, 1, 0];
     let losses = [16, 1, 0, 10, 2, 8, 15, 0, 0, 16, 0, 0, 11, 0, 0, 219, 0, 0];
     (0..3).map(|ahead| [&[ahead][..], &sized, &ready, &calls, &breaks, &ends, &losses].concat()).collect()
 }

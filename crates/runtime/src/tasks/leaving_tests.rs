@@ -1,0 +1,61 @@
+//! What the queue decides about nodes that are leaving.
+
+use super::*;
+
+#[test]
+fn what_runs_on_a_node_that_leaves_goes_on_beside_the_next_of_its_rank() {
+    let any = Target::Any;
+    let mut state = pool(1, 1);
+    check(
+        &mut state,
+        vec![
+            (submitted(1, any), vec![grant(1, 0)]),
+            (submitted(2, any), vec![]),
+            (submitted(3, Target::Rank(Rank(0))), vec![]),
+            (Heard::NodeLeaves { rank: Rank(0) }, vec![]),
+            // The next has all its slots, and is told nothing of the first.
+            (
+                Heard::NodeReady { rank: Rank(0), slots: 2, worker: worker(0, 1) },
+                vec![grant(3, 0), grant(2, 0)],
+            ),
+            (submitted(4, any), vec![]),
+            (answered(1), vec![]),
+            (answered(2), vec![grant(4, 0)]),
+            (answered(3), vec![]),
+            (answered(4), vec![]),
+        ],
+    );
+    assert_eq!(state.held(), 0);
+}
+
+#[test]
+fn a_node_that_leaves_and_takes_its_calls_along_has_them_tried_elsewhere() {
+    let reason = || "the link broke".to_owned();
+    let broken = |id, life| Heard::Broken {
+        id: TaskId(id),
+        attempt: Attempt(0),
+        worker: worker(0, life),
+        reason: reason(),
+    };
+    let mut state = pool(1, 2);
+    check(
+        &mut state,
+        vec![
+            (submitted(1, Target::Any), vec![grant(1, 0)]),
+            (submitted(2, Target::Any), vec![grant(2, 0)]),
+            (Heard::NodePaused { rank: Rank(0) }, vec![]),
+            (broken(1, 0), vec![]),
+            // Whose link broke before does not wait for another any more.
+            (
+                Heard::NodeLeaves { rank: Rank(0) },
+                vec![Retry { id: TaskId(1), attempt: Attempt(1), reason: "its node is leaving".into() }],
+            ),
+            (
+                Heard::NodeReady { rank: Rank(0), slots: 1, worker: worker(0, 1) },
+                vec![Grant { id: TaskId(1), attempt: Attempt(1), rank: Rank(0) }],
+            ),
+            (broken(2, 0), vec![Retry { id: TaskId(2), attempt: Attempt(1), reason: reason() }]),
+        ],
+    );
+    assert_eq!(state.held(), 2);
+}
