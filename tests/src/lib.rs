@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 mod pool;
+pub mod testbed;
 mod victim;
 
 pub use pool::{below, builder, desk, end, patient};
