@@ -69,7 +69,6 @@ impl Host {
     pub fn power_on(&self) {
         self.begin_boot();
         self.booted();
-        self.wait_for_ssh();
     }
 
     /// Restarts its SSH server, and ends all sessions.
@@ -124,7 +123,7 @@ impl Host {
         self.restart_sshd();
     }
 
-    fn wait_for_ssh(&self) {
+    pub(super) fn wait_for_ssh(&self) {
         let greets = || {
             let mut greeting = [0; 4];
             let mut stream = TcpStream::connect_timeout(&(self.address(), 22).into(), PATIENCE).ok()?;

@@ -168,8 +168,8 @@ impl Host {
     }
 
     pub(super) fn booted(&self) {
-        let mut power = self.power();
-        *power = match std::mem::replace(&mut *power, Power::Off) {
+        let power = std::mem::replace(&mut *self.power(), Power::Off);
+        *self.power() = match power {
             Power::Booting { mut program } => {
                 said(&mut program, "up");
                 let init = only_child(only_child(program.id()));
@@ -177,6 +177,8 @@ impl Host {
             }
             other => other,
         };
+        // The kernel takes a moment until a link that is up carries anything.
+        self.wait_for_ssh();
     }
 
     /// Ends every process on it at once.
