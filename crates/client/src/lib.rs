@@ -240,9 +240,11 @@ pub use provider::Provider;
 pub use raw::{Array, Bytes, Shared};
 pub use skyward_macros::{function, main, test};
 pub use skyward_providers::digitalocean::{self, DigitalOcean};
+
 pub use skyward_providers::lambda::{self, Lambda};
 pub use skyward_providers::local::Local;
 pub use skyward_providers::runpod::{self, RunPod};
+pub use skyward_providers::ssh::{self, Ssh};
 pub use skyward_providers::vastai::{self, VastAi};
 pub use skyward_providers::verda::{self, Verda};
 pub use skyward_runtime::backoff::Backoff;

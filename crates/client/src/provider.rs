@@ -46,8 +46,9 @@ pub use async_trait::async_trait;
 pub use futures_util::stream::{self, BoxStream};
 pub use skyward_providers::{cloud, http};
 pub use skyward_runtime::model::{
-    Architecture, Billing, BillingUnit, Capabilities, Conversion, End, HostKey, Instance, InstanceId,
-    InstanceState, InstanceType, Leftover, Loss, Market, Notice, Offer, PoolId, Price, SshEndpoint, Volume,
+    Architecture, Billing, BillingUnit, Capabilities, Conversion, End, HostKey, Identity, Instance,
+    InstanceId, InstanceState, InstanceType, Leftover, Login, Loss, Market, Notice, Offer, PoolId, Price,
+    SshEndpoint, Volume,
 };
 pub use skyward_runtime::provider::{
     Provider, ProviderError, ProviderErrorKind, Provisioned, Request, Retry,

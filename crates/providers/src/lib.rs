@@ -6,6 +6,7 @@ pub mod http;
 pub mod lambda;
 pub mod local;
 pub mod runpod;
+pub mod ssh;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod vastai;

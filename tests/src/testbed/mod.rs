@@ -111,6 +111,30 @@ impl Bed {
         Some(bed.with(&addresses, wired))
     }
 
+    /// What the `ssh` client of this machine would need to log in to every host by its name, as `ubuntu`: a file of
+    /// settings, with a list of known hosts beside it.
+    ///
+    /// # Panics
+    /// When the files cannot be written.
+    pub fn ssh_config(&self) -> PathBuf {
+        let (known, config) = (self.folder().join("known_hosts"), self.folder().join("config"));
+        std::fs::write(&known, self.known_hosts()).expect("written");
+        let key = self.key();
+        let entry = |host: &Host| {
+            format!(
+                "Host {}\n  HostName {}\n  User ubuntu\n  IdentityFile {}\n  IdentitiesOnly yes\n  UserKnownHostsFile {}\n  \
+                 GlobalKnownHostsFile none\n",
+                host.name(),
+                host.address(),
+                key.display(),
+                known.display()
+            )
+        };
+        let text: String = self.hosts.iter().map(entry).collect();
+        std::fs::write(&config, text).expect("written");
+        config
+    }
+
     fn empty(number: Option<u8>) -> Option<Self> {
         if let Some(missing) = lab::missing() {
             skipped(&missing);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,38 @@ pub struct SshEndpoint {
     pub user: String,
     /// What the server's key must be.
     pub host_key: HostKey,
+    /// How to come in, where the pool's key and the shortest way do not lead there. Default: they do.
+    #[serde(default)]
+    pub login: Login,
+}
+
+/// How to come in to a machine that was there before its pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// Who logs in.
+    pub identity: Identity,
+    /// The servers that lead there, the first of them first.
+    pub through: Vec<SshEndpoint>,
+    /// The folder that is `$HOME` to whatever is run there, where the user's own is not to be touched; all that
+    /// runs has `SKYWARD_MACHINE`, too, which says the same. Nothing runs when it is not there.
+    pub home: Option<String>,
+}
+
+/// Who logs in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Identity {
+    /// The pool, whose key the machine was given.
+    #[default]
+    Pool,
+    /// The user of this computer, as `ssh` would: with the keys of an agent, then with those of files.
+    Own {
+        /// The agent's socket.
+        agent: Option<PathBuf>,
+        /// The files of private keys; those that are not there are passed over.
+        files: Vec<PathBuf>,
+        /// Of the agent's keys, only those whose file is named are used.
+        only: bool,
+    },
 }
 
 /// How a server's host key is verified.
@@ -67,6 +100,8 @@ pub struct SshEndpoint {
 pub enum HostKey {
     /// The key is known, because we injected it or the cloud reports it: an OpenSSH public key line.
     Known(String),
+    /// It must be one of these, as `known_hosts` may list several: OpenSSH public key lines.
+    OneOf(Vec<String>),
     /// Nobody could tell us: the first key seen on this instance is pinned, and that is said.
     PinOnFirstUse,
 }

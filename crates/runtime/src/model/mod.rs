@@ -46,7 +46,7 @@ pub use invalid::InvalidRequest;
 pub use key::{Key, KeyError};
 pub use line::{Line, OutputStream};
 pub use loss::Loss;
-pub use machine::{HostKey, Instance, InstanceState, KeptMachine, SshEndpoint};
+pub use machine::{HostKey, Identity, Instance, InstanceState, KeptMachine, Login, SshEndpoint};
 pub use nodes::Nodes;
 pub use notice::Notice;
 pub use offer::{InstanceType, Offer};

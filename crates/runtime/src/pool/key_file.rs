@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::model::{HostKey, InstanceId, PoolId, SshEndpoint};
+use crate::model::{HostKey, Identity, InstanceId, PoolId, SshEndpoint};
 use crate::ssh::{ClientKey, quote};
 
 /// The key of one kept machine, and who its server must be: two files that are removed when this is
@@ -52,7 +52,12 @@ impl KeyFile {
         let private = key.private().map_err(io::Error::other)?;
         create(&written.key)?.write_all(private.reveal().as_bytes())?;
         let mut hosts = create(&written.hosts)?;
-        if let HostKey::Known(line) = &endpoint.host_key {
+        let lines = match &endpoint.host_key {
+            HostKey::Known(line) => std::slice::from_ref(line),
+            HostKey::OneOf(lines) => lines,
+            HostKey::PinOnFirstUse => &[],
+        };
+        for line in lines {
             writeln!(hosts, "[{}]:{} {line}", endpoint.host, endpoint.port)?;
         }
         Ok(written)
@@ -63,16 +68,27 @@ impl KeyFile {
         let quoted = |it: &Path| quote(&it.display().to_string());
         // A server that nobody could vouch for is taken at its word once, as the client itself did.
         let trust = match endpoint.host_key {
-            HostKey::Known(_) => "yes",
+            HostKey::Known(_) | HostKey::OneOf(_) => "yes",
             HostKey::PinOnFirstUse => "accept-new",
         };
-        format!(
-            "ssh -i {} -o IdentitiesOnly=yes -o UserKnownHostsFile={} -o StrictHostKeyChecking={trust} -p {} {}",
-            quoted(&self.key),
-            quoted(&self.hosts),
-            endpoint.port,
-            quote(&format!("{}@{}", endpoint.user, endpoint.host)),
-        )
+        let to = format!("-p {} {}", endpoint.port, quote(&format!("{}@{}", endpoint.user, endpoint.host)));
+        match endpoint.login.identity {
+            Identity::Pool => format!(
+                "ssh -i {} -o IdentitiesOnly=yes -o UserKnownHostsFile={} -o StrictHostKeyChecking={trust} {to}",
+                quoted(&self.key),
+                quoted(&self.hosts),
+            ),
+            // The user knows the way, and the server knows the user.
+            Identity::Own { .. } => {
+                let through: Vec<_> = endpoint.login.through.iter().map(ToString::to_string).collect();
+                let jump = if through.is_empty() {
+                    String::new()
+                } else {
+                    format!("-J {} ", quote(&through.join(",")))
+                };
+                format!("ssh {jump}{to}")
+            }
+        }
     }
 }
 
@@ -123,9 +139,16 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::Login;
 
     fn endpoint(host_key: HostKey) -> SshEndpoint {
-        SshEndpoint { host: "127.0.0.1".into(), port: 2222, user: "me".into(), host_key }
+        SshEndpoint {
+            host: "127.0.0.1".into(),
+            port: 2222,
+            user: "me".into(),
+            host_key,
+            login: Login::default(),
+        }
     }
 
     #[test]

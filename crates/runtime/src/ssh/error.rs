@@ -72,6 +72,17 @@ pub enum SshError {
         /// Who was dialled.
         endpoint: String,
     },
+    /// The server lets none of the user's own keys in.
+    #[error(
+        "failed to log in to {endpoint} with the keys of this user: {tried}; see whether `ssh` gets in, and name \
+         the right user and key (`IdentityFile`, `ssh-add`)"
+    )]
+    NoIdentity {
+        /// Who was dialled.
+        endpoint: String,
+        /// What became of each key.
+        tried: String,
+    },
     /// The session is over.
     #[error("lost the SSH session with {endpoint}: {reason}; dial again")]
     Closed {
@@ -181,6 +192,7 @@ impl SshError {
             | Self::KnownKey { .. }
             | Self::HostKey { .. }
             | Self::Rejected { .. }
+            | Self::NoIdentity { .. }
             | Self::Channel { .. }
             | Self::ForwardRefused { .. }
             | Self::ExecRefused { .. }

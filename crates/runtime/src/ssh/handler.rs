@@ -14,7 +14,8 @@ use crate::ssh::SshError;
 /// Our side of one session. The library owns it and drops it when the session is over, which is what
 /// [`Ended`] waits for.
 pub(crate) struct Client {
-    expected: Option<PublicKey>,
+    /// Any of these, or any at all when there is none.
+    expected: Vec<PublicKey>,
     seen: Arc<OnceLock<String>>,
     reason: watch::Sender<Option<String>>,
 }
@@ -28,34 +29,40 @@ pub(crate) struct Ended {
 impl Client {
     /// The handler, the fingerprint that it will have seen, and the end.
     pub(crate) fn new(endpoint: &SshEndpoint) -> Result<(Self, Arc<OnceLock<String>>, Ended), SshError> {
-        let expected = match &endpoint.host_key {
-            HostKey::Known(line) => Some(PublicKey::from_openssh(line).map_err(|error| {
-                SshError::KnownKey { endpoint: endpoint.to_string(), reason: error.to_string() }
-            })?),
-            HostKey::PinOnFirstUse => None,
+        let lines = match &endpoint.host_key {
+            HostKey::Known(line) => std::slice::from_ref(line),
+            HostKey::OneOf(lines) => lines,
+            HostKey::PinOnFirstUse => &[],
         };
+        let unknown = |reason: String| SshError::KnownKey { endpoint: endpoint.to_string(), reason };
+        if lines.is_empty() && endpoint.host_key != HostKey::PinOnFirstUse {
+            return Err(unknown(String::from("there is none")));
+        }
+        let read = |line: &String| PublicKey::from_openssh(line).map_err(|error| unknown(error.to_string()));
+        let expected = lines.iter().map(read).collect::<Result<_, _>>()?;
         let seen = Arc::new(OnceLock::new());
         let (reason, ended) = watch::channel(None);
         Ok((Self { expected, seen: Arc::clone(&seen), reason }, seen, Ended { reason: ended }))
     }
 
-    /// The host key algorithms to ask for: the known key's first, for a server that has several.
+    /// The host key algorithms to ask for: the known keys' first, for a server that has several.
     pub(crate) fn algorithms(&self) -> Vec<Algorithm> {
         let mut all = russh::Preferred::DEFAULT.key.to_vec();
-        if let Some(expected) = &self.expected {
-            let known = expected.algorithm();
-            all.sort_by_key(|it| match (it, &known) {
-                (Algorithm::Rsa { .. }, Algorithm::Rsa { .. }) => false,
-                (it, known) => it != known,
-            });
-        }
+        let is_known = |it: &Algorithm| {
+            self.expected.iter().any(|known| match (it, known.algorithm()) {
+                (Algorithm::Rsa { .. }, Algorithm::Rsa { .. }) => true,
+                (it, known) => *it == known,
+            })
+        };
+        all.sort_by_key(|it| !is_known(it));
         all.retain(|it| *it != Algorithm::Rsa { hash: None });
         all
     }
 
-    /// The fingerprint that the server must have, if it is known.
+    /// The fingerprint that the server must have, if it is known; all of them where it may have any of several.
     pub(crate) fn expected(&self) -> Option<String> {
-        self.expected.as_ref().map(fingerprint)
+        let all: Vec<_> = self.expected.iter().map(fingerprint).collect();
+        (!all.is_empty()).then(|| all.join(" or "))
     }
 }
 
@@ -68,7 +75,8 @@ impl Handler for Client {
             PublicKeyOrCertificate::Certificate(certificate) => certificate.public_key().clone().into(),
         };
         let _ = self.seen.set(key.fingerprint(HashAlg::Sha256).to_string());
-        Ok(self.expected.as_ref().is_none_or(|expected| expected.key_data() == key.key_data()))
+        let is_right = |expected: &PublicKey| expected.key_data() == key.key_data();
+        Ok(self.expected.is_empty() || self.expected.iter().any(is_right))
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<Self::Error>) -> Result<(), Self::Error> {

@@ -11,6 +11,7 @@
 mod error;
 mod exec;
 pub(crate) mod handler;
+mod identity;
 mod key;
 mod session;
 mod transport;

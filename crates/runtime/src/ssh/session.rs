@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use russh::cipher;
-use russh::client::{self, AuthResult, Handle};
+use russh::client::{self, AuthResult, Handle, Msg};
+use russh::{Channel, cipher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -16,8 +16,8 @@ use super::exec::{Output, Running};
 use super::handler::{Client, Ended};
 use super::transport::Transport;
 use super::upload::{self, Blob, Uploaded};
-use super::{ClientKey, SshError};
-use crate::model::{HostKey, SshEndpoint};
+use super::{ClientKey, SshError, identity, quote};
+use crate::model::{HostKey, Identity, SshEndpoint};
 use crate::timing::Timing;
 
 /// One authenticated SSH connection. Clones share it; it is closed when the last of them is dropped
@@ -33,6 +33,8 @@ struct Shared {
     pinned: Option<String>,
     ended: Ended,
     open: Duration,
+    /// The session that this one goes through; it ends with this one.
+    _through: Option<Session>,
 }
 
 /// A TCP connection from the machine to somewhere that it can reach, carried by the session.
@@ -49,9 +51,18 @@ impl Session {
     pub async fn connect(endpoint: &SshEndpoint, key: &ClientKey, timing: &Timing) -> Result<Self, SshError> {
         let (client, seen, ended) = Client::new(endpoint)?;
         let expected = client.expected();
+        // Before a turn is taken, for which the way there may need one of its own.
+        let through = match endpoint.login.through.split_last() {
+            Some((last, before)) => {
+                let mut last = last.clone();
+                last.login.through = before.to_vec();
+                Some(Box::pin(Self::connect(&last, key, timing)).await?)
+            }
+            None => None,
+        };
         // The semaphore is never closed; were it, an unbounded dial would still be a right one.
         let _turn = DIALS.acquire().await.ok();
-        let dialled = timeout(timing.ssh_dial, dial(endpoint, key, timing, client)).await;
+        let dialled = timeout(timing.ssh_dial, dial(endpoint, key, timing, client, through.as_ref())).await;
         let handle = match dialled {
             Ok(Ok(handle)) => handle,
             Ok(Err(SshError::Handshake { source: russh::Error::UnknownKey, .. })) => {
@@ -70,8 +81,8 @@ impl Session {
             }
         };
         let pinned = pinned(endpoint, &seen);
-        let shared = Shared { endpoint: endpoint.clone(), handle, pinned, ended, open: timing.ssh_dial };
-        Ok(Self { shared: Arc::new(shared) })
+        let (endpoint, open) = (endpoint.clone(), timing.ssh_dial);
+        Ok(Self { shared: Arc::new(Shared { endpoint, handle, pinned, ended, open, _through: through }) })
     }
 
     /// Runs a command in the login shell, feeding `stdin` and then closing it. Its output is kept in
@@ -143,10 +154,7 @@ impl Session {
     /// # Errors
     /// When no channel could be opened.
     pub async fn pipe(&self, command: &str) -> Result<impl Forward + use<>, SshError> {
-        let opening = self.shared.handle.channel_open_session();
-        let channel = self.opened(String::from("a command"), opening).await?;
-        channel.exec(true, command).await.map_err(|_| self.broken())?;
-        Ok(channel.into_stream())
+        Ok(self.exec(command).await?.into_stream())
     }
 
     /// Whether the session is known to be over.
@@ -171,10 +179,15 @@ impl Session {
 
     /// A command whose standard input is still to be given.
     pub(super) async fn open(&self, command: &str) -> Result<Running, SshError> {
+        Ok(Running::new(self.exec(command).await?, self.clone()))
+    }
+
+    async fn exec(&self, command: &str) -> Result<Channel<Msg>, SshError> {
         let opening = self.shared.handle.channel_open_session();
         let channel = self.opened(String::from("a command"), opening).await?;
+        let command = at_home(self.shared.endpoint.login.home.as_deref(), command);
         channel.exec(true, command).await.map_err(|_| self.broken())?;
-        Ok(Running::new(channel, self.clone()))
+        Ok(channel)
     }
 
     /// The error of a session that is over.
@@ -213,15 +226,26 @@ async fn dial(
     key: &ClientKey,
     timing: &Timing,
     client: Client,
+    through: Option<&Session>,
 ) -> Result<Handle<Client>, SshError> {
     let unreachable = |source| SshError::Unreachable { endpoint: endpoint.to_string(), source };
     let handshake = |source| SshError::Handshake { endpoint: endpoint.to_string(), source };
-    let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(unreachable)?;
-    stream.set_nodelay(true).map_err(unreachable)?;
+    let stream: Box<dyn Forward> = if let Some(session) = through {
+        Box::new(session.forward(&endpoint.host, endpoint.port).await?)
+    } else {
+        let stream =
+            TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(unreachable)?;
+        stream.set_nodelay(true).map_err(unreachable)?;
+        Box::new(stream)
+    };
     let config = Arc::new(config(timing, &client));
     let patience = timing.ssh_keepalive * (KEEPALIVES + 1);
     let mut handle =
         client::connect_stream(config, Transport::new(stream, patience), client).await.map_err(handshake)?;
+    if let Identity::Own { agent, files, only } = &endpoint.login.identity {
+        identity::log_in(&mut handle, endpoint, agent.as_deref(), files, *only).await?;
+        return Ok(handle);
+    }
     match handle.authenticate_publickey(endpoint.user.as_str(), key.signer()).await.map_err(handshake)? {
         AuthResult::Success => Ok(handle),
         // The library calls it a failure, with no method left, when the server is gone before it answers.
@@ -232,6 +256,15 @@ async fn dial(
         }
         AuthResult::Failure { .. } => Err(SshError::Rejected { endpoint: endpoint.to_string() }),
     }
+}
+
+/// A command as it is run: in the machine's home, which is not the user's, where it has one of its own.
+fn at_home(home: Option<&str>, command: &str) -> String {
+    let Some(home) = home else { return command.to_owned() };
+    // One line without exclamation marks, so that any login shell hands it on to `sh` as it is.
+    let script =
+        "cd \"$1\" || exit 73; HOME=$1 SKYWARD_MACHINE=$1; export HOME SKYWARD_MACHINE; exec sh -c \"$2\"";
+    format!("exec sh -c {} sh {} {}", quote(script), quote(home), quote(command))
 }
 
 fn config(timing: &Timing, client: &Client) -> client::Config {
@@ -255,7 +288,7 @@ fn config(timing: &Timing, client: &Client) -> client::Config {
 
 fn pinned(endpoint: &SshEndpoint, seen: &OnceLock<String>) -> Option<String> {
     match endpoint.host_key {
-        HostKey::Known(_) => None,
+        HostKey::Known(_) | HostKey::OneOf(_) => None,
         HostKey::PinOnFirstUse => {
             let fingerprint = seen.get().cloned()?;
             tracing::warn!(%endpoint, %fingerprint, "pinned the host key seen first: nobody could confirm it");

@@ -9,7 +9,7 @@ use russh::server::{Auth, Config, Handler, PublicKeyOffer, run_stream};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::model::{HostKey, SshEndpoint};
+use crate::model::{HostKey, Login, SshEndpoint};
 use crate::timing::Timing;
 
 /// A server that lets nobody in: it says so, or it is gone when it is asked.
@@ -31,7 +31,13 @@ impl Handler for Closed {
 }
 
 fn endpoint(port: u16, host_key: HostKey) -> SshEndpoint {
-    SshEndpoint { host: String::from("127.0.0.1"), port, user: String::from("somebody"), host_key }
+    SshEndpoint {
+        host: String::from("127.0.0.1"),
+        port,
+        user: String::from("somebody"),
+        host_key,
+        login: Login::default(),
+    }
 }
 
 async fn listener() -> (TcpListener, u16) {
