@@ -37,7 +37,8 @@
 //!
 //! Without a [`Spec`] the machines are processes on your own computer, which take the same road as a
 //! cloud's: SSH, the upload of the program, the join, the lease. `.spec(Spec::on(RunPod::default()))` rents them of a
-//! cloud instead: [`DigitalOcean`], [`Lambda`], [`RunPod`], [`VastAi`] or [`Verda`], or a [`Provider`] of your own.
+//! cloud instead: [`DigitalOcean`], [`Lambda`], [`RunPod`], [`VastAi`] or [`Verda`], takes hosts that
+//! you already have ([`Ssh`]), or a [`Provider`] of your own.
 //!
 //! # Functions and calls
 //!

@@ -241,3 +241,7 @@ fn is_at_least(host: &Found, least: &Found) -> bool {
 
 /// The names of an offer's hosts, in what it says besides.
 pub(super) const HOSTS: &str = "hosts";
+
+#[cfg(test)]
+#[path = "map_tests.rs"]
+mod tests;

@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use skyward_runtime::model::{
-    Capabilities, End, Instance, InstanceId, InstanceState, Leftover, Offer, PoolId,
+    Capabilities, End, Instance, InstanceId, InstanceState, Leftover, Loss, Notice, Offer, PoolId,
 };
 use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
 
@@ -159,7 +159,7 @@ impl Ssh {
         ssh.login.home = Some(folder.to_owned());
         let address = host.address(config).await?;
         let end = End::Process { pid, directory: PathBuf::from(folder) };
-        Ok(InstanceState::Running { ssh, address, end })
+        Ok(InstanceState::Running { ssh, address, end, notice: Notice::None })
     }
 
     /// Where a machine is: remembered, or read from its name.
@@ -265,9 +265,9 @@ impl Provider for Ssh {
     }
 
     async fn describe(&self, request: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
-        let gone = |reason: &str| Instance {
-            id: id.clone(),
-            state: InstanceState::Gone { reason: reason.to_owned() },
+        let gone = |reason: &str| {
+            let state = InstanceState::Gone { reason: reason.to_owned(), loss: Loss::Stopped };
+            Instance { id: id.clone(), state }
         };
         let Some(at) = self.home_of(id) else { return Ok(gone("no host of these settings has it")) };
         let (host, config) = self.host(at)?;

@@ -1,0 +1,307 @@
+//! What becomes of calls that are under way when something befalls the hosts that they run on, or the net between.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails where it stands")]
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use skyward::prelude::*;
+use skyward::{EventKind, Ssh, ssh};
+use skyward_tests::testbed::{Bed, Host, Weather};
+use skyward_tests::until;
+
+/// Longer than anything takes, on busy cores, too.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+fn timing() -> Timing {
+    let (detect, grace) = (Duration::from_secs(3), Duration::from_secs(60));
+    let (provision, ssh, join) = (PATIENCE, PATIENCE, PATIENCE);
+    Timing { detect, grace, provision, ssh, join, lease: PATIENCE, offers: PATIENCE, ..Timing::short() }
+}
+
+fn config(bed: &Bed) -> ssh::Config {
+    let hosts = bed.hosts().iter().map(|it| it.name().into()).collect();
+    let connect_timeout = Duration::from_secs(5);
+    ssh::Config { hosts, ssh_config: Some(bed.ssh_config()), connect_timeout, ..ssh::Config::default() }
+}
+
+fn pool(bed: &Bed) -> skyward::Builder {
+    Compute::builder().spec(Spec::on(Ssh::new(config(bed)))).timing(timing())
+}
+
+/// A pool, and everything that it has told.
+struct Watched {
+    compute: Compute,
+    told: Arc<Mutex<Vec<EventKind>>>,
+}
+
+impl Watched {
+    fn new(compute: Compute) -> Self {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let (mut events, telling) = (compute.events(), Arc::clone(&told));
+        tokio::spawn(async move {
+            while let Some(event) = events.next().await {
+                telling.lock().unwrap_or_else(PoisonError::into_inner).push(event.kind);
+            }
+        });
+        Self { compute, told }
+    }
+
+    fn has(&self, is_it: impl Fn(&EventKind) -> bool) -> bool {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).iter().any(is_it)
+    }
+
+    /// Waits until something was told.
+    async fn expect(&self, is_it: impl Fn(&EventKind) -> bool) {
+        let waited = tokio::time::timeout(PATIENCE, async {
+            while !self.has(&is_it) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        if waited.await.is_err() {
+            panic!("in vain: {:#?}", self.told.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    fn nothing_ran_twice(&self) -> bool {
+        !self.has(|it| matches!(it, EventKind::TaskRetried { .. } | EventKind::TaskLost { .. }))
+    }
+}
+
+/// Writes down that it ran, where only its node can, and takes its time.
+#[skyward::function]
+async fn works(number: u32, millis: u64) -> u32 {
+    let path = std::env::var("HOME").unwrap_or_default() + "/ran";
+    let line = format!("{number}\n");
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    if let Ok(mut file) = file {
+        let _ = std::io::Write::write_all(&mut file, line.as_bytes());
+    }
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+    number
+}
+
+#[skyward::function]
+fn ran() -> Vec<u32> {
+    let text =
+        std::fs::read_to_string(std::env::var("HOME").unwrap_or_default() + "/ran").unwrap_or_default();
+    text.lines().filter_map(|it| it.parse().ok()).collect()
+}
+
+#[skyward::function]
+async fn rank() -> Option<u32> {
+    skyward::instance_info().map(|it| it.rank.0)
+}
+
+/// What a host has, to compare.
+fn state(host: &Host) -> (Vec<String>, Vec<String>) {
+    (host.files(), host.processes())
+}
+
+fn expect_as_before(host: &Host, before: &(Vec<String>, Vec<String>)) {
+    if until(PATIENCE, || (state(host) == *before).then_some(())).is_none() {
+        assert_eq!(&state(host), before, "left on {}", host.name());
+    }
+}
+
+/// Has so many calls under way, lets something happen, and waits for all outcomes.
+async fn under_way(
+    pool: &Watched,
+    count: u32,
+    millis: u64,
+    happens: impl AsyncFnOnce(),
+) -> skyward::Result<()> {
+    let calls = gather((0..count).map(|it| works(it, millis)));
+    let running = pool.compute.spawn(calls);
+    pool.expect(|it| matches!(it, EventKind::TaskStarted { .. })).await;
+    happens().await;
+    let came = tokio::time::timeout(PATIENCE, running).await.expect("in time")?;
+    assert_eq!(came, (0..count).collect::<Vec<_>>());
+    Ok(())
+}
+
+/// How often each call ran, on all nodes together.
+async fn runs(pool: &Watched) -> skyward::Result<Vec<u32>> {
+    let mut all: Vec<u32> = (ran() * &pool.compute).await?.into_iter().flatten().collect();
+    all.sort_unstable();
+    Ok(all)
+}
+
+#[skyward::test]
+async fn calls_pass_a_net_that_loses_a_fifth_is_slow_or_narrow() -> skyward::Result<()> {
+    let Some(bed) = Bed::wired(2) else { return Ok(()) };
+    let worker = Worker { concurrency: 8, ..Worker::default() };
+    let pool = Watched::new(pool(&bed).nodes(2).worker(worker).start().await?);
+    let plain = Weather::default();
+    for weather in [
+        Weather { delay: Duration::from_millis(150), ..plain },
+        Weather { bits_per_second: 8_000_000, ..plain },
+        Weather { loss_percent: 20, ..plain },
+    ] {
+        under_way(&pool, 40, 200, async || {
+            for host in bed.hosts() {
+                host.weather(weather);
+            }
+        })
+        .await?;
+    }
+    bed.hosts().iter().for_each(|it| it.weather(plain));
+    assert!(pool.nothing_ran_twice());
+    assert_eq!(runs(&pool).await?.len(), 120);
+    Ok(pool.compute.stop().await?)
+}
+
+#[skyward::test]
+async fn a_cable_that_is_pulled_for_five_seconds_costs_no_call_and_none_runs_twice() -> skyward::Result<()> {
+    let Some(bed) = Bed::of(2) else { return Ok(()) };
+    let before: Vec<_> = bed.hosts().iter().map(state).collect();
+    let worker = Worker { concurrency: 4, ..Worker::default() };
+    let pool = Watched::new(pool(&bed).nodes(2).worker(worker).start().await?);
+    under_way(&pool, 16, 3000, async || {
+        bed.host(1).cut();
+        bed.host(2).cut();
+        // As long as the cable is out; nothing is waited for.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        bed.host(1).heal();
+        bed.host(2).heal();
+    })
+    .await?;
+    assert!(pool.has(|it| matches!(it, EventKind::LinkLost { .. })));
+    assert!(pool.nothing_ran_twice());
+    assert_eq!(runs(&pool).await?, (0..16).collect::<Vec<_>>());
+    pool.compute.stop().await?;
+    bed.hosts().iter().zip(&before).for_each(|(host, before)| expect_as_before(host, before));
+    Ok(())
+}
+
+/// One of two nodes is gone for good with calls on it: another host takes its place, and the calls.
+async fn replaced(
+    strike: impl FnOnce(&Host),
+    restore: impl FnOnce(&Host),
+    is_reachable: bool,
+) -> skyward::Result<()> {
+    let Some(bed) = Bed::of(3) else { return Ok(()) };
+    let before: Vec<_> = bed.hosts().iter().map(state).collect();
+    let short = Timing { grace: Duration::from_secs(6), lease: Duration::from_secs(12), ..timing() };
+    let worker = Worker { concurrency: 2, ..Worker::default() };
+    let starting = pool(&bed).nodes(2).worker(worker).timing(short).start();
+    let pool = Watched::new(starting.await?);
+    let struck = bed.hosts().iter().find(|it| !it.processes().is_empty()).expect("a host that is used");
+    under_way(&pool, 8, 2000, async || strike(struck)).await?;
+    assert!(pool.has(|it| matches!(it, EventKind::NodeLost { .. })));
+    let ready = tokio::time::timeout(PATIENCE, async {
+        while (rank() * &pool.compute).await.is_ok_and(|it| it.len() < 2) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    ready.await.expect("two nodes again");
+    let stopped = pool.compute.stop().await.map_err(|it| it.to_string());
+    assert_eq!(stopped.is_ok(), is_reachable, "what cannot be reached is named: {stopped:?}");
+    assert!(stopped.err().is_none_or(|it| it.contains(struck.name())));
+    restore(struck);
+    let of = |host: &Host| bed.hosts().iter().position(|it| it.name() == host.name());
+    for (host, before) in bed.hosts().iter().zip(&before) {
+        if of(host) != of(struck) || host.processes() != before.1 {
+            expect_as_before(host, before);
+        }
+    }
+    // What a host without power could not clear away goes with the next machine there.
+    let mut again = config(&bed);
+    again.hosts = vec![struck.name().into()];
+    Compute::builder().spec(Spec::on(Ssh::new(again))).timing(timing()).start().await?.stop().await?;
+    expect_as_before(struck, before.get(of(struck).expect("there")).expect("seen"));
+    Ok(())
+}
+
+#[skyward::test]
+async fn a_host_that_is_cut_off_for_good_is_replaced_and_ends_its_machine_by_itself() -> skyward::Result<()> {
+    replaced(Host::cut, Host::heal, false).await
+}
+
+#[skyward::test]
+async fn a_host_that_loses_power_is_replaced() -> skyward::Result<()> {
+    replaced(Host::power_cut, Host::power_on, false).await
+}
+
+#[skyward::test]
+async fn a_host_that_stands_still_is_replaced_and_ends_its_machine_when_it_goes_on() -> skyward::Result<()> {
+    replaced(Host::freeze, Host::thaw, false).await
+}
+
+#[skyward::test]
+async fn calls_outlive_the_restart_of_the_ssh_server_that_carries_them() -> skyward::Result<()> {
+    let Some(bed) = Bed::of(1) else { return Ok(()) };
+    let worker = Worker { concurrency: 4, ..Worker::default() };
+    let pool = Watched::new(pool(&bed).carrier(Carrier::Ssh).worker(worker).start().await?);
+    under_way(&pool, 8, 1500, async || bed.host(1).restart_sshd()).await?;
+    assert!(pool.nothing_ran_twice());
+    assert_eq!(runs(&pool).await?, (0..8).collect::<Vec<_>>());
+    Ok(pool.compute.stop().await?)
+}
+
+#[skyward::test]
+async fn calls_go_on_while_a_disk_is_full_and_nothing_of_them_stays() -> skyward::Result<()> {
+    let Some(bed) = Bed::of(1) else { return Ok(()) };
+    let before = state(bed.host(1));
+    let pool = Watched::new(pool(&bed).start().await?);
+    under_way(&pool, 4, 1000, async || bed.host(1).fill_disk()).await?;
+    assert!(pool.nothing_ran_twice());
+    pool.compute.stop().await?;
+    expect_as_before(bed.host(1), &before);
+    // What the machine had is free again.
+    bed.host(1).free_disk();
+    bed.host(1).fill_disk();
+    let start = Compute::builder().spec(Spec::on(Ssh::new(config(&bed)))).timing(timing()).start().await;
+    let refused = start.expect_err("there is no room for a program").to_string();
+    assert!(refused.contains("disk") || refused.contains("room"), "{refused}");
+    bed.host(1).free_disk();
+    expect_as_before(bed.host(1), &before);
+    Ok(())
+}
+
+#[skyward::test]
+async fn clocks_that_are_wrong_and_servers_that_do_not_forward_are_no_matter() -> skyward::Result<()> {
+    let Some(bed) = Bed::of(2) else { return Ok(()) };
+    bed.host(1).set_clock_wrong(3600);
+    bed.host(2).set_clock_wrong(-3600);
+    bed.host(1).refuse_forwarding();
+    let pool = Watched::new(pool(&bed).nodes(2).carrier(Carrier::Ssh).start().await?);
+    under_way(&pool, 8, 200, async || {}).await?;
+    assert_eq!((rank() * &pool.compute).await?, [Some(0), Some(1)]);
+    Ok(pool.compute.stop().await?)
+}
+
+#[skyward::test]
+async fn where_udp_is_lost_the_link_falls_to_ssh() -> skyward::Result<()> {
+    let Some(bed) = Bed::wired(1) else { return Ok(()) };
+    bed.host(1).block_udp();
+    let pool = Watched::new(pool(&bed).start().await?);
+    under_way(&pool, 4, 100, async || {}).await?;
+    // Whatever it was linked over is what it is linked over again.
+    bed.host(1).restart_sshd();
+    pool.expect(|it| matches!(it, EventKind::Linked { carrier: Carrier::Ssh, .. })).await;
+    Ok(pool.compute.stop().await?)
+}
+
+#[skyward::test]
+async fn a_host_whose_key_changes_is_refused_and_its_calls_are_not_given_to_it() -> skyward::Result<()> {
+    let Some(bed) = Bed::of(1) else { return Ok(()) };
+    let short = Timing { grace: Duration::from_secs(6), lease: Duration::from_secs(12), ..timing() };
+    let starting = pool(&bed).carrier(Carrier::Ssh).timing(short).start();
+    let pool = Watched::new(starting.await?);
+    let running = pool.compute.spawn(works(1, 30_000));
+    pool.expect(|it| matches!(it, EventKind::TaskStarted { .. })).await;
+    bed.host(1).change_host_key();
+    let refused = |text: &String| text.contains("refused to log in") && text.contains("another machine");
+    pool.expect(|it| match it {
+        EventKind::NodeLost { reason, .. } | EventKind::ProvisionFailed { reason, .. } => refused(reason),
+        _ => false,
+    })
+    .await;
+    drop(running);
+    let stopped = pool.compute.stop().await.expect_err("nobody can end what is there").to_string();
+    assert!(stopped.contains("h1"), "{stopped}");
+    // Its lease does.
+    until(PATIENCE, || bed.host(1).processes().is_empty().then_some(())).expect("ended");
+    Ok(())
+}
