@@ -46,7 +46,7 @@ impl Provider for Shelf {
         let taken = self.taken.lock().await.iter().copied().find(|it| it.to_string() == id.as_str());
         let state = taken.map_or_else(on_the_shelf, |address| {
             let (host, host_key) = (address.to_string(), HostKey::PinOnFirstUse);
-            let ssh = SshEndpoint { host, port: 22, user: "sky".into(), host_key, login: Login::default() };
+            let ssh = SshEndpoint { host, port: 22, user: "sky".into(), host_key, login: Box::default() };
             // A computer of one's own costs nothing more when its lease lapses.
             let end = End::Command { shell: "true".into() };
             InstanceState::Running { ssh, address, end, notice: Notice::None }

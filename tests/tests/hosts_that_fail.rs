@@ -148,7 +148,7 @@ async fn calls_pass_a_net_that_loses_a_fifth_is_slow_or_narrow() -> skyward::Res
     bed.hosts().iter().for_each(|it| it.weather(plain));
     assert!(pool.nothing_ran_twice());
     assert_eq!(runs(&pool).await?.len(), 120);
-    Ok(pool.compute.stop().await?)
+    pool.compute.stop().await
 }
 
 #[skyward::test]
@@ -236,7 +236,7 @@ async fn calls_outlive_the_restart_of_the_ssh_server_that_carries_them() -> skyw
     under_way(&pool, 8, 1500, async || bed.host(1).restart_sshd()).await?;
     assert!(pool.nothing_ran_twice());
     assert_eq!(runs(&pool).await?, (0..8).collect::<Vec<_>>());
-    Ok(pool.compute.stop().await?)
+    pool.compute.stop().await
 }
 
 #[skyward::test]
@@ -268,7 +268,7 @@ async fn clocks_that_are_wrong_and_servers_that_do_not_forward_are_no_matter() -
     let pool = Watched::new(pool(&bed).nodes(2).carrier(Carrier::Ssh).start().await?);
     under_way(&pool, 8, 200, async || {}).await?;
     assert_eq!((rank() * &pool.compute).await?, [Some(0), Some(1)]);
-    Ok(pool.compute.stop().await?)
+    pool.compute.stop().await
 }
 
 #[skyward::test]
@@ -280,7 +280,7 @@ async fn where_udp_is_lost_the_link_falls_to_ssh() -> skyward::Result<()> {
     // Whatever it was linked over is what it is linked over again.
     bed.host(1).restart_sshd();
     pool.expect(|it| matches!(it, EventKind::Linked { carrier: Carrier::Ssh, .. })).await;
-    Ok(pool.compute.stop().await?)
+    pool.compute.stop().await
 }
 
 #[skyward::test]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use skyward_runtime::model::accelerator::Unsold;
 use skyward_runtime::model::{
-    Accelerator, End, HostKey, Instance, InstanceId, InstanceState, Login, Loss, Notice, SshEndpoint,
+    Accelerator, End, HostKey, Instance, InstanceId, InstanceState, Loss, Notice, SshEndpoint,
 };
 use skyward_runtime::provider::{ProviderError, ProviderErrorKind};
 
@@ -16,7 +16,7 @@ pub(crate) fn reached(address: IpAddr, port: u16, user: &str) -> InstanceState {
         port,
         user: user.to_owned(),
         host_key: HostKey::PinOnFirstUse,
-        login: Login::default(),
+        login: Box::default(),
     };
     InstanceState::Running { ssh, address, end: End::Outside, notice: Notice::None }
 }

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use skyward_runtime::model::{End, HostKey, InstanceId, InstanceState, Login, Loss, Notice, SshEndpoint};
+use skyward_runtime::model::{End, HostKey, InstanceId, InstanceState, Loss, Notice, SshEndpoint};
 use skyward_runtime::program::{self, Role, decode_answer, encode_order};
 use skyward_runtime::provider::{ProviderError, ProviderErrorKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -183,7 +183,7 @@ pub(super) fn running(door: &Door, pid: u32, directory: PathBuf, notice: Notice)
             port: door.port,
             user: String::from("skyward"),
             host_key: HostKey::Known(door.host_key.clone()),
-            login: Login::default(),
+            login: Box::default(),
         },
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         end: End::Process { pid, directory },

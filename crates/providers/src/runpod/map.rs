@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use skyward_runtime::model::accelerator::Unsold;
 use skyward_runtime::model::{
-    Accelerator, Architecture, HostKey, Instance, InstanceId, InstanceState, InstanceType, Login, Loss,
-    Market, Notice, Offer, Price, SshEndpoint, Usd,
+    Accelerator, Architecture, HostKey, Instance, InstanceId, InstanceState, InstanceType, Loss, Market,
+    Notice, Offer, Price, SshEndpoint, Usd,
 };
 use skyward_runtime::provider::Request;
 
@@ -229,7 +229,7 @@ pub(super) fn instance(pod: &Pod, market: Market) -> Instance {
                 port,
                 user: "root".to_owned(),
                 host_key: HostKey::PinOnFirstUse,
-                login: Login::default(),
+                login: Box::default(),
             },
             address,
             end: start::end(),

@@ -61,7 +61,7 @@ async fn one(config: &Config, host: &Host, found: Settings) -> Result<SshEndpoin
     let host_key = host_key(config, host, &found).await?;
     let agent = found.agent(std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from));
     let identity = Identity::Own { agent, files: found.identity_files, only: found.identities_only };
-    let login = Login { identity, ..Login::default() };
+    let login = Box::new(Login { identity, ..Login::default() });
     Ok(SshEndpoint { host: found.host, port: found.port, user: found.user, host_key, login })
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use skyward_runtime::model::{
-    End, HostKey, InstanceId, InstanceState, Login, Loss, Market, Notice, Offer, PoolId, SshEndpoint, Usd,
+    End, HostKey, InstanceId, InstanceState, Loss, Market, Notice, Offer, PoolId, SshEndpoint, Usd,
 };
 use skyward_runtime::provider::{ProviderErrorKind as Kind, Request};
 
@@ -133,7 +133,7 @@ fn ssh(instance: &Instance) -> Option<SshEndpoint> {
         port,
         user: "root".to_owned(),
         host_key: HostKey::PinOnFirstUse,
-        login: Login::default(),
+        login: Box::default(),
     };
     let own = || {
         let host = instance.public_ipaddr.as_deref().map(str::trim).filter(|it| !it.is_empty())?;

@@ -63,7 +63,7 @@ pub struct SshEndpoint {
     pub host_key: HostKey,
     /// How to come in, where the pool's key and the shortest way do not lead there. Default: they do.
     #[serde(default)]
-    pub login: Login,
+    pub login: Box<Login>,
 }
 
 /// How to come in to a machine that was there before its pool.

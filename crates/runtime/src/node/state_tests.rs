@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use super::*;
-use crate::model::{End, HostKey, Login, Notice};
+use crate::model::{End, HostKey, Notice};
 
 const WORKER: Listening = Listening { port: 4433, tcp: 4434, pid: 99 };
 
@@ -14,7 +14,7 @@ fn ssh() -> SshEndpoint {
         port: 22,
         user: "me".into(),
         host_key: HostKey::Known("ssh-ed25519 AAAA".into()),
-        login: Login::default(),
+        login: Box::default(),
     }
 }
 

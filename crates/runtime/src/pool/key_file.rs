@@ -139,7 +139,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::Login;
 
     fn endpoint(host_key: HostKey) -> SshEndpoint {
         SshEndpoint {
@@ -147,7 +146,7 @@ mod tests {
             port: 2222,
             user: "me".into(),
             host_key,
-            login: Login::default(),
+            login: Box::default(),
         }
     }
 

@@ -9,7 +9,7 @@ use russh::server::{Auth, Config, Handler, PublicKeyOffer, run_stream};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::model::{HostKey, Login, SshEndpoint};
+use crate::model::{HostKey, SshEndpoint};
 use crate::timing::Timing;
 
 /// A server that lets nobody in: it says so, or it is gone when it is asked.
@@ -36,7 +36,7 @@ fn endpoint(port: u16, host_key: HostKey) -> SshEndpoint {
         port,
         user: String::from("somebody"),
         host_key,
-        login: Login::default(),
+        login: Box::default(),
     }
 }
 

@@ -11,7 +11,7 @@ use super::market::Meter;
 use super::world::World;
 use crate::lease::{self, Guard};
 use crate::model::{
-    End, HostKey, InstanceId, InstanceState, KeptMachine, Login, Loss, Notice, Rank, SshEndpoint, Tariff,
+    End, HostKey, InstanceId, InstanceState, KeptMachine, Loss, Notice, Rank, SshEndpoint, Tariff,
 };
 
 /// A machine, by its number.
@@ -314,7 +314,7 @@ impl World {
                     port: 22,
                     user: "root".to_owned(),
                     host_key: HostKey::PinOnFirstUse,
-                    login: Login::default(),
+                    login: Box::default(),
                 },
                 address: std::net::Ipv4Addr::LOCALHOST.into(),
                 end: End::Command { shell: "shutdown".to_owned() },

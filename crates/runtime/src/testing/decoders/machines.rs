@@ -4,7 +4,7 @@
 use super::read;
 use crate::bootstrap::plan;
 use crate::bootstrap::progress::{Reader, Told};
-use crate::model::{Capabilities, HostKey, Image, Login, SshEndpoint};
+use crate::model::{Capabilities, HostKey, Image, SshEndpoint};
 use crate::program::role::Role;
 use crate::ssh::handler::Client;
 
@@ -77,7 +77,7 @@ pub(super) fn host_keys(bytes: &[u8]) {
         port: 22,
         user: "somebody".to_owned(),
         host_key: HostKey::Known(line),
-        login: Login::default(),
+        login: Box::default(),
     };
     let Ok((client, ..)) = Client::new(&endpoint(line.clone())) else { return };
     assert!(client.expected().is_some(), "{line:?} is a key");
