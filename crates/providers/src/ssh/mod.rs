@@ -103,7 +103,11 @@ impl Ssh {
             .map_err(|error| openssh::local(format!("no random numbers: {error}")))?;
         let id = InstanceId::new(format!("{}-{:08x}", plain(&host.named.name), u32::from_be_bytes(random)));
         let lease = request.lease.as_secs().max(1);
-        let pause = (request.lease.as_millis() / 8).clamp(200, 10_000);
+        // Whole seconds where the lease is long enough for them: not every `sleep` takes a part of one.
+        let pause = match lease / 8 {
+            0 => String::from("0.3"),
+            whole => whole.min(10).to_string(),
+        };
         let guard = concat!(include_str!("sh/clear.sh"), include_str!("sh/guard.sh"));
         let script = concat!(include_str!("sh/clear.sh"), include_str!("sh/enter.sh"));
         let yes = |it: bool| if it { "yes" } else { "no" };
@@ -114,7 +118,7 @@ impl Ssh {
             &host.slots(config).to_string(),
             yes(config.share),
             &lease.to_string(),
-            &format!("{}.{:03}", pause / 1000, pause % 1000),
+            &pause,
             guard,
             yes(config.cache),
         ];

@@ -15,7 +15,10 @@ for tool in flock setsid grep sed awk; do
     command -v "$tool" >/dev/null 2>&1 || say tool "$tool"
 done
 # Whoever holds this lock is alone; a folder that its last machine removed meanwhile is made again.
+tries=0
 while :; do
+    tries=$((tries + 1))
+    [ "$tries" -le 50 ] || say busy
     why=$(mkdir -p "$base" 2>&1) || say folder "$why"
     exec 8<"$base"
     flock -w 20 8 || say busy
