@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
+use skyward_runtime::link::corked;
 
 /// A call that has yet to be polled for the first time. One that ends then leaves nothing.
 type Call = Box<dyn FnOnce(&mut Context<'_>) -> Option<BoxFuture<'static, ()>> + Send>;
@@ -35,7 +36,8 @@ pub(crate) fn run(call: impl FnOnce(&mut Context<'_>) -> Option<BoxFuture<'stati
 }
 
 fn begin(call: Call) {
-    tokio::spawn(relay(call));
+    // What its calls come to is told together.
+    tokio::spawn(corked(relay(call)));
 }
 
 /// A relay that is being polled on this thread, until dropped; also when what it runs panics.

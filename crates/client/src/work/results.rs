@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures_util::stream::{Stream, StreamExt};
+use skyward_runtime::link::Cork;
 
 use super::gather::Starts;
 use super::window::Window;
@@ -47,6 +48,8 @@ impl<T: Send + 'static, E: Send + 'static> Results<T, E> {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<<Indexed<T, E> as Stream>::Item>> {
+        // What is sent to fill the places of those that are given out leaves together.
+        let _cork = Cork::hold();
         self.0.with(|it| it.poll_next_unpin(context)).unwrap_or(Poll::Ready(None))
     }
 }

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
+use skyward_runtime::link::Cork;
 
 /// Runs the futures that a source yields, started in its order; a stream of their outputs, each with
 /// its place in the source. At most `most` are started and not given out yet; it is asked each time, as
@@ -17,6 +18,9 @@ pub struct Window<I: Iterator<Item: Future>> {
     running: FuturesUnordered<Placed<I::Item>>,
     order: Order<<I::Item as Future>::Output>,
 }
+
+/// This part of a window is filled at once, when so much of it is free.
+const FEW: usize = 8;
 
 /// In which order outputs are given out.
 enum Order<T> {
@@ -41,6 +45,11 @@ impl<I: Iterator<Item: Future + Unpin>> Window<I> {
             Order::Source { waiting, .. } => waiting.len(),
         };
         let most = (self.most)().max(1);
+        let started = || self.running.len().saturating_add(waiting);
+        // A few at a time, as what is sent together costs less.
+        if started() > most - most / FEW {
+            return;
+        }
         while self.running.len().saturating_add(waiting) < most {
             let Some((place, future)) = self.source.next() else { break };
             self.running.push(Placed { place, future });
@@ -100,6 +109,8 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
+        // What is sent to fill the places of those that have ended leaves together.
+        let _cork = Cork::hold();
         while let Some((place, output)) = ready!(this.window.poll_next_unpin(context)) {
             match output {
                 Ok(value) => {

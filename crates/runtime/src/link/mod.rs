@@ -15,6 +15,7 @@
 pub(crate) mod call;
 mod calling;
 mod congestion;
+mod cork;
 mod dialer;
 mod error;
 mod frame;
@@ -37,6 +38,7 @@ pub use call::{
     CallRequest, Outcome, RequestHeader, read_arguments, read_header, read_number, write_outcome,
 };
 pub use calling::Calling;
+pub use cork::{Cork, corked};
 pub use dialer::{Dialer, Link};
 pub use error::{Cause, LinkError, Side};
 pub use frame::{CREDIT_BYTES, CREDIT_CALLS, Frames, LANE_LIMIT, Reply, Request};

@@ -2,41 +2,52 @@
 //! round leaves in one write. Both halves of a lane use it.
 
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 
+use super::cork;
 use super::transport::Outgoing;
 
 /// Memory that a burst has taken is kept for the next one up to here.
 const KEPT: usize = 256 * 1024;
 
+/// So many bytes leave although more are about to be put in: some eighty small calls, by which the other side has
+/// something to do while the rest is put in.
+const ENOUGH: usize = 4 * 1024;
+
 /// The frames that wait, and the stream they leave by.
 #[derive(Default)]
 pub struct Outbox {
     waiting: Mutex<Waiting>,
-    filled: Notify,
+    filled: Arc<Notify>,
 }
 
 #[derive(Default)]
 struct Waiting {
     bytes: Vec<u8>,
+    /// There were enough of them for a write, and the writer was told.
+    is_enough: bool,
     /// Away while the writer writes, and until the lane is open.
     stream: Option<Box<dyn Outgoing>>,
 }
 
 impl Outbox {
     /// Puts in a frame. When nothing else waits and `at_once` is wished, it is written here and now, which
-    /// spares it the way over another task; a busy lane gathers frames instead.
+    /// spares it the way over another task; a busy lane gathers frames instead, and behind a
+    /// [`Cork`](super::Cork) it gathers all that the poll puts in.
     pub fn put<T>(&self, at_once: bool, frame: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         let mut waiting = self.waiting();
         let was_empty = waiting.bytes.is_empty();
         let put = frame(&mut waiting.bytes);
-        let left = !(at_once && was_empty && waiting.write_now());
+        if at_once && was_empty && waiting.write_now() {
+            return put;
+        }
+        let is_enough = waiting.bytes.len() >= ENOUGH && !std::mem::replace(&mut waiting.is_enough, true);
         drop(waiting);
-        if left && was_empty {
+        if is_enough || was_empty && !cork::holds(&self.filled) {
             self.filled.notify_one();
         }
         put
@@ -87,6 +98,7 @@ impl Waiting {
             return None;
         }
         let stream = self.stream.take()?;
+        self.is_enough = false;
         Some((std::mem::take(&mut self.bytes), stream))
     }
 
@@ -106,5 +118,70 @@ impl Waiting {
 impl std::fmt::Debug for Outbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Outbox")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::super::cork::{Cork, corked};
+    use super::*;
+
+    /// Whether the writer of an outbox has been woken since the last time.
+    fn is_woken(outbox: &Outbox) -> bool {
+        outbox.filled.notified().now_or_never().is_some()
+    }
+
+    fn put(outbox: &Outbox, bytes: usize) {
+        outbox.put(false, |buffer| buffer.resize(buffer.len() + bytes, 7));
+    }
+
+    #[test]
+    fn a_writer_is_woken_once_for_what_comes_before_it_is_there() {
+        let outbox = Outbox::default();
+        put(&outbox, 1);
+        assert!(is_woken(&outbox));
+        put(&outbox, 1);
+        assert!(!is_woken(&outbox));
+    }
+
+    #[test]
+    fn behind_a_cork_a_writer_is_woken_when_it_is_drawn() {
+        let (one, other) = (Outbox::default(), Outbox::default());
+        let cork = Cork::hold();
+        put(&one, 1);
+        put(&other, 1);
+        drop(Cork::hold());
+        assert!(!is_woken(&one) && !is_woken(&other), "the inner one holds nothing");
+        drop(cork);
+        assert!(is_woken(&one) && is_woken(&other));
+        put(&Outbox::default(), 1);
+        drop(Cork::hold());
+        assert!(!is_woken(&one));
+    }
+
+    #[test]
+    fn behind_a_cork_enough_for_a_write_leaves_at_once() {
+        let outbox = Outbox::default();
+        let _cork = Cork::hold();
+        put(&outbox, ENOUGH - 1);
+        assert!(!is_woken(&outbox));
+        put(&outbox, 1);
+        assert!(is_woken(&outbox));
+        put(&outbox, ENOUGH);
+        assert!(!is_woken(&outbox), "the writer knows of it");
+    }
+
+    #[tokio::test]
+    async fn what_a_future_puts_in_leaves_when_it_waits() {
+        let outbox = Outbox::default();
+        let future = corked(async {
+            put(&outbox, 1);
+            assert!(!is_woken(&outbox));
+            tokio::task::yield_now().await;
+            assert!(is_woken(&outbox));
+        });
+        future.await;
     }
 }
