@@ -240,6 +240,8 @@ pub use never::Never;
 pub use provider::Provider;
 pub use raw::{Array, Bytes, Shared};
 pub use skyward_macros::{function, main, test};
+#[cfg(feature = "aws")]
+pub use skyward_providers::aws::{self, Aws};
 pub use skyward_providers::digitalocean::{self, DigitalOcean};
 
 pub use skyward_providers::lambda::{self, Lambda};

@@ -1,5 +1,7 @@
 //! The clouds behind one trait. Each lives in a module of its own; nothing outside it knows its name.
 
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod cloud;
 pub mod digitalocean;
 pub mod http;

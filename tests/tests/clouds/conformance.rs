@@ -5,8 +5,10 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 
 use futures_util::FutureExt;
-use skyward_providers::cloud::CLOUDS;
+use skyward_providers::cloud::{CLOUDS, Cloud};
 
+#[cfg(feature = "aws")]
+use crate::aws::{Aws, Moto};
 use crate::checks;
 use crate::digitalocean::DigitalOcean;
 use crate::fake::{Face, Fake};
@@ -19,6 +21,8 @@ use crate::verda::Verda;
 /// The ways of each cloud of the table.
 pub(crate) fn face(cloud: &str) -> Box<dyn Face> {
     match cloud {
+        #[cfg(feature = "aws")]
+        "aws" => Box::<Aws>::default(),
         "digitalocean" => Box::<DigitalOcean>::default(),
         "lambda" => Box::<Lambda>::default(),
         "runpod" => Box::<RunPod>::default(),
@@ -26,6 +30,15 @@ pub(crate) fn face(cloud: &str) -> Box<dyn Face> {
         "verda" => Box::<Verda>::default(),
         other => panic!("{other} is in the table and has no stand-in: write one beside the others"),
     }
+}
+
+/// The clouds that a stand-in can be made of here.
+pub(crate) fn clouds() -> Vec<&'static Cloud> {
+    #[cfg(feature = "aws")]
+    let there = |it: &&Cloud| it.name != "aws" || Moto::get().is_some();
+    #[cfg(not(feature = "aws"))]
+    let there = |_: &&Cloud| true;
+    CLOUDS.iter().filter(there).collect()
 }
 
 type Check = for<'a> fn(&'a Fake) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -69,12 +82,13 @@ async fn every_check_holds_for_every_cloud() {
     ];
     let mut table = format!("{:<66}", "");
     let mut failed = Vec::new();
-    for cloud in CLOUDS {
+    let clouds = clouds();
+    for cloud in &clouds {
         table.push_str(&format!("{:>14}", cloud.name));
     }
     for (name, check) in checks {
         table.push_str(&format!("\n{:<66}", name.replace('_', " ")));
-        for cloud in CLOUDS {
+        for cloud in &clouds {
             let fake = Fake::start(face(cloud.name)).await;
             let held = AssertUnwindSafe(check(&fake)).catch_unwind().await.is_ok();
             let violations = fake.violations();

@@ -206,7 +206,8 @@ fn read(file: &str) -> Option<String> {
     Some(std::fs::read_to_string(path).unwrap())
 }
 
-fn folder() -> Option<PathBuf> {
+/// Where contracts are.
+pub(crate) fn folder() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("SKYWARD_CONTRACTS") {
         return Some(named.into());
     }

@@ -154,8 +154,8 @@ fn page(seen: &Seen, name: &str, all: Vec<Value>) -> Reply {
 }
 
 impl Face for DigitalOcean {
-    fn contract(&self) -> &'static str {
-        "digitalocean/digitalocean.pruned.strict.openapi.json"
+    fn contract(&self) -> Option<&'static str> {
+        Some("digitalocean/digitalocean.pruned.strict.openapi.json")
     }
 
     fn answer(&mut self, seen: &Seen) -> Reply {

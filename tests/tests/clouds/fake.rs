@@ -12,6 +12,7 @@ use skyward::provider::Offer;
 use skyward_providers::cloud::Account;
 use skyward_providers::http::Access;
 use skyward_runtime::backoff::Backoff;
+use skyward_runtime::model::HostKey;
 
 use tokio::sync::Barrier;
 
@@ -22,7 +23,11 @@ use crate::server::{Reply, Seen, Server};
 /// One cloud's ways.
 pub(crate) trait Face: Send + 'static {
     /// The contract's file.
-    fn contract(&self) -> &'static str;
+    fn contract(&self) -> Option<&'static str>;
+    /// What a request does wrong, where its contract is of a kind of its own.
+    fn wrong(&self, _seen: &Seen) -> Vec<String> {
+        Vec::new()
+    }
     /// The file with the schema of what it has by GraphQL.
     fn graphql(&self) -> Option<&'static str> {
         None
@@ -31,6 +36,19 @@ pub(crate) trait Face: Send + 'static {
     fn amend(&self, _contract: &mut Value) {}
     /// What a request does and is answered; the key is right.
     fn answer(&mut self, seen: &Seen) -> Reply;
+    /// Answers the next request of this kind with this.
+    #[cfg(feature = "aws")]
+    fn script(&mut self, _kind: &'static str, _reply: Reply) {}
+    /// The machine at an address.
+    #[cfg(feature = "aws")]
+    fn at(&self, _address: &str) -> String {
+        String::new()
+    }
+    /// The permissions that were needed so far.
+    #[cfg(feature = "aws")]
+    fn permissions(&self) -> std::collections::BTreeSet<String> {
+        std::collections::BTreeSet::new()
+    }
     /// Whether a request may ask at all.
     fn lets_in(&self, seen: &Seen, key: &str) -> bool {
         seen.header("authorization") == format!("Bearer {key}")
@@ -50,6 +68,10 @@ pub(crate) trait Face: Send + 'static {
     /// Those of them that run: real machines stand behind these.
     fn running(&self) -> Vec<(String, String)> {
         self.machines()
+    }
+    /// What a machine's host key must be.
+    fn host_key(&self, _id: &str) -> HostKey {
+        HostKey::PinOnFirstUse
     }
     /// Changes a machine from outside.
     fn set(&mut self, id: &str, condition: Condition);
@@ -123,7 +145,7 @@ impl Fake {
     /// One whose machines are real ones.
     pub(crate) async fn backed(face: Box<dyn Face>, backing: Option<Backing>) -> Self {
         let key = format!("sk-{}-not-for-eyes", skyward_runtime::random::text(20).unwrap());
-        let contract = Contract::load(face.contract(), |contract| face.amend(contract));
+        let contract = face.contract().and_then(|it| Contract::load(it, |contract| face.amend(contract)));
         let contract = match face.graphql() {
             Some(file) => contract.and_then(|it| it.and_graphql(file)),
             None => contract,
@@ -221,6 +243,8 @@ impl Inner {
         if let Some(barrier) = meeting {
             barrier.wait().await;
         }
+        let wrong = self.face.lock().unwrap().wrong(&seen);
+        self.violations.lock().unwrap().extend(wrong);
         let body: Option<Value> = (!seen.body.is_empty()).then(|| seen.json());
         if let Some(contract) = &self.contract {
             let wrong = match contract.operation(&seen.method, &seen.path) {

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use futures_util::TryStreamExt;
 use skyward::PoolId;
 use skyward::provider::{InstanceState, Market, Offer, Request};
-use skyward_providers::cloud::{Account, CLOUDS, named};
+use skyward_providers::cloud::{Account, named};
 use skyward_runtime::model::Allocation;
 use skyward_runtime::ssh::ClientKey;
 
+use crate::conformance::clouds;
 use crate::smoke::stage;
 
 #[tokio::test]
@@ -24,7 +25,7 @@ async fn a_machine_of_a_real_cloud_is_rented_and_given_back() {
 /// The same against a stand-in with a real machine, so that it works on the day on which it is asked for.
 #[skyward::test]
 async fn a_machine_of_every_stand_in_is_rented_and_given_back() {
-    for cloud in CLOUDS {
+    for cloud in clouds() {
         let (fake, provider) = stage(cloud.name).await;
         rent_and_give_back(&*provider).await;
         assert_eq!(fake.left(), [""; 0]);

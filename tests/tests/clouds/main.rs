@@ -2,6 +2,9 @@
 //! computer.
 
 #[cfg(test)]
+#[cfg(feature = "aws")]
+mod aws;
+#[cfg(test)]
 mod backing;
 #[cfg(test)]
 mod checks;

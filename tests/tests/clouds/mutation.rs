@@ -6,16 +6,15 @@ use std::collections::BTreeMap;
 use futures_util::TryStreamExt;
 use serde_json::{Value, json};
 use skyward::provider::{Market, Request};
-use skyward_providers::cloud::CLOUDS;
 
 use crate::checks::request;
-use crate::conformance::face;
+use crate::conformance::{clouds, face};
 use crate::fake::Fake;
 use crate::server::Seen;
 
 #[tokio::test]
 async fn a_misspelt_field_and_a_wrong_type_are_seen_in_every_request_of_every_cloud() {
-    for cloud in CLOUDS {
+    for cloud in clouds() {
         let fake = Fake::start(face(cloud.name)).await;
         let Some(contract) = fake.contract() else { continue };
         let provider = fake.provider();

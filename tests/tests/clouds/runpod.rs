@@ -193,8 +193,8 @@ fn problem(status: u16, title: &str, detail: &str) -> Reply {
 }
 
 impl Face for RunPod {
-    fn contract(&self) -> &'static str {
-        "runpod/rest-v2.openapi.json"
+    fn contract(&self) -> Option<&'static str> {
+        Some("runpod/rest-v2.openapi.json")
     }
 
     fn graphql(&self) -> Option<&'static str> {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skyward::prelude::*;
-use skyward_providers::cloud::{Account, CLOUDS};
+use skyward_providers::cloud::Account;
 
 use crate::backing::Backing;
-use crate::conformance::face;
+use crate::conformance::{clouds, face};
 use crate::fake::{Fake, Fault, Hits};
 use crate::logs;
 
@@ -40,7 +40,7 @@ pub(crate) async fn stage(cloud: &str) -> (Fake, Arc<dyn Account>) {
 
 #[skyward::test]
 async fn calls_run_on_machines_of_every_cloud_and_nothing_is_left() -> skyward::Result<()> {
-    for cloud in CLOUDS {
+    for cloud in clouds() {
         let (fake, provider) = stage(cloud.name).await;
         let compute =
             Compute::builder().spec(Spec::on_shared(provider)).nodes(2).timing(timing()).start().await?;
@@ -62,7 +62,7 @@ async fn calls_run_on_machines_of_every_cloud_and_nothing_is_left() -> skyward::
 #[skyward::test]
 async fn a_start_says_when_machines_cannot_end_their_own_bill() -> skyward::Result<()> {
     logs::capture();
-    for cloud in CLOUDS {
+    for cloud in clouds() {
         let (fake, provider) = stage(cloud.name).await;
         let ends_itself = provider.capabilities().ends_itself;
         let compute = Compute::builder().spec(Spec::on_shared(provider)).timing(timing()).start().await?;
@@ -79,7 +79,7 @@ async fn a_start_says_when_machines_cannot_end_their_own_bill() -> skyward::Resu
 
 #[skyward::test]
 async fn a_cloud_that_is_sold_out_at_first_is_asked_again() -> skyward::Result<()> {
-    for cloud in CLOUDS {
+    for cloud in clouds() {
         let (fake, provider) = stage(cloud.name).await;
         fake.fail(Hits::Rent, [Fault::NoCapacity]);
         let compute = Compute::builder().spec(Spec::on_shared(provider)).timing(timing()).start().await?;

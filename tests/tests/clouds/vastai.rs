@@ -284,8 +284,8 @@ fn too_often() -> Reply {
 }
 
 impl Face for VastAi {
-    fn contract(&self) -> &'static str {
-        "vastai/openapi.patched.yaml"
+    fn contract(&self) -> Option<&'static str> {
+        Some("vastai/openapi.patched.yaml")
     }
 
     fn amend(&self, contract: &mut Value) {

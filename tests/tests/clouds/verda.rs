@@ -184,8 +184,8 @@ fn error(status: u16, code: &str, message: &str) -> Reply {
 }
 
 impl Face for Verda {
-    fn contract(&self) -> &'static str {
-        "verda/verda.strict.openapi.json"
+    fn contract(&self) -> Option<&'static str> {
+        Some("verda/verda.strict.openapi.json")
     }
 
     fn amend(&self, contract: &mut Value) {

@@ -55,6 +55,16 @@ pub struct Cloud {
 
 /// Every cloud, by name.
 pub const CLOUDS: &[Cloud] = &[
+    #[cfg(feature = "aws")]
+    Cloud {
+        name: crate::aws::NAME,
+        title: crate::aws::TITLE,
+        keys: crate::aws::KEYS,
+        open: |settings| {
+            let config = read(crate::aws::NAME, settings)?;
+            Ok(Box::new(crate::aws::Aws::new(config)))
+        },
+    },
     Cloud {
         name: crate::digitalocean::NAME,
         title: crate::digitalocean::SERVICE.name,

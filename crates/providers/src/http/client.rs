@@ -49,36 +49,8 @@ impl Client {
     /// # Errors
     /// `InvalidRequest` or `Local`, when the access cannot be as it is described.
     pub fn new(service: Service, access: Access, auth: Auth) -> Result<Self, ProviderError> {
-        let failed = |kind, what: String| {
-            let name = service.name;
-            ProviderError::new(kind, format!("failed to set up the way to {name}: {what}"))
-        };
-        let invalid = |what: String| failed(ProviderErrorKind::InvalidRequest, what);
-        let text = access.base_url.as_deref().unwrap_or(service.base_url);
-        let base = Url::parse(text).map_err(|error| invalid(format!("`{text}` is no URL: {error}")))?;
-        // A key must not cross a network in the open.
-        if base.scheme() != "https" && !is_loopback(&base) {
-            return Err(invalid(format!("`{text}` is not https, and not on this computer")));
-        }
-        let mut http = reqwest::Client::builder()
-            .user_agent(concat!("skyward/", env!("CARGO_PKG_VERSION")))
-            .timeout(access.request_timeout)
-            // Interfaces do not move; a redirect would take a key to where nobody meant it to go.
-            .redirect(redirect::Policy::none());
-        if let Some(proxy) = &access.proxy {
-            let proxy = Proxy::all(proxy);
-            // The address may hold a password.
-            http = http.proxy(proxy.map_err(|_| invalid("the proxy's address is no URL".to_owned()))?);
-        }
-        if let Some(path) = &access.ca_file {
-            let local = |error: &dyn std::fmt::Display| {
-                failed(ProviderErrorKind::Local, format!("certificates in {}: {error}", path.display()))
-            };
-            let pem = std::fs::read(path).map_err(|error| local(&error))?;
-            let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| local(&error))?;
-            http = http.tls_certs_merge(certificates);
-        }
-        let http = http.build().map_err(|error| failed(ProviderErrorKind::Local, deepest(&error)))?;
+        let base = base(service.name, access.base_url.as_deref().unwrap_or(service.base_url))?;
+        let http = transport(service.name, &access)?;
         let buckets = Mutex::new(Buckets::new(service.limits, access.pace));
         Ok(Self { service, access, base, http, signer: Signer::new(auth), buckets, began: Instant::now() })
     }
@@ -249,8 +221,52 @@ impl std::fmt::Debug for Client {
     }
 }
 
+/// Where an interface is.
+///
+/// # Errors
+/// `InvalidRequest`, when a key would cross a network in the open, or it is no URL.
+pub(crate) fn base(name: &str, text: &str) -> Result<Url, ProviderError> {
+    let invalid = |what: String| unreachable_by(name, ProviderErrorKind::InvalidRequest, &what);
+    let base = Url::parse(text).map_err(|error| invalid(format!("`{text}` is no URL: {error}")))?;
+    if base.scheme() != "https" && !is_loopback(&base) {
+        return Err(invalid(format!("`{text}` is not https, and not on this computer")));
+    }
+    Ok(base)
+}
+
+/// What sends requests, as `access` has it.
+///
+/// # Errors
+/// `InvalidRequest` or `Local`, when it cannot be as it is described.
+pub(crate) fn transport(name: &str, access: &Access) -> Result<reqwest::Client, ProviderError> {
+    let local = |what: String| unreachable_by(name, ProviderErrorKind::Local, &what);
+    let mut http = reqwest::Client::builder()
+        .user_agent(concat!("skyward/", env!("CARGO_PKG_VERSION")))
+        .timeout(access.request_timeout)
+        // Interfaces do not move; a redirect would take a key to where nobody meant it to go.
+        .redirect(redirect::Policy::none());
+    if let Some(proxy) = &access.proxy {
+        // The address may hold a password.
+        let no_url =
+            |_| unreachable_by(name, ProviderErrorKind::InvalidRequest, "the proxy's address is no URL");
+        http = http.proxy(Proxy::all(proxy).map_err(no_url)?);
+    }
+    if let Some(path) = &access.ca_file {
+        let unread =
+            |error: &dyn std::fmt::Display| local(format!("certificates in {}: {error}", path.display()));
+        let pem = std::fs::read(path).map_err(|error| unread(&error))?;
+        let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| unread(&error))?;
+        http = http.tls_certs_merge(certificates);
+    }
+    http.build().map_err(|error| local(deepest(&error)))
+}
+
+fn unreachable_by(name: &str, kind: ProviderErrorKind, what: &str) -> ProviderError {
+    ProviderError::new(kind, format!("failed to set up the way to {name}: {what}"))
+}
+
 /// The cause beneath all causes, which is the one that helps; never the URL.
-fn deepest(error: &reqwest::Error) -> String {
+pub(crate) fn deepest(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;

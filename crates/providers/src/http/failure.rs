@@ -76,7 +76,7 @@ pub(super) fn by_status(answer: &Answer) -> Option<ProviderErrorKind> {
 }
 
 /// What a person can do about it, where that is the same for all clouds.
-pub(super) const fn advice(kind: ProviderErrorKind) -> Option<&'static str> {
+pub(crate) const fn advice(kind: ProviderErrorKind) -> Option<&'static str> {
     use ProviderErrorKind as Kind;
     match kind {
         Kind::Permission => {
@@ -91,7 +91,7 @@ pub(super) const fn advice(kind: ProviderErrorKind) -> Option<&'static str> {
 }
 
 /// The first of a text, on one line.
-pub(super) fn excerpt(body: &[u8]) -> String {
+pub(crate) fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body.get(..SHOWN * 4).unwrap_or(body)).into_owned();
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(SHOWN) {

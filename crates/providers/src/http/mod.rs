@@ -26,4 +26,8 @@ pub use call::Answer;
 pub use call::Call as HttpCall;
 pub(crate) use call::Call;
 pub use client::{Client, Service};
+#[cfg(feature = "aws")]
+pub(crate) use client::{base, deepest, transport};
 pub use failure::Said;
+#[cfg(feature = "aws")]
+pub(crate) use failure::{advice, excerpt};
