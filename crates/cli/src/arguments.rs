@@ -8,7 +8,7 @@ use skyward::{Accelerator, Allocation, Nodes, Selection, Usd};
 
 use crate::range::Range;
 
-/// What clouds have for rent, and what a pool of it would cost. Nothing is rented.
+/// What clouds have for rent, what a pool of it would cost, and what is rented and nobody's. Rents nothing.
 #[derive(Debug, Parser)]
 #[command(name = "sky", version, arg_required_else_help = true)]
 pub(crate) struct Sky {
@@ -26,6 +26,31 @@ pub(crate) enum Command {
     /// Who can be asked, and whether their keys are good.
     #[command(subcommand)]
     Providers(ProvidersCommand),
+    /// What programs of yours have rented and nobody owns any more; gives it back with --yes.
+    Reap(ReapArguments),
+}
+
+/// What is given back. Pools that a living program has never are.
+#[derive(Debug, Args)]
+pub(crate) struct ReapArguments {
+    /// Give it back; without this it is only listed.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Only this pool, by its name or its id, also when it can still be attached to; may be given several times.
+    #[arg(long, value_name = "NAME OR ID")]
+    pub(crate) pool: Vec<String>,
+    /// Also pools that can still be attached to.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Again and again, until it is interrupted.
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// The seconds between two times.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) every: u64,
+    /// Answer in JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,4 +1,4 @@
-//! `sky`: what clouds have for rent, and what a pool of it would cost. Rents nothing.
+//! `sky`: what clouds have for rent, what a pool of it would cost, and what was rented and is nobody's. Rents nothing.
 //!
 //! arguments → a command → its answer on stdout, what else is to be said on stderr → exit code
 
@@ -7,6 +7,7 @@ mod offers;
 mod plan;
 mod providers;
 mod range;
+mod reap;
 mod shop;
 mod table;
 
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Command::Plan(it) => plan::plan(it),
         Command::Providers(ProvidersCommand::List(it)) => providers::list(it),
         Command::Providers(ProvidersCommand::Check(it)) => providers::check(it),
+        Command::Reap(it) => reap::reap(it),
     };
     let told = match answer {
         Ok(answer) => answer.tell(),

@@ -226,6 +226,7 @@ mod raw;
 mod work;
 
 pub mod catalog;
+pub mod journal;
 pub mod provider;
 
 pub use bounds::{Argument, Fallible, TaskFailure, TaskValue};

@@ -12,7 +12,7 @@
 //! program                           the running program as the worker
 //! ssh | link | control | files | output   reaching machines; calls, membership, files, output of a worker
 //! events | items                    where facts go; the items of streams
-//! catalog                           what clouds have for rent, in a file
+//! catalog | journal                 what clouds have for rent; what was rented, in files
 //! provider | registry | inside | status | ledger | lease | random | backoff | timing | payload
 //! model                             the words
 //! ```
@@ -25,6 +25,7 @@ pub mod events;
 pub mod files;
 pub mod inside;
 pub mod items;
+pub mod journal;
 pub mod lease;
 pub mod ledger;
 pub mod link;

@@ -17,6 +17,10 @@ pub struct Timing {
     /// How long a machine may outlive the last renewal of its lease. Default 60 s. Shorter ends
     /// machines sooner after the client is killed, but a client that sleeps for longer loses them.
     pub lease: Duration,
+    /// How long a machine of a cloud may outlive the last renewal of its lease, where its
+    /// [spec](crate::pool::Spec::ttl) does not say; [`lease`](Self::lease) is for machines of this computer. Default
+    /// 600 s: long enough to start a program again that was killed, and to attach to what it left.
+    pub ttl: Duration,
     /// How long a peer may be silent before its link counts as broken. Default 12 s: QUIC's idle time
     /// of five sixths of it, plus one keep-alive of one sixth. Too short breaks links under load.
     pub detect: Duration,
@@ -102,6 +106,7 @@ impl Timing {
     pub fn short() -> Self {
         Self {
             lease: Duration::from_secs(3),
+            ttl: Duration::from_secs(3),
             detect: Duration::from_secs(1),
             grace: Duration::from_secs(2),
             provision: Duration::from_secs(10),
@@ -130,6 +135,7 @@ impl Default for Timing {
         let quick = Backoff { first: Duration::from_millis(50), factor: 2, most: Duration::from_secs(2) };
         Self {
             lease: Duration::from_secs(60),
+            ttl: Duration::from_secs(600),
             detect: Duration::from_secs(12),
             grace: Duration::from_secs(30),
             redial: quick,

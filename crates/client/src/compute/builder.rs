@@ -1,9 +1,9 @@
 //! Describes a pool, and starts it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use skyward_providers::local::Local;
 use skyward_runtime::events::Events as Facts;
 use skyward_runtime::model::{
     Carrier, EventKind, Image, Nodes, OutputStream, PoolId, Secret, Selection, Usd,
@@ -13,6 +13,7 @@ use skyward_runtime::pool::{PoolRequest, Spec, Worker};
 use skyward_runtime::timing::Timing;
 use skyward_runtime::{program, random};
 
+use super::owning::{Asked, or_local};
 use super::{Compute, Events, Output};
 use crate::engine::Engine;
 use crate::error::Error;
@@ -53,6 +54,8 @@ pub struct Builder {
     secrets: BTreeMap<String, Secret<String>>,
     console: bool,
     signals: bool,
+    name: Option<String>,
+    state: Option<PathBuf>,
 }
 
 /// Default of how many calls wait in a pool's queue before more have to wait outside it. Enough that a
@@ -93,6 +96,8 @@ impl Default for Builder {
             secrets: BTreeMap::new(),
             console: false,
             signals: true,
+            name: None,
+            state: None,
         }
     }
 }
@@ -291,6 +296,42 @@ impl Builder {
         self
     }
 
+    /// Gives the pool a name: 1 to 64 letters, digits, `-`, `_` and `.`. Default none.
+    ///
+    /// A pool with a name outlives a program that is killed, for as long as its machines live without it
+    /// ([`Spec::ttl`]). The same program, run again, finds it in the [journal](crate::journal) by its name, links its
+    /// nodes again instead of renting others, and replaces those that do not answer. What runs under a
+    /// [key](crate::Call::key) runs on meanwhile, and calls with the same keys find it, or what came of it: an outcome
+    /// stays at its node even when it was taken, until the pool ends or the node has no more room
+    /// ([`Retention`](crate::Retention)).
+    ///
+    /// A program that ends in any other way, or is told to by a signal, gives everything back as always; one that
+    /// means to leave its pool says [`Compute::detach`]. One program has a pool at a time.
+    ///
+    /// ```no_run
+    /// # use skyward::prelude::*;
+    /// # #[skyward::function]
+    /// # async fn train(epochs: u32) -> f64 { f64::from(epochs) }
+    /// # async fn run() -> skyward::Result<()> {
+    /// let compute = Compute::builder().name("sweep").nodes(4).start().await?;
+    /// // Killed here and run again, it goes on where it was.
+    /// let losses = (gather((1..=100).map(train)).key("losses") >> &compute).await?;
+    /// # drop(losses);
+    /// # compute.stop().await
+    /// # }
+    /// ```
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The folder of the [journal](crate::journal). Default: `$XDG_STATE_HOME/skyward`, else
+    /// `~/.local/state/skyward`. A pool on this computer without a name is in no journal.
+    pub fn state(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.state = Some(folder.into());
+        self
+    }
+
     /// Rents the machines, makes them ready, and returns when all of them take calls.
     ///
     /// Dropping the future gives back what it had rented, in the background.
@@ -298,7 +339,9 @@ impl Builder {
     /// # Errors
     /// When the program has not called `skyward::init()` (or has no `#[skyward::main]`), when it is
     /// being ended by a signal, or when the machines cannot be had or made ready; then they are given
-    /// back first, apart from what [`keep_on_failure`](Self::keep_on_failure) keeps. The cause is found by
+    /// back first, apart from what [`keep_on_failure`](Self::keep_on_failure) keeps. When the journal
+    /// cannot be written and machines of a cloud are wanted, when another program has the pool of this name, or
+    /// when that lives and was begun by another build of the program or with other specs. The cause is found by
     /// `error.downcast_ref::<`[`StartError`](crate::StartError)`>()`.
     pub async fn start(self) -> Result<Compute, Error> {
         if program::entry_arguments().is_none() {
@@ -319,7 +362,13 @@ impl Builder {
             engine.heed_signals();
         }
         let id = random::text(ID_LETTERS).map_err(Error::from)?;
-        let events = Facts::new(PoolId::new(id));
+        let specs = or_local(self.specs);
+        let terms = format!("{:?} {:?} {:?} {:?}", self.nodes, self.image, self.worker, self.carrier);
+        let (name, state) = (self.name, self.state);
+        let holds = name.is_some();
+        let asked = Asked { id: PoolId::new(id), name, state, specs: specs.clone(), terms };
+        let owned = engine.handle().spawn(asked.own()).await.map_err(Error::from)??;
+        let events = Facts::new(owned.id);
         let lines = Events::new(events.subscribe());
         let output = Hub::new(self.show);
         let read = output.clone();
@@ -327,7 +376,10 @@ impl Builder {
             let written = Output::new(read.read());
             engine.handle().spawn(async { tokio::join!(print(lines), print_output(written)).0 })
         });
-        let specs = if self.specs.is_empty() { vec![Spec::on(Local::default())] } else { self.specs };
+        if let Some(reason) = owned.unrecorded {
+            tracing::warn!(reason, "the pool is in no journal");
+            events.emit(EventKind::Unrecorded { reason });
+        }
         let request = PoolRequest {
             specs,
             nodes: self.nodes,
@@ -344,8 +396,18 @@ impl Builder {
             output,
             secrets: self.secrets,
             events,
+            holds: holds && owned.record.is_some(),
+            record: owned.record,
+            adopted: owned.adopted,
         };
-        let (pool, nodes, keeper) = engine.keep(request, printer).await?;
+        let record = request.record.clone();
+        let kept = engine.keep(request, printer).await;
+        if let (Err(_), Some(record)) = (&kept, record)
+            && let Err(error) = record.withdraw().await
+        {
+            tracing::warn!(%error, "a pool that was never begun is in the journal");
+        }
+        let (pool, nodes, keeper) = kept?;
         Ok(Compute::new(engine, pool, nodes, keeper))
     }
 }
@@ -355,7 +417,7 @@ impl Builder {
 async fn print(mut events: Events) {
     while let Some(event) = events.next().await {
         eprintln!("{event}");
-        if matches!(event.kind, EventKind::Stopped { .. }) {
+        if matches!(event.kind, EventKind::Stopped { .. } | EventKind::Detached) {
             break;
         }
     }

@@ -9,6 +9,7 @@ mod events;
 mod files;
 mod node;
 mod output;
+mod owning;
 mod plan;
 
 use std::fmt;
@@ -134,6 +135,33 @@ impl Compute {
         };
         let words = ending.words().join("; ");
         Err(StopError { pool: self.id().clone(), left, bill, words }.into())
+    }
+
+    /// Leaves the pool as it is, for a program that attaches to it by its [name](Builder::name): its machines live on
+    /// for [`Spec::ttl`](crate::Spec::ttl), and what runs under a [key](Call::key) runs on. Other calls that are on
+    /// their way end with [`CallError::Stopped`](crate::CallError::Stopped).
+    ///
+    /// # Errors
+    /// When the pool has no name, or is in no journal: nobody could find it again. Then it is given back.
+    ///
+    /// ```no_run
+    /// # use skyward::prelude::*;
+    /// # async fn run() -> skyward::Result<()> {
+    /// let compute = Compute::builder().name("sweep").start().await?;
+    /// compute.detach().await // and run this program again within ten minutes
+    /// # }
+    /// ```
+    pub async fn detach(self) -> Result<(), Error> {
+        if !self.pool.can_be_left() {
+            self.stop().await?;
+            let words = "a pool that has no name, or is in no journal, cannot be left: it was given back";
+            return Err(Error::from(words));
+        }
+        let left = self.pool.detach().await;
+        self.keeper.stop();
+        let ending = self.keeper.ended().await;
+        self.keeper.said(self.engine, &ending);
+        left.failure.map_or(Ok(()), |failure| Err(failure.into()))
     }
 
     /// What the pool has cost until now: for tasks, idle, and until its machines were ready, by machine and

@@ -1,11 +1,11 @@
 //! What a pool would rent, asked without renting.
 
-use skyward_providers::local::Local;
 use skyward_runtime::model::Architecture;
-use skyward_runtime::pool::{Plan, Spec, Terms, plan};
+use skyward_runtime::pool::{Plan, Terms, plan};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Builder;
+use super::owning::or_local;
 use crate::engine::Engine;
 use crate::error::Error;
 
@@ -33,8 +33,7 @@ impl Builder {
     /// # }
     /// ```
     pub async fn plan(&self) -> Result<Plan, Error> {
-        let local = || vec![Spec::on(Local::default())];
-        let specs = if self.specs.is_empty() { local() } else { self.specs.clone() };
+        let specs = or_local(self.specs.clone());
         let terms = Terms {
             selection: self.selection.clone(),
             max_hourly_cost: self.max_hourly_cost,

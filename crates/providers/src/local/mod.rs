@@ -175,6 +175,10 @@ impl Provider for Local {
         }
     }
 
+    fn settings(&self) -> String {
+        serde_json::json!({ "directory": self.directory }).to_string()
+    }
+
     fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {
         stream::iter([Ok(offer::offer())]).boxed()
     }

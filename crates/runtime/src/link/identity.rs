@@ -52,14 +52,28 @@ impl Authority {
     /// When the crypto library cannot make a key.
     pub fn new(pool: &PoolId) -> Result<Self, IdentityError> {
         let failed = |it: rcgen::Error| IdentityError::new("make", pool.as_str(), it);
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, format!("skyward pool {pool}"));
-        // It signs the leaves and nothing below them.
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let key = KeyPair::generate().map_err(failed)?;
+        let (params, key) = (terms(pool), KeyPair::generate().map_err(failed)?);
         let certificate = params.self_signed(&key).map_err(failed)?.der().to_vec();
         Ok(Self { pool: pool.clone(), certificate, issuer: Issuer::new(params, key) })
+    }
+
+    /// The authority of a pool that was made before, by its certificate and its [key](Self::key).
+    ///
+    /// # Errors
+    /// When the key is none.
+    pub fn restore(
+        pool: &PoolId,
+        certificate: Vec<u8>,
+        key: &Secret<Vec<u8>>,
+    ) -> Result<Self, IdentityError> {
+        let key = KeyPair::try_from(key.reveal().as_slice());
+        let key = key.map_err(|it| IdentityError::new("restore", pool.as_str(), it))?;
+        Ok(Self { pool: pool.clone(), certificate, issuer: Issuer::new(terms(pool), key) })
+    }
+
+    /// Its private key, PKCS#8, for a file that its owner alone can read.
+    pub fn key(&self) -> Secret<Vec<u8>> {
+        Secret::new(self.issuer.key().serialize_der())
     }
 
     /// A fresh identity: [`CLIENT`] for the client, the incarnation for a worker.
@@ -94,6 +108,16 @@ impl IdentityError {
     pub(super) fn new(what: &'static str, name: &str, reason: impl fmt::Display) -> Self {
         Self { what, name: name.to_owned(), reason: reason.to_string() }
     }
+}
+
+/// What the authority of a pool says of itself. Its leaves name it by this.
+fn terms(pool: &PoolId) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, format!("skyward pool {pool}"));
+    // It signs the leaves and nothing below them.
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params
 }
 
 /// The host name that stands for `name` in a certificate. A digest, because names are free text and

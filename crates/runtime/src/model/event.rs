@@ -31,6 +31,12 @@ pub enum EventKind {
     Chosen { provider: String, offer: Box<Offer>, tariff: Tariff, nodes: u32 },
     /// Something about the included files that a person should know, such as what ignore files left out.
     Included { note: String },
+    /// The pool was begun by another program, of whose nodes so many are there to be linked again.
+    Attached { nodes: u32 },
+    /// The pool's owner has left it as it is, for another program.
+    Detached,
+    /// The pool is in no journal: another program can neither attach to it nor give it back.
+    Unrecorded { reason: String },
     /// The provider's machines cannot end their own bill when nobody is left to give them back.
     Unattended { provider: String },
     /// A provider gave machines, so long after it was asked for as many as are wanted.
@@ -202,10 +208,19 @@ impl fmt::Display for EventKind {
                 }
             }
             Self::Included { note } => write!(f, "include: {note}"),
+            Self::Attached { nodes } => {
+                write!(f, "attached: {nodes} nodes that another program left are dialled")
+            }
+            Self::Detached => f.write_str("detached: its machines live on until their leases lapse"),
+            Self::Unrecorded { reason } => write!(
+                f,
+                "not written down: {reason}; if this program is killed its machines end by their leases, and no \
+                 other can attach to them"
+            ),
             Self::Unattended { provider } => write!(
                 f,
                 "machines of {provider} cannot end their own bill: if this program is killed they cost until \
-                 they are given back in {provider}'s console, where they are tagged with the pool's name"
+                 they are given back, which `sky reap --watch` does"
             ),
             Self::Provisioned { machines, wanted, .. } => {
                 write!(f, "{} of {wanted} machines rented", machines.len())

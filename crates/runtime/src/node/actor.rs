@@ -17,10 +17,11 @@ use super::state::State;
 use super::steps::Steps;
 use crate::bootstrap::Listening;
 use crate::control::{Member, Taken};
+use crate::journal::KnownNode;
 use crate::link::{Link, LinkError};
 use crate::model::{
-    Attempt, Carrier, End, EventKind, Incarnation, Instance, InstanceId, InstanceState, Notice, Rank,
-    SshEndpoint,
+    Attempt, Carrier, End, EventKind, HostKey, Incarnation, Instance, InstanceId, InstanceState, Notice,
+    Rank, SshEndpoint,
 };
 use crate::random;
 use crate::ssh::{Session, SshError};
@@ -32,22 +33,25 @@ pub struct NodeRef {
 }
 
 impl NodeRef {
-    /// Begins a node's life on a rented machine. Its supervisor hears when the actor itself fails.
+    /// Begins a node's life on a rented machine, or goes on with one whose worker is known. Its supervisor hears when the actor itself fails.
     ///
     /// # Errors
     /// When the actor cannot be started.
     pub async fn start(
         kit: Arc<NodeKit>,
-        rank: Rank,
-        attempt: Attempt,
-        instance: InstanceId,
+        (rank, attempt, instance): (Rank, Attempt, InstanceId),
+        known: Option<KnownNode>,
         reports: Recipient<NodeReport>,
         supervisor: ActorCell,
     ) -> Result<Self, SpawnErr> {
-        let incarnation =
-            incarnation(&kit, rank, attempt).map_err(|error| SpawnErr::StartupFailed(error.into()))?;
+        let incarnation = match &known {
+            Some(known) => known.incarnation.clone(),
+            None => {
+                incarnation(&kit, rank, attempt).map_err(|error| SpawnErr::StartupFailed(error.into()))?
+            }
+        };
         let steps = Steps { kit, rank, incarnation };
-        let birth = Birth { steps, attempt, instance, reports };
+        let birth = Birth { steps, attempt, instance, known, reports };
         let (actor, _) = Actor::spawn_linked(None, NodeActor, birth, supervisor).await?;
         Ok(Self { actor })
     }
@@ -66,6 +70,14 @@ impl NodeRef {
     pub fn stop(&self) {
         let _ = self.actor.cast(NodeMessage::Stop);
     }
+
+    /// Ends now, and waits until it has, for so long at most.
+    pub(crate) async fn end(self, within: Duration) {
+        self.stop();
+        if self.actor.wait(Some(within)).await.is_err() {
+            tracing::warn!("a node does not end; please report this");
+        }
+    }
 }
 
 struct NodeActor;
@@ -74,6 +86,7 @@ struct Birth {
     steps: Steps,
     attempt: Attempt,
     instance: InstanceId,
+    known: Option<KnownNode>,
     reports: Recipient<NodeReport>,
 }
 
@@ -107,8 +120,9 @@ impl Actor for NodeActor {
         myself: ActorRef<Self::Msg>,
         birth: Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
-        let Birth { steps, attempt, instance, reports } = birth;
-        myself.cast(NodeMessage::Heard(Heard::Born))?;
+        let Birth { steps, attempt, instance, known, reports } = birth;
+        let worker = known.as_ref().map(|it| Listening { port: it.port, tcp: it.tcp, pid: it.pid });
+        myself.cast(NodeMessage::Heard(worker.map_or(Heard::Born, Heard::Adopted)))?;
         Ok(Doing {
             steps,
             attempt,
@@ -120,8 +134,8 @@ impl Actor for NodeActor {
             notices: None,
             renewals: 0,
             session: None,
-            ssh: None,
-            address: None,
+            ssh: known.as_ref().map(|it| it.ssh.clone()),
+            address: known.map(|it| (it.address, it.end)),
             notice: Notice::None,
             carrier: None,
             link: None,
@@ -149,7 +163,12 @@ impl Doing {
         Some(match message {
             NodeMessage::Heard(heard) => {
                 if let Heard::Described(Ok(InstanceState::Running { ssh, address, end, notice })) = &heard {
-                    self.ssh = Some(ssh.clone());
+                    // A key that was seen before is better than none.
+                    let seen = self.ssh.take().filter(|it| {
+                        ssh.host_key == HostKey::PinOnFirstUse
+                            && (&it.host, it.port, &it.user) == (&ssh.host, ssh.port, &ssh.user)
+                    });
+                    self.ssh = Some(seen.unwrap_or_else(|| ssh.clone()));
                     self.notice = notice.clone();
                     self.address = Some((*address, end.clone()));
                 }
@@ -290,11 +309,14 @@ impl Doing {
         if let Ok(incarnation) = &incarnation {
             self.steps.incarnation = incarnation.clone();
         }
+        let place = (self.attempt, self.instance.clone());
         self.with_session(myself, Heard::Started, |steps, session| async move {
             let never = |reason: String| Trouble { reason, retry: false };
             incarnation.map_err(|error| never(format!("the system has no random numbers: {error}")))?;
             let (listen, end) = address.ok_or_else(|| never("the machine has no address".to_owned()))?;
-            steps.start_worker(&session, listen, end, notice).await
+            let worker = steps.start_worker(&session, listen, end.clone(), notice).await?;
+            steps.write_down(place, &session, (listen, end), worker).await;
+            Ok(worker)
         });
     }
 

@@ -9,6 +9,7 @@ use futures_util::future::{BoxFuture, Shared};
 use crate::bootstrap::{Includes, Plan, Program};
 use crate::control::Cluster;
 use crate::events::Events;
+use crate::journal::Record;
 use crate::link::{Authority, Dialer};
 use crate::model::{Carrier, Epoch, Secret, Worker};
 use crate::provider::{ProviderRef, Request};
@@ -50,6 +51,8 @@ pub struct NodeKit {
     pub timing: Timing,
     /// Where facts go.
     pub events: Events,
+    /// The pool's entry in the journal, if it has one.
+    pub record: Option<Arc<Record>>,
 }
 
 /// The running program, read and packed once for all nodes of the process, while machines boot.

@@ -89,6 +89,8 @@ pub enum Reported {
 pub(crate) enum Heard {
     /// It begins.
     Born,
+    /// It begins with a worker that another owner of the pool has started.
+    Adopted(Listening),
     /// What the provider says of the machine.
     Described(Result<InstanceState, String>),
     /// Whether the SSH server let us in.

@@ -43,6 +43,8 @@ pub(crate) struct Joining {
     worker: Option<Listening>,
     restarts: u32,
     tries: u32,
+    /// Another owner of the pool started the worker, and nobody has renewed its lease since.
+    adopted: bool,
 }
 
 impl State {
@@ -81,10 +83,22 @@ impl State {
                     vec![enter(NodePhase::Launching), wake(Timer::Deadline, timing.boot), Effect::Describe];
                 (Self::Launching { since: now, looks: 0 }, effects)
             }
+            // Its machine may be gone, and its lease has not been renewed for a while.
+            (Self::Unborn, Heard::Adopted(worker)) => {
+                let at = Joining { worker: Some(worker), restarts: 0, tries: 0, adopted: true };
+                let effects = vec![
+                    enter(NodePhase::Joining),
+                    wake(Timer::Deadline, timing.grace),
+                    wake(Timer::Renew, timing.renew()),
+                    Effect::Describe,
+                    Effect::Link(worker),
+                ];
+                (Self::Joining(at), effects)
+            }
             (Self::Launching { since, looks }, heard) => Self::launching(since, looks, heard, now, timing),
             (Self::Reaching(at), heard) => at.step(heard, now, timing),
             (Self::Bootstrapping, Heard::Bootstrapped(Ok(()))) => {
-                let at = Joining { worker: None, restarts: 0, tries: 0 };
+                let at = Joining { worker: None, restarts: 0, tries: 0, adopted: false };
                 (Self::Joining(at), vec![enter(NodePhase::Joining), Effect::StartWorker])
             }
             (Self::Bootstrapping, Heard::Bootstrapped(Err(trouble))) => Self::lost(trouble),
@@ -197,7 +211,7 @@ impl State {
                 Self::lost_to(loss, format!("the machine has ended: {why}"))
             }
             Heard::WorkerEnded(true) if restarts < RESTARTS => {
-                let at = Joining { worker: None, restarts: restarts + 1, tries: 0 };
+                let at = Joining { worker: None, restarts: restarts + 1, tries: 0, adopted: false };
                 let effects = vec![
                     Effect::Quiet(Timer::Deadline),
                     Effect::Quiet(Timer::Retry),
@@ -307,8 +321,9 @@ impl Joining {
             }
             (Heard::Started(Err(trouble)), None) => State::lost(trouble),
             (Heard::Linked(Ok(())), Some(worker)) => {
-                let effects =
+                let mut effects =
                     vec![Effect::Quiet(Timer::Deadline), enter(NodePhase::Ready), Effect::ReportReady];
+                effects.extend(self.adopted.then_some(Effect::Renew));
                 (State::Ready { worker, restarts: self.restarts }, effects)
             }
             (Heard::Linked(Err(trouble @ Trouble { retry: false, .. })), Some(_)) => State::lost(trouble),

@@ -86,7 +86,7 @@ fn a_session_that_ends_has_the_machine_looked_at_before_its_silence_shows() {
         &mut ready(),
         vec![look(), (0, gone("killed"), taken(Loss::Stopped, "the machine has ended: killed"))],
     );
-    let mut joining = State::Joining(Joining { worker: Some(WORKER), restarts: 0, tries: 0 });
+    let mut joining = State::Joining(Joining { worker: Some(WORKER), restarts: 0, tries: 0, adopted: false });
     let words = "the machine ended while its worker joined: killed";
     check(
         &mut joining,
@@ -221,7 +221,7 @@ fn a_key_that_is_not_there_yet_is_tried_until_the_deadline_and_no_other_machine_
 #[test]
 fn a_step_that_fails_ends_the_node_and_says_whether_another_machine_may_do_better() {
     let reason = "shell 1: exit code 2";
-    let joining = || State::Joining(Joining { worker: None, restarts: 0, tries: 0 });
+    let joining = || State::Joining(Joining { worker: None, restarts: 0, tries: 0, adopted: false });
     for (trouble, retry) in [(never(reason), false), (again(reason), true)] {
         let bootstrapped = Heard::Bootstrapped(Err(trouble.clone()));
         check(&mut State::Bootstrapping, vec![(0, bootstrapped, end(reason, retry))]);
@@ -384,5 +384,34 @@ fn late_answers_of_steps_that_no_longer_matter_are_dropped() {
             (0, Heard::Drained, vec![]),
             (0, Heard::WorkerEnded(true), vec![]),
         ],
+    );
+}
+
+#[test]
+fn a_worker_that_another_owner_started_is_dialled_at_once_and_renewed_as_soon_as_it_is_linked() {
+    let timing = Timing::default();
+    let begun = || {
+        vec![
+            enter(NodePhase::Joining),
+            wake(Timer::Deadline, timing.grace),
+            wake(Timer::Renew, timing.renew()),
+            Effect::Describe,
+            Effect::Link(WORKER),
+        ]
+    };
+    let linked =
+        vec![Effect::Quiet(Timer::Deadline), enter(NodePhase::Ready), Effect::ReportReady, Effect::Renew];
+    check(
+        &mut State::Unborn,
+        vec![
+            (0, Heard::Adopted(WORKER), begun()),
+            (1, running(), vec![]),
+            (1, Heard::Linked(Ok(())), linked),
+        ],
+    );
+    let words = "the machine ended while its worker joined: lapsed";
+    check(
+        &mut State::Unborn,
+        vec![(0, Heard::Adopted(WORKER), begun()), (1, gone("lapsed"), taken(Loss::Stopped, words))],
     );
 }

@@ -9,9 +9,10 @@ use super::kit::NodeKit;
 use super::messages::Trouble;
 use crate::bootstrap::{self, Listening, Progress};
 use crate::control::Member;
+use crate::journal::KnownNode;
 use crate::lease;
 use crate::link::{Hello, Link, PROTOCOL};
-use crate::model::{End, EventKind, Incarnation, Notice, Rank};
+use crate::model::{Attempt, End, EventKind, Incarnation, InstanceId, Notice, Rank};
 use crate::program::WorkerStart;
 use crate::registry::Registry;
 use crate::ssh::Session;
@@ -82,6 +83,22 @@ impl Steps {
         bootstrap::start_worker(session, &deployed.path, &start, kit.timing.join).await.map_err(|error| {
             Trouble { retry: error.retry(), reason: format!("failed to start the worker: {error}") }
         })
+    }
+
+    /// Writes down how the worker is found again, before it is given anything to do.
+    pub(super) async fn write_down(
+        &self,
+        (attempt, instance): (Attempt, InstanceId),
+        session: &Session,
+        (address, end): (IpAddr, End),
+        Listening { port, tcp, pid }: Listening,
+    ) {
+        let Some(record) = &self.kit.record else { return };
+        let (rank, incarnation, ssh) = (self.rank, self.incarnation.clone(), session.verified());
+        let node = KnownNode { rank, attempt, incarnation, ssh, address, end, port, tcp, pid };
+        if let Err(error) = record.node(&instance, &node).await {
+            tracing::warn!(%rank, %error, "a node is not in the journal: nobody could attach to it");
+        }
     }
 
     /// Whether the worker's process has ended. When that cannot be told it counts as running.

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::future::join_all;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use super::adopting::Adoption;
 use super::effect::Effect;
 use super::error::StartError;
 use super::handle::{Progress, Stopped};
@@ -17,6 +19,7 @@ use super::request::PoolRequest;
 use super::roster::Rosters;
 use super::state::State;
 use super::steps;
+use crate::journal::{KnownNode, Machine};
 use crate::link::Link;
 use crate::model::{Attempt, InstanceId, Rank};
 use crate::node::{NodeKit, NodeRef, NodeReport, Reported};
@@ -64,6 +67,10 @@ struct Doing {
     rosters: Rosters,
     /// The keys of machines that are kept; each is gone with its machine.
     keys: BTreeMap<InstanceId, KeyFile>,
+    /// How workers are found again that another owner of the pool started.
+    known: BTreeMap<InstanceId, KnownNode>,
+    /// All of it is left as it is.
+    detached: bool,
 }
 
 impl Actor for PoolActor {
@@ -83,6 +90,15 @@ impl Actor for PoolActor {
             // Fails only when the pool is over.
             let _ = pool.cast(PoolMessage::heard(Heard::QueueEnded { reason }));
         });
+        let mut known = BTreeMap::new();
+        if let Some(pool) = &request.adopted
+            && let Some(adoption) = Adoption::of(pool)
+        {
+            let node = |it: &Machine| Some((it.instance.clone(), it.node.clone()?));
+            known = pool.machines.iter().filter_map(node).collect();
+            myself.cast(PoolMessage::heard(Heard::Adopted(Box::new(adoption))))?;
+        }
+        let heartbeat = request.record.clone().map(|it| it.kept_fresh(request.timing.renew()));
         let max_total_cost = request.max_total_cost;
         myself.cast(PoolMessage::heard(Heard::Born { max_total_cost }))?;
         Ok(Doing {
@@ -97,9 +113,11 @@ impl Actor for PoolActor {
             homes: BTreeMap::new(),
             nodes: BTreeMap::new(),
             links: BTreeMap::new(),
-            timers: Vec::new(),
+            timers: heartbeat.into_iter().collect(),
             rosters: Rosters::default(),
             keys: BTreeMap::new(),
+            known,
+            detached: false,
         })
     }
 
@@ -159,6 +177,14 @@ impl Doing {
                 self.kit = Some(kit);
                 Heard::Prepared(Ok(()))
             }
+            PoolMessage::Readopted(kits) => {
+                for (kit, machines) in kits {
+                    self.homes.extend(machines.into_iter().map(|it| (it, Arc::clone(&kit))));
+                    self.kits.push(Arc::clone(&kit));
+                    self.kit = Some(kit);
+                }
+                Heard::Prepared(Ok(()))
+            }
             PoolMessage::Unprepared(kit, error) => {
                 self.kits.push(kit);
                 Heard::Prepared(Err(error))
@@ -209,6 +235,8 @@ impl Doing {
                 return None;
             }
             PoolMessage::Stop => Heard::Stop,
+            PoolMessage::Detach if self.request.record.is_none() => return None,
+            PoolMessage::Detach => Heard::Detach,
         })
     }
 
@@ -216,6 +244,13 @@ impl Doing {
         match effect {
             Effect::AskOffers => {
                 begin(myself, steps::ask_offers(Arc::clone(&self.request), self.providers.clone()));
+            }
+            Effect::Prepare { .. }
+                if self.kits.is_empty()
+                    && let Some(pool) = self.request.adopted.clone() =>
+            {
+                let request = Arc::clone(&self.request);
+                begin(myself, steps::readopt(request, self.providers.clone(), pool));
             }
             Effect::Prepare { candidate, lease } => {
                 if let Some(provider) = self.providers.get(candidate.spec).cloned() {
@@ -235,7 +270,9 @@ impl Doing {
                     // Fails only when the pool is over, and then nobody needs to know.
                     let _ = to.cast(PoolMessage::Node(report));
                 });
-                match NodeRef::start(kit, rank, attempt, instance, reports, myself.get_cell()).await {
+                let known = self.known.remove(&instance);
+                let place = (rank, attempt, instance);
+                match NodeRef::start(kit, place, known, reports, myself.get_cell()).await {
                     Ok(node) => {
                         self.nodes.insert((rank, attempt), node);
                     }
@@ -296,6 +333,16 @@ impl Doing {
             Effect::Teardown => {
                 begin(myself, steps::teardown(self.kits.clone()));
             }
+            Effect::Detach => {
+                self.detached = true;
+                // Before the calls hear of it: what they would cancel is to run on.
+                for (_, link) in self.rosters.links() {
+                    link.close("the pool's owner has left it");
+                }
+                // What they still do holds on to all that the pool has.
+                let within = self.request.timing.control;
+                join_all(std::mem::take(&mut self.nodes).into_values().map(|it| it.end(within))).await;
+            }
             Effect::Wake(timer, after) => {
                 let wake = myself.send_after(after, move || PoolMessage::woke(timer));
                 self.timers.retain(|it| !it.is_finished());
@@ -308,7 +355,18 @@ impl Doing {
             Effect::Failed { failure } => {
                 self.progress.send_replace(Progress::Failed(failure));
             }
-            Effect::Ended { failure, left } => self.end(failure, left, myself),
+            Effect::Ended { failure, left } => {
+                if let Some(record) = &self.request.record {
+                    if left.is_empty()
+                        && !self.detached
+                        && let Err(error) = record.forget().await
+                    {
+                        tracing::warn!(%error, "a pool that was given back is still in the journal");
+                    }
+                    record.free();
+                }
+                self.end(failure, left, myself);
+            }
         }
     }
 

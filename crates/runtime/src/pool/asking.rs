@@ -37,13 +37,14 @@ pub async fn plan(
     Ok(ranked(specs.to_vec(), nodes, terms, told).await)
 }
 
-/// The same by way of the providers' actors, for a pool that goes on to rent.
+/// The same by way of the providers' actors, for a pool that goes on to rent. `ttl`: how long machines of clouds
+/// live on without their client, where their spec does not say.
 pub(super) async fn plan_by(
     specs: &[Spec],
     providers: &[ProviderRef],
     nodes: Nodes,
     terms: Terms,
-    deadline: Duration,
+    (deadline, ttl): (Duration, Duration),
 ) -> Plan {
     let actor =
         |provider: &Arc<dyn Provider>| providers.iter().find(|it| Arc::ptr_eq(it.provider(), provider));
@@ -54,7 +55,13 @@ pub(super) async fn plan_by(
         }
     });
     let told = join_all(asked).await;
-    ranked(specs.to_vec(), nodes, terms, told).await
+    let mut plan = ranked(specs.to_vec(), nodes, terms, told).await;
+    for candidate in &mut plan.candidates {
+        let provider = specs.get(candidate.spec).map(Spec::provider);
+        let is_here = provider.is_some_and(|it| it.capabilities().same_computer);
+        candidate.lease = candidate.lease.or_else(|| (!is_here).then_some(ttl));
+    }
+    plan
 }
 
 /// The providers of the specs, each once: several specs may share one.

@@ -46,6 +46,8 @@ pub(crate) enum Effect {
     Terminate { instances: Vec<InstanceId> },
     /// Undo the preparation.
     Teardown,
+    /// Let go of all nodes, and leave everything as it is.
+    Detach,
     /// Wake up after a while.
     Wake(Timer, Duration),
     /// Say what happened.

@@ -1,6 +1,7 @@
 //! Why a pool did not start.
 
 use super::plan::Plan;
+use crate::journal::JournalError;
 use crate::model::{Attempt, InvalidRequest, KeptMachine, Rank, Usd};
 
 /// Why a pool did not start. By the time that a caller sees it, everything has been given back,
@@ -76,6 +77,19 @@ pub enum StartError {
         failure: Box<Self>,
         /// What is kept.
         machines: Vec<KeptMachine>,
+    },
+    /// It cannot be written down, or is another program's.
+    #[error("{0}")]
+    Journal(JournalError),
+    /// A pool of this name lives that this program cannot go on with.
+    #[error(
+        "pool {pool} lives, and {what} than this program's: run the program that began it, give it back with `sky reap --pool {pool} --yes`, or give this pool another name"
+    )]
+    Differs {
+        /// Its name.
+        pool: String,
+        /// What about it is another.
+        what: &'static str,
     },
     /// It was stopped before it was ready.
     #[error("the pool was stopped while it was starting")]

@@ -1,6 +1,7 @@
 //! A pool as its owner sees it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{ActorCell, ActorRef, SpawnErr};
 use tokio::sync::{broadcast, oneshot, watch};
@@ -30,6 +31,10 @@ struct Inner {
     events: Events,
     output: Hub,
     progress: watch::Receiver<Progress>,
+    /// How long the workers of a pool that had another owner may take to say what they keep.
+    adopted: Option<Duration>,
+    /// Another program can find it.
+    can_be_left: bool,
 }
 
 /// How far a pool has come.
@@ -72,11 +77,16 @@ impl Pool {
             request.output.clone(),
             events.clone(),
         );
+        let can_be_left = request.holds;
+        if can_be_left {
+            tasks.hold();
+        }
+        let adopted = request.adopted.as_ref().map(|_| request.timing.grace);
         let (sender, progress) = watch::channel(Progress::Starting);
         let birth =
             Birth { request: Arc::new(request), providers, tasks: tasks.clone(), progress: sender, ended };
         let actor = actor::spawn(birth, supervisor).await?;
-        Ok(Self { inner: Arc::new(Inner { actor, tasks, events, output, progress }) })
+        Ok(Self { inner: Arc::new(Inner { actor, tasks, events, output, progress, adopted, can_be_left }) })
     }
 
     /// Its id.
@@ -116,7 +126,13 @@ impl Pool {
         let mut progress = self.inner.progress.clone();
         let reached = progress.wait_for(|it| *it != Progress::Starting).await.map(|it| it.clone());
         match reached {
-            Ok(Progress::Ready { nodes }) => Ok(nodes),
+            Ok(Progress::Ready { nodes }) => {
+                // A call whose key a worker has must not be sent to another before that is known.
+                if let Some(within) = self.inner.adopted {
+                    let _ = tokio::time::timeout(within, self.inner.tasks.reconciled()).await;
+                }
+                Ok(nodes)
+            }
             Ok(Progress::Failed(failure)) => Err(failure),
             Ok(Progress::Ended(stopped)) => Err(stopped.failure.unwrap_or(StartError::Stopped)),
             Ok(Progress::Starting) | Err(_) => Err(gone()),
@@ -157,6 +173,19 @@ impl Pool {
                 bill: self.bill(),
             },
         }
+    }
+
+    /// Whether it has a name, and is in the journal.
+    pub fn can_be_left(&self) -> bool {
+        self.inner.can_be_left
+    }
+
+    /// Leaves everything as it is, for another program that attaches to it, and lets go of it. Only a pool that
+    /// is ready and in the journal can be left.
+    pub async fn detach(&self) -> Stopped {
+        // Fails only when the pool is over.
+        let _ = self.inner.actor.cast(PoolMessage::Detach);
+        self.ended().await
     }
 
     /// Orders everything to be given back, and does not wait.

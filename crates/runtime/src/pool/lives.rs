@@ -31,6 +31,8 @@ enum Place {
     Wanted,
     /// Its machine becomes a node.
     Starting { instance: InstanceId },
+    /// Its worker, which another owner of the pool started, is being linked again.
+    Adopted { instance: InstanceId },
     /// It takes tasks, or its link is being dialled again.
     Ready { instance: InstanceId },
 }
@@ -51,6 +53,16 @@ impl Lives {
         let attempt = self.ranks.values().map(|it| it.attempt.next()).max().unwrap_or_default();
         let wanted = || Life { attempt, failures: 0, place: Place::Wanted };
         self.ranks = (0..ranks).map(|rank| (Rank(rank), wanted())).collect();
+    }
+
+    /// Has a rank go on with the machine and the life that another owner of the pool gave it.
+    pub(super) fn adopt(&mut self, rank: Rank, attempt: Attempt, instance: InstanceId) {
+        self.ranks.insert(rank, Life { attempt, failures: 0, place: Place::Adopted { instance } });
+    }
+
+    /// Whether a rank that was taken over is not linked yet.
+    pub(super) fn is_adopting(&self) -> bool {
+        self.ranks.values().any(|it| matches!(it.place, Place::Adopted { .. }))
     }
 
     /// Ends the present life of every rank that has a machine: the life, the machine, and whether it was
@@ -80,7 +92,7 @@ impl Lives {
     /// A node takes tasks. Returns whether it is of the present life of its rank.
     pub(super) fn becomes_ready(&mut self, rank: Rank, attempt: Attempt) -> bool {
         let Some(life) = self.ranks.get_mut(&rank).filter(|it| it.attempt == attempt) else { return false };
-        if let Place::Starting { instance } = &life.place {
+        if let Place::Starting { instance } | Place::Adopted { instance } = &life.place {
             life.place = Place::Ready { instance: instance.clone() };
         }
         if life.place == Place::Wanted {
@@ -95,7 +107,7 @@ impl Lives {
         let life = self.ranks.get_mut(&rank)?;
         let (instance, was_ready) = match std::mem::replace(&mut life.place, Place::Wanted) {
             Place::Wanted => return None,
-            Place::Starting { instance } => (instance, false),
+            Place::Starting { instance } | Place::Adopted { instance } => (instance, false),
             Place::Ready { instance } => (instance, true),
         };
         let attempt = life.attempt;

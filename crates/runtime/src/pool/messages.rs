@@ -6,6 +6,7 @@ use std::time::Duration;
 use ractor_cluster::RactorMessage;
 use tokio::sync::oneshot;
 
+use super::adopting::Adoption;
 use super::error::StartError;
 use super::key_file::KeyFile;
 use super::plan::Plan;
@@ -32,6 +33,8 @@ pub(super) enum PoolMessage {
     },
     /// The provider is set up; this is what the nodes are given.
     Prepared(Arc<NodeKit>),
+    /// What another program had set up is ready to be gone on with: with what its machines were rented.
+    Readopted(Vec<(Arc<NodeKit>, Vec<InstanceId>)>),
     /// The provider is not set up, or not entirely: what is there has to be undone with this.
     Unprepared(Arc<NodeKit>, StartError),
     /// A node says what became of it.
@@ -56,6 +59,8 @@ pub(super) enum PoolMessage {
     Links(oneshot::Sender<Vec<(Rank, Link)>>),
     /// Give everything back.
     Stop,
+    /// Leave everything as it is.
+    Detach,
 }
 
 impl PoolMessage {
@@ -71,6 +76,10 @@ impl PoolMessage {
 /// What a pool hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
+    /// Said before it begins: another program has left this.
+    Adopted(Box<Adoption>),
+    /// The owner leaves everything as it is, for another program.
+    Detach,
     /// It begins, and may cost this much.
     Born { max_total_cost: Option<Usd> },
     /// What the specs' providers offer, filtered and ranked.

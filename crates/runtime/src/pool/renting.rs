@@ -23,7 +23,8 @@ impl State {
         timing: &Timing,
         effects: &mut Vec<Effect>,
     ) -> Phase {
-        let Some(first) = self.fallback.begin(plan.candidates.clone()) else {
+        let candidates = self.with_adopted(plan.candidates.clone());
+        let Some(first) = self.fallback.begin(candidates) else {
             // Nothing was asked of any cloud but offers: there is nothing to give back.
             self.fail(StartError::NoOffers { plan: Box::new(plan) });
             self.say_failure(effects);
@@ -46,16 +47,24 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Phase {
         let candidate = self.preparing.take();
+        if self.adoption.is_some()
+            && let Err(error) = result
+        {
+            self.fail(error);
+            return self.leave_be(effects);
+        }
         if stop {
             if let Err(error) = result {
                 self.fail(error);
             }
+            self.take_over(now, effects);
             return self.stop_from(now, timing, ready, effects);
         }
         match (result, candidate) {
             (Ok(()), Some(candidate)) => {
                 effects.push(announce(PoolPhase::Provisioning));
                 self.source = Some(*candidate);
+                self.take_over(now, effects);
                 self.reconcile(ready, now, timing, effects)
             }
             (Ok(()), None) => Phase::Living { ready, stop },

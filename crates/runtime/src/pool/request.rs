@@ -1,9 +1,11 @@
 //! What a pool is asked to be.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::spec::Spec;
 use crate::events::Events;
+use crate::journal::{KnownPool, Record};
 use crate::model::{Architecture, Carrier, Image, InvalidRequest, Nodes, Secret, Selection, Usd, Worker};
 use crate::output::Hub;
 use crate::timing::Timing;
@@ -41,6 +43,12 @@ pub struct PoolRequest {
     pub output: Hub,
     /// Where facts go; it also names the pool.
     pub events: Events,
+    /// The pool's entry in the journal, if it has one.
+    pub record: Option<Arc<Record>>,
+    /// What the owner before has left, if there was one.
+    pub adopted: Option<Arc<KnownPool>>,
+    /// Whether outcomes of calls with a key stay at their workers after they were taken, for another owner.
+    pub holds: bool,
 }
 
 impl PoolRequest {

@@ -125,7 +125,8 @@ impl Spec {
 
     /// How long a machine lives on without its client before it ends itself. It is the machine's lease,
     /// which the client renews: it does not end a machine that is in use. Default: the pool's
-    /// [`Timing::lease`](crate::timing::Timing::lease); between 3 s and 7 days.
+    /// [`Timing::ttl`](crate::timing::Timing::ttl) at clouds, [`Timing::lease`](crate::timing::Timing::lease) on this
+    /// computer; between 3 s and 7 days.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.requirements.ttl = Some(ttl);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::adopting::Adoption;
 use super::budget::{Budget, Look};
 use super::effect::Effect;
 use super::error::StartError;
@@ -44,6 +45,8 @@ pub(crate) struct State {
     pub(super) left: Vec<Leftover>,
     /// Machines that failed and are left for a person to look at.
     pub(super) keeping: Keeping,
+    /// What an owner before has left, until it is taken over.
+    pub(super) adoption: Option<Box<Adoption>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +96,7 @@ impl State {
             failure: None,
             left: Vec::new(),
             keeping: Keeping::default(),
+            adoption: None,
         }
     }
 
@@ -119,7 +123,12 @@ impl State {
                 effects.push(Effect::AskOffers);
                 Phase::Choosing
             }
+            (Phase::Unborn, Heard::Adopted(adoption)) => {
+                self.adoption = Some(adoption);
+                Phase::Unborn
+            }
             (Phase::Unborn, _) => Phase::Unborn,
+            (Phase::Living { ready: true, stop: false }, Heard::Detach) => self.detach(effects),
             (Phase::Choosing, Heard::Offered(plan)) => self.choose(plan, now, timing, effects),
             (Phase::Living { ready, stop }, Heard::Prepared(result)) if self.preparing.is_some() => {
                 self.prepared(ready, stop, result, now, timing, effects)
@@ -238,6 +247,9 @@ impl State {
             (phase @ (Phase::Stopping { .. } | Phase::Keeping | Phase::Stopped), _) => phase,
             (_, Heard::Stop) => {
                 self.fail(StartError::Stopped);
+                if self.adoption.is_some() {
+                    return self.leave_be(effects);
+                }
                 self.give_back(now, timing, effects)
             }
             // Late answers of lives and phases that are over.
@@ -249,7 +261,7 @@ impl State {
     pub(super) fn is_enough(&self, before: bool, effects: &mut Vec<Effect>) -> bool {
         // With a least number of its own the pool begins with that many, the others join as they come.
         let enough = self.least().min(self.lives.count()).max(1);
-        if !before && self.lives.ready() >= enough {
+        if !before && self.lives.ready() >= enough && !self.lives.is_adopting() {
             effects.push(announce(PoolPhase::Ready));
             let nodes = self.source.as_ref().map_or(0, |it| it.nodes);
             effects.push(Effect::Started { nodes });

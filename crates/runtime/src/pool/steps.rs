@@ -15,6 +15,7 @@ use super::offers::Terms;
 use super::plan::Candidate;
 use super::request::PoolRequest;
 use crate::bootstrap::{self, Includes};
+use crate::journal::{KnownPool, Recorded};
 use crate::lease;
 use crate::model::{
     Architecture, Attempt, Carrier, Epoch, EventKind, InstanceId, InstanceState, KeptMachine, Leftover, Rank,
@@ -31,10 +32,8 @@ pub(super) async fn ask_offers(request: Arc<PoolRequest>, providers: Vec<Provide
         max_hourly_cost: request.max_hourly_cost,
         architecture: Architecture::here(),
     };
-    let deadline = request.timing.offers;
-    PoolMessage::heard(Heard::Offered(
-        plan_by(&request.specs, &providers, request.nodes, terms, deadline).await,
-    ))
+    let times = (request.timing.offers, request.timing.ttl);
+    PoolMessage::heard(Heard::Offered(plan_by(&request.specs, &providers, request.nodes, terms, times).await))
 }
 
 /// Checks the image, packs its files, makes the keys and sets the provider up. Nothing is rented yet.
@@ -46,24 +45,60 @@ pub(super) async fn prepare(
     lease: Duration,
     before: Option<Arc<NodeKit>>,
 ) -> PoolMessage {
-    let kit = match make_kit(&request, provider, candidate, lease, before).await {
+    let kit = match make_kit(&request, provider, candidate, lease, before, None).await {
         Ok(kit) => Arc::new(kit),
         Err(error) => return PoolMessage::heard(Heard::Prepared(Err(error))),
     };
+    match set_up(&kit).await {
+        Ok(()) => PoolMessage::Prepared(kit),
+        // A request that took too long was broken off, and its provider could not clean up.
+        Err(error) => PoolMessage::Unprepared(kit, error),
+    }
+}
+
+/// Goes on with what another program has set up: with its keys, and what it told each provider.
+pub(super) async fn readopt(
+    request: Arc<PoolRequest>,
+    providers: Vec<ProviderRef>,
+    pool: Arc<KnownPool>,
+) -> PoolMessage {
+    let mut kits: Vec<(Arc<NodeKit>, Vec<InstanceId>)> = Vec::new();
+    for deed in pool.undos().into_iter().rev() {
+        let of_deed =
+            |number: i64| pool.deeds.iter().any(|it| it.number == number && it.request == deed.request);
+        let machines = pool.machines.iter().filter(|it| of_deed(it.deed)).map(|it| it.instance.clone());
+        let candidate: Option<Candidate> = serde_json::from_str(&deed.terms).ok();
+        let provider = candidate.as_ref().and_then(|it| providers.get(it.spec)).cloned();
+        let (Some(candidate), Some(provider)) = (candidate, provider) else { continue };
+        let before = kits.first().map(|(kit, _)| Arc::clone(kit));
+        let lease = deed.request.lease;
+        match make_kit(&request, provider, candidate, lease, before, Some(deed.request.clone())).await {
+            Ok(kit) => kits.push((Arc::new(kit), machines.collect())),
+            Err(error) => return PoolMessage::heard(Heard::Prepared(Err(error))),
+        }
+    }
+    let Some((last, _)) = kits.last() else {
+        let reason = "nothing of the pool can be read from the journal".to_owned();
+        return PoolMessage::heard(Heard::Prepared(Err(StartError::Internal(reason))));
+    };
+    match set_up(last).await {
+        Ok(()) => PoolMessage::Readopted(kits),
+        Err(error) => PoolMessage::heard(Heard::Prepared(Err(error))),
+    }
+}
+
+/// Sets up what the machines need, and says what they cannot do.
+async fn set_up(kit: &NodeKit) -> Result<(), StartError> {
     if !kit.provider.provider().capabilities().ends_itself {
         let provider = kit.provider.provider().name().to_owned();
         tracing::warn!(%provider, "its machines cannot end their own bill if this program is killed");
         kit.events.emit(EventKind::Unattended { provider });
     }
-    match kit.provider.prepare(Arc::clone(&kit.request), request.timing.provision).await {
-        Ok(()) => PoolMessage::Prepared(kit),
-        // A request that took too long was broken off, and its provider could not clean up.
-        Err(error) => {
-            let provider = kit.provider.provider().name().to_owned();
-            let error = StartError::Prepare { provider, reason: error.to_string() };
-            PoolMessage::Unprepared(kit, error)
-        }
-    }
+    let prepared = kit.provider.prepare(Arc::clone(&kit.request), kit.timing.provision).await;
+    prepared.map_err(|error| {
+        let provider = kit.provider.provider().name().to_owned();
+        StartError::Prepare { provider, reason: error.to_string() }
+    })
 }
 
 async fn make_kit(
@@ -72,6 +107,7 @@ async fn make_kit(
     candidate: Candidate,
     lease: Duration,
     before: Option<Arc<NodeKit>>,
+    known: Option<Request>,
 ) -> Result<NodeKit, StartError> {
     let capabilities = provider.provider().capabilities();
     // Packing begins now, so that the program is ready when the first machine is.
@@ -89,12 +125,26 @@ async fn make_kit(
     }
     let timing = Timing { lease, ..request.timing.clone() };
     let pool = request.events.pool();
-    let keys = match before {
-        Some(kit) => Keys::of(&kit),
-        None => Keys::make(pool, &timing).await.map_err(StartError::Internal)?,
+    let record = request.record.clone();
+    let keys = match (before, &record, &request.adopted) {
+        (Some(kit), _, _) => Keys::of(&kit),
+        (None, Some(record), Some(_)) => {
+            Keys::restore(record, &timing).await.map_err(StartError::Internal)?
+        }
+        (None, record, _) => {
+            Keys::make(pool, &timing, record.as_ref()).await.map_err(StartError::Internal)?
+        }
+    };
+    let provider = match &record {
+        Some(record) => {
+            let terms = serde_json::to_string(&candidate).unwrap_or_default();
+            let record = Arc::clone(record);
+            provider.by_way_of(|it| Arc::new(Recorded::new(it, record, terms)))
+        }
+        None => provider,
     };
     let wanted = spec.map(|it| it.requirements.clone()).unwrap_or_default();
-    let asked = Arc::new(Request {
+    let asked = known.unwrap_or_else(|| Request {
         pool: pool.clone(),
         offer: candidate.offer,
         market: candidate.tariff.market,
@@ -105,7 +155,7 @@ async fn make_kit(
     });
     Ok(NodeKit {
         provider,
-        request: asked,
+        request: Arc::new(asked),
         plan,
         includes,
         program,
@@ -114,7 +164,7 @@ async fn make_kit(
         dialer: keys.dialer,
         cluster: keys.cluster,
         cookie: keys.cookie,
-        epoch: Epoch(1),
+        epoch: record.as_ref().map_or(Epoch(1), |it| it.epoch()),
         secrets: request.secrets.clone(),
         carrier: match request.carrier {
             Carrier::Auto if !capabilities.udp => Carrier::Ssh,
@@ -123,6 +173,7 @@ async fn make_kit(
         worker: request.worker,
         timing,
         events: request.events.clone(),
+        record,
     })
 }
 

@@ -31,6 +31,12 @@ impl ProviderRef {
         Ok(Self { provider, actor })
     }
 
+    /// The same actor, asked by way of another provider around it.
+    #[must_use]
+    pub fn by_way_of(&self, around: impl FnOnce(Arc<dyn Provider>) -> Arc<dyn Provider>) -> Self {
+        Self { provider: around(Arc::clone(&self.provider)), actor: self.actor.clone() }
+    }
+
     /// The provider itself, for what it says about itself.
     pub fn provider(&self) -> &Arc<dyn Provider> {
         &self.provider

@@ -30,6 +30,12 @@ pub trait Provider: Send + Sync + 'static {
     /// What its machines can and cannot do.
     fn capabilities(&self) -> Capabilities;
 
+    /// The settings, as JSON text, with which another program can make this provider again to undo what it
+    /// rented. They are written to the user's disk: no credential is among them. Default: none, `{}`.
+    fn settings(&self) -> String {
+        "{}".to_owned()
+    }
+
     /// What it has for rent, as it is found out.
     fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>>;
 

@@ -16,8 +16,16 @@ use crate::ssh::SshError;
 pub(crate) struct Client {
     /// Any of these, or any at all when there is none.
     expected: Vec<PublicKey>,
-    seen: Arc<OnceLock<String>>,
+    seen: Arc<OnceLock<Shown>>,
     reason: watch::Sender<Option<String>>,
+}
+
+/// The key that a server has shown.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) fingerprint: String,
+    /// The OpenSSH public key line.
+    pub(crate) line: String,
 }
 
 /// What a session tells about itself from outside.
@@ -27,8 +35,8 @@ pub(crate) struct Ended {
 }
 
 impl Client {
-    /// The handler, the fingerprint that it will have seen, and the end.
-    pub(crate) fn new(endpoint: &SshEndpoint) -> Result<(Self, Arc<OnceLock<String>>, Ended), SshError> {
+    /// The handler, the key that it will have seen, and the end.
+    pub(crate) fn new(endpoint: &SshEndpoint) -> Result<(Self, Arc<OnceLock<Shown>>, Ended), SshError> {
         let lines = match &endpoint.host_key {
             HostKey::Known(line) => std::slice::from_ref(line),
             HostKey::OneOf(lines) => lines,
@@ -74,7 +82,8 @@ impl Handler for Client {
             PublicKeyOrCertificate::PublicKey { key, .. } => key.clone(),
             PublicKeyOrCertificate::Certificate(certificate) => certificate.public_key().clone().into(),
         };
-        let _ = self.seen.set(key.fingerprint(HashAlg::Sha256).to_string());
+        let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
+        let _ = self.seen.set(Shown { fingerprint, line: key.to_openssh().unwrap_or_default() });
         let is_right = |expected: &PublicKey| expected.key_data() == key.key_data();
         Ok(self.expected.is_empty() || self.expected.iter().any(is_right))
     }

@@ -31,6 +31,17 @@ impl ClientKey {
         Ok(Self { private: Arc::new(private), public })
     }
 
+    /// A key that was written down before, from its [OpenSSH form](Self::private).
+    ///
+    /// # Errors
+    /// When the text is no key.
+    pub fn restore(private: &Secret<String>) -> Result<Self, SshError> {
+        let failed = |error: russh::keys::ssh_key::Error| SshError::Key { reason: error.to_string() };
+        let private = PrivateKey::from_openssh(private.reveal()).map_err(failed)?;
+        let public = private.public_key().to_openssh().map_err(failed)?;
+        Ok(Self { private: Arc::new(private), public })
+    }
+
     /// The OpenSSH public key line, for a machine's `authorized_keys`.
     pub fn public(&self) -> &str {
         &self.public

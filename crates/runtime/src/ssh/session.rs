@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::exec::{Output, Running};
-use super::handler::{Client, Ended};
+use super::handler::{Client, Ended, Shown};
 use super::transport::Transport;
 use super::upload::{self, Blob, Uploaded};
 use super::{ClientKey, SshError, identity, quote};
@@ -31,6 +31,7 @@ struct Shared {
     endpoint: SshEndpoint,
     handle: Handle<Client>,
     pinned: Option<String>,
+    seen: Arc<OnceLock<Shown>>,
     ended: Ended,
     open: Duration,
     /// The session that this one goes through; it ends with this one.
@@ -69,7 +70,7 @@ impl Session {
                 return Err(SshError::HostKey {
                     endpoint: endpoint.to_string(),
                     expected: expected.unwrap_or_default(),
-                    actual: seen.get().cloned().unwrap_or_default(),
+                    actual: seen.get().map(|it| it.fingerprint.clone()).unwrap_or_default(),
                 });
             }
             Ok(Err(error)) => return Err(error),
@@ -82,7 +83,8 @@ impl Session {
         };
         let pinned = pinned(endpoint, &seen);
         let (endpoint, open) = (endpoint.clone(), timing.ssh_dial);
-        Ok(Self { shared: Arc::new(Shared { endpoint, handle, pinned, ended, open, _through: through }) })
+        let shared = Shared { endpoint, handle, pinned, seen, ended, open, _through: through };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Runs a command in the login shell, feeding `stdin` and then closing it. Its output is kept in
@@ -170,6 +172,14 @@ impl Session {
     /// The fingerprint of the host key, if it was accepted because nobody could tell us the right one.
     pub fn pinned(&self) -> Option<String> {
         self.shared.pinned.clone()
+    }
+
+    /// Whose session it is, with the key that the server has shown: where a later session finds the same one.
+    pub fn verified(&self) -> SshEndpoint {
+        let shown = self.shared.seen.get().filter(|it| !it.line.is_empty());
+        let host_key = shown.map(|it| HostKey::Known(it.line.clone()));
+        let endpoint = &self.shared.endpoint;
+        SshEndpoint { host_key: host_key.unwrap_or_else(|| endpoint.host_key.clone()), ..endpoint.clone() }
     }
 
     /// Whose session it is.
@@ -286,11 +296,11 @@ fn config(timing: &Timing, client: &Client) -> client::Config {
     }
 }
 
-fn pinned(endpoint: &SshEndpoint, seen: &OnceLock<String>) -> Option<String> {
+fn pinned(endpoint: &SshEndpoint, seen: &OnceLock<Shown>) -> Option<String> {
     match endpoint.host_key {
         HostKey::Known(_) | HostKey::OneOf(_) => None,
         HostKey::PinOnFirstUse => {
-            let fingerprint = seen.get().cloned()?;
+            let fingerprint = seen.get()?.fingerprint.clone();
             tracing::warn!(%endpoint, %fingerprint, "pinned the host key seen first: nobody could confirm it");
             Some(fingerprint)
         }

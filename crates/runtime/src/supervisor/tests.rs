@@ -76,6 +76,9 @@ async fn the_end_of_its_queue_ends_a_pool_with_the_reason() {
         crash_limit: 2,
         output: Hub::default(),
         events: Events::new(PoolId::new("p")),
+        record: None,
+        adopted: None,
+        holds: false,
     };
     let pool = supervisor.open(request).await.expect("opened");
     // A queue that answers is one that the pool has heard of.

@@ -2,14 +2,26 @@
 //! which keys they have something.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Notify;
 
 use super::{Answer, Presented, Tasks};
 use crate::link::Link;
-use crate::model::{Key, Rank, TaskId};
+use crate::model::{Attempt, Key, Rank, TaskId};
 use crate::retention::Try;
 use crate::tasks::messages::Decision;
 use crate::tasks::order::Undone;
 use crate::tasks::state::{Effect, Heard};
+
+/// What the queue knows of outcomes that stay at their workers.
+#[derive(Debug, Default)]
+pub(super) struct Staying {
+    /// They do.
+    holds: AtomicBool,
+    /// A worker has said under which keys it has something.
+    reconciled: Notify,
+}
 
 impl Tasks {
     /// A new task with a key asks where it may run, unless another has its key.
@@ -35,13 +47,43 @@ impl Tasks {
         refused.map_or(Ok(()), Err)
     }
 
+    /// From now on the outcomes of calls with a key stay at their workers when they have been taken.
+    pub(crate) fn hold(&self) {
+        self.inner.staying.holds.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the outcome of a call with a key stays at its worker, now that its caller takes it.
+    pub(in crate::tasks) fn stays(&self, id: TaskId, attempt: Attempt) -> bool {
+        let holds = self.inner.staying.holds.load(Ordering::Relaxed);
+        if holds {
+            self.hear(|queue, errands| queue.hear(Heard::Stays { id, attempt }, errands));
+        }
+        holds
+    }
+
+    /// Waits until every worker that is linked has said under which keys it has something.
+    pub(crate) async fn reconciled(&self) {
+        let told = self.inner.staying.reconciled.notified();
+        tokio::pin!(told);
+        loop {
+            told.as_mut().enable();
+            if self.queue().state.is_reconciled() {
+                return;
+            }
+            told.as_mut().await;
+            told.set(self.inner.staying.reconciled.notified());
+        }
+    }
+
     /// Tells a worker what is waited for, and hears from it under which keys it has something.
     pub(super) fn reconcile(&self, rank: Rank, link: &Link, waits: &[Try]) {
         let (inner, worker) = (Arc::downgrade(&self.inner), link.hello().incarnation.clone());
         link.reconcile(waits, move |keys| {
             if let Some(inner) = inner.upgrade() {
                 let heard = Heard::Held { rank, worker: worker.clone(), keys };
-                Self { inner }.hear(|queue, errands| queue.hear(heard, errands));
+                let tasks = Self { inner };
+                tasks.hear(|queue, errands| queue.hear(heard, errands));
+                tasks.inner.staying.reconciled.notify_waiters();
             }
         });
     }

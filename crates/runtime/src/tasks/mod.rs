@@ -18,6 +18,7 @@ pub(crate) mod ahead;
 mod blame;
 mod flow;
 mod guarded;
+mod holding;
 mod keys;
 mod messages;
 mod meter;

@@ -46,6 +46,7 @@ struct Inner {
     call: Duration,
     patience: Duration,
     output: Hub,
+    staying: kept::Staying,
     /// Who hears of the end of the queue when that is a defect.
     watcher: OnceLock<Watcher>,
 }
@@ -125,6 +126,7 @@ impl Tasks {
             call,
             patience,
             output,
+            staying: kept::Staying::default(),
             watcher: OnceLock::new(),
         });
         tokio::spawn(look_after(Arc::downgrade(&inner)));

@@ -128,3 +128,48 @@ fn a_call_waits_for_the_node_that_has_its_key_and_goes_elsewhere_when_that_is_go
         ],
     );
 }
+
+#[test]
+fn an_outcome_that_stays_is_waited_for_after_a_redial_and_goes_when_its_worker_needs_the_room() {
+    let any = Target::Any;
+    let stays = |id| Heard::Stays { id: TaskId(id), attempt: Attempt(0) };
+    let mut state = pool(1, 2);
+    check(
+        &mut state,
+        vec![
+            (submitted(1, any), vec![grant(1, 0)]),
+            (stays(1), vec![]),
+            (answered(1), vec![]),
+            // It is over: nothing stays of it.
+            (stays(1), vec![]),
+            (Heard::NodePaused { rank: Rank(0) }, vec![]),
+        ],
+    );
+    let waits = vec![(TaskId(1), Attempt(0))];
+    assert_eq!(state.hear(ready(0, 2)), [Effect::Reconcile { rank: Rank(0), waits }]);
+    let full = Heard::Full { id: TaskId(2), attempt: Attempt(0) };
+    check(&mut state, vec![(submitted(2, any), vec![grant(2, 0)]), (full, vec![release(1)])]);
+    // Nothing stays at a worker that has ended.
+    let mut state = pool(1, 2);
+    check(
+        &mut state,
+        vec![(submitted(1, any), vec![grant(1, 0)]), (stays(1), vec![]), (answered(1), vec![])],
+    );
+    let other = Heard::NodeReady { rank: Rank(0), slots: 2, worker: worker(0, 1) };
+    assert_eq!(state.hear(other), [Effect::Reconcile { rank: Rank(0), waits: vec![] }]);
+}
+
+#[test]
+fn the_queue_knows_whether_each_worker_has_said_what_it_keeps() {
+    let mut state = State::new(Ahead::default());
+    assert!(state.is_reconciled());
+    state.hear(ready(0, 1));
+    assert!(!state.is_reconciled());
+    state.hear(Heard::Held { rank: Rank(0), worker: worker(0, 7), keys: vec![] });
+    assert!(!state.is_reconciled());
+    state.hear(Heard::Held { rank: Rank(0), worker: worker(0, 0), keys: vec![] });
+    assert!(state.is_reconciled());
+    state.hear(ready(1, 1));
+    state.hear(Heard::NodeGone { rank: Rank(1) });
+    assert!(state.is_reconciled());
+}

@@ -195,9 +195,11 @@ impl Running {
             && self.order.key.is_some()
             && !matches!(tried, Ok(Outcome::Unknown))
         {
-            // From here on its caller has the outcome. Whoever makes what is taken last longer than this
-            // process says so here.
-            link.release(id, attempt);
+            // From here on its caller has the outcome, unless the pool may have another owner, who may ask for
+            // it again. A failure is nobody's to keep: it is tried again then.
+            if !matches!(tried, Ok(Outcome::Returned(_))) || !self.tasks.stays(id, attempt) {
+                link.release(id, attempt);
+            }
         }
         let tried = match (tried, link) {
             // It never came, so it has not been tried.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::ahead::{Ahead, Load, Paces, Room};
+use super::holding::Holding;
 use super::keys::Keys;
 use super::order::{GroupId, Lost, OnLost, Retries, Target, Undone};
 use super::task::Task;
@@ -29,6 +30,8 @@ pub(crate) enum Heard {
     Broadcast { first: TaskId, group: GroupId, retries: Retries, lost: OnLost, load: Load },
     /// A granted task has its outcome, after it ran for so long, if that is known.
     Answered { id: TaskId, attempt: Attempt, took: Option<Duration> },
+    /// The outcome of a granted task, which has a key, stays at its worker.
+    Stays { id: TaskId, attempt: Attempt },
     /// A granted task was asked for back, and its node has not begun it and will not.
     GivenBack { id: TaskId, attempt: Attempt },
     /// A granted task failed by its own fault, and its caller would try again.
@@ -107,6 +110,7 @@ pub(crate) struct State {
     /// The worker that each rank has, linked or not.
     lives: BTreeMap<Rank, Life>,
     keys: Keys,
+    holding: Holding,
     stopped: bool,
 }
 
@@ -124,6 +128,7 @@ impl State {
             last: None,
             lives: BTreeMap::new(),
             keys: Keys::default(),
+            holding: Holding::default(),
             stopped: false,
         }
     }
@@ -157,12 +162,14 @@ impl State {
                     self.forget(id);
                 }
             }
+            Heard::Stays { id, attempt } => self.stays(id, attempt, effects),
             Heard::GivenBack { id, attempt } => self.give_back(id, attempt, effects),
             Heard::Failed { id, attempt, reason } => self.fail(id, attempt, reason, effects),
             Heard::Full { id, attempt } => {
                 let on = self.current(id, attempt).and_then(Task::place);
-                if let Some(room) = on.and_then(|rank| self.ranks.get_mut(&rank)) {
+                if let Some((rank, room)) = on.and_then(|rank| Some((rank, self.ranks.get_mut(&rank)?))) {
                     room.full = true;
+                    self.make_room(rank, effects);
                 }
                 self.give_back(id, attempt, effects);
             }

@@ -126,6 +126,7 @@ impl Ledger {
             Heard::Broadcast { .. }
             | Heard::Keyed { .. }
             | Heard::Held { .. }
+            | Heard::Stays { .. }
             | Heard::Sized { .. }
             | Heard::RoundTrip { .. }
             | Heard::WorkerDied { .. } => {}

@@ -192,7 +192,8 @@ impl World {
             Effect::Wake(Timer::Keep, _) if self.mutation == Some(Mutation::ForgetKept) => {}
             Effect::Wake(timer, after) => self.plan(after, Event::PoolTimer(timer)),
             Effect::Announce(EventKind::Pool(PoolPhase::Stopping)) => pool.stopping = Some(self.now),
-            Effect::Announce(_) => {}
+            // No client of this world leaves its pool.
+            Effect::Announce(_) | Effect::Detach => {}
             Effect::Started { .. } => self.summary.started = 1,
             Effect::Failed { .. } => {
                 pool.failed = true;

@@ -8,6 +8,7 @@
 
 use super::{Effect, State};
 use crate::model::{Attempt, Incarnation, Key, Rank, TaskId};
+use crate::retention::Try;
 use crate::tasks::Target;
 use crate::tasks::task::Task;
 
@@ -17,22 +18,24 @@ pub(super) struct Life {
     worker: Incarnation,
     /// Counts its links.
     link: u32,
+    /// It has said under which keys it has something.
+    heard: bool,
 }
 
 impl State {
     /// A node takes tasks over a link to this worker: it is told what is waited for there, and who noticed
     /// that the link before broke is asked about again.
     pub(super) fn linked(&mut self, rank: Rank, worker: Incarnation, effects: &mut Vec<Effect>) {
-        let link = match self.lives.get(&rank) {
-            Some(life) if life.worker == worker => life.link.wrapping_add(1),
+        let (link, heard) = match self.lives.get(&rank) {
+            Some(life) if life.worker == worker => (life.link.wrapping_add(1), life.heard),
             _ => {
                 self.end_life(rank, "its worker is another one now", effects);
-                0
+                (0, false)
             }
         };
-        self.lives.insert(rank, Life { worker, link });
+        self.lives.insert(rank, Life { worker, link, heard });
         let on_it = self.tasks.iter_mut().filter(|(_, it)| it.is_on(rank));
-        let mut waits = Vec::new();
+        let mut waits: Vec<Try> = self.holding.of(rank).collect();
         let mut resumed = Vec::new();
         for (id, task) in on_it {
             waits.push((*id, task.attempt));
@@ -73,6 +76,7 @@ impl State {
     pub(super) fn end_life(&mut self, rank: Rank, reason: &str, effects: &mut Vec<Effect>) {
         self.lives.remove(&rank);
         self.keys.leave(rank);
+        self.holding.give(rank);
         self.unpin(rank);
         self.lose_suspended(Some(rank), reason, effects);
     }
@@ -92,16 +96,16 @@ impl State {
         let Some(task) = self.tasks.get(&id) else { return };
         let Some(rank) = task.place() else { return };
         let is_open = self.ranks.get(&rank).is_some_and(|it| it.open);
-        if is_open && self.lives.get(&rank).is_some_and(|it| it.link != task.link) {
+        let is_older = self.lives.get(&rank).is_some_and(|it| it.link != task.link);
+        if is_open && is_older && !self.holding.is_held(rank, (id, task.attempt)) {
             effects.push(Effect::Release { id, attempt: task.attempt, rank });
         }
     }
 
     /// A worker says under which keys it has something: tasks that wait with one of them wait for it.
     pub(super) fn found(&mut self, rank: Rank, worker: &Incarnation, keys: Vec<Key>) {
-        if self.lives.get(&rank).is_none_or(|it| it.worker != *worker) {
-            return;
-        }
+        let Some(life) = self.lives.get_mut(&rank).filter(|it| it.worker == *worker) else { return };
+        life.heard = true;
         self.keys.found(rank, keys);
         let waits = |it: &Task| it.on.is_none() && it.target == Target::Any;
         let homed: Vec<TaskId> = self
@@ -114,6 +118,25 @@ impl State {
             self.unqueue(id);
             self.requeue(id, Target::Rank(rank), true);
         }
+    }
+
+    /// Whether every worker that is linked has said under which keys it has something.
+    pub(in crate::tasks) fn is_reconciled(&self) -> bool {
+        self.lives.values().all(|it| it.heard)
+    }
+
+    /// The outcome of a task has been taken, and stays where it is.
+    pub(super) fn stays(&mut self, id: TaskId, attempt: Attempt, effects: &mut Vec<Effect>) {
+        let Some(rank) = self.current(id, attempt).and_then(Task::place) else { return };
+        if let Some((id, attempt)) = self.holding.hold(rank, (id, attempt)) {
+            effects.push(Effect::Release { id, attempt, rank });
+        }
+    }
+
+    /// The worker of a rank takes nothing more: what stays there for another owner is in the way of this one.
+    pub(super) fn make_room(&mut self, rank: Rank, effects: &mut Vec<Effect>) {
+        let held = self.holding.give(rank).into_iter();
+        effects.extend(held.map(|(id, attempt)| Effect::Release { id, attempt, rank }));
     }
 
     /// The task, meant for the rank that has something under its key.

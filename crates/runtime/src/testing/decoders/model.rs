@@ -205,7 +205,7 @@ impl Model {
             Heard::RoundTrip { .. } => {}
             Heard::Looked => self.full.clear(),
             // Keys only say where to wait; they have tests of their own.
-            Heard::Keyed { .. } | Heard::Held { .. } => {}
+            Heard::Keyed { .. } | Heard::Held { .. } | Heard::Stays { .. } => {}
             Heard::Stopped => {
                 self.stopped = true;
                 told.extend(self.lose_suspended(|_| true));

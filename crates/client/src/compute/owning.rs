@@ -1,0 +1,164 @@
+//! How a start becomes the owner of its pool: of a new one, or of one that another program has left.
+//!
+//! ```text
+//! no name, this computer -> nothing is written down
+//! name, or a cloud -> lock -> not there: begun | left with nodes: attached to | left without: given back, then begun
+//! ```
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use skyward_providers::local::Local;
+use skyward_runtime::bootstrap::Program;
+use skyward_runtime::journal::{Journal, JournalError, KnownPool, NewPool, Record, Standing};
+use skyward_runtime::model::PoolId;
+use skyward_runtime::pool::{Spec, StartError};
+use skyward_runtime::provider::Provider;
+use skyward_runtime::registry::Registry;
+
+use crate::error::Error;
+use crate::journal::give_back_by;
+
+/// What is to be owned.
+pub(super) struct Asked {
+    pub(super) id: PoolId,
+    pub(super) name: Option<String>,
+    pub(super) state: Option<PathBuf>,
+    pub(super) specs: Vec<Spec>,
+    /// What of the rest of the request must be as it was.
+    pub(super) terms: String,
+}
+
+/// What is owned.
+pub(super) struct Owned {
+    pub(super) id: PoolId,
+    pub(super) record: Option<Arc<Record>>,
+    pub(super) adopted: Option<Arc<KnownPool>>,
+    /// Why it is in no journal, though it was to be.
+    pub(super) unrecorded: Option<String>,
+}
+
+/// What a look into the journal came to.
+enum Found {
+    Begun(Record),
+    Attached(Record, KnownPool),
+    /// It has to be given back first.
+    Stale(Journal, KnownPool),
+}
+
+impl Asked {
+    /// Becomes the owner.
+    pub(super) async fn own(self) -> Result<Owned, Error> {
+        let is_here = |it: &Spec| it.provider().capabilities().same_computer;
+        let (all_here, id) = (self.specs.iter().all(is_here), self.id.clone());
+        let none = |unrecorded| Owned { id: id.clone(), record: None, adopted: None, unrecorded };
+        if all_here && self.name.is_none() {
+            return Ok(none(None));
+        }
+        if let Some(name) = &self.name {
+            check(name)?;
+        }
+        let own: Vec<Arc<dyn Provider>> = self.specs.iter().map(|it| Arc::clone(it.provider())).collect();
+        let asked = Arc::new(self);
+        // A pool that was left without nodes is given back once; then there is none of its name.
+        for _ in 0..TRIES {
+            let looked = Arc::clone(&asked);
+            match tokio::task::spawn_blocking(move || looked.look()).await? {
+                Ok(Found::Begun(record)) => {
+                    return Ok(Owned { record: Some(Arc::new(record)), ..none(None) });
+                }
+                Ok(Found::Attached(record, pool)) => {
+                    let (id, record) = (pool.id.clone(), Some(Arc::new(record)));
+                    return Ok(Owned { id, record, adopted: Some(Arc::new(pool)), unrecorded: None });
+                }
+                Ok(Found::Stale(journal, pool)) => {
+                    let left = give_back_by(&journal, &pool, own.clone()).await?;
+                    if let Some(first) = left.first() {
+                        let title = pool.title();
+                        return Err(Error::from(format!(
+                            "failed to give back what pool {title} had left before: {first}; `sky reap` tries again"
+                        )));
+                    }
+                }
+                Err(
+                    error @ (StartError::Differs { .. } | StartError::Journal(JournalError::Held { .. })),
+                ) => {
+                    return Err(error.into());
+                }
+                // Machines of this computer cost nothing and end by their leases, written down or not.
+                Err(StartError::Journal(error)) if all_here => return Ok(none(Some(error.to_string()))),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Error::from("other programs begin and leave pools of this name again and again; try again"))
+    }
+
+    /// Looks into the journal, and writes down who has the pool. Blocks.
+    fn look(&self) -> Result<Found, StartError> {
+        let folder = match &self.state {
+            Some(folder) => folder.clone(),
+            None => Journal::folder_of_user().map_err(StartError::Journal)?,
+        };
+        let journal = Journal::open(&folder).map_err(StartError::Journal)?;
+        let (program, specs) = (self.program()?, self.specs());
+        let lock = journal.lock(&self.id, self.name.as_deref()).map_err(StartError::Journal)?;
+        let known = match &self.name {
+            Some(name) => journal.named(name).map_err(StartError::Journal)?,
+            None => None,
+        };
+        let Some(pool) = known else {
+            let pool = NewPool { id: self.id.clone(), name: self.name.clone(), program, specs };
+            return Record::begin(&journal, lock, pool).map(Found::Begun).map_err(StartError::Journal);
+        };
+        if !matches!(pool.standing(None, Journal::now()), Standing::Attachable(_)) {
+            return Ok(Found::Stale(journal, pool));
+        }
+        let differs = |what| StartError::Differs { pool: pool.title().to_owned(), what };
+        if pool.program != program {
+            return Err(differs("it was begun by another build of the program"));
+        }
+        if pool.specs != specs {
+            return Err(differs("its specs, nodes, image or worker are others"));
+        }
+        let record = Record::attach(&journal, lock, &pool).map_err(StartError::Journal)?;
+        Ok(Found::Attached(record, pool))
+    }
+
+    /// What tells this program from others: its functions, and its content.
+    fn program(&self) -> Result<String, StartError> {
+        if self.name.is_none() {
+            // Nobody attaches to it.
+            return Ok(String::new());
+        }
+        let failed = |error: &dyn std::fmt::Display| {
+            StartError::Internal(format!("failed to read the running program: {error}"))
+        };
+        let registry = Registry::global().map_err(|error| failed(&error))?.hash();
+        let functions: String = registry.iter().map(|it| format!("{it:02x}")).collect();
+        Ok(format!("{functions} {}", Program::of_running(false).map_err(|error| failed(&error))?.hash()))
+    }
+
+    fn specs(&self) -> String {
+        let settings: Vec<String> = self.specs.iter().map(|it| it.provider().settings()).collect();
+        format!("{:?} {settings:?} {}", self.specs, self.terms)
+    }
+}
+
+/// A name is part of a file's name, and is typed.
+fn check(name: &str) -> Result<(), Error> {
+    let fits = |it: char| it.is_ascii_alphanumeric() || "-_.".contains(it);
+    if (1..=LONGEST).contains(&name.len()) && name.chars().all(fits) {
+        return Ok(());
+    }
+    let allowed = format!("must have 1 to {LONGEST} letters, digits, `-`, `_` and `.`");
+    Err(skyward_runtime::model::InvalidRequest::new("name", format!("{name:?}"), allowed).into())
+}
+
+/// The spec where none is given.
+pub(super) fn or_local(specs: Vec<Spec>) -> Vec<Spec> {
+    if specs.is_empty() { vec![Spec::on(Local::default())] } else { specs }
+}
+
+const LONGEST: usize = 64;
+
+const TRIES: u32 = 3;

@@ -1,0 +1,304 @@
+//! One pool's entry, as its owner writes it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension, Transaction, params};
+use tokio::task::AbortHandle;
+
+use super::JournalError;
+use super::error::of_folder;
+use super::keys;
+use super::lock::Lock;
+use super::state::{DeedKind, KnownNode, KnownPool};
+use super::store::Journal;
+use crate::model::{Epoch, InstanceId, PoolId, Secret};
+use crate::provider::Request;
+
+/// A pool's entry in the journal, for as long as this process owns the pool: it has the pool's lock.
+#[derive(Debug)]
+pub struct Record {
+    journal: Journal,
+    pool: PoolId,
+    epoch: Epoch,
+    lock: Mutex<Option<Lock>>,
+}
+
+/// A pool that is to be begun.
+#[derive(Clone, Debug)]
+pub struct NewPool {
+    /// Its id.
+    pub id: PoolId,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// What tells this program from others.
+    pub program: String,
+    /// What tells its specs from others.
+    pub specs: String,
+}
+
+/// What a cloud is about to be asked.
+#[derive(Clone, Debug)]
+pub(super) struct Intent {
+    pub(super) kind: DeedKind,
+    pub(super) provider: String,
+    pub(super) settings: String,
+    pub(super) request: Request,
+    pub(super) terms: String,
+}
+
+impl Record {
+    /// Begins a pool's entry. The lock is the pool's own.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn begin(journal: &Journal, lock: Lock, pool: NewPool) -> Result<Self, JournalError> {
+        let NewPool { id, name, program, specs } = pool;
+        let now = now();
+        journal.write(|it| {
+            it.execute(
+                "INSERT INTO pools VALUES (?1, ?2, ?3, ?4, 1, 0, ?5, ?5)",
+                params![id.as_str(), name, program, specs, now],
+            )
+        })?;
+        Ok(Self { journal: journal.clone(), pool: id, epoch: Epoch(1), lock: Mutex::new(Some(lock)) })
+    }
+
+    /// Becomes the next owner of a pool.
+    ///
+    /// # Errors
+    /// When that cannot be written, or the pool is another's by now.
+    pub fn attach(journal: &Journal, lock: Lock, pool: &KnownPool) -> Result<Self, JournalError> {
+        let epoch = pool.epoch.next();
+        let raised = journal.write(|it| {
+            it.execute(
+                "UPDATE pools SET epoch = epoch + 1, seen_ms = ?3 WHERE id = ?1 AND epoch = ?2",
+                params![pool.id.as_str(), number(pool.epoch), now()],
+            )
+        })?;
+        if raised == 0 {
+            return Err(JournalError::Superseded { pool: pool.title().to_owned(), epoch: pool.epoch });
+        }
+        Ok(Self { journal: journal.clone(), pool: pool.id.clone(), epoch, lock: Mutex::new(Some(lock)) })
+    }
+
+    /// The pool.
+    pub const fn pool(&self) -> &PoolId {
+        &self.pool
+    }
+
+    /// Which owner of the pool this is.
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Writes the pool's keys into its folder, each under its name.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub async fn save_keys(
+        self: &Arc<Self>,
+        keys: Vec<(&'static str, Secret<Vec<u8>>)>,
+    ) -> Result<(), JournalError> {
+        self.on_thread(move |it| {
+            let folder = it.journal.folder();
+            keys::save(folder, &it.pool, &keys).map_err(|error| of_folder(folder, &error))
+        })
+        .await
+    }
+
+    /// One of the pool's keys.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn key(&self, name: &str) -> Result<Secret<Vec<u8>>, JournalError> {
+        let read = keys::read(self.journal.folder(), &self.pool, name);
+        read.map_err(|error| JournalError::Keys {
+            pool: self.pool.to_string(),
+            reason: format!("{name}: {error}"),
+        })
+    }
+
+    /// Writes down so often that the pool's owner lives, until it is aborted.
+    pub fn kept_fresh(self: Arc<Self>, every: Duration) -> AbortHandle {
+        let writing = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(every).await;
+                let seen = |it: &Transaction<'_>, id: &str| {
+                    it.execute("UPDATE pools SET seen_ms = ?2 WHERE id = ?1", params![id, now()]).map(drop)
+                };
+                if let Err(error) = self.change(seen).await {
+                    tracing::warn!(%error, "that the pool's owner lives is not in the journal");
+                }
+            }
+        });
+        writing.abort_handle()
+    }
+
+    /// Frees the pool for another owner. Nothing more is to be done with it here.
+    pub fn free(&self) {
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Writes down which node a machine has become.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn node(self: &Arc<Self>, instance: &InstanceId, node: &KnownNode) -> Result<(), JournalError> {
+        let (instance, text) = (instance.clone(), serde_json::to_string(node).unwrap_or_default());
+        self.change(move |it, id| {
+            let change = "UPDATE machines SET node = ?3 WHERE pool = ?1 AND instance = ?2";
+            it.execute(change, params![id, instance.as_str(), text]).map(drop)
+        })
+        .await
+    }
+
+    /// Removes the entry and the keys: everything is given back.
+    ///
+    /// # Errors
+    /// When they cannot be removed.
+    pub async fn forget(self: &Arc<Self>) -> Result<(), JournalError> {
+        self.on_thread(|it| {
+            let folder = it.journal.folder();
+            it.now(|_, _| Ok(()))?;
+            // An entry without keys is found again, keys without an entry are not.
+            keys::remove(folder, &it.pool).map_err(|error| of_folder(folder, &error))?;
+            it.now(|change, id| change.execute("DELETE FROM pools WHERE id = ?1", [id]).map(drop))
+        })
+        .await
+    }
+
+    /// Removes the entry and frees the pool, if nothing was asked of any cloud for it.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub async fn withdraw(self: &Arc<Self>) -> Result<(), JournalError> {
+        let unused = "DELETE FROM pools WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM deeds WHERE pool = ?1)";
+        let withdrawn = self.change(move |it, id| it.execute(unused, [id]).map(drop)).await;
+        self.free();
+        match withdrawn {
+            // Its pool has ended, and forgot it.
+            Err(JournalError::Superseded { .. }) => Ok(()),
+            withdrawn => withdrawn,
+        }
+    }
+
+    /// Writes down what a cloud is about to be asked.
+    pub(super) async fn intend(self: &Arc<Self>, intent: Intent) -> Result<i64, JournalError> {
+        let Intent { kind, provider, settings, request, terms } = intent;
+        let lease = i64::try_from(request.lease.as_millis()).unwrap_or(i64::MAX);
+        let request = serde_json::to_string(&request).unwrap_or_default();
+        self.change(move |it, id| {
+            it.execute(
+                "INSERT INTO deeds (pool, kind, provider, settings, request, terms, begun_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                params![id, kind.word(), provider, settings, request, terms, now()],
+            )?;
+            let number = it.last_insert_rowid();
+            it.execute("UPDATE pools SET ttl_ms = max(ttl_ms, ?2) WHERE id = ?1", params![id, lease])?;
+            Ok(number)
+        })
+        .await
+    }
+
+    /// Writes down what came of it.
+    pub(super) async fn ended(self: &Arc<Self>, deed: i64, result: String) -> Result<(), JournalError> {
+        self.change(move |it, _| end(it, deed, &result)).await
+    }
+
+    /// Writes down which machines came of it.
+    pub(super) async fn rented(
+        self: &Arc<Self>,
+        deed: i64,
+        provider: String,
+        instances: Vec<InstanceId>,
+    ) -> Result<(), JournalError> {
+        self.change(move |it, id| {
+            for instance in &instances {
+                it.execute(
+                    "INSERT OR REPLACE INTO machines (pool, instance, provider, deed) VALUES (?1, ?2, ?3, ?4)",
+                    params![id, instance.as_str(), provider, deed],
+                )?;
+            }
+            end(it, deed, &format!("{} machines", instances.len()))
+        })
+        .await
+    }
+
+    /// Writes down that these machines are gone.
+    pub(super) async fn gone(
+        self: &Arc<Self>,
+        deed: i64,
+        instances: Vec<InstanceId>,
+    ) -> Result<(), JournalError> {
+        self.change(move |it, id| {
+            for instance in &instances {
+                it.execute(
+                    "DELETE FROM machines WHERE pool = ?1 AND instance = ?2",
+                    params![id, instance.as_str()],
+                )?;
+            }
+            // An older intent to give machines back says nothing that is not known now.
+            let old = "DELETE FROM deeds WHERE pool = ?1 AND kind = 'terminate' AND seq < ?2";
+            it.execute(old, params![id, deed])?;
+            end(it, deed, "gone")
+        })
+        .await
+    }
+
+    async fn change<T: Send + 'static>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&Transaction<'_>, &str) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        self.on_thread(|it| it.now(change)).await
+    }
+
+    /// Changes something, unless the pool has another owner by now.
+    fn now<T>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>, &str) -> rusqlite::Result<T>,
+    ) -> Result<T, JournalError> {
+        let id = self.pool.as_str();
+        let changed = self.journal.write(|it| {
+            let own = it.query_row("SELECT epoch FROM pools WHERE id = ?1", [id], |row| row.get::<_, i64>(0));
+            match own.optional()? {
+                Some(epoch) if epoch == number(self.epoch) => change(it, id).map(Some),
+                Some(_) | None => Ok(None),
+            }
+        })?;
+        changed.ok_or_else(|| JournalError::Superseded { pool: self.pool.to_string(), epoch: self.epoch })
+    }
+
+    /// The disk is not waited for on a thread of the runtime. What is begun is ended, whoever waits for it.
+    async fn on_thread<T: Send + 'static>(
+        self: &Arc<Self>,
+        act: impl FnOnce(&Self) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let record = Arc::clone(self);
+        let acted = tokio::task::spawn_blocking(move || act(&record)).await;
+        acted.unwrap_or_else(|error| {
+            let folder = self.journal.folder().to_owned();
+            Err(JournalError::Access { folder, reason: error.to_string() })
+        })
+    }
+}
+
+fn end(change: &Transaction<'_>, deed: i64, result: &str) -> rusqlite::Result<()> {
+    let text = "UPDATE deeds SET ended_ms = ?2, result = ?3 WHERE seq = ?1";
+    change.execute(text, params![deed, now(), result]).map(drop)
+}
+
+fn number(epoch: Epoch) -> i64 {
+    i64::try_from(epoch.0).unwrap_or(i64::MAX)
+}
+
+fn now() -> i64 {
+    millis(Journal::now())
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

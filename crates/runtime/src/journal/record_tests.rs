@@ -1,0 +1,309 @@
+//! What an entry says at each moment at which its owner may be killed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+
+use super::*;
+use crate::journal::{Recorded, Standing};
+use crate::model::{
+    Attempt, Capabilities, End, HostKey, Incarnation, Instance, InstanceState, InstanceType, Leftover,
+    Market, Offer, Price, Rank, SshEndpoint,
+};
+use crate::provider::{Provider, ProviderError, Provisioned};
+use crate::usd;
+
+/// A cloud that looks into the journal each time that it is asked for something.
+struct Watching(Journal);
+
+impl Watching {
+    fn last(&self) -> (usize, bool) {
+        let pool = self.0.read().expect("read").pools.remove(0);
+        (pool.deeds.len(), pool.deeds.last().expect("an intent").ended)
+    }
+}
+
+#[async_trait]
+impl Provider for Watching {
+    fn name(&self) -> &str {
+        "watching"
+    }
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::NONE
+    }
+    fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {
+        Box::pin(futures_util::stream::empty())
+    }
+    async fn prepare(&self, _: &Request) -> Result<(), ProviderError> {
+        assert_eq!(self.last(), (1, false));
+        Ok(())
+    }
+    async fn provision(&self, _: &Request, _: u32) -> Result<Provisioned, ProviderError> {
+        assert_eq!(self.last(), (2, false));
+        let instance = |id| Instance { id: InstanceId::new(id), state: InstanceState::Pending };
+        Ok(Provisioned { instances: vec![instance("a"), instance("b")], shortfall: None })
+    }
+    async fn describe(&self, _: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
+        Ok(Instance { id: id.clone(), state: InstanceState::Pending })
+    }
+    async fn terminate(&self, _: &Request, _: &[InstanceId]) -> Result<(), ProviderError> {
+        assert!(!self.last().1);
+        Ok(())
+    }
+    async fn teardown(&self, _: &Request) -> Result<Vec<Leftover>, ProviderError> {
+        assert!(!self.last().1);
+        Ok(Vec::new())
+    }
+}
+
+fn request() -> Request {
+    Request {
+        pool: PoolId::new("p1"),
+        offer: Offer::of("watching", InstanceType::named("small"), Price::on_demand(usd!(1))),
+        market: Market::OnDemand,
+        disk_gb: None,
+        volumes: Vec::new(),
+        ssh_key: "ssh-ed25519 AAAA".into(),
+        lease: Duration::from_secs(600),
+    }
+}
+
+fn node() -> KnownNode {
+    KnownNode {
+        rank: Rank(0),
+        attempt: Attempt(2),
+        incarnation: Incarnation::new("w"),
+        ssh: SshEndpoint {
+            host: "h".into(),
+            port: 22,
+            user: "u".into(),
+            host_key: HostKey::Known("k".into()),
+            login: Box::default(),
+        },
+        address: [127, 0, 0, 1].into(),
+        end: End::Outside,
+        port: 1,
+        tcp: 2,
+        pid: 3,
+    }
+}
+
+fn begin(journal: &Journal) -> Arc<Record> {
+    let (id, name) = (PoolId::new("p1"), Some("train".to_owned()));
+    let lock = journal.lock(&id, name.as_deref()).expect("free");
+    let pool = NewPool { id, name, program: "x".into(), specs: "y".into() };
+    Arc::new(Record::begin(journal, lock, pool).expect("begun"))
+}
+
+#[tokio::test]
+async fn an_intent_is_there_before_its_cloud_is_asked_and_its_result_after() {
+    let home = tempfile::tempdir().expect("made");
+    let journal = Journal::open(home.path()).expect("opened");
+    let record = begin(&journal);
+    record.save_keys(vec![("ssh", Secret::new(b"k".to_vec()))]).await.expect("saved");
+    let cloud = Recorded::new(Arc::new(Watching(journal.clone())), Arc::clone(&record), "terms".into());
+    cloud.prepare(&request()).await.expect("prepared");
+    cloud.provision(&request(), 2).await.expect("rented");
+    record.node(&InstanceId::new("a"), &node()).await.expect("written");
+    let pool = journal.named("train").expect("read").expect("there");
+    assert_eq!((pool.deeds.len(), pool.deeds[1].ended, pool.ttl), (2, true, Duration::from_secs(600)));
+    assert_eq!(pool.machines.len(), 2);
+    assert_eq!((pool.machines[0].node.clone(), pool.machines[1].node.clone()), (Some(node()), None));
+    assert_eq!((pool.deeds[1].terms.as_str(), &pool.deeds[1].request), ("terms", &request()));
+    assert!(matches!(pool.standing(journal.holder(&pool), Journal::now()), Standing::Owned(_)));
+    cloud.terminate(&request(), &[InstanceId::new("a"), InstanceId::new("b")]).await.expect("ended");
+    assert!(journal.named("train").expect("read").expect("there").machines.is_empty());
+    cloud.teardown(&request()).await.expect("torn down");
+    record.forget().await.expect("forgotten");
+    assert!(journal.read().expect("read").pools.is_empty());
+    assert!(!home.path().join("keys").exists());
+}
+
+#[tokio::test]
+async fn an_older_owner_can_neither_rent_nor_give_back() {
+    let home = tempfile::tempdir().expect("made");
+    let journal = Journal::open(home.path()).expect("opened");
+    let old = begin(&journal);
+    let cloud = Recorded::new(Arc::new(Watching(journal.clone())), Arc::clone(&old), String::new());
+    cloud.prepare(&request()).await.expect("prepared");
+    old.free();
+    let pool = journal.named("train").expect("read").expect("there");
+    let lock = journal.lock(&pool.id, pool.name.as_deref()).expect("free");
+    let new = Record::attach(&journal, lock, &pool).expect("attached");
+    assert_eq!(new.epoch(), Epoch(2));
+    let refused = cloud.provision(&request(), 1).await.expect_err("refused").to_string();
+    assert!(refused.contains("nothing was asked") && refused.contains("another owner"), "{refused}");
+    assert!(cloud.terminate(&request(), &[]).await.is_err());
+    assert!(cloud.teardown(&request()).await.is_err());
+    assert!(old.forget().await.is_err());
+    // What was read before it was attached to is out of date.
+    let other = journal.lock(&PoolId::new("p2"), None).expect("free");
+    assert!(matches!(Record::attach(&journal, other, &pool), Err(JournalError::Superseded { .. })));
+}
+
+#[tokio::test]
+async fn what_nothing_was_asked_for_is_withdrawn() {
+    let home = tempfile::tempdir().expect("made");
+    let journal = Journal::open(home.path()).expect("opened");
+    begin(&journal).withdraw().await.expect("withdrawn");
+    assert!(journal.read().expect("read").pools.is_empty());
+    begin(&journal);
+}
+
+#[test]
+fn a_newer_journal_and_a_damaged_one_are_left_alone_and_damage_names_what_is_known() {
+    let home = tempfile::tempdir().expect("made");
+    drop(Journal::open(home.path()).expect("opened"));
+    let file = home.path().join("journal.sqlite");
+    let newer = rusqlite::Connection::open(&file).expect("opened");
+    newer.pragma_update(None, "user_version", 99).expect("set");
+    drop(newer);
+    let refused = Journal::open(home.path()).expect_err("refused").to_string();
+    assert!(refused.contains("it has version 99"), "{refused}");
+    keys::save(home.path(), &PoolId::new("p7"), &[]).expect("saved");
+    std::fs::write(&file, b"not a database at all, but long enough to be looked at by everybody")
+        .expect("spoilt");
+    let refused = Journal::open(home.path()).expect_err("refused").to_string();
+    assert!(refused.contains("at least the pools p7"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_keeps_no_other() {
+    let home = tempfile::tempdir().expect("made");
+    let journal = Journal::open(home.path()).expect("opened");
+    let record = begin(&journal);
+    let cloud = Recorded::new(Arc::new(Watching(journal.clone())), record, String::new());
+    cloud.prepare(&request()).await.expect("prepared");
+    journal
+        .write(|it| {
+            it.execute_batch(
+                "INSERT INTO deeds (pool, kind, provider, settings, request, terms, begun_ms)
+                 VALUES ('p1', 'provision', 'c', '{}', 'garbage', '', 1)",
+            )
+        })
+        .expect("spoilt");
+    let reading = journal.read().expect("read");
+    assert_eq!((reading.pools.len(), reading.pools[0].deeds.len(), reading.damage.len()), (1, 1, 1));
+}
+
+#[test]
+fn two_programs_at_once_write_without_losing_anything() {
+    let home = tempfile::tempdir().expect("made");
+    let write = |own: usize| {
+        let journal = Journal::open(home.path()).expect("opened");
+        for number in 0..20 {
+            let id = PoolId::new(format!("p{own}x{number}"));
+            let lock = journal.lock(&id, None).expect("free");
+            let pool = NewPool { id, name: None, program: String::new(), specs: String::new() };
+            Record::begin(&journal, lock, pool).expect("begun");
+        }
+    };
+    std::thread::scope(|scope| (0..3).for_each(|own| drop(scope.spawn(move || write(own)))));
+    assert_eq!(Journal::open(home.path()).expect("opened").read().expect("read").pools.len(), 60);
+}
+
+/// A cloud that has what it was asked for, in a table, and takes a while for it.
+struct Tabled {
+    machines: Mutex<std::collections::BTreeSet<String>>,
+    set_up: Mutex<bool>,
+}
+
+impl Tabled {
+    fn has_anything(&self) -> bool {
+        !self.machines.lock().expect("there").is_empty() || *self.set_up.lock().expect("there")
+    }
+}
+
+#[async_trait]
+impl Provider for Tabled {
+    fn name(&self) -> &str {
+        "tabled"
+    }
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::NONE
+    }
+    fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {
+        Box::pin(futures_util::stream::empty())
+    }
+    async fn prepare(&self, _: &Request) -> Result<(), ProviderError> {
+        tokio::task::yield_now().await;
+        *self.set_up.lock().expect("there") = true;
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+    async fn provision(&self, _: &Request, count: u32) -> Result<Provisioned, ProviderError> {
+        let mut instances = Vec::new();
+        for _ in 0..count {
+            tokio::task::yield_now().await;
+            let id = {
+                let mut machines = self.machines.lock().expect("there");
+                let id = format!("m{}", machines.len());
+                machines.insert(id.clone());
+                id
+            };
+            instances.push(Instance { id: InstanceId::new(id), state: InstanceState::Pending });
+        }
+        Ok(Provisioned { instances, shortfall: None })
+    }
+    async fn describe(&self, _: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
+        Ok(Instance { id: id.clone(), state: InstanceState::Pending })
+    }
+    async fn terminate(&self, _: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {
+        for id in ids {
+            tokio::task::yield_now().await;
+            self.machines.lock().expect("there").remove(id.as_str());
+        }
+        Ok(())
+    }
+    async fn teardown(&self, _: &Request) -> Result<Vec<Leftover>, ProviderError> {
+        self.machines.lock().expect("there").clear();
+        *self.set_up.lock().expect("there") = false;
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test]
+async fn wherever_a_program_stops_what_its_cloud_has_is_in_the_journal_and_can_be_undone() {
+    let mut whole = false;
+    let mut crash = 0;
+    while !whole {
+        let home = tempfile::tempdir().expect("made");
+        let journal = Journal::open(home.path()).expect("opened");
+        let record = begin(&journal);
+        let tabled = Arc::new(Tabled { machines: Mutex::default(), set_up: Mutex::new(false) });
+        let cloud = Recorded::new(Arc::clone(&tabled) as _, Arc::clone(&record), String::new());
+        let mut life = Box::pin(async {
+            cloud.prepare(&request()).await.expect("prepared");
+            let given = cloud.provision(&request(), 3).await.expect("rented");
+            let ids: Vec<_> = given.instances.into_iter().map(|it| it.id).collect();
+            record.node(&ids[0], &node()).await.expect("written");
+            cloud.terminate(&request(), &ids[1..]).await.expect("ended");
+        });
+        // It is looked at so often and no more.
+        let mut looks = 0;
+        whole = std::future::poll_fn(|context| {
+            looks += 1;
+            if looks > crash {
+                return std::task::Poll::Ready(false);
+            }
+            life.as_mut().poll(context).map(|()| true)
+        })
+        .await;
+        drop(life);
+        record.free();
+        let pool = journal.named("train").expect("read").expect("there");
+        assert!(!tabled.has_anything() || !pool.undos().is_empty(), "after {crash}: nobody knows of it");
+        let lock = journal.lock(&pool.id, pool.name.as_deref()).expect("free");
+        let next = Arc::new(Record::attach(&journal, lock, &pool).expect("attached"));
+        for deed in pool.undos() {
+            let cloud = Recorded::new(Arc::clone(&tabled) as _, Arc::clone(&next), String::new());
+            assert_eq!(cloud.teardown(&deed.request).await.expect("torn down"), []);
+        }
+        assert!(!tabled.has_anything(), "after {crash}");
+        next.forget().await.expect("forgotten");
+        crash += 1;
+    }
+    assert!(crash > 8, "{crash}");
+}

@@ -1,0 +1,49 @@
+//! The tables of the journal.
+
+/// The version of the tables. A newer file is left alone: it may hold what this program cannot undo.
+pub(super) const VERSION: i32 = 1;
+
+/// The file's name.
+pub(super) const FILE: &str = "journal.sqlite";
+
+/// A pool is there from before its first intent until everything is given back. `deeds` are what clouds were
+/// asked for: without an end, nobody knows what came of it. `machines` are there until their cloud has
+/// confirmed that they are not.
+pub(super) const SCHEMA: &str = "
+CREATE TABLE pools (
+    id TEXT PRIMARY KEY,
+    name TEXT,
+    program TEXT NOT NULL,
+    specs TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    ttl_ms INTEGER NOT NULL,
+    begun_ms INTEGER NOT NULL,
+    seen_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE INDEX by_name ON pools (name);
+
+CREATE TABLE deeds (
+    seq INTEGER PRIMARY KEY,
+    pool TEXT NOT NULL REFERENCES pools (id) ON DELETE CASCADE,
+    kind TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    settings TEXT NOT NULL,
+    request TEXT NOT NULL,
+    terms TEXT NOT NULL,
+    begun_ms INTEGER NOT NULL,
+    ended_ms INTEGER,
+    result TEXT
+);
+
+CREATE INDEX deeds_of ON deeds (pool);
+
+CREATE TABLE machines (
+    pool TEXT NOT NULL REFERENCES pools (id) ON DELETE CASCADE,
+    instance TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    deed INTEGER NOT NULL,
+    node TEXT,
+    PRIMARY KEY (pool, instance)
+) WITHOUT ROWID;
+";

@@ -1,0 +1,276 @@
+//! What the journal knows of a pool, and what follows from it: whether it is owned, can be attached to, or is to
+//! be given back, and with which requests. Pure.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::lock::Holder;
+use crate::model::{Attempt, End, Epoch, Incarnation, InstanceId, PoolId, Rank, SshEndpoint};
+use crate::provider::Request;
+
+/// What was read, and what could not be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// The pools, the oldest first.
+    pub pools: Vec<KnownPool>,
+    /// What could not be read, in words.
+    pub damage: Vec<String>,
+}
+
+/// A pool that was begun and is not given back, as far as anybody has written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownPool {
+    /// Its id.
+    pub id: PoolId,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// What tells the program that began it from others: its functions and its content.
+    pub program: String,
+    /// What tells its specs from others.
+    pub specs: String,
+    /// How often it has had an owner.
+    pub epoch: Epoch,
+    /// How long its machines live on without their owner.
+    pub ttl: Duration,
+    /// When it was begun, since 1970.
+    pub begun: Duration,
+    /// When its owner was last known to live, since 1970.
+    pub seen: Duration,
+    /// What clouds were asked for, in order.
+    pub deeds: Vec<Deed>,
+    /// The machines that were rented and are not certainly gone.
+    pub machines: Vec<Machine>,
+}
+
+/// Something that a cloud was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deed {
+    /// Its number.
+    pub number: i64,
+    /// What it was asked to do.
+    pub kind: DeedKind,
+    /// Which cloud.
+    pub provider: String,
+    /// The settings with which that provider can be made again.
+    pub settings: String,
+    /// What it was told.
+    pub request: Request,
+    /// What the pool wants to know again when it is attached to.
+    pub terms: String,
+    /// Whether an answer came.
+    pub ended: bool,
+}
+
+/// What a cloud can be asked to do that changes anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeedKind {
+    /// To set up what machines share.
+    Prepare,
+    /// To rent machines.
+    Provision,
+    /// To give machines back.
+    Terminate,
+    /// To remove everything of the pool.
+    Teardown,
+}
+
+/// A machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// What its cloud calls it.
+    pub instance: InstanceId,
+    /// Which cloud.
+    pub provider: String,
+    /// The deed that rented it.
+    pub deed: i64,
+    /// The node that it became, if it came so far.
+    pub node: Option<KnownNode>,
+}
+
+/// How a worker is found again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownNode {
+    /// Its rank.
+    pub rank: Rank,
+    /// Which life of that.
+    pub attempt: Attempt,
+    /// Which life of the worker.
+    pub incarnation: Incarnation,
+    /// The machine's SSH server, with the key that it showed.
+    pub ssh: SshEndpoint,
+    /// Where the worker is reached.
+    pub address: IpAddr,
+    /// How the machine ends itself.
+    pub end: End,
+    /// The worker's UDP port.
+    pub port: u16,
+    /// The worker's TCP port on the machine's loopback.
+    pub tcp: u16,
+    /// The worker's process.
+    pub pid: u32,
+}
+
+/// What may be done with a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// A living program has it.
+    Owned(Holder),
+    /// Nobody has it, and its machines live for about so long yet: it can be attached to.
+    Attachable(Duration),
+    /// Nobody has it, and nobody can attach to it: it has no name, or its machines, if they can, have ended.
+    Lapsed,
+}
+
+impl KnownPool {
+    /// What may be done with it, when this one holds its lock, and so much time has passed since 1970.
+    pub fn standing(&self, holder: Option<Holder>, now: Duration) -> Standing {
+        if let Some(holder) = holder {
+            return Standing::Owned(holder);
+        }
+        // A third of its life may have passed since it was last renewed, and was not written down.
+        let until = self.seen.saturating_add(self.ttl * 4 / 3);
+        match until.checked_sub(now).filter(|it| !it.is_zero()) {
+            Some(left) if self.name.is_some() && self.has_nodes() => Standing::Attachable(left),
+            _ => Standing::Lapsed,
+        }
+    }
+
+    /// Whether any of its machines has become a node.
+    pub fn has_nodes(&self) -> bool {
+        self.machines.iter().any(|it| it.node.is_some())
+    }
+
+    /// The requests whose teardown undoes all of it: one for each preparation or renting, the last first.
+    pub fn undos(&self) -> Vec<&Deed> {
+        let makes = |it: &&Deed| matches!(it.kind, DeedKind::Prepare | DeedKind::Provision);
+        let mut undos: Vec<&Deed> = Vec::new();
+        for deed in self.deeds.iter().rev().filter(makes) {
+            let same = |it: &&Deed| {
+                (&it.provider, &it.settings, &it.request) == (&deed.provider, &deed.settings, &deed.request)
+            };
+            if !undos.iter().any(same) {
+                undos.push(deed);
+            }
+        }
+        undos
+    }
+
+    /// What it is called.
+    pub fn title(&self) -> &str {
+        self.name.as_deref().unwrap_or(self.id.as_str())
+    }
+}
+
+impl DeedKind {
+    pub(super) const ALL: [Self; 4] = [Self::Prepare, Self::Provision, Self::Terminate, Self::Teardown];
+
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Prepare => "prepare",
+            Self::Provision => "provision",
+            Self::Terminate => "terminate",
+            Self::Teardown => "teardown",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{InstanceType, Market, Offer, Price};
+    use crate::usd;
+
+    fn request(region: &str) -> Request {
+        let kind = InstanceType::named("small");
+        let offer = Offer { region: Some(region.into()), ..Offer::of("c", kind, Price::on_demand(usd!(1))) };
+        Request {
+            pool: PoolId::new("p"),
+            offer,
+            market: Market::OnDemand,
+            disk_gb: None,
+            volumes: Vec::new(),
+            ssh_key: String::new(),
+            lease: Duration::from_secs(60),
+        }
+    }
+
+    fn pool(deeds: &[(DeedKind, &str)], nodes: bool) -> KnownPool {
+        let deed = |(number, (kind, region)): (i64, &(DeedKind, &str))| Deed {
+            number,
+            kind: *kind,
+            provider: "c".into(),
+            settings: "{}".into(),
+            request: request(region),
+            terms: String::new(),
+            ended: true,
+        };
+        let node = KnownNode {
+            rank: Rank(0),
+            attempt: Attempt(0),
+            incarnation: Incarnation::new("w"),
+            ssh: SshEndpoint {
+                host: "h".into(),
+                port: 22,
+                user: "u".into(),
+                host_key: crate::model::HostKey::PinOnFirstUse,
+                login: Box::default(),
+            },
+            address: IpAddr::from([127, 0, 0, 1]),
+            end: End::Outside,
+            port: 1,
+            tcp: 2,
+            pid: 3,
+        };
+        let machine = Machine {
+            instance: InstanceId::new("i"),
+            provider: "c".into(),
+            deed: 1,
+            node: nodes.then_some(node),
+        };
+        KnownPool {
+            id: PoolId::new("p"),
+            name: Some("train".into()),
+            program: String::new(),
+            specs: String::new(),
+            epoch: Epoch(1),
+            ttl: Duration::from_secs(600),
+            begun: Duration::from_secs(1000),
+            seen: Duration::from_secs(2000),
+            deeds: (0..).zip(deeds).map(deed).collect(),
+            machines: vec![machine],
+        }
+    }
+
+    #[test]
+    fn a_pool_is_owned_then_attachable_as_long_as_its_machines_live_then_lapsed() {
+        let holder = Holder {
+            pid: 1,
+            host: "h".into(),
+            program: "p".into(),
+            since: std::time::SystemTime::UNIX_EPOCH,
+        };
+        let at = |nodes, held: bool, now| {
+            pool(&[], nodes).standing(held.then(|| holder.clone()), Duration::from_secs(now))
+        };
+        assert_eq!(at(true, true, 9000), Standing::Owned(holder.clone()));
+        assert_eq!(at(true, false, 2100), Standing::Attachable(Duration::from_secs(700)));
+        assert_eq!(at(true, false, 2800), Standing::Lapsed);
+        // What never had a worker has nothing to attach to.
+        assert_eq!(at(false, false, 2100), Standing::Lapsed);
+        let nameless = KnownPool { name: None, ..pool(&[], true) };
+        assert_eq!(nameless.standing(None, Duration::from_secs(2100)), Standing::Lapsed);
+        // A clock that was set back makes nothing older.
+        assert_eq!(at(true, false, 1000), Standing::Attachable(Duration::from_secs(1800)));
+    }
+
+    #[test]
+    fn each_request_is_undone_once_and_the_last_first() {
+        use DeedKind::{Prepare, Provision, Terminate};
+        let pool = pool(&[(Prepare, "a"), (Provision, "a"), (Terminate, "a"), (Prepare, "b")], true);
+        let regions: Vec<_> = pool.undos().iter().map(|it| it.request.offer.region.clone()).collect();
+        assert_eq!(regions, [Some("b".to_owned()), Some("a".to_owned())]);
+    }
+}

@@ -1,0 +1,180 @@
+//! What is taken over of a pool that another program left, and what the pool does with it.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::journal::{Deed, DeedKind, KnownNode};
+use crate::model::{
+    End, Epoch, HostKey, Incarnation, InstanceType, Market, Offer, PoolId, Price, SshEndpoint,
+};
+use crate::pool::error::StartError;
+use crate::pool::messages::Heard;
+use crate::pool::plan::Plan;
+use crate::provider::Request;
+use crate::timing::Timing;
+use crate::usd;
+
+fn candidate(region: &str) -> Candidate {
+    let price = Price::on_demand(usd!(1));
+    let offer = Offer { id: region.into(), ..Offer::of("c", InstanceType::named("small"), price) };
+    let tariff = offer.price.tariff(Market::OnDemand).expect("a price");
+    Candidate {
+        spec: 0,
+        offer,
+        tariff,
+        otherwise: None,
+        nodes: 2,
+        least: 2,
+        lease: None,
+        mixed: false,
+        lost: None,
+    }
+}
+
+fn deed(number: i64, region: &str) -> Deed {
+    let candidate = candidate(region);
+    let request = Request {
+        pool: PoolId::new("p"),
+        offer: candidate.offer.clone(),
+        market: Market::OnDemand,
+        disk_gb: None,
+        volumes: Vec::new(),
+        ssh_key: String::new(),
+        lease: Duration::from_secs(60),
+    };
+    Deed {
+        number,
+        kind: DeedKind::Provision,
+        provider: "c".into(),
+        settings: "{}".into(),
+        request,
+        terms: serde_json::to_string(&candidate).expect("text"),
+        ended: true,
+    }
+}
+
+fn machine(instance: &str, deed: i64, node: Option<(u32, u32)>) -> Machine {
+    let node = node.map(|(rank, attempt)| KnownNode {
+        rank: Rank(rank),
+        attempt: Attempt(attempt),
+        incarnation: Incarnation::new(instance),
+        ssh: SshEndpoint {
+            host: "h".into(),
+            port: 22,
+            user: "u".into(),
+            host_key: HostKey::PinOnFirstUse,
+            login: Box::default(),
+        },
+        address: IpAddr::from([127, 0, 0, 1]),
+        end: End::Outside,
+        port: 1,
+        tcp: 2,
+        pid: 3,
+    });
+    Machine { instance: InstanceId::new(instance), provider: "c".into(), deed, node }
+}
+
+fn pool(machines: Vec<Machine>) -> KnownPool {
+    KnownPool {
+        id: PoolId::new("p"),
+        name: Some("train".into()),
+        program: String::new(),
+        specs: String::new(),
+        epoch: Epoch(1),
+        ttl: Duration::from_secs(60),
+        begun: Duration::ZERO,
+        seen: Duration::ZERO,
+        deeds: vec![deed(1, "old"), deed(2, "new")],
+        machines,
+    }
+}
+
+/// A pool that is told of these machines and has asked for offers, which are none.
+fn adopting(machines: Vec<Machine>) -> (State, Vec<Effect>) {
+    let adoption = Adoption::of(&pool(machines)).expect("a node");
+    let (mut state, now, timing) = (State::new(), Instant::now(), Timing::short());
+    let mut effects = Vec::new();
+    let born = Heard::Born { max_total_cost: None };
+    for heard in [Heard::Adopted(Box::new(adoption)), born, Heard::Offered(Plan::default())] {
+        effects = state.hear(heard, now, &timing);
+    }
+    (state, effects)
+}
+
+fn hear(state: &mut State, heard: Heard) -> Vec<Effect> {
+    state.hear(heard, Instant::now(), &Timing::short())
+}
+
+#[test]
+fn of_two_machines_of_one_rank_the_later_life_counts_and_what_was_no_node_is_spare() {
+    let machines = vec![machine("a", 1, Some((0, 0))), machine("b", 2, Some((0, 1))), machine("c", 2, None)];
+    let adoption = Adoption::of(&pool(machines)).expect("a node");
+    assert_eq!(adoption.machines.iter().map(|it| it.instance.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(adoption.spare.len(), 2);
+    assert_eq!(adoption.candidate, candidate("new"));
+    assert_eq!(Adoption::of(&pool(vec![machine("a", 1, None)])), None);
+}
+
+#[test]
+fn what_is_there_is_linked_again_and_what_is_missing_is_rented() {
+    let (mut state, effects) = adopting(vec![machine("b", 2, Some((1, 3))), machine("c", 2, None)]);
+    assert!(
+        effects
+            .iter()
+            .any(|it| matches!(it, Effect::Prepare { candidate: it, .. } if **it == candidate("new")))
+    );
+    let effects = hear(&mut state, Heard::Prepared(Ok(())));
+    let instance = InstanceId::new("b");
+    assert!(effects.contains(&Effect::Spawn { rank: Rank(1), attempt: Attempt(3), instance }), "{effects:?}");
+    assert!(effects.contains(&Effect::Release { instances: vec![InstanceId::new("c")] }), "{effects:?}");
+    assert!(effects.iter().any(|it| matches!(it, Effect::Provision { count: 1, .. })), "{effects:?}");
+}
+
+#[test]
+fn it_is_ready_when_each_node_that_was_taken_over_is_linked_or_lost() {
+    let both = || vec![machine("a", 2, Some((0, 0))), machine("b", 2, Some((1, 0)))];
+    let started = |effects: &[Effect]| effects.iter().any(|it| matches!(it, Effect::Started { .. }));
+    let (mut state, _) = adopting(both());
+    hear(&mut state, Heard::Prepared(Ok(())));
+    let ready = |rank| Heard::NodeReady { rank: Rank(rank), attempt: Attempt(0) };
+    assert!(!started(&hear(&mut state, ready(1))));
+    assert!(started(&hear(&mut state, ready(0))));
+}
+
+#[test]
+fn a_pool_that_cannot_be_taken_over_stays_as_it_is() {
+    let failed = Heard::Prepared(Err(StartError::Internal("no answer".into())));
+    for heard in [failed, Heard::Stop] {
+        let adoption = Adoption::of(&pool(vec![machine("a", 2, Some((0, 0)))])).expect("a node");
+        let mut state = State::new();
+        hear(&mut state, Heard::Adopted(Box::new(adoption)));
+        hear(&mut state, Heard::Born { max_total_cost: None });
+        if heard != Heard::Stop {
+            hear(&mut state, Heard::Offered(Plan::default()));
+        }
+        let effects = hear(&mut state, heard);
+        let left = effects.iter().find_map(|it| match it {
+            Effect::Ended { failure: Some(_), left } => Some(left.len()),
+            _ => None,
+        });
+        assert_eq!(left, Some(1), "{effects:?}");
+        let undoes =
+            |it: &Effect| matches!(it, Effect::Terminate { .. } | Effect::Teardown | Effect::Release { .. });
+        assert!(!effects.iter().any(undoes), "{effects:?}");
+    }
+}
+
+#[test]
+fn a_pool_that_is_left_gives_nothing_back() {
+    let (mut state, _) = adopting(vec![machine("a", 2, Some((0, 0))), machine("b", 2, Some((1, 0)))]);
+    hear(&mut state, Heard::Prepared(Ok(())));
+    assert_eq!(hear(&mut state, Heard::Detach), []);
+    for rank in 0..2 {
+        hear(&mut state, Heard::NodeReady { rank: Rank(rank), attempt: Attempt(0) });
+    }
+    let effects = hear(&mut state, Heard::Detach);
+    assert_eq!(effects.first(), Some(&Effect::Detach));
+    assert!(matches!(effects.last(), Some(Effect::Ended { failure: None, .. })));
+    assert_eq!(hear(&mut state, Heard::Stop), []);
+}

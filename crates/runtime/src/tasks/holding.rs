@@ -1,0 +1,56 @@
+//! The outcomes of calls with a key that their callers have taken, and that stay at their workers: another owner of
+//! the pool may ask for them. Pure, part of the queue's state.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::model::Rank;
+use crate::retention::Try;
+
+/// What stays where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Holding {
+    held: BTreeMap<Rank, VecDeque<Try>>,
+}
+
+impl Holding {
+    /// An outcome stays at the worker of this rank. When there are too many, the oldest there does not any more.
+    pub(super) fn hold(&mut self, rank: Rank, it: Try) -> Option<Try> {
+        let held = self.held.entry(rank).or_default();
+        held.push_back(it);
+        if held.len() > MOST { held.pop_front() } else { None }
+    }
+
+    /// Whether this outcome stays there.
+    pub(super) fn is_held(&self, rank: Rank, it: Try) -> bool {
+        self.of(rank).any(|held| held == it)
+    }
+
+    /// What stays at the worker of this rank.
+    pub(super) fn of(&self, rank: Rank) -> impl Iterator<Item = Try> + '_ {
+        self.held.get(&rank).into_iter().flatten().copied()
+    }
+
+    /// The worker of this rank has ended, or needs the room: nothing stays there any more. What did.
+    pub(super) fn give(&mut self, rank: Rank) -> VecDeque<Try> {
+        self.held.remove(&rank).unwrap_or_default()
+    }
+}
+
+/// The most outcomes that stay at one worker: what is remembered of each is some bytes, and the worker itself says
+/// when it has no more room.
+const MOST: usize = 1 << 20;
+
+#[test]
+fn what_is_held_stays_until_its_worker_has_ended_or_has_no_room() {
+    use crate::model::{Attempt, TaskId};
+    let mut holding = Holding::default();
+    for number in 0..3 {
+        assert_eq!(holding.hold(Rank(1), (TaskId(number), Attempt(0))), None);
+    }
+    assert!(holding.is_held(Rank(1), (TaskId(2), Attempt(0))));
+    assert!(!holding.is_held(Rank(0), (TaskId(2), Attempt(0))));
+    assert_eq!(holding.of(Rank(1)).count(), 3);
+    assert_eq!(holding.of(Rank(0)).count(), 0);
+    assert_eq!(holding.give(Rank(1)).len(), 3);
+    assert_eq!(holding.of(Rank(1)).count(), 0);
+}

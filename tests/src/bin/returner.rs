@@ -1,0 +1,90 @@
+//! A program that is killed and run again. Its first argument is a folder with all that its runs share: `machines`,
+//! the journal in `state`, and `computed`, to which each task adds its number. The second is the name of its pool,
+//! the third the seconds of its leases, the fourth what it does.
+
+#![expect(clippy::print_stdout, reason = "it tells the test how far it is")]
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use skyward::prelude::*;
+use skyward::provider::{
+    BoxStream, Capabilities, Instance, InstanceId, Leftover, Offer, Provider, ProviderError, Provisioned,
+    Request, async_trait,
+};
+
+/// How many tasks there are.
+const TASKS: u32 = 200;
+
+/// Adds its number to the file, at once and whole, and takes a while.
+#[skyward::function]
+fn compute(file: PathBuf, number: u32) -> Result<u32, Failure> {
+    std::thread::sleep(Duration::from_millis(50));
+    let mut computed = std::fs::OpenOptions::new().create(true).append(true).open(file)?;
+    computed.write_all(format!("{number}\n").as_bytes())?;
+    Ok(number * 7)
+}
+
+/// Machines of this computer, of which nobody knows that they are.
+struct Elsewhere(Local);
+
+#[async_trait]
+impl Provider for Elsewhere {
+    fn name(&self) -> &str {
+        "elsewhere"
+    }
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { same_computer: false, ..self.0.capabilities() }
+    }
+    fn settings(&self) -> String {
+        self.0.settings()
+    }
+    fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {
+        self.0.offers()
+    }
+    async fn prepare(&self, request: &Request) -> Result<(), ProviderError> {
+        self.0.prepare(request).await
+    }
+    async fn provision(&self, request: &Request, count: u32) -> Result<Provisioned, ProviderError> {
+        self.0.provision(request, count).await
+    }
+    async fn describe(&self, request: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
+        self.0.describe(request, id).await
+    }
+    async fn terminate(&self, request: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {
+        self.0.terminate(request, ids).await
+    }
+    async fn teardown(&self, request: &Request) -> Result<Vec<Leftover>, ProviderError> {
+        self.0.teardown(request).await
+    }
+}
+
+#[skyward::main]
+async fn main() -> skyward::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let argument = |at: usize| arguments.get(at).cloned().ok_or("folder, name, lease and deed are wanted");
+    let (folder, name, deed) = (PathBuf::from(argument(0)?), argument(1)?, argument(3)?);
+    let lease = Duration::from_secs(argument(2)?.parse()?);
+    let local = Local::default().directory(folder.join("machines"));
+    let spec = if deed == "cloud" { Spec::on(Elsewhere(local)) } else { Spec::on(local) };
+    let (detect, grace) = (Duration::from_secs(5), Duration::from_secs(10));
+    let timing = Timing { lease, ttl: lease, detect, grace, ..Timing::short() };
+    let nodes = if deed == "wider" { 3 } else { 2 };
+    let builder = Compute::builder().spec(spec).nodes(nodes).timing(timing);
+    let builder = builder.worker(Worker { concurrency: 4, ..Worker::default() });
+    let compute = builder.name(name).state(folder.join("state")).console().start().await?;
+    println!("running");
+    if deed == "hold" {
+        std::future::pending::<()>().await;
+    }
+    let calls = (0..TASKS).map(|it| self::compute(folder.join("computed"), it));
+    let results = (gather(calls).key("sweep") >> &compute).await?;
+    for result in &results {
+        println!("result {result}");
+    }
+    println!("delivered");
+    compute.stop().await?;
+    println!("stopped");
+    Ok(())
+}

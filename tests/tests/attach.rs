@@ -1,0 +1,324 @@
+//! Programs that are killed, and run again: what they find, and what is left of those that are not. And what a
+//! program is told whose journal cannot be written, or whose pool another one has.
+
+#![expect(clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
+#![expect(clippy::print_stderr, reason = "it says what it skips, and how far each killed program had come")]
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use skyward::journal::{Journal, Standing, give_back};
+use skyward::prelude::*;
+use skyward_runtime::random;
+use skyward_tests::{Ground, output_within, patient, send, until};
+
+/// How long one run may take on busy cores. It takes some three seconds by itself.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// How many tasks a run has.
+const TASKS: u32 = 200;
+
+/// The seconds of leases that are to lapse.
+const SHORT: u64 = 4;
+
+/// The seconds of leases within which a program is run again.
+const LONG: u64 = 20;
+
+/// What all runs of one program share.
+struct Place(Ground);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let ground = Ground::new(name);
+        std::fs::create_dir_all(ground.path()).expect("made");
+        Self(ground)
+    }
+
+    fn path(&self, of: &str) -> PathBuf {
+        self.0.path().join(of)
+    }
+
+    fn journal(&self) -> Journal {
+        Journal::open(&self.path("state")).expect("opened")
+    }
+
+    fn command(&self, name: &str, lease: u64, deed: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_returner"));
+        command.arg(self.0.path()).args([name, &lease.to_string(), deed]);
+        command
+    }
+
+    fn run(&self, name: &str, lease: u64, deed: &str) -> Output {
+        output_within(DEADLINE, &mut self.command(name, lease, deed))
+    }
+
+    /// Runs it until it has said this line, and for so long after that; then it is killed. What it had said.
+    fn killed(&self, name: &str, lease: u64, line: Option<&str>, after: Duration) -> Vec<String> {
+        let mut command = self.command(name, lease, "sweep");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut program = command.spawn().expect("started");
+        let lines = BufReader::new(program.stdout.take().expect("piped")).lines();
+        let (tell, told) = std::sync::mpsc::channel();
+        let reader =
+            std::thread::spawn(move || lines.map_while(Result::ok).for_each(|it| drop(tell.send(it))));
+        let mut said = Vec::new();
+        while line.is_some_and(|line| !said.iter().any(|it| it == line)) {
+            said.push(told.recv_timeout(DEADLINE).expect("it comes so far"));
+        }
+        std::thread::park_timeout(after);
+        // Over already is fine: then it was not killed.
+        let _ = program.kill();
+        let _ = program.wait();
+        reader.join().expect("no panic");
+        said.extend(told);
+        said
+    }
+
+    /// Each task that was computed, as often as it was.
+    fn computed(&self) -> Vec<u32> {
+        let text = std::fs::read_to_string(self.path("computed")).unwrap_or_default();
+        let mut computed: Vec<u32> = text.lines().map(|it| it.parse().expect("a number")).collect();
+        computed.sort_unstable();
+        computed
+    }
+
+    /// What runs on its machines, and their directories.
+    fn left(&self) -> Vec<String> {
+        let mut left = self.0.commands();
+        left.retain(|it| it.contains("returner"));
+        let machines = std::fs::read_dir(self.path("machines")).into_iter().flatten().flatten();
+        left.extend(machines.map(|it| it.path().display().to_string()));
+        left
+    }
+
+    /// Waits until the machines have ended by their leases, gives back what is left, and looks whether anything is.
+    fn expect_nothing_after_leases_and_reap(&self) {
+        let lapsed = until(DEADLINE, || {
+            let journal = self.journal();
+            let pools = journal.read().expect("read").pools;
+            let over = |it| journal.holder(it).is_none() && journal_says_lapsed(&journal, it);
+            (self.0.commands().iter().all(|it| !it.contains("returner")) && pools.iter().all(over))
+                .then_some(())
+        });
+        assert!(lapsed.is_some(), "machines outlive their leases: {:#?}", self.0.commands());
+        let journal = self.journal();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("built");
+        for pool in journal.read().expect("read").pools {
+            let left = runtime.block_on(give_back(&journal, &pool)).expect("given back");
+            assert!(left.is_empty(), "{left:?}");
+        }
+        journal.sweep();
+        assert_eq!(journal.read().expect("read"), skyward::journal::Reading::default());
+        assert!(!self.path("state/keys").exists() && !self.path("state/locks").exists());
+        assert_eq!(self.left(), Vec::<String>::new());
+    }
+}
+
+fn journal_says_lapsed(journal: &Journal, pool: &skyward::journal::KnownPool) -> bool {
+    pool.standing(journal.holder(pool), Journal::now()) == Standing::Lapsed
+}
+
+fn said(output: &Output) -> String {
+    let text = |it: &[u8]| String::from_utf8_lossy(it).into_owned();
+    format!("{}\n{}", text(&output.stdout), text(&output.stderr))
+}
+
+fn results(lines: &[String]) -> Vec<u32> {
+    lines.iter().filter_map(|it| it.strip_prefix("result ")?.parse().ok()).collect()
+}
+
+fn all_results() -> Vec<u32> {
+    (0..TASKS).map(|it| it * 7).collect()
+}
+
+/// A number below `most`, other ones in each run.
+fn below(most: u64) -> u64 {
+    let text = random::text(8).expect("random numbers");
+    text.bytes().fold(0, |sum: u64, it| sum.wrapping_mul(31).wrapping_add(it.into())) % most
+}
+
+/// How many programs are killed: ten in the gate, more with `SKYWARD_KILLS`.
+fn kills() -> u64 {
+    std::env::var("SKYWARD_KILLS").ok().and_then(|it| it.parse().ok()).unwrap_or(10)
+}
+
+/// Of three programs one is killed while it rents, one while it runs, one while it gives back.
+#[test]
+fn killed_at_any_moment_it_leaves_nothing_or_goes_on_where_it_was() {
+    let next = AtomicU64::new(0);
+    let one_after_another = || {
+        loop {
+            let kill = next.fetch_add(1, Ordering::Relaxed);
+            if kill >= kills() {
+                break;
+            }
+            killed_once(kill);
+        }
+    };
+    // Most of the time they wait for leases.
+    std::thread::scope(|scope| (0..3).for_each(|_| drop(scope.spawn(one_after_another))));
+}
+
+fn killed_once(kill: u64) {
+    let place = Place::new("attach-kills");
+    let (line, most) = match kill % 3 {
+        0 => (None, 1500),
+        1 => (Some("running"), 1100),
+        _ => (Some("delivered"), 120),
+    };
+    let after = Duration::from_millis(below(most));
+    let lease = if kill % 3 == 1 { LONG } else { SHORT };
+    let lines = place.killed("sweep", lease, line, after);
+    let (ran, delivered) = (lines.contains(&"running".to_owned()), lines.contains(&"delivered".to_owned()));
+    let before = place.computed().len();
+    eprintln!("kill {kill}, {after:?} after {line:?}: ran {ran}, delivered {delivered}, {before} computed");
+    if delivered {
+        assert_eq!(results(&lines), all_results());
+    } else if ran && lease == LONG {
+        let output = place.run("sweep", lease, "sweep");
+        let told = said(&output);
+        assert!(output.status.success() && told.contains("attached: 2 nodes"), "{told}");
+        let lines: Vec<String> = told.lines().map(str::to_owned).collect();
+        assert_eq!(results(&lines), all_results());
+        assert_eq!(place.computed(), (0..TASKS).collect::<Vec<_>>());
+        // It ended well, so that nobody has to wait for anything.
+        assert_eq!(place.left(), Vec::<String>::new());
+        assert!(place.journal().read().expect("read").pools.is_empty());
+    }
+    let distinct: BTreeSet<u32> = place.computed().into_iter().collect();
+    assert_eq!(distinct.len(), place.computed().len(), "computed twice");
+    if delivered || !ran || lease != LONG {
+        place.expect_nothing_after_leases_and_reap();
+    }
+}
+
+#[test]
+fn a_second_program_is_told_who_has_the_pool_and_other_specs_are_refused() {
+    let place = Place::new("attach-second");
+    let mut holder = place.command("train", SHORT, "hold");
+    holder.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut holder = holder.spawn().expect("started");
+    let mut line = String::new();
+    BufReader::new(holder.stdout.take().expect("piped")).read_line(&mut line).expect("readable");
+    assert_eq!(line.trim(), "running");
+    let second = place.run("train", SHORT, "sweep");
+    let told = said(&second);
+    assert!(!second.status.success(), "{told}");
+    assert!(told.contains(&format!("pool train is in use by process {}", holder.id())), "{told}");
+    // Another pool is another's.
+    let third = place.run("other", SHORT, "sweep");
+    assert!(third.status.success(), "{}", said(&third));
+    holder.kill().expect("killed");
+    holder.wait().expect("waited");
+    let wider = place.run("train", SHORT, "wider");
+    let told = said(&wider);
+    assert!(!wider.status.success(), "{told}");
+    assert!(told.contains("specs, nodes, image or worker are others") && told.contains("sky reap"), "{told}");
+    place.expect_nothing_after_leases_and_reap();
+}
+
+#[test]
+fn where_the_journal_cannot_be_written_clouds_are_refused_and_this_computer_goes_on() {
+    let place = Place::new("attach-unwritable");
+    // A folder below a file can be made by nobody, root included.
+    std::fs::write(place.path("state"), "a file").expect("written");
+    refused_and_goes_on(&place, place.0.path(), "set XDG_STATE_HOME to one that is");
+}
+
+fn refused_and_goes_on(place: &Place, folder: &Path, words: &str) {
+    let cloud = output_within(
+        DEADLINE,
+        Command::new(env!("CARGO_BIN_EXE_returner")).arg(folder).args(["a", "4", "cloud"]),
+    );
+    let told = said(&cloud);
+    assert!(!cloud.status.success() && told.contains(words), "{told}");
+    assert!(!folder.join("machines").exists(), "something was rented");
+    let local = output_within(
+        DEADLINE,
+        Command::new(env!("CARGO_BIN_EXE_returner")).arg(folder).args(["a", "4", "sweep"]),
+    );
+    let told = said(&local);
+    assert!(local.status.success() && told.contains("not written down"), "{told}");
+    assert_eq!(place.left(), Vec::<String>::new());
+}
+
+/// Runs the program in a mount namespace of its own, in which the folder of its journal is made as told.
+fn confined(place: &Place, mount: &str, deed: &str) -> Option<Output> {
+    let state = place.path("state");
+    std::fs::create_dir_all(&state).expect("made");
+    let is_root =
+        std::fs::metadata("/proc/self").is_ok_and(|it| std::os::unix::fs::MetadataExt::uid(&it) == 0);
+    let can = is_root && Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|it| it.success());
+    if !can {
+        assert!(
+            std::env::var_os("SKYWARD_REQUIRE_ALL").is_none(),
+            "mount namespaces need root and `unshare`"
+        );
+        eprintln!("skipped: mount namespaces need root and `unshare`");
+        return None;
+    }
+    let script = format!(
+        "set -e; s={0}; mount -t tmpfs -o size=256k tmpfs $s; {mount}; shift 0; exec \"$0\" \"$@\"",
+        state.display()
+    );
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", &script, env!("CARGO_BIN_EXE_returner")]);
+    command.arg(place.0.path()).args(["a", "4", deed]);
+    Some(output_within(DEADLINE, &mut command))
+}
+
+#[test]
+fn on_a_read_only_or_full_disk_clouds_are_refused_and_this_computer_goes_on() {
+    let full = "dd if=/dev/zero of=$s/fill 2>/dev/null || true";
+    for (name, mount, words) in [
+        ("read-only", "mount -o remount,ro $s", "Read-only file system"),
+        ("full", full, "failed to write the journal"),
+    ] {
+        let place = Place::new(&format!("attach-{name}"));
+        let Some(cloud) = confined(&place, mount, "cloud") else { return };
+        let told = said(&cloud);
+        assert!(!cloud.status.success() && told.contains(words), "{name}: {told}");
+        assert!(!place.path("machines").exists(), "something was rented");
+        let local = confined(&place, mount, "sweep").expect("possible");
+        let told = said(&local);
+        assert!(local.status.success() && told.contains("not written down"), "{name}: {told}");
+        assert_eq!(place.computed(), (0..TASKS).collect::<Vec<_>>());
+        assert_eq!(place.left(), Vec::<String>::new());
+    }
+}
+
+#[skyward::function]
+async fn machine() -> String {
+    skyward::instance_info().map_or_else(String::new, |it| it.name.to_string())
+}
+
+#[skyward::test]
+async fn nodes_that_ended_meanwhile_are_replaced_and_the_others_keep_what_they_have() -> skyward::Result<()> {
+    let place = Place::new("attach-heals");
+    let builder = || {
+        let builder = Compute::builder().spec(Spec::on(Local::default().directory(place.path("machines"))));
+        builder.nodes(2).timing(patient()).name("heals").state(place.path("state"))
+    };
+    let compute = builder().start().await?;
+    let before = (machine().key("all") * &compute).await?;
+    compute.detach().await?;
+
+    // The whole of one computer loses its power.
+    let victim = place.0.processes("machine").into_iter().next().expect("a machine");
+    for process in place.0.on_machine(victim) {
+        // What hangs below what was killed may be over already.
+        let _ = send(process, Signal::KILL);
+    }
+    let compute = builder().start().await?;
+    let after = (machine().key("all") * &compute).await?;
+    assert_eq!(after.iter().filter(|it| before.contains(it)).count(), 1, "{before:?} {after:?}");
+    compute.stop().await?;
+    assert_eq!(place.left(), Vec::<String>::new());
+    assert!(place.journal().read()?.pools.is_empty());
+    Ok(())
+}
