@@ -22,17 +22,24 @@ struct Line {
 
 /// Lists, and gives back when that is asked for.
 pub(crate) fn reap(arguments: &ReapArguments) -> Result<Answer, Failed> {
+    let mut answer = once(arguments, true)?;
+    if !arguments.watch {
+        return Ok(answer);
+    }
     loop {
-        let answer = once(arguments)?;
-        if !arguments.watch {
-            return Ok(answer);
-        }
         answer.tell()?;
         std::thread::sleep(Duration::from_secs(arguments.every));
+        // Another program may have it busy; the next time it may not.
+        answer = once(arguments, false).unwrap_or_else(|error| Answer {
+            text: String::new(),
+            notes: vec![format!("warning: {error}")],
+            found: false,
+        });
     }
 }
 
-fn once(arguments: &ReapArguments) -> Result<Answer, Failed> {
+/// One look. `first`: what is named must be there; later it may have been given back.
+fn once(arguments: &ReapArguments, first: bool) -> Result<Answer, Failed> {
     let folder = Journal::folder_of_user()?;
     if !Journal::exists(&folder) {
         let notes = vec![format!("there is no journal in {}: nothing was rented", folder.display())];
@@ -40,7 +47,7 @@ fn once(arguments: &ReapArguments) -> Result<Answer, Failed> {
     }
     let journal = Journal::open(&folder)?;
     let reading = journal.read()?;
-    for named in &arguments.pool {
+    for named in arguments.pool.iter().filter(|_| first) {
         if !reading.pools.iter().any(|it| is_called(it, named)) {
             let allowed = "must be the name or the id of a pool that `sky reap` lists";
             return Err(InvalidRequest::new("pool", named, allowed).into());

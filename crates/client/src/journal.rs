@@ -64,20 +64,43 @@ async fn undo(journal: &Journal, pool: KnownPool, own: &[Arc<dyn Provider>]) -> 
         let lock = taken.lock(&pool.id, pool.name.as_deref())?;
         // Its owner of before may have given it back just now.
         let pool = taken.read()?.pools.into_iter().find(|it| it.id == pool.id);
-        let record = pool.as_ref().map(|it| Record::attach(&taken, lock, it)).transpose()?;
+        let record = pool.as_ref().map(|it| Record::claim(&taken, lock, it)).transpose()?;
         Ok::<_, JournalError>(pool.zip(record))
     });
     let Some((pool, record)) = owned.await?? else { return Ok(Vec::new()) };
     let record = Arc::new(record);
     let mut left = Vec::new();
+    if !pool.whole {
+        let what = format!("something that the journal says of pool {}", pool.title());
+        let reason = "this version of skyward cannot read it; use the one that began the pool".to_owned();
+        left.push(Leftover { what, reason });
+    }
     for deed in pool.undos() {
         let known = own.iter().find(|it| it.name() == deed.provider && it.settings() == deed.settings);
         let provider = match known {
             Some(provider) => Arc::clone(provider),
-            None => provider(&deed.provider, &deed.settings)?,
+            None => match provider(&deed.provider, &deed.settings) {
+                Ok(provider) => provider,
+                Err(error) => {
+                    let what = format!("what {} has of it", deed.provider);
+                    left.push(Leftover { what, reason: error.to_string() });
+                    continue;
+                }
+            },
         };
         let recorded = Recorded::new(provider, Arc::clone(&record), deed.terms.clone());
         let within = Timing::default().provision;
+        let of_deed = |it: &&Machine| pool.deed(it.deed).is_some_and(|it| it.request == deed.request);
+        let known: Vec<_> = pool.machines.iter().filter(of_deed).map(|it| it.instance.clone()).collect();
+        // A list may lag behind, or not have what is known here: that is ended by its name first.
+        if !known.is_empty() {
+            let ended = tokio::time::timeout(within, recorded.terminate(&deed.request, &known)).await;
+            if let Err(error) = ended.unwrap_or_else(|_| Err(late(&deed.provider, within))) {
+                let what = format!("machines of {}", deed.provider);
+                left.push(Leftover { what, reason: error.to_string() });
+                continue;
+            }
+        }
         let torn = tokio::time::timeout(within, recorded.teardown(&deed.request)).await;
         match torn.unwrap_or_else(|_| Err(late(&deed.provider, within))) {
             Ok(kept) => left.extend(kept),

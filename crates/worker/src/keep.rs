@@ -163,7 +163,11 @@ impl Keep {
 
     /// Whether nothing new is taken.
     pub(crate) fn is_full(&self) -> bool {
-        self.shared.full.load(Ordering::Relaxed)
+        let full = || self.shared.full.load(Ordering::Relaxed);
+        full() && {
+            self.change(Outcomes::make_room);
+            full()
+        }
     }
 
     /// What is released is dropped after the lock is, as it may run on then.

@@ -106,6 +106,11 @@ impl Asked {
             Some(name) => journal.named(name).map_err(StartError::Journal)?,
             None => None,
         };
+        if let Some(pool) = known.as_ref().filter(|it| !it.whole) {
+            let reason = format!("something that it says of pool {} cannot be read", pool.title());
+            let pools = vec![pool.id.to_string()];
+            return Err(StartError::Journal(JournalError::Damaged { folder, reason, pools }));
+        }
         let Some(pool) = known else {
             let pool = NewPool { id: self.id.clone(), name: self.name.clone(), program, specs };
             return Record::begin(&journal, lock, pool).map(Found::Begun).map_err(StartError::Journal);

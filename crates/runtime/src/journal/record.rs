@@ -69,11 +69,23 @@ impl Record {
     /// # Errors
     /// When that cannot be written, or the pool is another's by now.
     pub fn attach(journal: &Journal, lock: Lock, pool: &KnownPool) -> Result<Self, JournalError> {
+        Self::take(journal, lock, pool, now())
+    }
+
+    /// Becomes the next owner of a pool to give it back: nobody attaches to what may be gone in part.
+    ///
+    /// # Errors
+    /// As [`attach`](Self::attach).
+    pub fn claim(journal: &Journal, lock: Lock, pool: &KnownPool) -> Result<Self, JournalError> {
+        Self::take(journal, lock, pool, 0)
+    }
+
+    fn take(journal: &Journal, lock: Lock, pool: &KnownPool, seen: i64) -> Result<Self, JournalError> {
         let epoch = pool.epoch.next();
         let raised = journal.write(|it| {
             it.execute(
                 "UPDATE pools SET epoch = epoch + 1, seen_ms = ?3 WHERE id = ?1 AND epoch = ?2",
-                params![pool.id.as_str(), number(pool.epoch), now()],
+                params![pool.id.as_str(), number(pool.epoch), seen],
             )
         })?;
         if raised == 0 {
@@ -148,7 +160,14 @@ impl Record {
         let (instance, text) = (instance.clone(), serde_json::to_string(node).unwrap_or_default());
         self.change(move |it, id| {
             let change = "UPDATE machines SET node = ?3 WHERE pool = ?1 AND instance = ?2";
-            it.execute(change, params![id, instance.as_str(), text]).map(drop)
+            if it.execute(change, params![id, instance.as_str(), text])? == 0 {
+                // That it was rented could not be written then.
+                let add = "INSERT INTO machines (pool, instance, provider, deed, node) \
+                           SELECT pool, ?2, provider, seq, ?3 FROM deeds WHERE pool = ?1 AND kind = 'provision' \
+                           ORDER BY seq DESC LIMIT 1";
+                it.execute(add, params![id, instance.as_str(), text])?;
+            }
+            Ok(())
         })
         .await
     }
@@ -174,8 +193,13 @@ impl Record {
     /// When it cannot be removed.
     pub async fn withdraw(self: &Arc<Self>) -> Result<(), JournalError> {
         let unused = "DELETE FROM pools WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM deeds WHERE pool = ?1)";
-        let withdrawn = self.change(move |it, id| it.execute(unused, [id]).map(drop)).await;
-        self.free();
+        // A pool that keeps machines which failed is there still.
+        let withdrawn = self.change(move |it, id| it.execute(unused, [id])).await;
+        let withdrawn = withdrawn.map(|rows| {
+            if rows > 0 {
+                self.free()
+            }
+        });
         match withdrawn {
             // Its pool has ended, and forgot it.
             Err(JournalError::Superseded { .. }) => Ok(()),

@@ -186,6 +186,7 @@ async fn a_row_that_cannot_be_read_keeps_no_other() {
         .expect("spoilt");
     let reading = journal.read().expect("read");
     assert_eq!((reading.pools.len(), reading.pools[0].deeds.len(), reading.damage.len()), (1, 1, 1));
+    assert!(!reading.pools[0].whole);
 }
 
 #[test]
@@ -306,4 +307,21 @@ async fn wherever_a_program_stops_what_its_cloud_has_is_in_the_journal_and_can_b
         crash += 1;
     }
     assert!(crash > 8, "{crash}");
+}
+
+#[tokio::test]
+async fn a_pool_that_was_claimed_to_be_given_back_is_never_attached_to_again() {
+    let home = tempfile::tempdir().expect("made");
+    let journal = Journal::open(home.path()).expect("opened");
+    let record = begin(&journal);
+    let cloud = Recorded::new(Arc::new(Watching(journal.clone())), Arc::clone(&record), String::new());
+    cloud.prepare(&request()).await.expect("prepared");
+    cloud.provision(&request(), 2).await.expect("rented");
+    record.node(&InstanceId::new("a"), &node()).await.expect("written");
+    record.free();
+    let pool = || journal.named("train").expect("read").expect("there");
+    assert!(matches!(pool().standing(None, Journal::now()), Standing::Attachable(_)));
+    let lock = journal.lock(&pool().id, Some("train")).expect("free");
+    Record::claim(&journal, lock, &pool()).expect("claimed").free();
+    assert_eq!(pool().standing(None, Journal::now()), Standing::Lapsed);
 }

@@ -42,6 +42,8 @@ pub struct KnownPool {
     pub deeds: Vec<Deed>,
     /// The machines that were rented and are not certainly gone.
     pub machines: Vec<Machine>,
+    /// All of it could be read. What could not may be something that is still there.
+    pub whole: bool,
 }
 
 /// Something that a cloud was asked for.
@@ -158,6 +160,11 @@ impl KnownPool {
         undos
     }
 
+    /// The deed of this number.
+    pub fn deed(&self, number: i64) -> Option<&Deed> {
+        self.deeds.iter().find(|it| it.number == number)
+    }
+
     /// What it is called.
     pub fn title(&self) -> &str {
         self.name.as_deref().unwrap_or(self.id.as_str())
@@ -241,6 +248,7 @@ mod tests {
             seen: Duration::from_secs(2000),
             deeds: (0..).zip(deeds).map(deed).collect(),
             machines: vec![machine],
+            whole: true,
         }
     }
 

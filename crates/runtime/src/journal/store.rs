@@ -151,8 +151,10 @@ fn read_pool(connection: &Connection, id: &str, damage: &mut Vec<String>) -> rus
             seen: millis(row, 6)?,
             deeds: Vec::new(),
             machines: Vec::new(),
+            whole: true,
         })
     })?;
+    let before = damage.len();
     let text = "SELECT seq, kind, provider, settings, request, terms, ended_ms FROM deeds WHERE pool = ?1 ORDER BY seq";
     let mut statement = connection.prepare(text)?;
     for deed in statement.query_map([id], deed)? {
@@ -168,6 +170,7 @@ fn read_pool(connection: &Connection, id: &str, damage: &mut Vec<String>) -> rus
         damage.extend(trouble.map(|why| format!("the node on machine {}: {why}", machine.instance)));
         pool.machines.push(machine);
     }
+    pool.whole = damage.len() == before && pool.machines.iter().all(|it| pool.deed(it.deed).is_some());
     Ok(pool)
 }
 

@@ -313,7 +313,7 @@ impl Reply {
         buffer.put_u64(nanoseconds(took));
     }
 
-    /// Says which keys the worker has, in as many frames as that takes.
+    /// Says which keys the worker has, in as many frames as that takes; one without any says that there are no more.
     pub fn put_keys<'a>(buffer: &mut Vec<u8>, keys: impl Iterator<Item = &'a Key>) {
         let mut keys = keys.peekable();
         while keys.peek().is_some() {
@@ -325,6 +325,7 @@ impl Reply {
             head(buffer, Kind::Keys, 0, length);
             buffer.put_slice(&frame);
         }
+        head(buffer, Kind::Keys, 0, 0);
     }
 
     /// As of a request.

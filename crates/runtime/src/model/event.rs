@@ -220,7 +220,7 @@ impl fmt::Display for EventKind {
             Self::Unattended { provider } => write!(
                 f,
                 "machines of {provider} cannot end their own bill: if this program is killed they cost until \
-                 they are given back, which `sky reap --watch` does"
+                 they are given back, which `sky reap --yes --watch` does"
             ),
             Self::Provisioned { machines, wanted, .. } => {
                 write!(f, "{} of {wanted} machines rented", machines.len())

@@ -81,6 +81,7 @@ impl State {
         let Some(Adoption { machines, spare, .. }) = self.adoption.take().map(|it| *it) else {
             return;
         };
+        self.adopted = true;
         let nodes = u32::try_from(machines.len()).unwrap_or(u32::MAX);
         effects.push(Effect::Announce(EventKind::Attached { nodes }));
         effects.push(announce(PoolPhase::Starting));

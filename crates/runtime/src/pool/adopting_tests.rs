@@ -9,9 +9,9 @@ use crate::model::{
     End, Epoch, HostKey, Incarnation, InstanceType, Market, Offer, PoolId, Price, SshEndpoint,
 };
 use crate::pool::error::StartError;
-use crate::pool::messages::Heard;
+use crate::pool::messages::{Heard, Shortfall, Timer};
 use crate::pool::plan::Plan;
-use crate::provider::Request;
+use crate::provider::{ProviderErrorKind, Request};
 use crate::timing::Timing;
 use crate::usd;
 
@@ -87,6 +87,7 @@ fn pool(machines: Vec<Machine>) -> KnownPool {
         seen: Duration::ZERO,
         deeds: vec![deed(1, "old"), deed(2, "new")],
         machines,
+        whole: true,
     }
 }
 
@@ -177,4 +178,41 @@ fn a_pool_that_is_left_gives_nothing_back() {
     assert_eq!(effects.first(), Some(&Effect::Detach));
     assert!(matches!(effects.last(), Some(Effect::Ended { failure: None, .. })));
     assert_eq!(hear(&mut state, Heard::Stop), []);
+}
+
+/// A request for machines that came to nothing.
+fn sold_out(request: u32) -> Heard {
+    let shortfall = Shortfall { reason: "sold out".into(), kind: ProviderErrorKind::NoCapacity, after: None };
+    Heard::Provisioned { request: Attempt(request), instances: Vec::new(), shortfall: Some(shortfall) }
+}
+
+#[test]
+fn what_lives_of_it_is_not_given_back_for_a_machine_that_cannot_be_had() {
+    let (mut state, _) = adopting(vec![machine("b", 2, Some((1, 0)))]);
+    let mut effects = hear(&mut state, Heard::Prepared(Ok(())));
+    for request in 1..20 {
+        effects.extend(hear(&mut state, sold_out(request)));
+        effects.extend(hear(&mut state, Heard::Woke(Timer::Provision)));
+    }
+    effects.extend(hear(&mut state, Heard::NodeReady { rank: Rank(1), attempt: Attempt(0) }));
+    let undoes = |it: &Effect| {
+        matches!(
+            it,
+            Effect::Release { .. }
+                | Effect::Terminate { .. }
+                | Effect::DropNode { .. }
+                | Effect::Ended { .. }
+        )
+    };
+    assert!(!effects.iter().any(undoes), "{effects:?}");
+    assert!(effects.iter().any(|it| matches!(it, Effect::Started { .. })), "{effects:?}");
+}
+
+#[test]
+fn a_pool_is_left_when_its_cloud_has_answered_and_not_before() {
+    let (mut state, _) = adopting(vec![machine("b", 2, Some((1, 0)))]);
+    hear(&mut state, Heard::Prepared(Ok(())));
+    hear(&mut state, Heard::NodeReady { rank: Rank(1), attempt: Attempt(0) });
+    assert!(!hear(&mut state, Heard::Detach).contains(&Effect::Detach));
+    assert!(hear(&mut state, sold_out(1)).contains(&Effect::Detach));
 }

@@ -47,6 +47,10 @@ pub(crate) struct State {
     pub(super) keeping: Keeping,
     /// What an owner before has left, until it is taken over.
     pub(super) adoption: Option<Box<Adoption>>,
+    /// It was taken over: what lives of it is never given back for the rest.
+    pub(super) adopted: bool,
+    /// It is to be left as it is, as soon as no cloud has anything to answer.
+    pub(super) leaving: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +101,8 @@ impl State {
             left: Vec::new(),
             keeping: Keeping::default(),
             adoption: None,
+            adopted: false,
+            leaving: false,
         }
     }
 
@@ -104,7 +110,9 @@ impl State {
         let mut effects = Vec::new();
         let phase = std::mem::replace(&mut self.phase, Phase::Stopped);
         let phase = self.step(phase, heard, now, timing, &mut effects);
-        self.phase = self.look_at_budget(phase, now, timing, &mut effects);
+        let phase = self.look_at_budget(phase, now, timing, &mut effects);
+        let leaves = self.leaving && matches!(phase, Phase::Living { ready: true, stop: false });
+        self.phase = if leaves && !self.is_asking() { self.detach(&mut effects) } else { phase };
         effects
     }
 
@@ -128,7 +136,10 @@ impl State {
                 Phase::Unborn
             }
             (Phase::Unborn, _) => Phase::Unborn,
-            (Phase::Living { ready: true, stop: false }, Heard::Detach) => self.detach(effects),
+            (phase @ Phase::Living { ready: true, stop: false }, Heard::Detach) => {
+                self.leaving = true;
+                phase
+            }
             (Phase::Choosing, Heard::Offered(plan)) => self.choose(plan, now, timing, effects),
             (Phase::Living { ready, stop }, Heard::Prepared(result)) if self.preparing.is_some() => {
                 self.prepared(ready, stop, result, now, timing, effects)
@@ -341,6 +352,9 @@ impl State {
 
     /// With how many nodes the pool is ready.
     pub(super) fn least(&self) -> u32 {
+        if self.adopted {
+            return 1;
+        }
         self.preparing.as_deref().or(self.source.as_ref()).map_or(0, |it| it.least)
     }
 

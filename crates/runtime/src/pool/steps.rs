@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::future::join_all;
 
+use super::adopting::Adoption;
 use super::asking::plan_by;
 use super::error::StartError;
 use super::key_file::KeyFile;
@@ -63,7 +64,12 @@ pub(super) async fn readopt(
     pool: Arc<KnownPool>,
 ) -> PoolMessage {
     let mut kits: Vec<(Arc<NodeKit>, Vec<InstanceId>)> = Vec::new();
-    for deed in pool.undos().into_iter().rev() {
+    // What is missing is rented with the last of them.
+    let source = Adoption::of(&pool).and_then(|it| serde_json::to_string(&it.candidate).ok());
+    let mut undos = pool.undos();
+    undos.reverse();
+    undos.sort_by_key(|it| Some(&it.terms) == source.as_ref());
+    for deed in undos {
         let of_deed =
             |number: i64| pool.deeds.iter().any(|it| it.number == number && it.request == deed.request);
         let machines = pool.machines.iter().filter(|it| of_deed(it.deed)).map(|it| it.instance.clone());

@@ -184,6 +184,7 @@ impl<T, H> Outcomes<T, H> {
                 (false, false) => return Arrived::Differs(cancel),
             }
         }
+        self.make_room();
         if self.is_full() {
             return Arrived::Full(cancel);
         }
@@ -396,6 +397,22 @@ impl<T, H> Outcomes<T, H> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// What an older owner left under keys, and this one has not asked for, goes before nothing new is taken: the
+    /// oldest first.
+    pub fn make_room(&mut self) {
+        while self.is_full() {
+            let is_old = |run: &Run, it: &Entry<T, H>| {
+                run.epoch < self.epoch
+                    && !it.is_running()
+                    && !self.joined.values().any(|joined| joined == run)
+            };
+            let Some(run) = self.entries.iter().find(|(run, it)| is_old(run, it)).map(|(run, _)| *run) else {
+                return;
+            };
+            drop(self.remove(run));
+        }
     }
 
     fn found(&self, it: Try) -> Run {

@@ -268,3 +268,20 @@ proptest! {
         prop_assert_eq!(kept.kept(), (0, 0));
     }
 }
+
+#[test]
+fn what_an_older_owner_left_under_keys_goes_when_the_room_is_needed_and_what_was_asked_for_stays() {
+    let mut kept = linked(Retention { memory: 500, disk: 0 }, 1);
+    for (task, name) in [(1, "a"), (2, "b")] {
+        kept.arrive(it(task, 0), key(name, 1), "cancel");
+        assert_eq!(kept.finish(kept.run(it(task, 0)), task, 10), Ok(None));
+    }
+    assert!(kept.is_full());
+    assert_eq!(kept.arrive(it(3, 0), None, "own"), Arrived::Full("own"));
+    kept.link(Epoch(2));
+    // The first is asked for, so that the second goes.
+    assert_eq!(kept.arrive(it(1, 0), key("a", 1), "joins"), Arrived::Known("joins"));
+    assert_eq!(kept.arrive(it(2, 0), None, "new"), Arrived::New);
+    assert_eq!(kept.keys().map(Key::as_str).collect::<Vec<_>>(), ["a"]);
+    assert_eq!(kept.resume(it(1, 0), "asks"), Resumed::Kept(Body::Memory(&1)));
+}

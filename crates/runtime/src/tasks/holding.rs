@@ -37,8 +37,8 @@ impl Holding {
 }
 
 /// The most outcomes that stay at one worker: what is remembered of each is some bytes, and the worker itself says
-/// when it has no more room.
-const MOST: usize = 1 << 20;
+/// when it has no more room. A quarter of what a worker lets its client wait for, so that what runs has room too.
+const MOST: usize = 1 << 18;
 
 #[test]
 fn what_is_held_stays_until_its_worker_has_ended_or_has_no_room() {

@@ -1,7 +1,7 @@
 //! The keys of calls: which of them are in use, and which node has something under one. Pure, part of the queue's
 //! state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Key, Rank, TaskId};
 
@@ -11,6 +11,8 @@ pub(super) struct Keys {
     used: BTreeMap<Key, TaskId>,
     of: BTreeMap<TaskId, Key>,
     held: BTreeMap<Key, Rank>,
+    /// Those of outcomes that stay at their workers when they were taken.
+    staying: BTreeSet<Key>,
 }
 
 impl Keys {
@@ -28,7 +30,9 @@ impl Keys {
     pub(super) fn give(&mut self, id: TaskId) {
         if let Some(key) = self.of.remove(&id) {
             self.used.remove(&key);
-            self.held.remove(&key);
+            if !self.staying.contains(&key) {
+                self.held.remove(&key);
+            }
         }
     }
 
@@ -37,9 +41,24 @@ impl Keys {
         self.held.extend(keys.into_iter().map(|key| (key, rank)));
     }
 
-    /// The worker of a node has ended, with all that it had.
+    /// The outcome of a task stays at this node, for who asks for its key again.
+    pub(super) fn stay(&mut self, id: TaskId, rank: Rank) {
+        if let Some(key) = self.of.get(&id) {
+            self.held.insert(key.clone(), rank);
+            self.staying.insert(key.clone());
+        }
+    }
+
+    /// The worker of a node has ended, with all that it had, or has let go of what stayed there.
     pub(super) fn leave(&mut self, rank: Rank) {
-        self.held.retain(|_, it| *it != rank);
+        let staying = &mut self.staying;
+        self.held.retain(|key, it| {
+            let stays = *it != rank;
+            if !stays {
+                staying.remove(key);
+            }
+            stays
+        });
     }
 
     /// Which node has something under the key of a task.
@@ -66,5 +85,18 @@ mod tests {
         keys.found(Rank(3), vec![key]);
         keys.leave(Rank(3));
         assert_eq!(keys.home_of(TaskId(2)), None);
+    }
+
+    #[test]
+    fn the_key_of_an_outcome_that_stays_leads_to_it_again() {
+        let (mut keys, key) = (Keys::default(), Key::new("k").expect("fits"));
+        assert!(keys.take(key.clone(), TaskId(1)));
+        keys.stay(TaskId(1), Rank(2));
+        keys.give(TaskId(1));
+        assert!(keys.take(key.clone(), TaskId(2)));
+        assert_eq!(keys.home_of(TaskId(2)), Some(Rank(2)));
+        keys.leave(Rank(2));
+        assert_eq!(keys.home_of(TaskId(2)), None);
+        assert!(keys.staying.is_empty());
     }
 }

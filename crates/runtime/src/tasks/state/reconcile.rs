@@ -105,7 +105,8 @@ impl State {
     /// A worker says under which keys it has something: tasks that wait with one of them wait for it.
     pub(super) fn found(&mut self, rank: Rank, worker: &Incarnation, keys: Vec<Key>) {
         let Some(life) = self.lives.get_mut(&rank).filter(|it| it.worker == *worker) else { return };
-        life.heard = true;
+        // What has no more to say says that.
+        life.heard |= keys.is_empty();
         self.keys.found(rank, keys);
         let waits = |it: &Task| it.on.is_none() && it.target == Target::Any;
         let homed: Vec<TaskId> = self
@@ -128,6 +129,7 @@ impl State {
     /// The outcome of a task has been taken, and stays where it is.
     pub(super) fn stays(&mut self, id: TaskId, attempt: Attempt, effects: &mut Vec<Effect>) {
         let Some(rank) = self.current(id, attempt).and_then(Task::place) else { return };
+        self.keys.stay(id, rank);
         if let Some((id, attempt)) = self.holding.hold(rank, (id, attempt)) {
             effects.push(Effect::Release { id, attempt, rank });
         }
@@ -135,6 +137,7 @@ impl State {
 
     /// The worker of a rank takes nothing more: what stays there for another owner is in the way of this one.
     pub(super) fn make_room(&mut self, rank: Rank, effects: &mut Vec<Effect>) {
+        self.keys.leave(rank);
         let held = self.holding.give(rank).into_iter();
         effects.extend(held.map(|(id, attempt)| Effect::Release { id, attempt, rank }));
     }
