@@ -6,9 +6,11 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use skyward_runtime::control::Taken;
 use skyward_runtime::inside;
 use skyward_runtime::model::Notice;
+use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::sync::watch;
 
@@ -30,7 +32,7 @@ impl Fate {
             if let Some(within) = ask(shell).await {
                 break within;
             }
-            tokio::time::sleep(*every).await;
+            tokio::time::sleep(pause(*every)).await;
         };
         self.learn(within);
     }
@@ -61,15 +63,43 @@ impl Fate {
 
 /// Runs the command once. A time that is over is one: now.
 async fn ask(shell: &str) -> Option<Duration> {
-    let mut command = Command::new("sh");
-    command.arg("-c").arg(shell).stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(PATIENCE, command.output()).await.ok()?.ok()?;
-    let said = std::str::from_utf8(&output.stdout).ok().filter(|_| output.status.success())?;
+    let said = tokio::time::timeout(PATIENCE, run(shell)).await.ok()??;
+    let said = std::str::from_utf8(&said).ok()?;
     let within = within(said, SystemTime::now());
     if within.is_none() && !said.trim().is_empty() {
         tracing::debug!("the command that tells of notices said something else");
     }
     within
+}
+
+/// What the command says, when it succeeds. It sees nothing of the worker's environment but where programs and its
+/// user's files are; whoever says more than it may is no longer listened to, which ends most programs. Dropped, it
+/// takes along what it has started.
+async fn run(shell: &str) -> Option<Vec<u8>> {
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(shell).process_group(0).kill_on_drop(true);
+    command.env_clear().envs(KEPT.iter().filter_map(|it| Some((it, std::env::var_os(it)?))));
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
+    let leader = child.id().and_then(|it| Pid::from_raw(it.try_into().ok()?))?;
+    let mut group = Group(Some(leader));
+    let mut said = Vec::new();
+    child.stdout.take()?.take(MOST).read_to_end(&mut said).await.ok()?;
+    let status = child.wait().await.ok()?;
+    // Its number may be another's from here on.
+    group.0 = None;
+    status.success().then_some(said)
+}
+
+/// The processes of a command whose first one has not been waited for.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // They may have ended just now.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
 }
 
 /// In how long the first line says that it will be: seconds, or a moment in UTC.
@@ -104,6 +134,20 @@ fn numbers(text: &str, between: char) -> Option<[u64; 3]> {
     let three = [parts.next()??, parts.next()??, parts.next()??];
     parts.next().is_none().then_some(three)
 }
+
+/// How long it is until the next run.
+fn pause(every: Duration) -> Duration {
+    every.max(SHORTEST)
+}
+
+/// What a command sees of the worker's environment.
+const KEPT: [&str; 2] = ["PATH", "HOME"];
+
+/// How many bytes of what it says are read.
+const MOST: u64 = 4096;
+
+/// The least pause between two runs, whatever a provider says.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// From the first of March of the year 0 to the first of January 1970.
 const DAYS_TO_1970: u64 = 719_468;
@@ -146,6 +190,42 @@ mod tests {
         {
             assert_eq!(ask(shell).await, expected.map(Duration::from_secs), "{shell}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_command_sees_only_where_programs_and_its_files_are_and_is_read_to_its_limit() {
+        let foreign = "env | grep -c -v -E '^(PATH|HOME|PWD|OLDPWD|SHLVL|_)='; true";
+        assert_eq!(ask(foreign).await, Some(Duration::ZERO));
+        assert_eq!(ask("yes 7").await, None);
+        let much = run("echo 7; yes | head -c 100000; true").await;
+        assert_eq!(much.map(|it| it.len()), Some(4096));
+        assert_eq!(pause(Duration::ZERO), Duration::from_secs(1));
+        assert_eq!(pause(Duration::from_secs(5)), Duration::from_secs(5));
+    }
+
+    #[tokio::test]
+    async fn a_command_that_is_given_up_takes_along_what_it_started() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fifo = folder.path().join("fifo");
+        let shell = format!("mkfifo '{0}'; sleep 60 > '{0}' & wait", fifo.display());
+        let asked = tokio::spawn(async move { run(&shell).await });
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !fifo.exists() {
+            assert!(Instant::now() < deadline, "the command has not begun");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // Opened when the one that it started has it open, and over when nobody has.
+        let mut reader = tokio::task::spawn_blocking(move || std::fs::File::open(fifo))
+            .await
+            .expect("a thread")
+            .expect("a fifo");
+        asked.abort();
+        let read = tokio::task::spawn_blocking(move || {
+            let begun = Instant::now();
+            std::io::Read::read_to_end(&mut reader, &mut Vec::new()).map(|_| begun.elapsed())
+        });
+        let lasted = read.await.expect("a thread").expect("its end");
+        assert!(lasted < Duration::from_secs(50), "it ended by itself, after {lasted:?}");
     }
 
     #[tokio::test]

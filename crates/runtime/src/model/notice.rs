@@ -14,11 +14,13 @@ pub enum Notice {
     None,
     /// A shell command that the worker runs again and again, as its own user. When it succeeds and its first line
     /// is a number or a moment, the machine will be taken: in so many seconds, or at that moment, as in
-    /// `2026-03-01T08:22:00Z`. Whatever else it does or says means nothing.
+    /// `2026-03-01T08:22:00Z`. Whatever else it does or says means nothing. Of the worker's environment it sees `PATH`
+    /// and `HOME` alone, and its first 4 KiB are read: what writes more is cut off.
     Command {
         /// For example `curl -sf http://169.254.169.254/latest/meta-data/spot/termination-time`.
         shell: String,
-        /// The pause between two runs. A run that takes longer than 10 s is ended.
+        /// The pause between two runs, 1 s at least. A run that takes longer than 10 s is ended, with all that it
+        /// has started and has not made a group of its own.
         every: Duration,
     },
     /// The provider's `describe` says so by [`InstanceState::Leaving`](super::InstanceState::Leaving): it is asked
