@@ -6,7 +6,7 @@ use quinn::crypto::rustls::QuicClientConfig;
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
-use skyward_runtime::link::{CLIENT, Dialer, Hello, LinkError, Outcome, Refusal};
+use skyward_runtime::link::{CLIENT, Dialer, Hello, LinkError, Outcome, PROTOCOL, Refusal};
 use skyward_runtime::model::{Epoch, Incarnation, PoolId};
 use skyward_runtime::timing::Timing;
 
@@ -68,7 +68,7 @@ async fn another_pool_is_refused() {
 async fn another_version_is_refused() {
     let node = Node::start().await;
     let refusal = refused(&node, Hello { protocol: 77, ..node.hello.clone() }).await;
-    assert_eq!(refusal, Refusal::Protocol { worker: 1, client: 77 });
+    assert_eq!(refusal, Refusal::Protocol { worker: PROTOCOL, client: 77 });
 }
 
 async fn an_older_owner_is_refused_and_a_newer_one_takes_over() {
