@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::model::{EventKind, NodePhase, PoolPhase, Rank};
+use crate::model::{Attempt, EventKind, NodePhase, PoolPhase, Rank};
 
 /// Where a pool and its nodes are. Times are counted from the pool's start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Status {
 /// Where one rank is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeStatus {
+    /// Which of the rank's lives this is. What is heard of one before it, which may still be leaving, is left out.
+    pub attempt: Attempt,
     /// Its phase.
     pub phase: NodePhase,
     /// Since when.
@@ -64,11 +66,16 @@ impl Status {
                     self.phases.push((phase, after.saturating_sub(since)));
                 }
             }
-            EventKind::Node { rank, phase, .. } => {
+            // A life that leaves has its last words while the next of its rank is under way.
+            EventKind::Node { rank, attempt, .. }
+            | EventKind::NodeLost { rank, attempt, .. }
+            | EventKind::Preempting { rank, attempt, .. }
+                if self.nodes.get(rank).is_some_and(|it| it.attempt > *attempt) => {}
+            EventKind::Node { rank, attempt, phase } => {
                 // Why a rank was lost stays told until its next life is ready.
                 let note =
                     self.nodes.remove(rank).and_then(|it| it.note).filter(|_| *phase != NodePhase::Ready);
-                self.nodes.insert(*rank, NodeStatus { phase: *phase, since: after, note });
+                self.nodes.insert(*rank, NodeStatus { attempt: *attempt, phase: *phase, since: after, note });
             }
             EventKind::StepStarted { rank, step } => self.note(*rank, format!("step `{step}` is running")),
             EventKind::BootstrapWaiting { rank } => {
@@ -149,7 +156,7 @@ impl fmt::Display for Waits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Attempt, Loss};
+    use crate::model::Loss;
 
     const fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -200,5 +207,28 @@ mod tests {
         assert_eq!(note(&status).as_deref(), Some("lost (network): frozen"));
         status.take_in(&node(0, NodePhase::Ready), at(4));
         assert_eq!(note(&status), None);
+    }
+
+    #[test]
+    fn the_last_words_of_a_life_that_leaves_are_not_those_of_the_next() {
+        let of = |attempt, phase| EventKind::Node { rank: Rank(0), attempt: Attempt(attempt), phase };
+        let lost = EventKind::NodeLost {
+            rank: Rank(0),
+            attempt: Attempt(0),
+            reason: "taken".into(),
+            loss: Some(Loss::Preempted),
+        };
+        let mut status = Status::default();
+        for kind in [
+            of(0, NodePhase::Ready),
+            of(0, NodePhase::Draining),
+            of(1, NodePhase::Ready),
+            lost,
+            of(0, NodePhase::Gone),
+        ] {
+            status.take_in(&kind, at(1));
+        }
+        let next = NodeStatus { attempt: Attempt(1), phase: NodePhase::Ready, since: at(1), note: None };
+        assert_eq!(status.nodes, [(Rank(0), next)].into());
     }
 }
