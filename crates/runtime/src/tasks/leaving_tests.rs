@@ -59,3 +59,26 @@ fn a_node_that_leaves_and_takes_its_calls_along_has_them_tried_elsewhere() {
     );
     assert_eq!(state.held(), 2);
 }
+
+#[test]
+fn the_next_node_of_a_rank_is_not_blamed_for_what_the_one_before_lost() {
+    let lost = |attempt| Heard::Lost { id: TaskId(1), attempt: Attempt(attempt), reason: "taken".to_owned() };
+    let mut state = pool(1, 1);
+    let mut hear = |heard| {
+        let mut effects = Vec::new();
+        state.take_in(heard, &mut effects);
+        effects
+    };
+    hear(submitted(1, Target::Any));
+    // As many workers as may end with a task, and more: none of them had this one.
+    for attempt in 0..3 {
+        let rank = Rank(0);
+        hear(Heard::NodeLeaves { rank });
+        hear(Heard::NodeReady { rank, slots: 1, worker: worker(0, attempt + 1) });
+        hear(Heard::NodePaused { rank });
+        let told = hear(lost(attempt));
+        assert!(matches!(told.as_slice(), [Retry { .. }]), "{attempt}: {told:?}");
+        hear(Heard::WorkerDied { rank });
+        hear(Heard::NodeReady { rank, slots: 1, worker: worker(0, attempt + 11) });
+    }
+}

@@ -334,7 +334,8 @@ impl State {
             None => {
                 let infrastructure = task.left.infrastructure.saturating_sub(1);
                 let left = Retries { infrastructure, ..task.left };
-                let blame = task.blame.lost_with(rank);
+                // Its rank may have another node, which did not lose it.
+                let blame = task.blame.lost_with(task.place());
                 self.again(id, Task { left, blame, ..task });
                 effects.push(Effect::Retry { id, attempt: attempt.next(), reason });
             }
