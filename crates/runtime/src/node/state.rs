@@ -21,7 +21,7 @@ pub(crate) enum State {
     Bootstrapping,
     Joining(Joining),
     Ready { worker: Listening, restarts: u32 },
-    Redialling { worker: Listening, restarts: u32, tries: u32, reason: String },
+    Redialling(Redialling),
     Draining(Leave),
     Gone,
 }
@@ -45,6 +45,20 @@ pub(crate) struct Joining {
     tries: u32,
     /// Another owner of the pool started the worker, and nobody has renewed its lease since.
     adopted: bool,
+}
+
+/// The link to a worker broke and is dialled again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Redialling {
+    worker: Listening,
+    restarts: u32,
+    tries: u32,
+    /// Why it broke.
+    reason: String,
+    /// It has been said that the machine will be taken.
+    noticed: bool,
+    /// How it is to end once it is linked again, and when it is taken.
+    leave: Option<(Leave, Instant)>,
 }
 
 impl State {
@@ -73,6 +87,13 @@ impl State {
                 (Self::Draining(leave), vec![wake(Timer::Deadline, sooner.within)])
             }
             (Self::Draining(leave), Heard::Drain(_)) => (Self::Draining(leave), vec![]),
+            // What runs there may still come to its end, and is told of it, once there is a link.
+            (Self::Redialling(at), Heard::Drain(leave)) if leave.preempted => {
+                // A time beyond all counting is as good as a long one.
+                let until = now.checked_add(leave.within).unwrap_or(now + timing.grace);
+                let effects = vec![wake(Timer::Deadline, leave.within.min(timing.grace))];
+                (Self::Redialling(Redialling { leave: Some((leave, until)), ..at }), effects)
+            }
             (_, Heard::Drain(_)) => Self::end("stopped", true, vec![]),
             // The lease is renewed for as long as there is a way to.
             (state, Heard::Woke(Timer::Renew)) => {
@@ -112,7 +133,8 @@ impl State {
                     Effect::CheckWorker { pid: worker.pid },
                     Effect::Link(worker),
                 ];
-                (Self::Redialling { worker, restarts, tries: 0, reason }, effects)
+                let at = Redialling { worker, restarts, tries: 0, reason, noticed: false, leave: None };
+                (Self::Redialling(at), effects)
             }
             // A machine that ends closes it long before its silence shows. Its provider may learn of that a
             // moment later, so it is asked once more.
@@ -132,9 +154,7 @@ impl State {
                     vec![Effect::Announce(Said::Noticed(within, reason)), Effect::ReportNoticed { within }];
                 (state, effects)
             }
-            (Self::Redialling { worker, restarts, tries, reason }, heard) => {
-                Self::redialling(worker, restarts, tries, reason, heard, timing)
-            }
+            (Self::Redialling(at), heard) => at.step(heard, now, timing),
             (
                 Self::Draining(leave),
                 Heard::Drained | Heard::LinkClosed { .. } | Heard::Woke(Timer::Deadline),
@@ -185,61 +205,6 @@ impl State {
         }
     }
 
-    fn redialling(
-        worker: Listening,
-        restarts: u32,
-        tries: u32,
-        reason: String,
-        heard: Heard,
-        timing: &Timing,
-    ) -> (Self, Vec<Effect>) {
-        match heard {
-            Heard::Linked(Ok(())) => {
-                let effects = vec![
-                    Effect::Quiet(Timer::Deadline),
-                    Effect::Announce(Said::LinkRestored),
-                    Effect::ReportReady,
-                ];
-                (Self::Ready { worker, restarts }, effects)
-            }
-            Heard::Linked(Err(trouble @ Trouble { retry: false, .. })) => Self::lost(trouble),
-            Heard::Linked(Err(Trouble { retry: true, .. })) => {
-                let effects = vec![wake(Timer::Retry, timing.redial.delay(tries))];
-                (Self::Redialling { worker, restarts, tries: tries.saturating_add(1), reason }, effects)
-            }
-            Heard::Described(Ok(InstanceState::Gone { reason: why, loss })) => {
-                Self::lost_to(loss, format!("the machine has ended: {why}"))
-            }
-            Heard::WorkerEnded(true) if restarts < RESTARTS => {
-                let at = Joining { worker: None, restarts: restarts + 1, tries: 0, adopted: false };
-                let effects = vec![
-                    Effect::Quiet(Timer::Deadline),
-                    Effect::Quiet(Timer::Retry),
-                    Effect::ReportCrashed,
-                    Effect::Announce(Said::WorkerRestarted),
-                    enter(NodePhase::Joining),
-                    Effect::StartWorker,
-                ];
-                (Self::Joining(at), effects)
-            }
-            Heard::WorkerEnded(true) => {
-                let reason = format!("its worker ended {} times; see the task that it ran", restarts + 1);
-                let said = Effect::Announce(Said::Lost(reason.clone(), Some(Loss::Crashed)));
-                Self::end(&reason, true, vec![Effect::ReportCrashed, said])
-            }
-            Heard::Woke(Timer::Retry) => {
-                let effects =
-                    vec![Effect::Describe, Effect::CheckWorker { pid: worker.pid }, Effect::Link(worker)];
-                (Self::Redialling { worker, restarts, tries, reason }, effects)
-            }
-            Heard::Woke(Timer::Deadline) => {
-                let reason = format!("no link within {:.0?} after it broke: {reason}", timing.grace);
-                Self::lost_to(Loss::Network, reason)
-            }
-            _ => (Self::Redialling { worker, restarts, tries, reason }, vec![]),
-        }
-    }
-
     /// The end that nobody wanted.
     fn lost(trouble: Trouble) -> (Self, Vec<Effect>) {
         let Trouble { reason, retry } = trouble;
@@ -257,6 +222,86 @@ impl State {
         effects.push(enter(NodePhase::Gone));
         effects.push(Effect::End { reason: reason.to_owned(), retry });
         (Self::Gone, effects)
+    }
+}
+
+impl Redialling {
+    fn step(mut self, heard: Heard, now: Instant, timing: &Timing) -> (State, Vec<Effect>) {
+        match (heard, self.leave) {
+            (Heard::Linked(Ok(())), None) => {
+                let effects = vec![
+                    Effect::Quiet(Timer::Deadline),
+                    Effect::Announce(Said::LinkRestored),
+                    Effect::ReportReady,
+                ];
+                (State::Ready { worker: self.worker, restarts: self.restarts }, effects)
+            }
+            (Heard::Linked(Ok(())), Some((leave, until))) => {
+                let leave = Leave { within: until.saturating_duration_since(now), ..leave };
+                let effects = vec![
+                    Effect::Announce(Said::LinkRestored),
+                    enter(NodePhase::Draining),
+                    Effect::Drain(leave),
+                    wake(Timer::Deadline, leave.within),
+                ];
+                (State::Draining(leave), effects)
+            }
+            (Heard::Linked(Err(trouble @ Trouble { retry: false, .. })), _) => State::lost(trouble),
+            (Heard::Linked(Err(Trouble { retry: true, .. })), _) => {
+                let effects = vec![wake(Timer::Retry, timing.redial.delay(self.tries))];
+                self.tries = self.tries.saturating_add(1);
+                (State::Redialling(self), effects)
+            }
+            (Heard::Described(Ok(InstanceState::Gone { reason, loss })), _) => {
+                State::lost_to(loss, format!("the machine has ended: {reason}"))
+            }
+            (
+                Heard::Noticed { within, reason }
+                | Heard::Described(Ok(InstanceState::Leaving { within, reason })),
+                _,
+            ) if !self.noticed => {
+                self.noticed = true;
+                let effects =
+                    vec![Effect::Announce(Said::Noticed(within, reason)), Effect::ReportNoticed { within }];
+                (State::Redialling(self), effects)
+            }
+            // Another worker would be taken along too.
+            (Heard::WorkerEnded(true) | Heard::Woke(Timer::Deadline), Some(_)) => {
+                State::lost_to(Loss::Preempted, "its machine is taken".to_owned())
+            }
+            (Heard::WorkerEnded(true), None) => self.worker_ended(),
+            (Heard::Woke(Timer::Retry), _) => {
+                let worker = self.worker;
+                let effects =
+                    vec![Effect::Describe, Effect::CheckWorker { pid: worker.pid }, Effect::Link(worker)];
+                (State::Redialling(self), effects)
+            }
+            (Heard::Woke(Timer::Deadline), None) => {
+                let reason = format!("no link within {:.0?} after it broke: {}", timing.grace, self.reason);
+                State::lost_to(Loss::Network, reason)
+            }
+            _ => (State::Redialling(self), vec![]),
+        }
+    }
+
+    /// The worker's process has ended, while its machine has not.
+    fn worker_ended(self) -> (State, Vec<Effect>) {
+        let restarts = self.restarts;
+        if restarts < RESTARTS {
+            let at = Joining { worker: None, restarts: restarts + 1, tries: 0, adopted: false };
+            let effects = vec![
+                Effect::Quiet(Timer::Deadline),
+                Effect::Quiet(Timer::Retry),
+                Effect::ReportCrashed,
+                Effect::Announce(Said::WorkerRestarted),
+                enter(NodePhase::Joining),
+                Effect::StartWorker,
+            ];
+            return (State::Joining(at), effects);
+        }
+        let reason = format!("its worker ended {} times; see the task that it ran", restarts + 1);
+        let said = Effect::Announce(Said::Lost(reason.clone(), Some(Loss::Crashed)));
+        State::end(&reason, true, vec![Effect::ReportCrashed, said])
     }
 }
 

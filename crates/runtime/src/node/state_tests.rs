@@ -66,6 +66,50 @@ fn check(state: &mut State, steps: Vec<(u64, Heard, Vec<Effect>)>) {
     }
 }
 
+fn redialling(restarts: u32, tries: u32, reason: &str) -> State {
+    let (worker, reason) = (WORKER, reason.to_owned());
+    State::Redialling(Redialling { worker, restarts, tries, reason, noticed: false, leave: None })
+}
+
+#[test]
+fn a_notice_while_the_link_is_dialled_again_counts_and_the_node_drains_once_it_is_linked() {
+    let timing = Timing::default();
+    let within = Duration::from_secs(12);
+    let leave = Leave { within, preempted: true };
+    let leaving = || Heard::Described(Ok(InstanceState::Leaving { within, reason: "reclaimed".into() }));
+    let told =
+        vec![Effect::Announce(Said::Noticed(within, "reclaimed".into())), Effect::ReportNoticed { within }];
+    let noticed = || {
+        vec![
+            (0, leaving(), told.clone()),
+            (0, leaving(), vec![]),
+            (0, Heard::Drain(leave), vec![wake(Timer::Deadline, within.min(timing.grace))]),
+        ]
+    };
+    let rest = Leave { within: Duration::from_secs(7), preempted: true };
+    let mut linked = noticed();
+    linked.extend([
+        (0, Heard::Linked(Err(again("refused"))), vec![wake(Timer::Retry, timing.redial.delay(0))]),
+        (
+            5,
+            Heard::Linked(Ok(())),
+            vec![
+                Effect::Announce(Said::LinkRestored),
+                enter(NodePhase::Draining),
+                Effect::Drain(rest),
+                wake(Timer::Deadline, rest.within),
+            ],
+        ),
+        (0, Heard::Drained, taken(Loss::Preempted, "its machine is taken")),
+    ]);
+    check(&mut redialling(0, 0, "silent"), linked);
+    for over in [Heard::WorkerEnded(true), Heard::Woke(Timer::Deadline)] {
+        let mut steps = noticed();
+        steps.push((1, over, taken(Loss::Preempted, "its machine is taken")));
+        check(&mut redialling(0, 0, "silent"), steps);
+    }
+}
+
 fn ready() -> State {
     State::Ready { worker: WORKER, restarts: 0 }
 }
@@ -233,7 +277,7 @@ fn a_step_that_fails_ends_the_node_and_says_whether_another_machine_may_do_bette
 fn a_worker_that_ended_is_restarted_on_its_machine_a_few_times() {
     let timing = Timing::default();
     let next = Listening { port: 5544, tcp: 5545, pid: 100 };
-    let broken = |restarts| State::Redialling { worker: WORKER, restarts, tries: 0, reason: "silent".into() };
+    let broken = |restarts| redialling(restarts, 0, "silent");
     let mut state = broken(0);
     check(
         &mut state,
@@ -308,7 +352,7 @@ fn a_broken_link_is_dialled_again_within_the_grace_and_the_node_is_ready_again()
 
 #[test]
 fn a_link_that_stays_broken_or_whose_machine_is_gone_ends_the_node() {
-    let broken = || State::Redialling { worker: WORKER, restarts: 0, tries: 3, reason: "timed out".into() };
+    let broken = || redialling(0, 3, "timed out");
     check(
         &mut broken(),
         vec![(
