@@ -4,16 +4,16 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::operation::create_fleet::CreateFleetOutput;
 use aws_sdk_ec2::primitives::{Blob, DateTime};
 use aws_sdk_ec2::types::{
-    Filter, FleetLaunchTemplateConfigRequest, FleetLaunchTemplateOverridesRequest,
-    FleetLaunchTemplateSpecificationRequest, FleetOnDemandAllocationStrategy, FleetType, Image, Instance,
-    InstanceType, InstanceTypeInfo, InstanceTypeOffering, IpPermission, IpRange, Ipv6Range,
-    LaunchTemplateBlockDeviceMappingRequest, LaunchTemplateEbsBlockDeviceRequest,
-    LaunchTemplateHttpTokensState, LaunchTemplateIamInstanceProfileSpecificationRequest,
-    LaunchTemplateInstanceMetadataEndpointState, LaunchTemplateInstanceMetadataOptionsRequest,
-    LaunchTemplateInstanceNetworkInterfaceSpecificationRequest, LocationType, OnDemandOptionsRequest,
-    RequestLaunchTemplateData, ResourceType, ShutdownBehavior, SpotAllocationStrategy, SpotOptionsRequest,
-    SpotPrice, Subnet, Tag, TagSpecification, TargetCapacitySpecificationRequest, UserIdGroupPair,
-    VolumeType,
+    CreditSpecificationRequest, Filter, FleetLaunchTemplateConfigRequest,
+    FleetLaunchTemplateOverridesRequest, FleetLaunchTemplateSpecificationRequest,
+    FleetOnDemandAllocationStrategy, FleetType, Image, Instance, InstanceType, InstanceTypeInfo,
+    InstanceTypeOffering, IpPermission, IpRange, Ipv6Range, LaunchTemplateBlockDeviceMappingRequest,
+    LaunchTemplateEbsBlockDeviceRequest, LaunchTemplateHttpTokensState,
+    LaunchTemplateIamInstanceProfileSpecificationRequest, LaunchTemplateInstanceMetadataEndpointState,
+    LaunchTemplateInstanceMetadataOptionsRequest, LaunchTemplateInstanceNetworkInterfaceSpecificationRequest,
+    LocationType, OnDemandOptionsRequest, RequestLaunchTemplateData, ResourceType, ShutdownBehavior,
+    SpotAllocationStrategy, SpotOptionsRequest, SpotPrice, Subnet, Tag, TagSpecification,
+    TargetCapacitySpecificationRequest, UserIdGroupPair, VolumeType,
 };
 
 use super::Config;
@@ -157,7 +157,10 @@ pub(super) async fn create_template(ec2: &Client, order: &Order) -> Told<()> {
         .profile
         .as_ref()
         .map(|it| LaunchTemplateIamInstanceProfileSpecificationRequest::builder().arn(it).build());
+    let credits = map::is_burstable(&order.instance_type)
+        .then(|| CreditSpecificationRequest::builder().cpu_credits("standard").build());
     let data = RequestLaunchTemplateData::builder()
+        .set_credit_specification(credits)
         .image_id(&order.image)
         .key_name(&order.key)
         .user_data(order.user_data.reveal())
@@ -213,7 +216,7 @@ pub(super) async fn fleet(ec2: &Client, order: &Order) -> Told<CreateFleetOutput
     let stays = OnDemandOptionsRequest::builder()
         .allocation_strategy(FleetOnDemandAllocationStrategy::LowestPrice)
         .build();
-    let ask = ec2.create_fleet().r#type(FleetType::Instant).client_token(&order.name);
+    let ask = ec2.create_fleet().r#type(FleetType::Instant).client_token(&order.token);
     let ask = ask.launch_template_configs(places).target_capacity_specification(capacity);
     let mut ask = ask.spot_options(spot).on_demand_options(stays);
     for resource in

@@ -73,7 +73,8 @@ pub struct Config {
     /// Whether a spot machine that AWS recommends to replace counts as one that will be taken, two minutes later.
     /// Default no: most such recommendations come to nothing.
     pub heed_rebalance: bool,
-    /// Whether machines that save up processor time (t2, t3, t4g) are left out. Default no.
+    /// Whether machines that save up processor time (t2, t3, t3a, t4g) are left out, which are slow once it is used
+    /// up. Default yes. Those that are rented buy no more of it.
     pub exclude_burstable: bool,
     /// How the cloud is reached.
     pub access: Access,
@@ -104,7 +105,7 @@ impl Default for Config {
             shutdown_command: "sudo -n shutdown -h now || shutdown -h now".to_owned(),
             allocation_strategy: "price-capacity-optimized".to_owned(),
             heed_rebalance: false,
-            exclude_burstable: false,
+            exclude_burstable: true,
             access: Access::default(),
         }
     }

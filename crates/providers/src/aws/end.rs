@@ -25,7 +25,8 @@ pub(super) async fn machines(
 }
 
 /// Ends what is known, and what is listed of the pool and `ours`; what is left, and why. A machine that shuts down
-/// costs nothing any more and cannot come back, so it counts as gone.
+/// costs nothing any more and cannot come back, so it counts as gone. One that is `recent` and said not to be there is
+/// asked for again.
 ///
 /// # Errors
 /// Those of the list.
@@ -35,6 +36,7 @@ pub(super) async fn machines_of(
     pool: &str,
     known: Vec<Rental>,
     ours: &(dyn Fn(&str) -> bool + Send + Sync),
+    recent: &(dyn Fn(&str) -> bool + Send + Sync),
 ) -> Result<Vec<(Rental, String)>, ProviderError> {
     let list = || async {
         let machines = machines(way, region, pool).await?;
@@ -47,10 +49,16 @@ pub(super) async fn machines_of(
         match terminate(way, region, &ids).await {
             Ok(()) => ids.iter().map(|_| Ok(())).collect(),
             // One that cannot be ended, or is not known, keeps all of the request.
-            Err(_) if ids.len() > 1 => {
-                join_all(ids.iter().map(|id| terminate(way, region, std::slice::from_ref(id)))).await
+            Err(_) => {
+                let each = ids.iter().map(|id| async move {
+                    let ended = terminate(way, region, std::slice::from_ref(id)).await;
+                    ended.map_err(|error| match error.kind {
+                        Kind::NotFound if recent(id) => ProviderError { kind: Kind::Transient, ..error },
+                        _ => error,
+                    })
+                });
+                join_all(each).await
             }
-            Err(error) => vec![Err(error)],
         }
     };
     end_all(way.access().backoff, known, list, end).await
@@ -61,14 +69,20 @@ async fn terminate(way: &Way, region: &str, ids: &[String]) -> Result<(), Provid
     way.send("terminate machines", || api::terminate(ec2, ids)).await
 }
 
-/// Removes everything that a pool has in one region; what is left.
+/// Removes everything that a pool has in one region, `known` machines and listed ones; what is left.
 ///
 /// # Errors
 /// When the region could not be asked at all.
-pub(super) async fn region(way: &Way, region: &str, pool: &PoolId) -> Result<Vec<Leftover>, ProviderError> {
+pub(super) async fn region(
+    way: &Way,
+    region: &str,
+    pool: &PoolId,
+    known: Vec<Rental>,
+    recent: &(dyn Fn(&str) -> bool + Send + Sync),
+) -> Result<Vec<Leftover>, ProviderError> {
     let ec2 = &way.ec2(region);
     let name = &pool_name(pool);
-    let machines = machines_of(way, region, pool.as_str(), Vec::new(), &|_| true).await?;
+    let machines = machines_of(way, region, pool.as_str(), known, &|_| true, recent).await?;
     let mut left = leftovers("machine", machines);
     let templates = way.send("list launch templates", || api::templates(ec2, pool.as_str())).await?;
     for template in &templates {

@@ -189,7 +189,7 @@ fn credentials(id: &str, secret: &str, token: Option<String>) -> Credentials {
     Credentials::new(id.trim(), secret.trim(), token, None, "skyward")
 }
 
-fn variable(name: &str) -> Option<String> {
+pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().map(|it| it.trim().to_owned()).filter(|it| !it.is_empty())
 }
 

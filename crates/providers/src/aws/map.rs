@@ -38,6 +38,9 @@ impl Found {
         if config.exclude_burstable && sold.burstable_performance_supported() == Some(true) {
             return None;
         }
+        if config.ami.is_none() && !is_driven(sold, &kind.name) {
+            return None;
+        }
         let zones = self.zones.get(&kind.name).filter(|it| !it.is_empty())?;
         let usable = |class: &UsageClassType| sold.supported_usage_classes().contains(class);
         let on_demand = self.prices.get(&kind.name).copied().filter(|_| usable(&UsageClassType::OnDemand));
@@ -73,6 +76,23 @@ const DRIVERS: &str = "drivers";
 /// The zones of an offer.
 pub(super) fn zones(offer: &Offer) -> BTreeSet<&str> {
     offer.specific.get(ZONES).into_iter().flat_map(|it| it.split(' ')).collect()
+}
+
+/// Whether the image that a kind of machine gets by default can use its accelerators, if it has any: NVIDIA's are driven
+/// by open modules, which know none before Turing, and a part of one needs GRID.
+fn is_driven(sold: &InstanceTypeInfo, name: &str) -> bool {
+    let family = name.split('.').next().unwrap_or_default();
+    let is_old = ["g2", "g3", "g3s", "p2", "p3", "p3dn", "inf1", "g6f", "gr6f"].contains(&family);
+    let gpus = sold.gpu_info().map(|it| it.gpus()).unwrap_or_default();
+    let is_foreign = gpus.iter().any(|it| it.manufacturer() != Some("NVIDIA"));
+    let is_part = gpus.iter().any(|it| it.gpu_partition_size().is_some_and(|it| it > 0.0 && it < 1.0));
+    let is_unknown = sold.inference_accelerator_info().is_some() && sold.neuron_info().is_none();
+    !(is_old || is_foreign || is_part || is_unknown)
+}
+
+/// Whether a kind of machine saves up processor time, and can be told not to buy more.
+pub(super) fn is_burstable(name: &str) -> bool {
+    ["t2.", "t3.", "t3a.", "t4g."].iter().any(|it| name.starts_with(it))
 }
 
 fn instance_type(sold: &InstanceTypeInfo) -> Option<InstanceType> {

@@ -12,6 +12,7 @@
 //! machine, because its template says so: leases end the bill. Quotas count processors by family and market.
 
 mod api;
+mod book;
 mod config;
 mod connector;
 mod end;
@@ -29,12 +30,13 @@ mod user_data;
 mod way;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_ec2::types;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use skyward_runtime::model::{Capabilities, Instance, InstanceId, InstanceState, Leftover, Offer, PoolId};
 use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
@@ -42,6 +44,7 @@ use tokio::time::Instant;
 
 use crate::cloud::setup::{self, all_at_once};
 use crate::cloud::{Account, Found, Rental, Snapshot, is_plain, none_left, stranger};
+use book::{Book, Entry};
 use keys::Keys;
 use refusal::{Refusal, between};
 use way::{Body, Service, Way};
@@ -70,8 +73,16 @@ pub struct Aws {
     keys: Arc<Keys>,
     way: OnceLock<Way>,
     lists: Mutex<Lists>,
-    /// What was rented, and when: lists do not have it at once.
-    rented: Mutex<BTreeMap<InstanceId, Instant>>,
+    /// What was rented: lists do not have it at once.
+    rented: Mutex<BTreeMap<InstanceId, Recent>>,
+}
+
+/// When and for whom a machine was rented.
+#[derive(Debug)]
+struct Recent {
+    since: Instant,
+    region: String,
+    pool: PoolId,
 }
 
 /// One list of machines for each region and pool.
@@ -115,12 +126,28 @@ impl Aws {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was just rented.
-    fn made(&self, id: InstanceId) -> Instance {
+    /// Remembers what was just rented.
+    fn made(&self, request: &Request, region: &str, ids: &[InstanceId]) {
         let (mut rented, settled) = (self.rented(), self.settled());
-        rented.retain(|_, since| since.elapsed() < settled);
-        rented.insert(id.clone(), Instant::now());
-        Instance { id, state: InstanceState::Pending }
+        rented.retain(|_, it| it.since.elapsed() < settled);
+        for id in ids {
+            let recent =
+                Recent { since: Instant::now(), region: region.to_owned(), pool: request.pool.clone() };
+            rented.insert(id.clone(), recent);
+        }
+    }
+
+    /// Whether a machine is so new that who says that there is none may only not have heard of it.
+    fn is_recent(&self, id: &str) -> bool {
+        let since = self.rented().get(&InstanceId::new(id)).map(|it| it.since);
+        since.is_some_and(|it| it.elapsed() < self.settled())
+    }
+
+    /// What was rented lately of a pool in a region, which no list may have yet.
+    fn recent(&self, pool: &PoolId, region: &str) -> Vec<Rental> {
+        let rented = self.rented();
+        let ours = rented.iter().filter(|(_, it)| it.pool == *pool && it.region == region);
+        Rental::known(&ours.map(|(id, _)| id.clone()).collect::<Vec<_>>())
     }
 
     /// How long it takes until what was just made is in every list. Within this time a machine that is not listed
@@ -129,7 +156,7 @@ impl Aws {
         self.config.access.settles.saturating_mul(4)
     }
 
-    fn rented(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Instant>> {
+    fn rented(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Recent>> {
         self.rented.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -151,10 +178,23 @@ impl Provider for Aws {
     }
 
     fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {
+        let regions = self.regions();
+        let left = Arc::new(AtomicUsize::new(regions.len()));
         let of = move |region: String| {
-            all_at_once(async move { lists::offers(self.way()?, &region, &self.config).await })
+            let left = Arc::clone(&left);
+            all_at_once(async move {
+                let offers = lists::offers(self.way()?, &region, &self.config).await;
+                offers.or_else(|error| match left.fetch_sub(1, Ordering::Relaxed) {
+                    // None of them could be asked.
+                    ..=1 => Err(error),
+                    _ => {
+                        tracing::warn!(region, %error, "a region is left out");
+                        Ok(Vec::new())
+                    }
+                })
+            })
         };
-        stream::iter(self.regions()).map(of).flatten_unordered(AT_ONCE).boxed()
+        stream::iter(regions).map(of).flatten_unordered(AT_ONCE).boxed()
     }
 
     async fn prepare(&self, request: &Request) -> Result<(), ProviderError> {
@@ -167,18 +207,34 @@ impl Provider for Aws {
                 format!("failed to rent machines at {TITLE}: {} is not on that market", request.offer);
             return Err(ProviderError::new(ProviderErrorKind::InvalidRequest, message));
         }
-        let (way, shortfall) = (&self.way()?, &Mutex::new(None));
-        // A fleet gives all that it can at once; what it did not is no better asked for a second time.
-        setup::rent(TITLE, count, [true, false], |asks| async move {
-            if !asks {
-                let why = shortfall.lock().unwrap_or_else(PoisonError::into_inner).take();
-                return why.map_or(Ok(Vec::new()), Err);
+        let (way, region) = (self.way()?, rent::region(request)?);
+        let book = &Book::new(|ids| self.made(request, region, ids));
+        // What is in the book outlives the renting, which is broken off when it takes too long.
+        let rented = setup::rent(TITLE, count, [()], |()| async move {
+            rent::rent(way, &self.config, request, count, book).await.map(|()| Vec::new())
+        });
+        let late = rented.await.err();
+        let Entry { name, machines, refusal } = book.close();
+        let explained = async {
+            match refusal {
+                Some(refusal) => Some(rent::explained(way, request, region, count, refusal).await),
+                None => None,
             }
-            let (machines, why) = rent::rent(way, &self.config, request, count).await?;
-            *shortfall.lock().unwrap_or_else(PoisonError::into_inner) = why;
-            Ok(machines.into_iter().map(|it| self.made(it)).collect())
-        })
-        .await
+        };
+        let (refusal, ()) = join(explained, rent::tidy(way, region, name)).await;
+        let short = || {
+            let message =
+                format!("failed to rent machines at {TITLE}: it gave {} of {count}", machines.len());
+            ProviderError::new(ProviderErrorKind::NoCapacity, message)
+        };
+        let shortfall = refusal.or(late).or_else(|| (machines.len() < count as usize).then(short));
+        match shortfall {
+            Some(error) if machines.is_empty() => Err(error),
+            shortfall => {
+                let pending = |id| Instance { id, state: InstanceState::Pending };
+                Ok(Provisioned { instances: machines.into_iter().map(pending).collect(), shortfall })
+            }
+        }
     }
 
     async fn describe(&self, request: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
@@ -190,12 +246,9 @@ impl Provider for Aws {
         if let Some(found) = found.and_then(|it| map::instance(it, &self.config)) {
             return Ok(found);
         }
-        let since = self.rented().get(id).copied();
-        Ok(match since {
-            Some(since) if since.elapsed() < self.settled() => {
-                Instance { id: id.clone(), state: InstanceState::Pending }
-            }
-            _ => stranger(id, TITLE),
+        Ok(match self.is_recent(id.as_str()) {
+            true => Instance { id: id.clone(), state: InstanceState::Pending },
+            false => stranger(id, TITLE),
         })
     }
 
@@ -206,8 +259,8 @@ impl Provider for Aws {
         }
         let (way, region) = (self.way()?, rent::region(request)?);
         let ours: BTreeSet<_> = known.iter().map(|it| it.id.clone()).collect();
-        let left =
-            end::machines_of(way, region, request.pool.as_str(), known, &|it| ours.contains(it)).await?;
+        let (ours, recent) = (|it: &str| ours.contains(it), |it: &str| self.is_recent(it));
+        let left = end::machines_of(way, region, request.pool.as_str(), known, &ours, &recent).await?;
         none_left(left)?;
         self.rented().retain(|id, _| !ids.contains(id));
         Ok(())
@@ -216,7 +269,10 @@ impl Provider for Aws {
     async fn teardown(&self, request: &Request) -> Result<Vec<Leftover>, ProviderError> {
         let (way, here) = (self.way()?, rent::region(request)?);
         let regions: BTreeSet<_> = self.regions().into_iter().chain([here.to_owned()]).collect();
-        let each = regions.iter().map(|it| async move { (it, end::region(way, it, &request.pool).await) });
+        let each = regions.iter().map(|it| async move {
+            let known = self.recent(&request.pool, it);
+            (it, end::region(way, it, &request.pool, known, &|id| self.is_recent(id)).await)
+        });
         let mut left = Vec::new();
         for (region, ended) in join_all(each).await {
             match ended {
@@ -230,6 +286,9 @@ impl Provider for Aws {
             }
         }
         self.lists().retain(|(_, pool), _| *pool != request.pool);
+        if left.is_empty() {
+            self.rented().retain(|_, it| it.pool != request.pool);
+        }
         Ok(left)
     }
 }

@@ -15,9 +15,9 @@ pub(super) fn of(rebalance: bool) -> Notice {
 fn command(metadata: &str, rebalance: bool) -> String {
     let recommended = "|| { get events/recommendations/rebalance >/dev/null && echo 120; }";
     format!(
-        "token=$(curl -sf -m 2 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' {metadata}/latest/api/token) \
+        "token=$(curl -sf --noproxy '*' -m 2 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' {metadata}/latest/api/token) \
          || exit 1; \
-         get() {{ curl -sf -m 2 -H \"X-aws-ec2-metadata-token: $token\" \"{metadata}/latest/meta-data/$1\"; }}; \
+         get() {{ curl -sf --noproxy '*' -m 2 -H \"X-aws-ec2-metadata-token: $token\" \"{metadata}/latest/meta-data/$1\"; }}; \
          get spot/instance-action | sed -n 's/.*\"time\"[^\"]*\"\\([^\"]*\\)\".*/\\1/p' | grep . {}",
         if rebalance { recommended } else { "" }
     )
@@ -65,7 +65,9 @@ mod tests {
         // It ends with this process.
         std::thread::spawn(move || listener.incoming().flatten().for_each(|it| serve(it, there)));
         let command = command(&metadata, rebalance);
-        let ran = Command::new("sh").args(["-c", &command]).env("NO_PROXY", "*").output().expect("a shell");
+        // A machine may have a proxy for everything else.
+        let proxied = [("http_proxy", "http://127.0.0.1:9"), ("NO_PROXY", ""), ("no_proxy", "")];
+        let ran = Command::new("sh").args(["-c", &command]).envs(proxied).output().expect("a shell");
         (ran.status.success(), String::from_utf8(ran.stdout).expect("text"))
     }
 

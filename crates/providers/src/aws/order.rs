@@ -12,6 +12,8 @@ use super::refusal::Refusal;
 pub(super) struct Order {
     /// Its own alone: the name of its template, and the tag of its machines.
     pub(super) name: String,
+    /// A second request under the same one gets the same fleet.
+    pub(super) token: String,
     pub(super) count: u32,
     pub(super) market: Market,
     pub(super) instance_type: String,

@@ -123,6 +123,11 @@ impl Refusal {
         match self.kind {
             // Its own words say already where the key was looked for.
             Kind::Auth if self.code.is_empty() => text = self.message,
+            Kind::InvalidRequest if self.code == "OptInRequired" => {
+                text.push_str(
+                    "; enable the region or the service in the account's settings, or set another region",
+                );
+            }
             Kind::Auth => text.push_str("; check the key in AWS_SECRET_ACCESS_KEY, or the profile"),
             kind => {
                 if let Some(advice) = advice(kind) {
@@ -162,14 +167,17 @@ pub(super) fn kind(code: &str) -> Option<Kind> {
         | "InsufficientCapacity"
         | "InsufficientFreeAddressesInSubnet"
         | "InsufficientAddressCapacity"
+        | "InsufficientVolumeCapacity"
         | "UnfulfillableCapacity"
         | "SpotMaxPriceTooLow" => Kind::NoCapacity,
         // The kind of machine is not in this zone.
-        "Unsupported" | "UnsupportedOperation" => Kind::OfferGone,
+        "Unsupported" | "UnsupportedOperation" | "InvalidFleetConfiguration" => Kind::OfferGone,
         "VcpuLimitExceeded"
         | "InstanceLimitExceeded"
         | "MaxSpotInstanceCountExceeded"
         | "MaxFleetCountExceeded"
+        | "MaxSpotFleetRequestCountExceeded"
+        | "NetworkInterfaceLimitExceeded"
         | "VolumeLimitExceeded"
         | "SecurityGroupLimitExceeded"
         | "KeyPairLimitExceeded"
@@ -184,9 +192,11 @@ pub(super) fn kind(code: &str) -> Option<Kind> {
         | "SignatureDoesNotMatch"
         | "UnrecognizedClientException"
         | "IncompleteSignature"
-        | "MissingAuthenticationToken"
-        | "OptInRequired" => Kind::Auth,
+        | "MissingAuthenticationToken" => Kind::Auth,
+        // The account has not opened the region, or the service; another key would not help.
+        "OptInRequired" => Kind::InvalidRequest,
         "UnauthorizedOperation"
+        | "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
         | "AccessDenied"
         | "AccessDeniedException"
         | "Client.UnauthorizedOperation" => Kind::Permission,
@@ -267,5 +277,20 @@ mod tests {
              profile"
         );
         assert!(told("UnauthorizedOperation").contains("docs/providers"));
+        assert!(told("OptInRequired").ends_with("or set another region"));
+    }
+
+    #[test]
+    fn what_another_offer_another_market_or_another_person_can_mend_is_told_apart() {
+        for (code, expected) in [
+            ("AuthFailure.ServiceLinkedRoleCreationNotPermitted", Kind::Permission),
+            ("OptInRequired", Kind::InvalidRequest),
+            ("InsufficientVolumeCapacity", Kind::NoCapacity),
+            ("NetworkInterfaceLimitExceeded", Kind::Quota),
+            ("MaxSpotFleetRequestCountExceeded", Kind::Quota),
+            ("InvalidFleetConfiguration", Kind::OfferGone),
+        ] {
+            assert_eq!(kind(code), Some(expected), "{code}");
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Setting up what a pool's machines share, and renting them: a template with what each machine is told, and one
 //! fleet from it. The template goes when the fleet has answered.
 
+use std::time::Duration;
+
 use aws_sdk_ec2::primitives::DateTime;
 use aws_sdk_ec2::types::{Subnet, Tag};
 use aws_smithy_types::base64;
@@ -10,8 +12,9 @@ use serde_json::json;
 use skyward_runtime::model::{InstanceId, Secret};
 use skyward_runtime::provider::{ProviderError, ProviderErrorKind as Kind, Request};
 use skyward_runtime::ssh::ClientKey;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::book::Book;
 use super::order::{self, Order};
 use super::quota::{self, GET_QUOTA, QUOTAS};
 use super::refusal::Refusal;
@@ -43,11 +46,21 @@ pub(super) async fn prepare(way: &Way, config: &Config, request: &Request) -> Re
         Err(refusal) if refusal.kind == Kind::Conflict => group(way, config, region, name, &vpc).await?,
         Err(refusal) => return Err(refusal.told("make the pool's security group")),
     };
-    let opened = way.attempt("open the pool's security group", || api::open_group(ec2, &group, config));
-    there_already(opened.await).map_err(|it| it.told("open the pool's security group"))
+    let end = Instant::now() + way.access().settles;
+    let mut pauses = way.access().backoff.delays();
+    loop {
+        let opened = way.attempt("open the pool's security group", || api::open_group(ec2, &group, config));
+        match (there_already(opened.await), pauses.next()) {
+            // It was made, or seen, a moment ago.
+            (Err(refusal), Some(pause)) if is_not_there_yet(&refusal) && Instant::now() < end => {
+                sleep(pause.min(end.saturating_duration_since(Instant::now()))).await;
+            }
+            (opened, _) => return opened.map_err(|it| it.told("open the pool's security group")),
+        }
+    }
 }
 
-/// Rents up to `count` machines; those that there are, and why there are no more.
+/// Rents up to `count` machines. What comes of it is in the book, as soon as it is known.
 ///
 /// # Errors
 /// When nothing was even asked for.
@@ -56,79 +69,113 @@ pub(super) async fn rent(
     config: &Config,
     request: &Request,
     count: u32,
-) -> Result<(Vec<InstanceId>, Option<ProviderError>), ProviderError> {
+    book: &Book<'_>,
+) -> Result<(), ProviderError> {
     let region = region(request)?;
     let ec2 = &way.ec2(region);
-    let order = &order(way, config, request, count).await?;
-    way.send("make a launch template", || async { there_already(api::create_template(ec2, order).await) })
+    let mut order = order(way, config, request, count).await?;
+    book.ordered(&order.name);
+    let template = &order;
+    way.send("make a launch template", || async { there_already(api::create_template(ec2, template).await) })
         .await?;
-    let rented = exactly_once(way, order, region).await;
-    // It holds what its machines were told; one that stays is found by the teardown.
-    if let Err(error) = way.send("delete a launch template", || api::delete_template(ec2, &order.name)).await
-    {
-        tracing::debug!(%error, "a launch template is left for the teardown");
-    }
-    let (machines, refusal) = rented?;
-    match refusal {
-        Some(refusal) => Ok((machines, Some(explained(way, request, region, count, refusal).await))),
-        None if machines.len() < count as usize => {
-            let message =
-                format!("failed to rent machines at {TITLE}: it gave {} of {count}", machines.len());
-            Ok((machines, Some(ProviderError::new(Kind::NoCapacity, message))))
+    let end = Instant::now() + way.access().settles;
+    for pause in way.access().backoff.delays() {
+        let refusal = exactly_once(way, &order, region, book).await;
+        // What was made a moment ago is not known everywhere yet. Under its token the fleet would fail again.
+        let passes = book.got(Vec::new()) == 0 && refusal.as_ref().is_some_and(is_not_there_yet);
+        if !passes || Instant::now() >= end {
+            book.refused(refusal);
+            break;
         }
-        None => Ok((machines, None)),
+        sleep(pause.min(end.saturating_duration_since(Instant::now()))).await;
+        order.token = machine_name(&request.pool)?;
     }
+    Ok(())
 }
 
-/// Asks for the machines of an order exactly once. When nobody can tell what became of it, its machines are looked
-/// for by its tag before it is sent again, under the same token.
-async fn exactly_once(
-    way: &Way,
-    order: &Order,
-    region: &str,
-) -> Result<(Vec<InstanceId>, Option<Refusal>), ProviderError> {
+/// Whether something that we made, or found, just before is said not to be there.
+fn is_not_there_yet(refusal: &Refusal) -> bool {
+    let ours = ["InvalidLaunchTemplate", "InvalidGroup", "InvalidSecurityGroup", "InvalidKeyPair"];
+    refusal.kind == Kind::NotFound && ours.iter().any(|it| refusal.code.starts_with(it))
+}
+
+/// Asks for the machines of an order exactly once; why there are no more. When nobody can tell what became of it, it
+/// is sent again under the same token, which gets the same fleet; and when that does not help, its machines are
+/// looked for by its tag.
+async fn exactly_once(way: &Way, order: &Order, region: &str, book: &Book<'_>) -> Option<Refusal> {
     let ec2 = &way.ec2(region);
-    let mut tried = 0;
+    let (mut tried, mut unsure) = (0, 0);
     loop {
         let refusal = match way.once("rent machines", || api::fleet(ec2, order)).await {
-            Ok(answer) => return Ok(order::outcome(&answer)),
+            Ok(answer) => {
+                let (ids, refusal) = order::outcome(&answer);
+                let is_short = book.got(ids) < order.count as usize;
+                // The second answer may name the fleet alone.
+                if unsure > 0 && is_short && refusal.is_none() {
+                    look(way, order, region, book).await;
+                }
+                return refusal;
+            }
             Err(refusal) => refusal,
         };
-        if refusal.is_unsure {
+        unsure += u32::from(refusal.is_unsure);
+        let pause = way.pause(&refusal, tried);
+        if unsure > 1 || (unsure > 0 && pause.is_none()) {
             tracing::debug!(refusal = refusal.message, "looking whether machines were rented");
-            let found = look(way, order, region).await?;
-            if !found.is_empty() {
-                return Ok((found, None));
+            let found = look(way, order, region, book).await;
+            if found > 0 {
+                return (found < order.count as usize).then_some(refusal);
             }
         }
-        let Some(pause) = way.pause(&refusal, tried) else { return Ok((Vec::new(), Some(refusal))) };
+        let Some(pause) = pause else { return Some(refusal) };
         sleep(pause).await;
         tried += 1;
     }
 }
 
-/// Looks for the machines of an order for as long as they may take to be listed. Looks may fail, but for the last.
-async fn look(way: &Way, order: &Order, region: &str) -> Result<Vec<InstanceId>, ProviderError> {
+/// Looks for the machines of an order until it has all, or for as long as they may take to be listed; how many there
+/// are. Machines that ended already are none.
+async fn look(way: &Way, order: &Order, region: &str, book: &Book<'_>) -> usize {
     let ec2 = &way.ec2(region);
     let end = Instant::now() + way.access().settles;
     for pause in way.access().backoff.delays() {
         sleep(pause.min(end.saturating_duration_since(Instant::now()))).await;
+        let late = Instant::now() >= end;
         let found =
             lists::all(way, "look for machines", |next| api::machines(ec2, map::ORDER, &order.name, next));
-        let found = found.await;
-        let late = Instant::now() >= end;
-        match found {
-            Ok(found) if !found.is_empty() => {
-                return Ok(found.iter().filter_map(|it| it.instance_id()).map(InstanceId::new).collect());
+        match found.await {
+            Ok(found) => {
+                let living = found.iter().filter(|it| map::lives(it)).filter_map(|it| it.instance_id());
+                if book.got(living.map(InstanceId::new).collect()) >= order.count as usize {
+                    break;
+                }
             }
-            Err(error) if late => return Err(error),
-            Ok(_) if late => break,
-            Ok(_) => {}
-            Err(error) => tracing::debug!(%error, "a look for machines that may have been rented failed"),
+            Err(error) => tracing::warn!(%error, "a look for machines that may have been rented failed"),
+        }
+        if late {
+            break;
         }
     }
-    Ok(Vec::new())
+    book.got(Vec::new())
 }
+
+/// Deletes the template of an order, in one short try. It holds what its machines were told; one that stays is found
+/// by the teardown.
+pub(super) async fn tidy(way: &Way, region: &str, name: Option<String>) {
+    let Some(name) = name else { return };
+    let ec2 = &way.ec2(region);
+    let gone = way.once("delete a launch template", || api::delete_template(ec2, &name));
+    match timeout(SHORT, gone).await {
+        Ok(Ok(())) => {}
+        Ok(Err(refusal)) => {
+            tracing::debug!(refusal = refusal.message, "a launch template is left for the teardown");
+        }
+        Err(_) => tracing::debug!("a launch template is left for the teardown: no answer in {SHORT:?}"),
+    }
+}
+
+/// How long what comes after the renting may take: the machines are known and paid for by then.
+const SHORT: Duration = Duration::from_secs(5);
 
 /// Everything that a request for machines needs.
 async fn order(way: &Way, config: &Config, request: &Request, count: u32) -> Result<Order, ProviderError> {
@@ -163,6 +210,7 @@ async fn order(way: &Way, config: &Config, request: &Request, count: u32) -> Res
     tags.extend(host_key.as_ref().map(|it| map::tag(map::HOST_KEY, &it.public)));
     let text = user_data::text(config.user(), host_key.as_ref(), config.instance_timeout, request.lease);
     Ok(Order {
+        token: name.clone(),
         name,
         count,
         market: request.market,
@@ -266,7 +314,7 @@ async fn root(way: &Way, region: &str, image: &str) -> Result<(String, i32), Pro
 }
 
 /// A refusal for the pool and for people, with the quota where it is one.
-async fn explained(
+pub(super) async fn explained(
     way: &Way,
     request: &Request,
     region: &str,
@@ -281,8 +329,11 @@ async fn explained(
     let Some(quota) = quota else { return error };
     let question = json!({"ServiceCode": "ec2", "QuotaCode": quota.code});
     // It is for people, and a key that may not ask for it rents machines all the same.
-    let value = way.ask::<quota::Told>("read a quota", QUOTAS, region, GET_QUOTA, &question).await;
-    let value = value.inspect_err(|error| tracing::debug!(%error, "the quota cannot be read")).ok();
+    let value = way.ask::<quota::Told>("read a quota", QUOTAS, region, GET_QUOTA, &question);
+    let value = timeout(SHORT, value)
+        .await
+        .ok()
+        .and_then(|it| it.inspect_err(|error| tracing::debug!(%error, "the quota cannot be read")).ok());
     let advice = quota.advice(region, value.map(|it| it.quota.value), kind.vcpus.saturating_mul(count));
     ProviderError { message: format!("{}: {advice}", error.message), ..error }
 }

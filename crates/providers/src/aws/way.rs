@@ -21,7 +21,7 @@ use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
 use super::connector::{Answered, Broken, Connector};
-use super::keys::Keys;
+use super::keys::{self, Keys};
 use super::refusal::Refusal;
 use super::{Config, TITLE};
 use crate::http::{Access, base, transport};
@@ -58,7 +58,11 @@ impl Way {
     /// # Errors
     /// `InvalidRequest` or `Local`, when the access cannot be as it is described.
     pub(super) fn new(config: &Config, keys: Arc<Keys>) -> Result<Self, ProviderError> {
-        let access = config.access.clone();
+        let mut access = config.access.clone();
+        // Who sets these wants nobody else to be asked.
+        let elsewhere =
+            || keys::variable("AWS_ENDPOINT_URL_EC2").or_else(|| keys::variable("AWS_ENDPOINT_URL"));
+        access.base_url = access.base_url.or_else(elsewhere);
         if let Some(url) = &access.base_url {
             base(TITLE, url)?;
         }

@@ -65,13 +65,12 @@ pub(super) fn offers() -> Vec<Offer> {
         offer.specific.extend(drivers.map(|it| ("drivers".to_owned(), it.to_owned())));
         Offer { id: format!("{name}@{REGION}"), region: Some(REGION.into()), ..offer }
     };
-    let (t4, l4, a100) = (accelerators::T4, accelerators::L4, accelerators::A100);
+    let (t4, a100) = (accelerators::T4, accelerators::A100);
     let (inf2, trn1) = (accelerators::INFERENTIA2, accelerators::TRAINIUM1);
     vec![
         offer("t3.micro", usd!(0.0104), 2, 1000, "abcdf", None),
         offer("c7g.large", usd!(0.0725), 2, 4000, "abcdf", None),
         offer("g4dn.xlarge", usd!(0.526), 4, 16_000, "abcdf", Some(t4.memory_gb(16))),
-        offer("g6f.large", usd!(0.202), 2, 8000, "abcd", Some(l4.count(0.125).memory_mib(2861))),
         offer(
             "p4d.24xlarge",
             usd!(21.9576),

@@ -51,6 +51,8 @@ pub(crate) struct Aws {
     told: BTreeMap<String, String>,
     /// Real hosts at the addresses of machines.
     hosts: Option<Arc<Hosts>>,
+    /// What fleets were answered, by their tokens: who asks again is told the same.
+    fleets: BTreeMap<String, Reply>,
     /// The next answers of a kind, in place of moto's.
     scripted: Vec<(&'static str, Reply)>,
 }
@@ -98,6 +100,7 @@ impl Default for Aws {
             asked: BTreeSet::new(),
             told: BTreeMap::new(),
             hosts: None,
+            fleets: BTreeMap::new(),
             scripted: Vec::new(),
         }
     }
@@ -294,8 +297,14 @@ impl Face for Aws {
             }
             ("ec2", "ImportKeyPair") => self.import_key(seen),
             ("ec2", "CreateFleet") => {
-                let told = self.create_fleet(seen);
                 let form = pairs(&seen.body);
+                let token = form.iter().find(|(it, _)| it == "ClientToken").map(|(_, it)| it.clone());
+                let token = token.expect("a token");
+                if let Some(told) = self.fleets.get(&token) {
+                    return told.clone();
+                }
+                let told = self.create_fleet(seen);
+                self.fleets.insert(token, told.clone());
                 let template = form.iter().find(|(it, _)| it.ends_with("LaunchTemplateName"));
                 let template = template.and_then(|(_, it)| self.told.get(it)).cloned();
                 self.match_hosts(&template.unwrap_or_default());
@@ -412,6 +421,7 @@ fn config(key: &str, access: Access, ssh_port: u16) -> Config {
         region: Some(REGION.to_owned()),
         instance_types: kinds.collect(),
         ami_parameters: "/images".to_owned(),
+        exclude_burstable: false,
         ssh_port,
         inject_host_key: ssh_port == 22,
         // The machines of these tests are processes of this computer.

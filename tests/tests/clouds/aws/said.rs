@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use skyward::accelerators;
 use skyward::provider::{
     InstanceId, InstanceState, Market, Offer, Provider, ProviderErrorKind as Kind, Request,
 };
@@ -152,6 +153,86 @@ async fn what_may_have_been_bought_is_looked_for_by_its_tag_and_asked_again_unde
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_whose_answer_was_lost_is_asked_for_again_and_is_the_same() {
+    let Some(fake) = fake().await else { return };
+    let provider = fake.provider();
+    fake.fail(Hits::Rent, [Fault::DoneButLost]);
+    let (request, ids) = rented(&fake, &*provider, 3).await;
+    assert_eq!((ids.len(), fake.machines().len()), (3, 3), "nothing is bought twice");
+    assert_eq!(asked(&fake, "CreateFleet").len(), 2);
+    assert!(asked(&fake, "DescribeInstances").is_empty(), "nobody had to look");
+    assert_eq!(provider.teardown(&request).await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_for_what_was_bought_goes_on_until_it_has_all_and_counts_no_dead_machine() {
+    let Some(fake) = fake().await else { return };
+    let provider = patient(&fake);
+    fake.fail(Hits::Rent, [Fault::Lost, Fault::DoneButLost]);
+    let dead = answer("describe_instances_spot_interrupted.200.xml");
+    script(&fake, "DescribeInstances", &[dead, refused(500, "InternalError"), empty_list()]);
+    let (request, ids) = rented(&fake, &provider, 2).await;
+    let mut ours: Vec<_> = ids.iter().map(|it| it.as_str().to_owned()).collect();
+    ours.sort();
+    assert_eq!(ours, fake.machines());
+    assert_eq!(ours.len(), 2);
+    assert_eq!(provider.teardown(&request).await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn machines_are_known_though_nobody_tidies_up_after_the_fleet() {
+    let Some(fake) = fake().await else { return };
+    let provider = patient(&fake);
+    let broken = refused(500, "InternalError");
+    script(&fake, "DeleteLaunchTemplate", &[broken.clone(), broken.clone(), broken.clone(), broken]);
+    let (request, ids) = rented(&fake, &provider, 2).await;
+    assert_eq!((ids.len(), fake.machines().len()), (2, 2));
+    assert_eq!(asked(&fake, "DeleteLaunchTemplate").len(), 1, "one try");
+    provider.teardown(&request).await.unwrap();
+    assert_eq!(fake.machines(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_just_made_is_waited_for_when_it_is_said_not_to_be_there() {
+    let Some(fake) = fake().await else { return };
+    let provider = patient(&fake);
+    script(&fake, "AuthorizeSecurityGroupIngress", &[refused(400, "InvalidGroup.NotFound")]);
+    let unknown = fixture("create_fleet_no_capacity.200.xml")
+        .replace("InsufficientInstanceCapacity", "InvalidLaunchTemplateName.NotFoundException")
+        .replace("UnfulfillableCapacity", "InvalidLaunchTemplateName.NotFoundException");
+    script(&fake, "CreateFleet", &[Reply::text(200, &unknown)]);
+    let (request, ids) = rented(&fake, &provider, 1).await;
+    assert_eq!((ids.len(), fake.machines().len()), (1, 1));
+    let fleets = asked(&fake, "CreateFleet");
+    assert_eq!(fleets.len(), 2);
+    assert_ne!(of(&fleets[0], "ClientToken"), of(&fleets[1], "ClientToken"), "it would fail again");
+    assert_eq!(provider.teardown(&request).await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_nobody_knows_yet_is_ended_all_the_same() {
+    let Some(fake) = fake().await else { return };
+    let provider = patient(&fake);
+    let unknown = || answer("error_instance_not_found.400.xml");
+    for ends_by_id in [true, false] {
+        let (request, ids) = rented(&fake, &provider, 2).await;
+        // At first neither who ends machines nor who lists them has heard of these.
+        script(&fake, "TerminateInstances", &[unknown(), unknown(), unknown(), unknown()]);
+        script(&fake, "DescribeInstances", &[empty_list()]);
+        match ends_by_id {
+            true => provider.terminate(&request, &ids).await.unwrap(),
+            false => assert_eq!(provider.teardown(&request).await.unwrap(), []),
+        }
+        assert_eq!(fake.machines(), [""; 0], "{ends_by_id}");
+    }
+}
+
+/// A list of no machines.
+fn empty_list() -> Reply {
+    Reply::text(200, "<DescribeInstancesResponse><reservationSet/></DescribeInstancesResponse>")
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn why_a_spot_machine_ended_is_told() {
     let Some(fake) = fake().await else { return };
     let provider = fake.provider();
@@ -192,11 +273,10 @@ async fn a_machine_that_no_list_has_yet_is_pending_and_one_that_is_not_known_kee
     let Some(fake) = fake().await else { return };
     let provider = patient(&fake);
     let (request, ids) = rented(&fake, &provider, 2).await;
-    let empty = "<DescribeInstancesResponse><reservationSet/></DescribeInstancesResponse>";
-    script(&fake, "DescribeInstances", &[Reply::text(200, empty)]);
+    script(&fake, "DescribeInstances", &[empty_list()]);
     assert_eq!(provider.describe(&request, &ids[0]).await.unwrap().state, InstanceState::Pending);
     // What was rented long ago, or by somebody else, is not.
-    script(&fake, "DescribeInstances", &[Reply::text(200, empty)]);
+    script(&fake, "DescribeInstances", &[empty_list()]);
     let loss = is_gone_because(&patient(&fake), &request, &ids[0], "AWS knows no machine").await;
     assert_eq!(loss, Loss::Stopped);
     let unknown = answer("error_instance_not_found.400.xml");
@@ -234,7 +314,7 @@ async fn what_may_not_be_done_is_told_with_where_to_look() {
     assert!(error.to_string().contains("create-default-vpc --region us-east-1"), "{error}");
     script(&fake, "DescribeInstanceTypeOfferings", &[refused(401, "OptInRequired")]);
     let error = provider.offers().try_collect::<Vec<_>>().await.unwrap_err();
-    assert_eq!(error.kind, Kind::Auth);
+    assert_eq!(error.kind, Kind::InvalidRequest);
 }
 
 /// Tags are on everything, the template says how a machine ends, and what is secret in it is nowhere else.
@@ -250,6 +330,8 @@ async fn a_machine_is_told_its_host_key_and_how_to_end_and_nobody_else_is() {
     assert_eq!(data("MetadataOptions.HttpPutResponseHopLimit"), "1");
     assert_eq!(data("InstanceInitiatedShutdownBehavior"), "terminate");
     assert_eq!(data("KeyName"), "skyward-pool1");
+    let is_burstable = request.offer.instance_type.name.starts_with("t3.");
+    assert_eq!(data("CreditSpecification.CpuCredits"), if is_burstable { "standard" } else { "" });
     assert_eq!(
         (data("BlockDeviceMapping.1.Ebs.VolumeSize"), data("IamInstanceProfile.Arn")),
         ("100".into(), String::new())
@@ -284,6 +366,14 @@ async fn several_regions_are_offered_and_what_is_left_in_any_of_them_is_found() 
     let offers: Vec<Offer> = provider.offers().try_collect().await.unwrap();
     let of = |region: &str| offers.iter().find(|it| it.id == format!("t3.micro@{region}")).cloned().unwrap();
     let (here, there) = (of(REGION), of(ELSEWHERE));
+    // One that cannot be asked keeps no other.
+    let denied = || refused(403, "UnauthorizedOperation");
+    script(&fake, "DescribeInstanceTypeOfferings", &[denied()]);
+    let one: Vec<Offer> = provider.offers().try_collect().await.unwrap();
+    assert_eq!(one.len() * 2, offers.len());
+    script(&fake, "DescribeInstanceTypeOfferings", &[denied(), denied()]);
+    let error = provider.offers().try_collect::<Vec<_>>().await.unwrap_err();
+    assert_eq!(error.kind, Kind::Permission);
     assert!(there.specific["zones"].starts_with("eu-west-1a"), "{there:?}");
     let here = Request { offer: here, ..request(&fake, "pool1") };
     let there = Request { offer: there, ..here.clone() };
@@ -309,6 +399,12 @@ async fn kinds_of_machines_can_be_left_out() {
     let plain = Provided::new(Config { exclude_burstable: true, ..settings.clone() });
     let offers: Vec<Offer> = plain.offers().try_collect().await.unwrap();
     assert!(!offers.is_empty() && offers.iter().all(|it| !it.id.starts_with("t3.")));
+    // What the default image cannot drive is there for who brings an image.
+    let brought = Provided::new(Config { ami: Some("ami-1".into()), ..settings.clone() });
+    let offers: Vec<Offer> = brought.offers().try_collect().await.unwrap();
+    let part = offers.iter().find(|it| it.id == "g6f.large@us-east-1").unwrap();
+    let part = part.instance_type.accelerator.clone().unwrap();
+    assert_eq!(part, accelerators::L4.count(0.125).memory_mib(2861));
     let one = Provided::new(Config { instance_types: vec!["p4d.24xlarge".into()], ..settings });
     let offers: Vec<Offer> = one.offers().try_collect().await.unwrap();
     assert_eq!(offers.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(), ["p4d.24xlarge@us-east-1"]);
