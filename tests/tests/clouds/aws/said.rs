@@ -370,7 +370,7 @@ async fn several_regions_are_offered_and_what_is_left_in_any_of_them_is_found() 
     let denied = || refused(403, "UnauthorizedOperation");
     script(&fake, "DescribeInstanceTypeOfferings", &[denied()]);
     let one: Vec<Offer> = provider.offers().try_collect().await.unwrap();
-    assert_eq!(one.len() * 2, offers.len());
+    assert!(!one.is_empty() && one.iter().all(|it| it.region == one[0].region), "of one region");
     script(&fake, "DescribeInstanceTypeOfferings", &[denied(), denied()]);
     let error = provider.offers().try_collect::<Vec<_>>().await.unwrap_err();
     assert_eq!(error.kind, Kind::Permission);
