@@ -21,8 +21,11 @@ pub(super) struct Entry {
 /// The book of one request.
 pub(super) struct Book<'a> {
     entry: Mutex<Entry>,
-    remember: Box<dyn Fn(&[InstanceId]) + Send + Sync + 'a>,
+    remember: Box<Remember<'a>>,
 }
+
+/// Who hears of each machine at once.
+type Remember<'a> = dyn Fn(&[InstanceId]) + Send + Sync + 'a;
 
 impl<'a> Book<'a> {
     /// An empty one; `remember` hears of each machine at once.
