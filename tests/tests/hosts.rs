@@ -19,7 +19,17 @@ const PATIENCE: Duration = Duration::from_secs(90);
 fn timing() -> Timing {
     let (detect, grace) = (Duration::from_secs(5), Duration::from_secs(20));
     let (provision, ssh, join) = (PATIENCE, PATIENCE, PATIENCE);
-    Timing { detect, grace, provision, ssh, join, lease: PATIENCE, offers: PATIENCE, ..Timing::short() }
+    Timing {
+        detect,
+        grace,
+        provision,
+        ssh,
+        join,
+        lease: PATIENCE,
+        ttl: PATIENCE,
+        offers: PATIENCE,
+        ..Timing::short()
+    }
 }
 
 fn config(bed: &Bed) -> ssh::Config {

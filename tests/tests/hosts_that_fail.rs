@@ -13,10 +13,23 @@ use skyward_tests::until;
 /// Longer than anything takes, on busy cores, too.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// How long a machine of a host that is gone outlives its client, where a test waits for its end.
+const LEASE: Duration = Duration::from_secs(12);
+
 fn timing() -> Timing {
     let (detect, grace) = (Duration::from_secs(3), Duration::from_secs(60));
     let (provision, ssh, join) = (PATIENCE, PATIENCE, PATIENCE);
-    Timing { detect, grace, provision, ssh, join, lease: PATIENCE, offers: PATIENCE, ..Timing::short() }
+    Timing {
+        detect,
+        grace,
+        provision,
+        ssh,
+        join,
+        lease: PATIENCE,
+        ttl: PATIENCE,
+        offers: PATIENCE,
+        ..Timing::short()
+    }
 }
 
 fn config(bed: &Bed) -> ssh::Config {
@@ -187,7 +200,7 @@ async fn replaced(
 ) -> skyward::Result<()> {
     let Some(bed) = Bed::of(3) else { return Ok(()) };
     let before: Vec<_> = bed.hosts().iter().map(state).collect();
-    let short = Timing { grace: Duration::from_secs(6), lease: Duration::from_secs(12), ..timing() };
+    let short = Timing { grace: Duration::from_secs(6), lease: LEASE, ttl: LEASE, ..timing() };
     let worker = Worker { concurrency: 2, ..Worker::default() };
     let starting = pool(&bed).nodes(2).worker(worker).timing(short).start();
     let pool = Watched::new(starting.await?);
@@ -291,7 +304,7 @@ async fn where_udp_is_lost_the_link_falls_to_ssh() -> skyward::Result<()> {
 #[skyward::test]
 async fn a_host_whose_key_changes_is_refused_and_its_calls_are_not_given_to_it() -> skyward::Result<()> {
     let Some(bed) = Bed::of(1) else { return Ok(()) };
-    let short = Timing { grace: Duration::from_secs(6), lease: Duration::from_secs(12), ..timing() };
+    let short = Timing { grace: Duration::from_secs(6), lease: LEASE, ttl: LEASE, ..timing() };
     let starting = pool(&bed).carrier(Carrier::Ssh).timing(short).start();
     let pool = Watched::new(starting.await?);
     let running = pool.compute.spawn(works(1, 30_000));

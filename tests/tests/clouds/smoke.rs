@@ -28,7 +28,8 @@ fn fails() -> Result<(), String> {
 }
 
 pub(crate) fn timing() -> Timing {
-    Timing { lease: Duration::from_secs(30), ..Timing::short() }
+    let length = Duration::from_secs(30);
+    Timing { lease: length, ttl: length, ..Timing::short() }
 }
 
 /// A stand-in with real machines, and a provider that asks it.
