@@ -153,6 +153,11 @@ pub(super) async fn create_template(ec2: &Client, order: &Order) -> Told<()> {
         .build();
     let disk =
         LaunchTemplateBlockDeviceMappingRequest::builder().device_name(&order.root_device).ebs(disk).build();
+    // The image may say that they stay, and bill, when their machine has ended.
+    let ends = LaunchTemplateEbsBlockDeviceRequest::builder().delete_on_termination(true).build();
+    let more = order.more_devices.iter().map(|it| {
+        LaunchTemplateBlockDeviceMappingRequest::builder().device_name(it).ebs(ends.clone()).build()
+    });
     let profile = order
         .profile
         .as_ref()
@@ -167,7 +172,7 @@ pub(super) async fn create_template(ec2: &Client, order: &Order) -> Told<()> {
         .instance_initiated_shutdown_behavior(ShutdownBehavior::Terminate)
         .metadata_options(metadata)
         .network_interfaces(network)
-        .block_device_mappings(disk)
+        .set_block_device_mappings(Some(std::iter::once(disk).chain(more).collect()))
         .set_iam_instance_profile(profile)
         .build();
     let ask = ec2.create_launch_template().launch_template_name(&order.name).client_token(&order.name);

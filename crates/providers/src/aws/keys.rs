@@ -63,6 +63,8 @@ impl Keys {
             return Ok(kept);
         }
         let found = match self.lying_about()? {
+            // Whoever writes the key of a session into a file writes the next one there, too: it is read each time.
+            Some((key, _)) if key.session_token().is_some() => return Ok(key),
             Some((key, _)) => key,
             None => {
                 self.found()?;

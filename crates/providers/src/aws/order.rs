@@ -22,6 +22,8 @@ pub(super) struct Order {
     pub(super) image: String,
     /// The device that the image starts from.
     pub(super) root_device: String,
+    /// Those of the other disks that the image brings.
+    pub(super) more_devices: Vec<String>,
     pub(super) disk_gb: i32,
     pub(super) key: String,
     pub(super) group: String,

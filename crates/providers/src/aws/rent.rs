@@ -202,7 +202,7 @@ async fn order(way: &Way, config: &Config, request: &Request, count: u32) -> Res
         None => group(way, config, region, &key, &vpc).await?,
     };
     let image = image(way, config, request, region).await?;
-    let (root_device, least_gb) = root(way, region, &image).await?;
+    let (root_device, least_gb, more_devices) = root(way, region, &image).await?;
     let disk_gb = request.disk_gb.unwrap_or(config.disk_gb);
     let host_key = if config.inject_host_key { Some(host_key()?) } else { None };
     let mut tags = tags(request);
@@ -218,6 +218,7 @@ async fn order(way: &Way, config: &Config, request: &Request, count: u32) -> Res
         subnets,
         image,
         root_device,
+        more_devices,
         disk_gb: i32::try_from(disk_gb).unwrap_or(i32::MAX).max(least_gb),
         key,
         group,
@@ -298,8 +299,8 @@ async fn image(way: &Way, config: &Config, request: &Request, region: &str) -> R
     })
 }
 
-/// The device that an image starts from, and the least size of its disk, in GB.
-async fn root(way: &Way, region: &str, image: &str) -> Result<(String, i32), ProviderError> {
+/// The device that an image starts from, the least size of its disk, in GB, and the devices of its other disks.
+async fn root(way: &Way, region: &str, image: &str) -> Result<(String, i32, Vec<String>), ProviderError> {
     let ec2 = &way.ec2(region);
     let found = way.send("look at an image", || api::image(ec2, image)).await?;
     let Some(found) = found else {
@@ -310,7 +311,10 @@ async fn root(way: &Way, region: &str, image: &str) -> Result<(String, i32), Pro
     let device = found.root_device_name().unwrap_or("/dev/sda1").to_owned();
     let disks = found.block_device_mappings().iter().filter(|it| it.device_name() == Some(&device));
     let least = disks.filter_map(|it| it.ebs()?.volume_size()).max().unwrap_or(1);
-    Ok((device, least))
+    let disks = found.block_device_mappings().iter().filter(|it| it.ebs().is_some());
+    let more =
+        disks.filter_map(|it| it.device_name()).filter(|it| *it != device).map(str::to_owned).collect();
+    Ok((device, least, more))
 }
 
 /// A refusal for the pool and for people, with the quota where it is one.
