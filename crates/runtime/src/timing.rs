@@ -33,7 +33,9 @@ pub struct Timing {
     /// How long a provider may take to list its offers. Default 30 s; one that takes longer is left out, so
     /// too short loses the cheap ones that answer slowly, and too long makes every start wait.
     pub offers: Duration,
-    /// How often renting is tried before it has failed. Default 3.
+    /// How often renting is tried before it has failed, how many machines of a rank in a row may fail before they are
+    /// ready, and how many may be taken by their cloud within ten minutes of being ready: then the rank is given up.
+    /// Default 3.
     pub provision_attempts: u32,
     /// The waits between those tries. Default 5 s, constant.
     pub provision_retry: Backoff,

@@ -1,6 +1,7 @@
 //! The ranks of a pool and where each is in its life. Pure; the pool's state asks and decides.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use crate::model::{Attempt, InstanceId, Rank};
 
@@ -22,6 +23,8 @@ struct Life {
     attempt: Attempt,
     /// How many of its lives in a row ended before they were ready.
     failures: u32,
+    /// How many of its lives in a row were to be taken soon after they were ready.
+    taken: u32,
     place: Place,
 }
 
@@ -34,7 +37,7 @@ enum Place {
     /// Its worker, which another owner of the pool started, is being linked again.
     Adopted { instance: InstanceId },
     /// It takes tasks, or its link is being dialled again.
-    Ready { instance: InstanceId },
+    Ready { instance: InstanceId, since: Instant },
 }
 
 /// A life that is over; the rank wants another.
@@ -51,13 +54,13 @@ impl Lives {
     /// Ranks from 0, all of which want a machine. Reports of lives before are of older attempts.
     pub(super) fn begin(&mut self, ranks: u32) {
         let attempt = self.ranks.values().map(|it| it.attempt.next()).max().unwrap_or_default();
-        let wanted = || Life { attempt, failures: 0, place: Place::Wanted };
+        let wanted = || Life { attempt, failures: 0, taken: 0, place: Place::Wanted };
         self.ranks = (0..ranks).map(|rank| (Rank(rank), wanted())).collect();
     }
 
     /// Has a rank go on with the machine and the life that another owner of the pool gave it.
     pub(super) fn adopt(&mut self, rank: Rank, attempt: Attempt, instance: InstanceId) {
-        self.ranks.insert(rank, Life { attempt, failures: 0, place: Place::Adopted { instance } });
+        self.ranks.insert(rank, Life { attempt, failures: 0, taken: 0, place: Place::Adopted { instance } });
     }
 
     /// Whether a rank that was taken over is not linked yet.
@@ -90,10 +93,10 @@ impl Lives {
     }
 
     /// A node takes tasks. Returns whether it is of the present life of its rank.
-    pub(super) fn becomes_ready(&mut self, rank: Rank, attempt: Attempt) -> bool {
+    pub(super) fn becomes_ready(&mut self, rank: Rank, attempt: Attempt, now: Instant) -> bool {
         let Some(life) = self.ranks.get_mut(&rank).filter(|it| it.attempt == attempt) else { return false };
         if let Place::Starting { instance } | Place::Adopted { instance } = &life.place {
-            life.place = Place::Ready { instance: instance.clone() };
+            life.place = Place::Ready { instance: instance.clone(), since: now };
         }
         if life.place == Place::Wanted {
             return false;
@@ -108,7 +111,7 @@ impl Lives {
         let (instance, was_ready) = match std::mem::replace(&mut life.place, Place::Wanted) {
             Place::Wanted => return None,
             Place::Starting { instance } | Place::Adopted { instance } => (instance, false),
-            Place::Ready { instance } => (instance, true),
+            Place::Ready { instance, .. } => (instance, true),
         };
         let attempt = life.attempt;
         life.attempt = attempt.next();
@@ -116,15 +119,22 @@ impl Lives {
         Some(Ended { attempt, instance, was_ready, failures: life.failures })
     }
 
-    /// The present life of a rank finishes what it has, and its rank wants another machine. Whether it had one.
-    pub(super) fn leaves(&mut self, rank: Rank) -> bool {
-        let Some(Ended { attempt, instance, .. }) = self.ends(rank) else { return false };
-        // It did nothing wrong.
-        if let Some(life) = self.ranks.get_mut(&rank) {
-            life.failures = 0;
-        }
+    /// The present life of a rank finishes what it has, and its rank wants another machine. How many of its lives in
+    /// a row have come to that soon after they were ready, this one counted.
+    pub(super) fn leaves(&mut self, rank: Rank, now: Instant) -> u32 {
+        let is_soon = self.ranks.get(&rank).is_some_and(|it| match &it.place {
+            Place::Ready { since, .. } => now.saturating_duration_since(*since) < SOON,
+            // Its worker is ready, though the others do not know it yet.
+            Place::Starting { .. } | Place::Adopted { .. } => true,
+            Place::Wanted => false,
+        });
+        let Some(Ended { attempt, instance, .. }) = self.ends(rank) else { return 0 };
         self.leaving.insert((rank, attempt), instance);
-        true
+        let Some(life) = self.ranks.get_mut(&rank) else { return 0 };
+        // It did nothing wrong itself.
+        life.failures = 0;
+        life.taken = if is_soon { life.taken.saturating_add(1) } else { 0 };
+        life.taken
     }
 
     /// A life that was leaving is over: its machine.
@@ -177,3 +187,7 @@ impl Lives {
         u32::try_from(self.ranks.values().filter(|it| which(&it.place)).count()).unwrap_or(u32::MAX)
     }
 }
+
+/// Machines that are to be taken so soon after they were ready are not worth renting again and again. Shorter, and a
+/// market that takes everything back after a while is paid for ever; longer, and bad luck passes for that.
+const SOON: Duration = Duration::from_mins(10);

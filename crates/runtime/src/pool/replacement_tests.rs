@@ -186,3 +186,49 @@ fn a_machine_that_will_be_taken_finishes_while_its_rank_gets_another() {
     let stop = ends.hear(answer(2, &[2], None), now(), &Timing::default());
     assert_eq!(stop, stopping_lives(&[(0, 0), (1, 0)]));
 }
+
+#[test]
+fn a_rank_whose_machines_are_taken_soon_after_they_are_ready_pauses_and_is_given_up() {
+    let timing = Timing::default();
+    let within = Duration::from_secs(120);
+    let noticed = |attempt| Heard::NodeNoticed { rank: Rank(0), attempt: Attempt(attempt), within };
+    let left = |attempt| {
+        let (rank, attempt) = (Rank(0), Attempt(attempt));
+        let leave = Leave { within, preempted: true };
+        vec![Effect::QueueLeaves { rank, attempt }, Effect::DrainNode { rank, attempt, leave }]
+    };
+    let with = |mut effects: Vec<Effect>, last| {
+        effects.push(last);
+        effects
+    };
+    let again = |request: u32, attempt| {
+        let number = request;
+        let (rank, attempt) = (Rank(0), Attempt(attempt));
+        let spawn = Effect::Spawn { rank, attempt, instance: instance(number) };
+        vec![
+            (answer(request, &[number], None), vec![provisioned_as(&[(number, Some(0))], 1), spawn]),
+            (Heard::NodeReady { rank, attempt }, vec![Effect::QueueReady { rank }]),
+        ]
+    };
+    let rest = Effect::Wake(Timer::Provision, timing.provision_retry.delay(0));
+    let mut steps = vec![(noticed(0), with(left(0), ask(2, 1)))];
+    steps.extend(again(2, 1));
+    steps.push((noticed(1), with(left(1), rest)));
+    steps.push((Heard::Woke(Timer::Provision), vec![ask(3, 1)]));
+    steps.extend(again(3, 2));
+    steps.push((noticed(2), with(left(2), Effect::QueueLost { rank: Rank(0) })));
+    // What is leaving is still given back.
+    steps.push((node_gone(0, "its machine is taken"), vec![release(0)]));
+    check(&mut ready(2), steps);
+
+    // Machines that lasted for a while are replaced as often as they are taken.
+    let mut state = ready(1);
+    let mut now = now();
+    for attempt in 0..8 {
+        now += Duration::from_secs(3600);
+        let told = state.hear(noticed(attempt), now, &timing);
+        assert!(matches!(told.last(), Some(Effect::Provision { .. })), "{told:?}");
+        state.hear(answer(attempt + 2, &[attempt + 2], None), now, &timing);
+        state.hear(Heard::NodeReady { rank: Rank(0), attempt: Attempt(attempt + 1) }, now, &timing);
+    }
+}

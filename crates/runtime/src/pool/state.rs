@@ -175,7 +175,7 @@ impl State {
                 }
             }
             (Phase::Living { ready, stop }, Heard::NodeReady { rank, attempt }) => {
-                if self.lives.becomes_ready(rank, attempt) {
+                if self.lives.becomes_ready(rank, attempt, now) {
                     effects.push(Effect::QueueReady { rank });
                 }
                 Phase::Living { ready: self.is_enough(ready, effects), stop }
@@ -293,14 +293,26 @@ impl State {
         timing: &Timing,
         effects: &mut Vec<Effect>,
     ) -> Phase {
-        self.lives.leaves(rank);
+        let taken = self.lives.leaves(rank, now);
         effects.push(Effect::QueueLeaves { rank, attempt });
         let leave = Leave { within, preempted: true };
         effects.push(Effect::DrainNode { rank, attempt, leave });
-        match stop {
-            true => Phase::Living { ready, stop },
-            false => self.reconcile(ready, now, timing, effects),
+        if stop {
+            return Phase::Living { ready, stop };
         }
+        if taken >= timing.provision_attempts {
+            let reason = format!(
+                "{taken} machines in a row were to be taken soon after they were ready; another market, region or \
+                 type may last longer"
+            );
+            return self.does_without(rank, reason, ready, now, timing, effects);
+        }
+        // One is bad luck, and has its successor at once.
+        if let Some(before) = taken.checked_sub(2) {
+            effects.push(Effect::Wake(Timer::Provision, timing.provision_retry.delay(before)));
+            self.resting = true;
+        }
+        self.reconcile(ready, now, timing, effects)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the message and the phase, taken apart by the match")]
@@ -335,13 +347,26 @@ impl State {
         if again {
             return self.reconcile(ready, now, timing, effects);
         }
+        self.does_without(rank, reason, ready, now, timing, effects)
+    }
+
+    /// A rank gets no other machine: the pool goes on without it, or cannot start.
+    fn does_without(
+        &mut self,
+        rank: Rank,
+        reason: String,
+        ready: bool,
+        now: Instant,
+        timing: &Timing,
+        effects: &mut Vec<Effect>,
+    ) -> Phase {
         let others = self.lives.count().saturating_sub(1);
         if !ready && others < self.least() {
             self.fail(StartError::Node { rank, reason });
             return self.stop_from(now, timing, ready, effects);
         }
         self.give_up(rank, effects);
-        Phase::Living { ready: self.is_enough(ready, effects), stop }
+        Phase::Living { ready: self.is_enough(ready, effects), stop: false }
     }
 
     /// A rank that will not come back.
