@@ -1,9 +1,10 @@
 //! Starting a machine's process and hearing from it, from the provider's side.
 
-use std::fs::File;
-use std::io::Read;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use skyward_runtime::model::{End, HostKey, InstanceId, InstanceState, Loss, Notice, SshEndpoint};
 use skyward_runtime::program::{self, Role, decode_answer, encode_order};
 use skyward_runtime::provider::{ProviderError, ProviderErrorKind};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
@@ -50,17 +51,16 @@ struct Answer {
 }
 
 impl Machine {
-    /// Starts the process and tells it what to be. Does not wait for it to be up.
+    /// Starts the process, which finds on its standard input what to be: all of it is there before the process is, so
+    /// that a program that is killed in the middle leaves a machine that has its lease, or none. Does not wait for it
+    /// to be up.
     pub(super) async fn start(plot: Plot, start: &MachineStart) -> Result<Self, ProviderError> {
         let failed = |error| local("failed to start a machine", &plot.directory, error);
         let log = File::open(plot.directory.join(LOG)).map_err(failed)?;
         let order = encode_order(start).map_err(|error| failed(std::io::Error::other(error)))?;
-        let mut child = command()?.stderr(plot.log).spawn().map_err(failed)?;
+        let order = readable(&plot.directory, &order).map_err(failed)?;
+        let mut child = command()?.stdin(order).stderr(plot.log).spawn().map_err(failed)?;
         let process = child.id().and_then(Process::of).unwrap_or(Process { pid: 0, start: 0 });
-        if let Some(mut stdin) = child.stdin.take() {
-            // A process that is over already is heard of by its silence.
-            let _ = stdin.write_all(&order).await;
-        }
         let answer = child.stdout.take().map(|stdout| Answer { stdout, bytes: Vec::new() });
         Ok(Self {
             id: plot.id,
@@ -211,8 +211,18 @@ fn command() -> Result<Command, ProviderError> {
     let mut command = Command::new("sh");
     command.env_clear().envs(environment::kept(std::env::vars_os()));
     command.arg("-c").arg(format!("{} \"$0\" \"$@\"", Role::Machine.shell_prefix()));
-    command.arg(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.arg(program).args(arguments).stdout(Stdio::piped());
     Ok(command)
+}
+
+/// A file with this content and without a name, to be read from its beginning.
+fn readable(directory: &Path, content: &[u8]) -> std::io::Result<File> {
+    let path = directory.join("order");
+    let mut file = OpenOptions::new().create_new(true).read(true).write(true).mode(0o600).open(&path)?;
+    std::fs::remove_file(&path)?;
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// How long a look at a booting machine waits for it to be up. A machine takes some 20 ms, so most
