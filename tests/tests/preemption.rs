@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use skyward::Bytes;
 use skyward::prelude::*;
 use skyward::{EventKind, Loss, NodePhase};
 use skyward_providers::local::Faults;
@@ -12,6 +13,9 @@ use skyward_tests::{Ground, end, patient};
 
 /// Long enough for another machine to become a node while cores are busy.
 const NOTICE: &str = "90";
+
+/// Some time on its way, also on an idle computer.
+const MUCH: usize = 96 << 20;
 
 #[skyward::function]
 async fn name() -> Option<String> {
@@ -57,6 +61,14 @@ fn asks(heard: String) -> Duration {
 async fn works() -> u32 {
     tokio::time::sleep(Duration::from_millis(20)).await;
     1
+}
+
+/// Says that it runs, waits for a notice, and gives back more than a lane carries.
+#[skyward::function]
+async fn gives_much(heard: String) -> Bytes {
+    skyward::preemption().await;
+    let _ = std::fs::write(heard, "");
+    Bytes::from(vec![7; MUCH])
 }
 
 fn spec(ground: &Ground) -> Spec {
@@ -153,5 +165,25 @@ async fn calls_that_may_run_once_are_not_lost_by_a_notice() -> skyward::Result<(
     until(&mut events, |it| matches!(it, EventKind::Preempting { rank, .. } if rank.0 == 0)).await;
     assert_eq!(calls.await?.into_iter().sum::<u32>(), 200);
     assert!((name() >> compute.head()).await?.is_some());
+    end(compute, &ground).await
+}
+
+#[skyward::test]
+async fn a_large_outcome_that_may_not_be_made_twice_is_taken_before_its_node_is_gone() -> skyward::Result<()>
+{
+    let ground = Ground::new("notice-large");
+    let files = tempfile::tempdir()?;
+    let heard = files.path().join("heard").to_string_lossy().into_owned();
+    let compute = Compute::builder().spec(spec(&ground)).nodes(1).timing(patient()).start().await?;
+    let mut events = compute.events();
+    let home = (home() >> compute.head()).await?;
+    let running = compute.spawn(gives_much(heard).once());
+    until(
+        &mut events,
+        |it| matches!(it, EventKind::TaskStarted { function, .. } if function.contains("gives_much")),
+    )
+    .await;
+    std::fs::write(Path::new(&home).join("notice"), NOTICE)?;
+    assert_eq!(running.await?.len(), MUCH);
     end(compute, &ground).await
 }

@@ -24,6 +24,8 @@ pub struct Calling {
     it: Try,
     /// It was sent over a link that broke.
     resumes: bool,
+    /// It counts as under way.
+    is_pending: bool,
     /// It has a key: its outcome is kept until its caller has taken it.
     keyed: bool,
 }
@@ -41,7 +43,16 @@ enum Stage {
 impl Calling {
     pub(super) const fn new(shared: Arc<Shared>, request: CallRequest, resumes: bool) -> Self {
         let (it, keyed) = ((request.task, request.attempt), request.key.is_some());
-        Self { shared, patience: None, stage: Stage::New(request), took: None, it, resumes, keyed }
+        Self {
+            shared,
+            patience: None,
+            stage: Stage::New(request),
+            took: None,
+            it,
+            resumes,
+            is_pending: false,
+            keyed,
+        }
     }
 
     /// The link that it goes over.
@@ -68,7 +79,9 @@ impl Calling {
         self.took
     }
 
-    fn begin(&self, request: CallRequest) -> Stage {
+    fn begin(&mut self, request: CallRequest) -> Stage {
+        self.shared.pending.add();
+        self.is_pending = true;
         let (length, limit) = (request.arguments.len() as u64, self.shared.body_limit);
         if length > limit {
             let refused = Err(LinkError::TooLarge { what: "arguments", length, limit });
@@ -163,6 +176,9 @@ impl Future for Calling {
 
 impl Drop for Calling {
     fn drop(&mut self) {
+        if self.is_pending {
+            self.shared.pending.remove();
+        }
         match &self.stage {
             Stage::Fetching(_, number) => self.shared.lanes.forget(*number),
             // Its stream may be over for other reasons, so the worker goes by what it is told.

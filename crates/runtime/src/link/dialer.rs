@@ -16,6 +16,7 @@ use super::hello::{self, Hello};
 use super::identity::{Identity, dns_name};
 use super::lane::Lanes;
 use super::mux::{Mux, Road, Together, Tunnel};
+use super::pending::Pending;
 use super::quic::{self, Quic};
 use super::shares::{self, Shares};
 use super::transport::{Stream, Transport};
@@ -55,6 +56,7 @@ pub(super) struct Shared {
     pub(super) carrier: Arc<dyn Transport>,
     pub(super) lanes: Lanes,
     pub(super) shares: Shares,
+    pub(super) pending: Pending,
     hello: Hello,
     pub(super) body_limit: u64,
 }
@@ -145,7 +147,8 @@ impl Dialer {
     async fn greet(&self, carrier: Arc<dyn Transport>, hello: Hello) -> Result<Link, LinkError> {
         // From here on the drop closes the connection when anything fails.
         let lanes = Lanes::new(Arc::clone(&carrier));
-        let shared = Shared { carrier, lanes, shares: Shares::default(), hello, body_limit: self.body_limit };
+        let (shares, pending, body_limit) = (Shares::default(), Pending::default(), self.body_limit);
+        let shared = Shared { carrier, lanes, shares, pending, hello, body_limit };
         hello::greet(&*shared.carrier, &shared.hello).await?;
         Ok(Link { shared: Arc::new(shared) })
     }
@@ -213,6 +216,11 @@ impl Link {
     pub fn share(&self, common: Arc<Common>) -> impl Future<Output = Result<(), LinkError>> + Send + 'static {
         let shared = Arc::clone(&self.shared);
         async move { shares::share(&shared, &common).await }
+    }
+
+    /// Waits until no call is under way: whoever asked has what became of it. Without a limit of its own.
+    pub async fn settled(&self) {
+        self.shared.pending.over().await;
     }
 
     /// Ends the calls that are not waited for any longer; see [`Calling::with_patience`].
@@ -290,7 +298,7 @@ impl Shared {
             epoch: Epoch(0),
         };
         let (lanes, shares) = (Lanes::new(Arc::clone(&carrier)), Shares::default());
-        Self { lanes, shares, carrier, hello, body_limit: BODY_LIMIT }
+        Self { lanes, shares, pending: Pending::default(), carrier, hello, body_limit: BODY_LIMIT }
     }
 }
 

@@ -25,6 +25,7 @@ mod lane;
 mod listener;
 pub(crate) mod mux;
 mod outbox;
+mod pending;
 mod quic;
 mod session;
 mod shares;

@@ -258,12 +258,16 @@ impl Doing {
                 );
             }
             Effect::Drain(Leave { within, preempted }) => {
-                let member = self.link.as_ref().map(|it| it.1.clone());
+                let linked = self.link.clone();
                 self.begin(myself, async move {
-                    if let Some(member) = member
-                        && let Err(error) = member.drain(within, preempted).await
-                    {
-                        tracing::debug!(%error, "worker did not drain");
+                    if let Some((link, member)) = linked {
+                        if let Err(error) = member.drain(within, preempted).await {
+                            tracing::debug!(%error, "worker did not drain");
+                        }
+                        // The last outcomes may be on their way; how long that may take is the state's to say.
+                        if preempted {
+                            link.settled().await;
+                        }
                     }
                     NodeMessage::Heard(Heard::Drained)
                 });
