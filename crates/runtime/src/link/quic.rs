@@ -12,7 +12,9 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::udp::{UdpSockRef, UdpSocketState};
-use quinn::{ConnectionError, Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use quinn::{
+    ConnectionError, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
+};
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -41,6 +43,11 @@ const STREAMS: u32 = 4096;
 /// What is asked for as the UDP socket's buffers, best effort: the system may give less. With the usual
 /// 208 KiB thousands of packets are lost at full speed on loopback, with this none.
 const SOCKET_BUFFER: usize = 8 << 20;
+
+/// The largest packet that is tried, in bytes. Networks inside clouds and loopback carry such ones, and what bulk costs is
+/// counted in packets. Ten of them, which quinn hands to the system at once, must fit into the 64 KiB of one send.
+/// Elsewhere the search for what a path carries ends at its own limit.
+const PACKET: u16 = 6500;
 
 /// How many strangers may be in the middle of connecting before further ones are dropped unanswered.
 const MAX_INCOMING: usize = 256;
@@ -204,7 +211,10 @@ pub(super) fn endpoint(
     let failed = |it: io::Error| LinkError::Socket { reason: format!("{address}: {it}") };
     let socket = UdpSocket::bind(address).map_err(failed)?;
     enlarge(&socket);
-    Endpoint::new(EndpointConfig::default(), server, socket, Arc::new(quinn::TokioRuntime)).map_err(failed)
+    let mut config = EndpointConfig::default();
+    // It refuses only what no packet can have.
+    let _ = config.max_udp_payload_size(PACKET);
+    Endpoint::new(config, server, socket, Arc::new(quinn::TokioRuntime)).map_err(failed)
 }
 
 /// Closes an endpoint with all its connections, and waits a moment for the last packets to leave.
@@ -214,6 +224,8 @@ pub(super) async fn stop(endpoint: &Endpoint, cause: Cause, reason: &str) {
 }
 
 fn transport(timing: &Timing) -> Arc<TransportConfig> {
+    let mut search = MtuDiscoveryConfig::default();
+    search.upper_bound(PACKET);
     let mut transport = TransportConfig::default();
     transport
         // An idle time too long to be written means none.
@@ -225,6 +237,7 @@ fn transport(timing: &Timing) -> Arc<TransportConfig> {
         .congestion_controller_factory(Arc::new(ShortQueue(Arc::default())))
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .mtu_discovery_config(Some(search))
         .datagram_receive_buffer_size(None);
     Arc::new(transport)
 }
