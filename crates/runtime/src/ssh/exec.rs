@@ -66,12 +66,17 @@ impl Running {
 
     /// Gives the command its standard input, whole, and closes it. The bytes travel while
     /// [`Self::next`] is waited for.
-    pub(super) fn feed(&mut self, stdin: Bytes) {
+    pub(super) fn feed(&mut self, mut stdin: Bytes) {
         let writer = Arc::clone(&self.writer);
         self.feed = Some(
             async move {
-                // A failure means that the session or the command is over, which the reader hears too.
-                let _ = writer.data_bytes(stdin).await;
+                while !stdin.is_empty() {
+                    let part = stdin.split_to(stdin.len().min(PART));
+                    // A failure means that the session or the command is over, which the reader hears too.
+                    if writer.data_bytes(part).await.is_err() {
+                        return;
+                    }
+                }
                 let _ = writer.eof().await;
             }
             .boxed(),
@@ -173,6 +178,10 @@ impl fmt::Debug for Running {
 
 /// SSH's number for standard error.
 const STDERR: u32 = 1;
+
+/// How much of its standard input a command is given at once. The library keeps, for as long as the session lives, room
+/// for the largest part that it ever encrypted: a mebibyte for each node of a pool, when that is what a window lets go.
+const PART: usize = 128 * 1024;
 
 /// How long output may follow the end of a command whose children hold its streams open. Less loses
 /// the tail of what it printed on a slow connection, more delays commands that leave a child behind.
