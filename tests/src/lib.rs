@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+pub mod hosts;
 mod pool;
+pub mod smoke;
 pub mod testbed;
 mod victim;
 

@@ -6,36 +6,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use skyward::prelude::*;
-use skyward::{EventKind, Ssh, ssh};
+use skyward::{EventKind, ssh};
+use skyward_tests::hosts::{self, PATIENCE, State, expect_all_as_before, expect_as_before};
+use skyward_tests::smoke::rank;
 use skyward_tests::testbed::{Bed, Host, Weather};
 use skyward_tests::until;
-
-/// Longer than anything takes, on busy cores, too.
-const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How long a machine of a host that is gone outlives its client, where a test waits for its end.
 const LEASE: Duration = Duration::from_secs(12);
 
 fn timing() -> Timing {
     let (detect, grace) = (Duration::from_secs(3), Duration::from_secs(60));
-    let (provision, ssh, join) = (PATIENCE, PATIENCE, PATIENCE);
-    Timing {
-        detect,
-        grace,
-        provision,
-        ssh,
-        join,
-        lease: PATIENCE,
-        ttl: PATIENCE,
-        offers: PATIENCE,
-        ..Timing::short()
-    }
+    Timing { detect, grace, ..hosts::timing() }
 }
 
 fn config(bed: &Bed) -> ssh::Config {
-    let hosts = bed.hosts().iter().map(|it| it.name().into()).collect();
-    let connect_timeout = Duration::from_secs(5);
-    ssh::Config { hosts, ssh_config: Some(bed.ssh_config()), connect_timeout, ..ssh::Config::default() }
+    ssh::Config { connect_timeout: Duration::from_secs(5), ..hosts::config(bed) }
 }
 
 fn pool(bed: &Bed) -> skyward::Builder {
@@ -106,22 +92,6 @@ fn ran() -> Vec<u32> {
     text.lines().filter_map(|it| it.parse().ok()).collect()
 }
 
-#[skyward::function]
-async fn rank() -> Option<u32> {
-    skyward::instance_info().map(|it| it.rank.0)
-}
-
-/// What a host has, to compare.
-fn state(host: &Host) -> (Vec<String>, Vec<String>) {
-    (host.files(), host.processes())
-}
-
-fn expect_as_before(host: &Host, before: &(Vec<String>, Vec<String>)) {
-    if until(PATIENCE, || (state(host) == *before).then_some(())).is_none() {
-        assert_eq!(&state(host), before, "left on {}", host.name());
-    }
-}
-
 /// Has so many calls under way, lets something happen, and waits for all outcomes.
 async fn under_way(
     pool: &Watched,
@@ -172,7 +142,7 @@ async fn calls_pass_a_net_that_loses_a_fifth_is_slow_or_narrow() -> skyward::Res
 #[skyward::test]
 async fn a_cable_that_is_pulled_for_five_seconds_costs_no_call_and_none_runs_twice() -> skyward::Result<()> {
     let Some(bed) = Bed::of(2) else { return Ok(()) };
-    let before: Vec<_> = bed.hosts().iter().map(state).collect();
+    let before = State::all(&bed);
     let worker = Worker { concurrency: 4, ..Worker::default() };
     let pool = Watched::new(pool(&bed).nodes(2).worker(worker).start().await?);
     under_way(&pool, 16, 3000, async || {
@@ -188,7 +158,7 @@ async fn a_cable_that_is_pulled_for_five_seconds_costs_no_call_and_none_runs_twi
     assert_eq!(pool.ran_twice(), None);
     assert_eq!(runs(&pool).await?, (0..16).collect::<Vec<_>>());
     pool.compute.stop().await?;
-    bed.hosts().iter().zip(&before).for_each(|(host, before)| expect_as_before(host, before));
+    expect_all_as_before(&bed, &before);
     Ok(())
 }
 
@@ -199,7 +169,7 @@ async fn replaced(
     is_reachable: bool,
 ) -> skyward::Result<()> {
     let Some(bed) = Bed::of(3) else { return Ok(()) };
-    let before: Vec<_> = bed.hosts().iter().map(state).collect();
+    let before = State::all(&bed);
     let short = Timing { grace: Duration::from_secs(6), lease: LEASE, ttl: LEASE, ..timing() };
     let worker = Worker { concurrency: 2, ..Worker::default() };
     let starting = pool(&bed).nodes(2).worker(worker).timing(short).start();
@@ -219,7 +189,7 @@ async fn replaced(
     restore(struck);
     let of = |host: &Host| bed.hosts().iter().position(|it| it.name() == host.name());
     for (host, before) in bed.hosts().iter().zip(&before) {
-        if of(host) != of(struck) || host.processes() != before.1 {
+        if of(host) != of(struck) || host.processes() != before.processes {
             expect_as_before(host, before);
         }
     }
@@ -260,7 +230,7 @@ async fn calls_outlive_the_restart_of_the_ssh_server_that_carries_them() -> skyw
 #[skyward::test]
 async fn calls_go_on_while_a_disk_is_full_and_nothing_of_them_stays() -> skyward::Result<()> {
     let Some(bed) = Bed::of(1) else { return Ok(()) };
-    let before = state(bed.host(1));
+    let before = State::of(bed.host(1));
     let pool = Watched::new(pool(&bed).start().await?);
     under_way(&pool, 4, 1000, async || bed.host(1).fill_disk()).await?;
     assert_eq!(pool.ran_twice(), None);

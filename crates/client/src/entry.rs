@@ -13,7 +13,7 @@ use crate::engine::Engine;
 /// no `#[skyward::main]`.
 ///
 /// In the user's process it returns. In a process that was started as a worker, or as a machine of the
-/// `Local` provider, it never does: everything after it runs in the user's process only.
+/// `Local` or the `Container` provider, it never does: everything after it runs in the user's process only.
 ///
 /// A program whose `main` is written by hand gives its machines back when its `Compute`s are stopped or
 /// dropped; one that ends without either leaves them to their leases.

@@ -38,7 +38,7 @@
 //! Without a [`Spec`] the machines are processes on your own computer, which take the same road as a
 //! cloud's: SSH, the upload of the program, the join, the lease. `.spec(Spec::on(RunPod::default()))` rents them of a
 //! cloud instead: [`DigitalOcean`], [`Lambda`], [`RunPod`], [`VastAi`] or [`Verda`], takes hosts that
-//! you already have ([`Ssh`]), or a [`Provider`] of your own.
+//! you already have ([`Ssh`]), containers ([`Container`]), or a [`Provider`] of your own.
 //!
 //! # Functions and calls
 //!
@@ -243,6 +243,7 @@ pub use raw::{Array, Bytes, Shared};
 pub use skyward_macros::{function, main, test};
 #[cfg(feature = "aws")]
 pub use skyward_providers::aws::{self, Aws};
+pub use skyward_providers::container::{self, Container};
 pub use skyward_providers::digitalocean::{self, DigitalOcean};
 
 pub use skyward_providers::lambda::{self, Lambda};
@@ -280,8 +281,8 @@ pub use work::{
 /// `#[skyward::function]`.
 pub mod prelude {
     pub use crate::{
-        Allocation, Call, CallError, Carrier, Compute, Executor, Failure, Image, Local, Nodes, Selection,
-        Spec, Streaming, Timing, Usd, Worker, accelerators, broadcast, gather, group, usd,
+        Allocation, Call, CallError, Carrier, Compute, Container, Executor, Failure, Image, Local, Nodes,
+        Selection, Spec, Ssh, Streaming, Timing, Usd, Worker, accelerators, broadcast, gather, group, usd,
     };
 }
 

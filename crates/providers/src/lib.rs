@@ -3,6 +3,7 @@
 #[cfg(feature = "aws")]
 pub mod aws;
 pub mod cloud;
+pub mod container;
 pub mod digitalocean;
 pub mod http;
 pub mod lambda;

@@ -17,8 +17,8 @@ pub(super) struct Lab {
     init: Child,
     /// Its first process, as this machine counts.
     pid: u32,
-    /// The bed's number on this machine: its net is 10.77.number.0/24.
-    number: u8,
+    /// The bed's number on this machine, where that is on its net: 10.77.number.0/24.
+    number: Option<u8>,
     /// What runs in it, to be waited for.
     children: Mutex<Vec<Child>>,
 }
@@ -43,6 +43,17 @@ pub(super) fn missing() -> Option<String> {
 impl Lab {
     /// Namespaces with a net of this number, or of one that is free.
     pub(super) fn new(number: Option<u8>) -> Self {
+        let mut lab = Self::alone();
+        lab.number = Some(lab.join(number));
+        lab.run("ip", &["link", "set", "up0", "master", "bed", "up"]);
+        let (device, gateway) = (lab.device(), lab.gateway());
+        done(Command::new("ip").args(["addr", "add", &format!("{gateway}/24"), "dev", &device]));
+        done(Command::new("ip").args(["link", "set", &device, "up"]));
+        lab
+    }
+
+    /// Namespaces that this machine is not on any net of.
+    pub(super) fn alone() -> Self {
         let mut init = Command::new("unshare")
             .args(["--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc"])
             .args(["sh", "-c", include_str!("sh/lab.sh")])
@@ -53,13 +64,7 @@ impl Lab {
             .expect("unshare");
         said(&mut init, "ready");
         let pid = only_child(init.id());
-        let mut lab = Self { init, pid, number: 0, children: Mutex::default() };
-        lab.number = lab.join(number);
-        lab.run("ip", &["link", "set", "up0", "master", "bed", "up"]);
-        let (device, gateway) = (lab.device(), lab.gateway());
-        done(Command::new("ip").args(["addr", "add", &format!("{gateway}/24"), "dev", &device]));
-        done(Command::new("ip").args(["link", "set", &device, "up"]));
-        lab
+        Self { init, pid, number: None, children: Mutex::default() }
     }
 
     /// Puts this machine on the bed's net. The name of the device is the lock: the kernel gives it to one.
@@ -116,13 +121,13 @@ impl Lab {
     }
 
     /// This machine's address on the bed's net.
-    pub(super) const fn gateway(&self) -> Ipv4Addr {
-        Ipv4Addr::new(10, 77, self.number, 1)
+    pub(super) fn gateway(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 77, self.number.expect("a net that this machine is on"), 1)
     }
 
     /// The device by which this machine is on the bed's net.
     pub(super) fn device(&self) -> String {
-        device(self.number)
+        device(self.number.expect("a net that this machine is on"))
     }
 }
 
@@ -134,8 +139,10 @@ impl Drop for Lab {
             let _ = child.wait();
         }
         // The kernel takes its time with a net; the next bed may want the same addresses.
-        let device = Path::new("/sys/class/net").join(self.device());
-        let _ = until(PATIENCE, || (!device.exists()).then_some(()));
+        if let Some(number) = self.number {
+            let device = Path::new("/sys/class/net").join(device(number));
+            let _ = until(PATIENCE, || (!device.exists()).then_some(()));
+        }
     }
 }
 
@@ -178,7 +185,7 @@ fn device(number: u8) -> String {
     format!("skybed{number}")
 }
 
-fn is_there(tool: &str) -> bool {
+pub(super) fn is_there(tool: &str) -> bool {
     let places = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
     places.iter().any(|it| Path::new(it).join(tool).exists())
 }

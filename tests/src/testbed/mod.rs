@@ -8,6 +8,7 @@
 //!
 //! What a bed makes on the machine is one network device and its route, to 10.77.n.0/24; they go with it.
 
+mod boxes;
 mod faults;
 mod host;
 mod lab;
@@ -17,6 +18,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use boxes::{Engine, processes_of, within};
 pub use host::Host;
 pub use wire::Weather;
 

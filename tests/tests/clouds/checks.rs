@@ -39,6 +39,13 @@ async fn rented(fake: &Fake, count: u32) -> (Box<dyn Account>, Request, Vec<Inst
     (provider, request, ids)
 }
 
+/// On a cloud that lists none of them, for example.
+pub(crate) async fn rented_machines_are_given_back_by_their_ids(fake: &Fake) {
+    let (provider, request, ids) = rented(fake, 2).await;
+    provider.terminate(&request, &ids).await.unwrap();
+    assert_eq!(fake.machines(), [""; 0]);
+}
+
 async fn offers(provider: &dyn Provider) -> Vec<Offer> {
     provider.offers().try_collect().await.unwrap()
 }

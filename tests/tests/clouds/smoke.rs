@@ -13,17 +13,17 @@ use crate::fake::{Fake, Fault, Hits};
 use crate::logs;
 
 #[skyward::function]
-fn add(a: u32, b: u32) -> u32 {
+pub(crate) fn add(a: u32, b: u32) -> u32 {
     a + b
 }
 
 #[skyward::function]
-async fn rank() -> Option<u32> {
+pub(crate) async fn rank() -> Option<u32> {
     skyward::instance_info().map(|it| it.rank.0)
 }
 
 #[skyward::function]
-fn fails() -> Result<(), String> {
+pub(crate) fn fails() -> Result<(), String> {
     Err("as it should".to_owned())
 }
 

@@ -17,7 +17,7 @@ use skyward_runtime::model::{
 };
 use skyward_runtime::usd;
 
-use crate::checks::request;
+use crate::checks::rented_machines_are_given_back_by_their_ids;
 use crate::contract::fails_with;
 use crate::fake::{Condition, Face, Fake, Fault};
 use crate::server::{Reply, Seen};
@@ -454,10 +454,5 @@ impl Face for VastAi {
 #[tokio::test]
 async fn machines_that_no_list_has_yet_are_given_back() {
     let fake = Fake::start(Box::new(VastAi { blind: true, ..VastAi::default() })).await;
-    let (provider, request) = (fake.provider(), request(&fake, "pool1"));
-    provider.prepare(&request).await.unwrap();
-    let rented = provider.provision(&request, 2).await.unwrap().instances;
-    let ids: Vec<_> = rented.into_iter().map(|it| it.id).collect();
-    provider.terminate(&request, &ids).await.unwrap();
-    assert_eq!(fake.machines(), [""; 0]);
+    rented_machines_are_given_back_by_their_ids(&fake).await;
 }

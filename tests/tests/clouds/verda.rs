@@ -16,7 +16,7 @@ use skyward_runtime::model::{
 };
 use skyward_runtime::usd;
 
-use crate::checks::request;
+use crate::checks::{rented_machines_are_given_back_by_their_ids, request};
 use crate::contract::fails_with;
 use crate::fake::{Condition, Face, Fake, Fault};
 use crate::server::{Reply, Seen};
@@ -455,10 +455,5 @@ async fn a_market_on_which_a_location_has_nothing_free_is_refused_before_anythin
 #[tokio::test]
 async fn machines_that_no_list_has_yet_are_given_back() {
     let fake = Fake::start(Box::new(Verda { blind: true, ..Verda::default() })).await;
-    let (provider, request) = (fake.provider(), request(&fake, "pool1"));
-    provider.prepare(&request).await.unwrap();
-    let rented = provider.provision(&request, 2).await.unwrap().instances;
-    let ids: Vec<_> = rented.into_iter().map(|it| it.id).collect();
-    provider.terminate(&request, &ids).await.unwrap();
-    assert_eq!(fake.machines(), [""; 0]);
+    rented_machines_are_given_back_by_their_ids(&fake).await;
 }

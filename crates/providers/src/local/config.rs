@@ -3,10 +3,12 @@
 
 use std::fs;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use skyward_runtime::program::{FrameError, encode_order};
 
 use super::process::Process;
 
@@ -27,6 +29,27 @@ pub(super) struct MachineStart {
     pub(super) boot_delay: Duration,
     /// How long after that to die.
     pub(super) die_after: Option<Duration>,
+    /// Where its SSH server listens.
+    pub(super) listen: SocketAddr,
+    /// It is the first process of a container, and ends with it: its directory is the home of the user that it runs
+    /// as, nobody reads what it answers, and nothing of it need be removed.
+    pub(super) is_container: bool,
+}
+
+/// What the first process of a container is told, as a frame for its standard input. Nothing of it is secret.
+pub(crate) fn container_order(authorized: &str, lease: Duration, port: u16) -> Result<Vec<u8>, FrameError> {
+    encode_order(&MachineStart {
+        directory: PathBuf::new(),
+        above: Vec::new(),
+        authorized: authorized.to_owned(),
+        lease,
+        forwards: true,
+        boot_delay: Duration::ZERO,
+        die_after: None,
+        // All that the container has: its ports are published on the loopback of the computer that it runs on.
+        listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+        is_container: true,
+    })
 }
 
 /// What it answers on its standard output.
@@ -82,3 +105,10 @@ const RECORD: &str = "machine.record";
 
 /// The environment variable that marks all that runs on a machine: the machine's directory.
 pub(super) const MARK: &str = "SKYWARD_MACHINE";
+
+/// Where the first process of a container says by which key its SSH server is known, below its home: an OpenSSH public
+/// key line.
+pub(crate) const CONTAINER_KEY: &str = ".skyward/host_key";
+
+/// How a container is ended from inside: its first process has written its number down.
+pub(crate) const CONTAINER_END: &str = "kill \"$(cat \"$HOME/.skyward/first\")\"";

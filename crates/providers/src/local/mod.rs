@@ -19,6 +19,7 @@ mod place;
 mod process;
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -37,6 +38,8 @@ use launch::{Machine, lock, running};
 use place::{Place, advice, list, remove_empty};
 
 pub use machine::main as machine_main;
+
+pub(crate) use config::{CONTAINER_END, CONTAINER_KEY, container_order};
 
 /// Machines on this computer. Needs nothing installed; a program whose `main` begins with
 /// `skyward::init()` can use it.
@@ -126,6 +129,8 @@ impl Local {
             forwards: !self.faults.no_forwarding,
             boot_delay: self.faults.boot_delay,
             die_after: self.faults.die_after,
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            is_container: false,
         };
         match Machine::start(plot, &start).await {
             Ok(machine) => {

@@ -160,7 +160,7 @@ fn of_slot(mut accelerator: Accelerator, slots: u32) -> Accelerator {
 }
 
 /// NVIDIA's, each as `name, memory in MiB`. Of several kinds the first counts.
-fn graphics(lines: &[&str]) -> Option<Accelerator> {
+pub(crate) fn graphics(lines: &[&str]) -> Option<Accelerator> {
     let split = |it: &&str| {
         it.rsplit_once(',').map(|(name, memory)| (name.trim().to_owned(), memory.trim().parse().ok()))
     };

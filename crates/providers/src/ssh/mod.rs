@@ -33,6 +33,8 @@ use map::{Found, HOSTS};
 
 pub use config::{Config, Host as NamedHost};
 
+pub(crate) use map::graphics;
+
 /// The name of the provider, in settings and in offers.
 const NAME: &str = "ssh";
 

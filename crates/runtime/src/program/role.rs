@@ -20,7 +20,7 @@ pub enum Role {
     Worker,
     /// A process on a node that joins an SSH command's streams to the worker's port.
     Pipe,
-    /// A machine of the `Local` provider.
+    /// A machine of the `Local` provider, or the first process of a container.
     Machine,
     /// The process of a worker's tasks, one at a time.
     Task,

@@ -14,6 +14,7 @@ use skyward_tests::testbed::{Bed, Host};
 
 use super::{Aws, Moto, REGION, config};
 use crate::fake::{Condition, Fake};
+use crate::smoke::{add, fails, rank};
 
 /// The hosts of one subnet.
 pub(crate) struct Hosts {
@@ -139,25 +140,10 @@ impl Aws {
     }
 }
 
-#[skyward::function]
-fn add(a: u32, b: u32) -> u32 {
-    a + b
-}
-
-#[skyward::function]
-async fn rank() -> Option<u32> {
-    skyward::instance_info().map(|it| it.rank.0)
-}
-
 /// The name of the host.
 #[skyward::function]
 fn host() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
-}
-
-#[skyward::function]
-fn fails() -> Result<(), String> {
-    Err("as it should".to_owned())
 }
 
 async fn until(events: &mut skyward::Events, what: impl Fn(&EventKind) -> bool) {

@@ -1,5 +1,5 @@
-//! The process that is a local machine: a fresh host key, an SSH server for one client, a guard of
-//! the lease, and an end that leaves nothing.
+//! The process that is a local machine, or the first one of a container: a fresh host key, an SSH server for one
+//! client, a guard of the lease, and an end that leaves nothing.
 //!
 //! ```text
 //! started --directions on stdin--> booting --listens, answers on stdout--> up
@@ -26,7 +26,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
-use super::config::{Door, MachineStart, MachineUp, Record};
+use super::config::{CONTAINER_KEY, Door, MachineStart, MachineUp, Record};
 use super::place::{advice, clear, remove_empty};
 use super::process::Process;
 use reaper::Reaper;
@@ -40,7 +40,7 @@ pub fn main() -> ! {
         Ok(()) => 0,
         Err(error) => {
             log(format_args!("{error}"));
-            let reason = format!("the local machine could not start: {error}");
+            let reason = format!("the machine could not start: {error}");
             // Nobody may be listening any more; the log has it.
             let _ = write_answer(&MachineUp::Failed(reason), io::stdout());
             1
@@ -50,7 +50,11 @@ pub fn main() -> ! {
 }
 
 fn live() -> io::Result<()> {
-    let start: MachineStart = read_order(io::stdin()).map_err(io::Error::other)?;
+    let mut start: MachineStart = read_order(io::stdin()).map_err(io::Error::other)?;
+    if start.is_container {
+        let home = std::env::var_os("HOME").filter(|it| !it.is_empty());
+        start.directory = home.ok_or_else(|| io::Error::other("its user has no home"))?.into();
+    }
     adopt()?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let reaper = Reaper::new();
@@ -72,24 +76,32 @@ fn live() -> io::Result<()> {
     // The runtime's tasks hold streams of the processes that are killed now.
     runtime.shutdown_background();
     kill_everything();
-    clear(&start.directory);
-    remove_empty(&start.above);
+    if !start.is_container {
+        clear(&start.directory);
+        remove_empty(&start.above);
+    }
     why.map(|_| ())
 }
 
 /// Boots, and serves for ever.
 async fn up(start: &MachineStart, reaper: &Reaper) -> io::Result<()> {
     let process = Process::of(std::process::id()).ok_or(io::ErrorKind::Unsupported)?;
-    note(start, &Record { process, door: None })?;
+    if !start.is_container {
+        note(start, &Record { process, door: None })?;
+    }
     sleep(start.boot_delay).await;
     let key = server::host_key()?;
     let host_key = key.public_key().to_openssh().map_err(io::Error::other)?;
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let door = Door { port: listener.local_addr()?.port(), host_key };
-    note(start, &Record { process, door: Some(door.clone()) })?;
+    let listener = TcpListener::bind(start.listen).await?;
     let serve = server::Server::new(start, key, reaper.clone())?;
-    // A provider that is gone does not read the answer; the lease ends the machine then.
-    let _ = write_answer(&MachineUp::Listening(door), io::stdout());
+    if start.is_container {
+        say_key(start, &host_key)?;
+    } else {
+        let door = Door { port: listener.local_addr()?.port(), host_key };
+        note(start, &Record { process, door: Some(door.clone()) })?;
+        // A provider that is gone does not read the answer; the lease ends the machine then.
+        let _ = write_answer(&MachineUp::Listening(door), io::stdout());
+    }
     detach()?;
     tokio::try_join!(serve.run(listener), reaper.run(), cuts(&serve))?;
     Ok(())
@@ -102,6 +114,13 @@ async fn cuts(server: &server::Server) -> io::Result<()> {
         server.cut_all();
     }
     Ok(())
+}
+
+/// Writes down by which key a container's server is known, for the provider's shell that waits for it.
+fn say_key(start: &MachineStart, host_key: &str) -> io::Result<()> {
+    let file = start.directory.join(CONTAINER_KEY);
+    let draft = file.with_extension("new");
+    std::fs::write(&draft, format!("{host_key}\n")).and_then(|()| std::fs::rename(&draft, &file))
 }
 
 /// Writes the machine's record down.

@@ -1,4 +1,4 @@
-//! The SSH server of a machine: loopback, public keys only, one key. It runs commands and shells and
+//! The SSH server of a machine: public keys only, one key. It runs commands and shells and
 //! connects to loopback; everything else of SSH is refused.
 
 use std::collections::{BTreeMap, BTreeSet};

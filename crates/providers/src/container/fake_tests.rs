@@ -1,0 +1,251 @@
+//! A runtime that is a script, for what a real one does only on a bad day.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use skyward_runtime::model::Market;
+use skyward_runtime::program::declare_entry;
+use tempfile::TempDir;
+
+use super::*;
+
+/// A runtime that does all that it is asked, but for one thing.
+struct Fake {
+    folder: TempDir,
+    binary: PathBuf,
+}
+
+impl Fake {
+    /// `when` begins what it is asked when it says `why` and fails; `cases` are answers of its own.
+    fn failing(name: &str, when: &str, why: &str, cases: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let binary = folder.path().join(name);
+        let script = format!(
+            "#!/bin/sh\nprintf '%s\\n' \"$*\" >>{0}/asked\ncase \"$*\" in\n{cases}\n'{when}'*) cat >&2 <<'W'\n{why}\nW\nexit 125;;\n\
+             info*) echo '{{\"NCPU\":4,\"MemTotal\":8000000000,\"Architecture\":\"x86_64\",\"OperatingSystem\":\"Debian\"}}';;\n\
+             exec*) cat >/dev/null; echo 'ssh-ed25519 AAAA';;\n\
+             'container inspect'*) echo '[{{\"State\":{{\"Status\":\"running\"}},\"NetworkSettings\":{{\"Ports\":{{\"2222/tcp\":[{{\"HostPort\":\"40022\"}}]}},\"Networks\":{{\"n\":{{\"IPAddress\":\"10.0.0.2\"}}}}}}}}]';;\n\
+             esac\n",
+            folder.path().display()
+        );
+        // A child writes it: were it open for writing here, another test's fork could hold it open, and the system
+        // refuses to execute such a file.
+        let mut child = std::process::Command::new("sh");
+        child.args(["-c", "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\""]).arg(&binary).arg(script);
+        assert!(child.status().expect("a shell").success());
+        Self { folder, binary }
+    }
+
+    fn good() -> Self {
+        Self::failing("docker", "nothing", "", "")
+    }
+
+    fn config(&self) -> Config {
+        let binary = Some(self.binary.display().to_string());
+        Config { image: "mine:1".to_owned(), binary, ..Config::default() }
+    }
+
+    /// What it was asked, in order.
+    fn asked(&self) -> Vec<String> {
+        let asked = std::fs::read_to_string(self.folder.path().join("asked")).unwrap_or_default();
+        asked.lines().map(str::to_owned).collect()
+    }
+
+    fn was_asked(&self, what: &str) -> bool {
+        self.asked().iter().any(|it| it.starts_with(what))
+    }
+}
+
+fn request() -> Request {
+    declare_entry(Vec::new());
+    Request {
+        pool: PoolId::new("p1"),
+        offer: Offer::of(NAME, InstanceType::named(NAME), Price::on_demand(usd!(0))),
+        market: Market::OnDemand,
+        disk_gb: None,
+        volumes: Vec::new(),
+        ssh_key: "ssh-ed25519 AAAA".to_owned(),
+        lease: Duration::from_secs(60),
+    }
+}
+
+/// What a pool asks of a provider at its start, up to the first refusal.
+async fn begin(container: &Container) -> Result<Provisioned, ProviderError> {
+    container.offer().await?;
+    container.prepare(&request()).await?;
+    container.provision(&request(), 1).await
+}
+
+async fn refused(fake: &Fake, config: Config) -> ProviderError {
+    let container = Container::new(config);
+    let error = begin(&container).await.expect_err("it is refused");
+    let _ = container.teardown(&request()).await;
+    assert!(!error.message.contains(['\n', '\t']), "{error}");
+    assert!(fake.folder.path().exists());
+    error
+}
+
+#[tokio::test]
+async fn every_refusal_of_a_runtime_is_of_its_kind_and_says_what_to_do() {
+    use ProviderErrorKind::{Conflict, InvalidRequest, Local, Permission};
+    let down =
+        "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?";
+    let denied = "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock";
+    for (when, why, kind, says) in [
+        ("info", down, Local, "systemctl start docker"),
+        ("info", denied, Permission, "usermod -aG docker"),
+        (
+            "run",
+            "docker: Error response from daemon: No such image: mine:1.",
+            InvalidRequest,
+            "docker images",
+        ),
+        (
+            "run",
+            "docker: Error response from daemon: Conflict. The container name \"/x\" is already in use by container \"y\".",
+            Conflict,
+            "container_prefix",
+        ),
+        (
+            "run",
+            "docker: Error response from daemon: Bind for 127.0.0.1:1 failed: port is already allocated.",
+            Conflict,
+            "port",
+        ),
+        (
+            "run",
+            "docker: Error response from daemon: could not select device driver \"\" with capabilities: [[gpu]].",
+            Local,
+            "NVIDIA Container Toolkit",
+        ),
+        (
+            "run",
+            "docker: Error response from daemon: unable to find user root: no matching entries in passwd file.",
+            InvalidRequest,
+            "ssh_user",
+        ),
+        ("run", "write /var/lib/docker/x: no space left on device", Local, "make room"),
+        (
+            "network create",
+            "could not find an available, non-overlapping IPv4 address pool among the defaults",
+            Local,
+            "network prune",
+        ),
+        (
+            "network create",
+            "Error response from daemon: network with name skyward-p1 already exists",
+            Conflict,
+            "container_prefix",
+        ),
+    ] {
+        let fake = Fake::failing("docker", when, why, "");
+        let error = refused(&fake, fake.config()).await;
+        assert_eq!(error.kind, kind, "{error}");
+        assert!(error.message.starts_with("failed to ") && error.message.contains(says), "{error}");
+    }
+    for (why, kind, says) in [
+        ("pull access denied for mine, repository does not exist", Permission, "docker login"),
+        ("manifest for mine:1 not found: manifest unknown", InvalidRequest, "build it"),
+        (
+            "Get \"https://registry-1.docker.io/v2/\": dial tcp: lookup registry-1.docker.io: no such host",
+            Local,
+            "online",
+        ),
+    ] {
+        let fake = Fake::failing("docker", "pull", why, "'image inspect'*) exit 1;;");
+        let error = refused(&fake, fake.config()).await;
+        assert_eq!(error.kind, kind, "{error}");
+        assert!(error.message.contains(says) && error.message.contains("\"mine:1\""), "{error}");
+        assert!(!fake.was_asked("network create"), "nothing is made for an image that is not there");
+    }
+}
+
+#[tokio::test]
+async fn a_runtime_that_is_missing_or_may_not_be_started_is_named() {
+    let fake = Fake::good();
+    let nowhere = fake.folder.path().join("nowhere/podman").display().to_string();
+    let error = refused(&fake, Config { binary: Some(nowhere.clone()), ..fake.config() }).await;
+    assert_eq!(error.kind, ProviderErrorKind::Local);
+    assert!(error.message.contains(&nowhere) && error.message.contains("install it"), "{error}");
+    std::fs::set_permissions(&fake.binary, PermissionsExt::from_mode(0o644)).expect("no program");
+    let error = refused(&fake, fake.config()).await;
+    assert!(error.message.contains("may not start"), "{error}");
+    let strange = Fake::failing("docker", "nothing", "", "info*) echo hello;;");
+    let error = refused(&strange, strange.config()).await;
+    assert!(error.message.contains("failed to understand"), "{error}");
+}
+
+#[tokio::test]
+async fn settings_that_no_container_can_have_are_refused_before_anything_is_made() {
+    let fake = Fake::good();
+    for config in [
+        Config { network: Some("host".to_owned()), ..fake.config() },
+        Config { network: Some("container:x".to_owned()), ..fake.config() },
+        Config { cpus: Some(0.0), ..fake.config() },
+        Config { container_prefix: Some("-x".to_owned()), ..fake.config() },
+        Config { container_prefix: Some("a b".to_owned()), ..fake.config() },
+        Config { image: "--privileged".to_owned(), ..fake.config() },
+    ] {
+        let error = refused(&fake, config.clone()).await;
+        assert_eq!(error.kind, ProviderErrorKind::InvalidRequest, "{config:?}: {error}");
+    }
+    assert!(!fake.was_asked("run") && !fake.was_asked("network create"));
+}
+
+#[tokio::test]
+async fn a_container_runs_is_described_and_goes_with_its_network() {
+    let networks = "'network ls'*) [ -e \"$0.network\" ] && echo '{\"Name\":\"skyward-p1\",\"Labels\":\"skyward.pool=p1\"}'; exit 0;;\n\
+                    'network create'*) touch \"$0.network\";;\n'network rm'*) rm \"$0.network\";;";
+    let fake = Fake::failing("docker", "nothing", "", networks);
+    let container = Container::new(fake.config());
+    let provisioned = begin(&container).await.expect("a container");
+    let id = provisioned.instances.first().map(|it| it.id.clone()).expect("one");
+    assert!(id.as_str().starts_with("skyward-p1-"), "{id}");
+    let described = container.describe(&request(), &id).await.expect("described");
+    let InstanceState::Running { ssh, address, end, .. } = described.state else { panic!("{described:?}") };
+    assert_eq!((ssh.host.as_str(), ssh.port, ssh.user.as_str()), ("127.0.0.1", 40022, "root"));
+    assert_eq!(ssh.host_key, HostKey::Known("ssh-ed25519 AAAA".to_owned()));
+    assert_eq!(address, IpAddr::from([10, 0, 0, 2]));
+    assert_eq!(end, End::Command { shell: CONTAINER_END.to_owned() });
+    assert!(container.capabilities().udp && container.capabilities().root);
+    container.terminate(&request(), std::slice::from_ref(&id)).await.expect("gone");
+    assert!(fake.was_asked(&format!("rm -f -v {id}")));
+    assert_eq!(container.teardown(&request()).await.expect("torn down"), []);
+    assert!(fake.was_asked("network rm skyward-p1"));
+    assert!(fake.asked().iter().all(|it| !it.contains("--rm")));
+}
+
+#[tokio::test]
+async fn a_container_that_died_says_how_and_what_it_said_last() {
+    let ended = "'container inspect'*) echo '[{\"State\":{\"Status\":\"exited\",\"ExitCode\":127,\"OOMKilled\":false}}]';;\n\
+                 logs*) echo \"./x: version GLIBC_2.38 not found\" >&2;;\nexec*) exit 137;;";
+    let fake = Fake::failing("podman", "nothing", "", ended);
+    let error = refused(&fake, fake.config()).await;
+    assert_eq!(error.kind, ProviderErrorKind::InvalidRequest);
+    assert!(error.message.contains("GLIBC_2.38") && error.message.contains("linux-musl"), "{error}");
+    assert!(fake.was_asked("rm -f"), "what failed is removed");
+    let container = Container::new(fake.config());
+    let state =
+        container.describe(&request(), &InstanceId::new("skyward-p1-x")).await.expect("described").state;
+    let InstanceState::Gone { reason, loss } = state else { panic!("{state:?}") };
+    assert_eq!(loss, Loss::Crashed);
+    assert!(reason.contains("with 127") && reason.contains("GLIBC_2.38"), "{reason}");
+}
+
+#[tokio::test]
+async fn what_nobody_has_any_more_is_swept_and_nothing_else() {
+    let of = |name: &str, state: &str, until: &str| {
+        format!(
+            "{{\"Names\":\"{name}\",\"State\":\"{state}\",\"Labels\":\"skyward.pool=old,skyward.expires={until}\"}}"
+        )
+    };
+    let later = u64::MAX.to_string();
+    let all =
+        [of("dead", "exited", "1"), of("fresh", "exited", &later), of("alive", "running", "1")].join("\n");
+    let fake = Fake::failing("docker", "nothing", "", &format!("'ps -a'*) cat <<'L'\n{all}\nL\nexit;;"));
+    let container = Container::new(fake.config());
+    container.prepare(&request()).await.expect("prepared");
+    let removed: Vec<_> = fake.asked().into_iter().filter(|it| it.starts_with("rm ")).collect();
+    assert_eq!(removed, ["rm -f -v dead"]);
+    container.teardown(&request()).await.expect("torn down");
+}

@@ -1,0 +1,183 @@
+//! One container from its start to its server: it is run with a shell that waits, gets this program, becomes it, and
+//! says by which key it is known.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use skyward_runtime::bootstrap::Program;
+use skyward_runtime::program;
+use skyward_runtime::provider::{ProviderError, ProviderErrorKind, Request};
+
+use super::command::{SSH_PORT, Start};
+use super::config::Config;
+use super::engine::{Engine, PATIENCE, Spoken, local};
+use super::failure::{Failure, last};
+use super::map::{self, Life};
+use crate::local::container_order;
+
+/// What all containers of a request are made with.
+pub(super) struct Launch<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) config: &'a Config,
+    pub(super) program: Arc<Program>,
+    pub(super) network: &'a str,
+    pub(super) labels: [String; 2],
+}
+
+impl Launch<'_> {
+    /// Runs a container and returns the OpenSSH public key line of its server. One that did not come as far is
+    /// removed.
+    pub(super) async fn launch(&self, name: &str, request: &Request) -> Result<String, ProviderError> {
+        let launched = async {
+            self.run(name, request).await?;
+            self.install(name).await
+        };
+        let launched = launched.await;
+        if launched.is_err() {
+            // The sweep finds what cannot be removed now.
+            let _ = remove(self.engine, name).await;
+        }
+        launched
+    }
+
+    async fn run(&self, name: &str, request: &Request) -> Result<(), ProviderError> {
+        let what = "run a container";
+        let told = self.told(request)?;
+        let mut tries = 0;
+        loop {
+            let start =
+                Start { name, labels: &self.labels, network: self.network, port: free_port()?, words: &told };
+            let words = self.engine.runtime.run(self.config, &start)?;
+            let spoken = self.engine.speak(what, &words, None, PATIENCE).await?;
+            if spoken.good {
+                return Ok(());
+            }
+            tries += 1;
+            // What was made before the port was found to be taken has the name.
+            remove(self.engine, name).await?;
+            if Failure::of(&spoken.why) != Failure::PortTaken || tries >= TRIES {
+                return Err(self.engine.refused(what, &spoken.why));
+            }
+        }
+    }
+
+    /// What the first process is told: its script, and how this program becomes a machine.
+    fn told(&self, request: &Request) -> Result<Vec<String>, ProviderError> {
+        let order = container_order(&request.ssh_key, request.lease, SSH_PORT)
+            .map_err(|error| local(format!("failed to tell a container what to be: {error}")))?;
+        let order: String = order.iter().map(|it| format!("\\{it:03o}")).collect();
+        let Some(entry) = program::entry_arguments() else {
+            return Err(local(
+                "failed to run a container: this program cannot become its first process; call `skyward::init()` \
+                 first in main, or use #[skyward::main] or #[skyward::test]",
+            ));
+        };
+        let wait = request.lease.max(WAIT).as_secs().to_string();
+        let script = include_str!("sh/boot.sh").to_owned();
+        let mut told = vec![script, "skyward".to_owned(), self.program.path(), order, wait];
+        for word in entry {
+            let word = word.to_str().ok_or_else(|| local("this program's arguments are no text"))?;
+            told.push(word.to_owned());
+        }
+        Ok(told)
+    }
+
+    async fn install(&self, name: &str) -> Result<String, ProviderError> {
+        let arguments = [self.program.path(), self.program.size().to_string()];
+        let words = self.engine.runtime.exec(name, include_str!("sh/install.sh"), &arguments);
+        let input = Some(self.program.travels().clone());
+        let spoken = self.engine.speak("give a container this program", &words, input, PATIENCE).await?;
+        let key = spoken.said.lines().rev().map(str::trim).find(|it| it.starts_with("ssh-"));
+        match key {
+            Some(key) if spoken.good => Ok(key.to_owned()),
+            _ => Err(self.failed(name, &spoken).await),
+        }
+    }
+
+    /// Why a container did not become a machine.
+    async fn failed(&self, name: &str, spoken: &Spoken) -> ProviderError {
+        let words = self.engine.runtime.inspect(name);
+        let inspected = self.engine.speak("look at a container", &words, None, PATIENCE).await.ok();
+        let seen = inspected.and_then(|it| map::seen(self.engine.runtime, &it.said));
+        let words = last_words(self.engine, name).await;
+        let image = &self.config.image;
+        let refuse =
+            |kind, message: String| ProviderError::new(kind, format!("failed to run {image:?}: {message}"));
+        match seen.map(|it| it.life) {
+            Some(Life::Ended { out_of_memory: true, .. }) => refuse(
+                ProviderErrorKind::InvalidRequest,
+                "it used more memory than it may: raise `memory_mb`".to_owned(),
+            ),
+            Some(Life::Ended { code, .. }) if is_foreign(code, &words) => refuse(
+                ProviderErrorKind::InvalidRequest,
+                format!(
+                    "its C library cannot run this program ({words}): name an `image` whose glibc is at least as new \
+                     as the one that this program was built with, or build it for a target that needs none \
+                     (`--target {}-unknown-linux-musl`)",
+                    std::env::consts::ARCH
+                ),
+            ),
+            Some(Life::Ended { code, .. }) => {
+                let code = code.map(|it| format!(" with {it}")).unwrap_or_default();
+                refuse(
+                    ProviderErrorKind::Transient,
+                    format!("its first process ended{code}; its last words: {words}"),
+                )
+            }
+            _ if is_without_shell(spoken) => {
+                Failure::NoShell.error("run a container", &spoken.why, self.engine.runtime, self.config)
+            }
+            _ => refuse(
+                ProviderErrorKind::Transient,
+                format!("{}; its last words: {words}", last(&spoken.why)),
+            ),
+        }
+    }
+}
+
+/// Whether a program could not be started for want of a library, or because it is another processor's.
+fn is_foreign(code: Option<i64>, words: &str) -> bool {
+    let said = ["GLIBC", "GLIBCXX", "not found", "No such file", "Exec format error", "error while loading"];
+    matches!(code, Some(1 | 126 | 127)) && said.iter().any(|it| words.contains(it))
+}
+
+fn is_without_shell(spoken: &Spoken) -> bool {
+    matches!(spoken.code, Some(126 | 127)) && Failure::of(&spoken.why) == Failure::NoShell
+}
+
+/// Removes a container; one that is not there is gone already.
+pub(super) async fn remove(engine: &Engine, name: &str) -> Result<(), ProviderError> {
+    let what = "remove a container";
+    let mut words = engine.runtime.remove();
+    words.push(name.to_owned());
+    let spoken = engine.speak(what, &words, None, PATIENCE).await?;
+    if !spoken.good && Failure::of(&spoken.why) != Failure::NoContainer {
+        let mut error = engine.refused(what, &spoken.why);
+        error.kind = ProviderErrorKind::Transient;
+        return Err(error);
+    }
+    Ok(())
+}
+
+/// What a container said last, as one line.
+pub(super) async fn last_words(engine: &Engine, name: &str) -> String {
+    let asked = engine.speak("read what a container said", &engine.runtime.logs(name), None, PATIENCE).await;
+    match asked {
+        // Its first process writes on its standard error, which some runtimes keep apart.
+        Ok(spoken) => last(&format!("{}\n{}", spoken.said, spoken.why)),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// A port on loopback that nothing has now.
+fn free_port() -> Result<u16, ProviderError> {
+    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr());
+    bound.map(|it| it.port()).map_err(|error| local("failed to find a free port on loopback").because(error))
+}
+
+/// How often a port that was taken meanwhile is tried anew.
+const TRIES: u32 = 5;
+
+/// How long the first process waits for the program at least: it may be large, and the runtime busy.
+const WAIT: Duration = Duration::from_secs(120);

@@ -1,0 +1,255 @@
+//! Pools in containers of real runtimes, each a test's own: what works there, what befalls them, and what is left.
+//! The tests of the harness make a runtime and run those of `inside` in its namespaces.
+
+#![expect(clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
+
+use std::process::{Command, Stdio};
+
+use skyward_tests::hosts::PATIENCE;
+use skyward_tests::testbed::{Engine, processes_of, within};
+use skyward_tests::until;
+
+macro_rules! on_both {
+    ($($docker:ident $podman:ident $test:literal)*) => { $(
+        #[test]
+        fn $docker() {
+            within(Engine::Docker, concat!("inside::", $test));
+        }
+
+        #[test]
+        fn $podman() {
+            within(Engine::Podman, concat!("inside::", $test));
+        }
+    )* };
+}
+
+on_both! {
+    twenty_kinds_of_calls_work_in_containers_of_docker_over_quic
+    twenty_kinds_of_calls_work_in_containers_of_podman_over_quic
+    "calls_over_quic"
+
+    twenty_kinds_of_calls_work_in_containers_of_docker_over_ssh
+    twenty_kinds_of_calls_work_in_containers_of_podman_over_ssh
+    "calls_over_ssh"
+
+    a_container_of_docker_that_is_killed_is_replaced_and_its_calls_go_elsewhere
+    a_container_of_podman_that_is_killed_is_replaced_and_its_calls_go_elsewhere
+    "a_container_that_is_killed_is_replaced"
+
+    nothing_of_docker_is_left_when_a_program_is_killed_or_a_computer_lost_power
+    nothing_of_podman_is_left_when_a_program_is_killed_or_a_computer_lost_power
+    "nothing_is_left"
+}
+
+#[test]
+fn a_runtime_and_all_in_it_end_with_the_test_that_made_it_however_that_ends() {
+    for test in [
+        "twenty_kinds_of_calls_work_in_containers_of_docker_over_ssh",
+        "twenty_kinds_of_calls_work_in_containers_of_podman_over_ssh",
+    ] {
+        let mut own = Command::new(std::env::current_exe().expect("this program"));
+        let mut child = own.args(["--exact", test]).stdout(Stdio::null()).spawn().expect("it starts");
+        let program = child.id();
+        let mut is_over = || child.try_wait().expect("waitable").is_some();
+        let seen = until(PATIENCE, || (processes_of(program) > 2 || is_over()).then_some(()));
+        child.kill().expect("killed");
+        child.wait().expect("waited");
+        seen.expect("a runtime, or a test that is skipped");
+        until(PATIENCE, || (processes_of(program) == 0).then_some(())).expect("nothing runs on");
+    }
+}
+
+mod inside {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    use std::time::Duration;
+
+    use skyward::prelude::*;
+    use skyward::{EventKind, container};
+    use skyward_tests::hosts::{PATIENCE, timing};
+    use skyward_tests::smoke::{double, image, place, rank, smoke};
+    use skyward_tests::testbed::Engine;
+    use skyward_tests::until;
+
+    const IMAGE: &str = "skyward-test/box:1";
+
+    fn engine() -> Engine {
+        Engine::here().expect("the namespaces of a runtime: run the test that runs this one")
+    }
+
+    fn config() -> container::Config {
+        container::Config {
+            image: IMAGE.to_owned(),
+            binary: Some(engine().command().to_owned()),
+            ..container::Config::default()
+        }
+    }
+
+    fn pool(config: container::Config) -> skyward::Builder {
+        Compute::builder().spec(Spec::on(Container::new(config))).timing(timing())
+    }
+
+    /// What runs in the namespaces that is ours.
+    fn processes() -> Vec<String> {
+        let entries = std::fs::read_dir("/proc").expect("processes").flatten();
+        let command = |pid: u32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            (pid != std::process::id() && line.contains("skyward")).then(|| format!("{pid}: {line}"))
+        };
+        // The shell of the bed itself has the image's name.
+        let all = entries.filter_map(|it| command(it.file_name().to_str()?.parse().ok()?));
+        all.filter(|it| !it.contains("skyward-bed") && !it.contains("dockerd")).collect()
+    }
+
+    fn expect_as_before(before: &(Vec<String>, Vec<String>)) {
+        let now = || (engine().state(), processes());
+        if until(PATIENCE, || (now() == *before).then_some(())).is_none() {
+            assert_eq!(&now(), before);
+        }
+    }
+
+    async fn carries(carrier: Carrier) -> skyward::Result<()> {
+        let before = (engine().state(), processes());
+        let compute = pool(config()).nodes(2).carrier(carrier).image(image()).start().await?;
+        let places = smoke(&compute).await?;
+        let names: std::collections::BTreeSet<_> = places.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(names.len(), 2, "{places:?}");
+        assert!(places.iter().all(|it| it.home == "/root"), "{places:?}");
+        compute.stop().await?;
+        expect_as_before(&before);
+        Ok(())
+    }
+
+    #[skyward::test]
+    #[ignore = "the tests above run it in the namespaces of a runtime"]
+    async fn calls_over_quic() -> skyward::Result<()> {
+        carries(Carrier::Quic).await
+    }
+
+    #[skyward::function]
+    fn limits() -> (String, u32) {
+        let read = |it: &str| std::fs::read_to_string(it).ok();
+        let memory =
+            read("/sys/fs/cgroup/memory.max").or_else(|| read("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
+        let uid = std::fs::metadata("/proc/self").map(|it| std::os::unix::fs::MetadataExt::uid(&it));
+        (memory.unwrap_or_default().trim().to_owned(), uid.unwrap_or(u32::MAX))
+    }
+
+    #[skyward::test]
+    #[ignore = "the tests above run it in the namespaces of a runtime"]
+    async fn calls_over_ssh() -> skyward::Result<()> {
+        carries(Carrier::Ssh).await?;
+        let before = (engine().state(), processes());
+        // A user who is not root, limits, a network of somebody else's, and names of one's own.
+        engine().run(&["network", "create", "theirs"]);
+        let config = container::Config {
+            ssh_user: "ubuntu".to_owned(),
+            cpus: Some(0.8),
+            memory_mb: Some(512),
+            network: Some("theirs".to_owned()),
+            container_prefix: Some("mine".to_owned()),
+            ..config()
+        };
+        let compute = pool(config).start().await?;
+        assert_eq!((limits() >> &compute).await?, ((512_u64 << 20).to_string(), 1000));
+        assert_eq!((place() >> &compute).await?.home, "/home/ubuntu");
+        let state = engine().state();
+        assert!(state.iter().any(|it| it.starts_with("container mine-")), "{state:?}");
+        assert!(!state.iter().any(|it| it.starts_with("network mine")), "{state:?}");
+        compute.stop().await?;
+        engine().run(&["network", "rm", "theirs"]);
+        expect_as_before(&before);
+        for (config, says) in [
+            (
+                container::Config { image: "skyward-test/nothing:1".to_owned(), ..self::config() },
+                "\"skyward-test/nothing:1\"",
+            ),
+            (container::Config { ssh_user: "nobody-at-all".to_owned(), ..self::config() }, "`ssh_user`"),
+            (container::Config { devices: vec!["/dev/nothing".to_owned()], ..self::config() }, "`devices`"),
+            (
+                container::Config { binary: Some("/nowhere/docker".to_owned()), ..self::config() },
+                "/nowhere/docker",
+            ),
+        ] {
+            let timing = Timing { provision_attempts: 1, ..timing() };
+            let refused = pool(config).timing(timing).start().await.expect_err(says).to_string();
+            assert!(refused.contains(says), "{refused}");
+        }
+        expect_as_before(&before);
+        Ok(())
+    }
+
+    #[skyward::function]
+    async fn works(number: u32) -> u32 {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        number
+    }
+
+    #[skyward::test]
+    #[ignore = "the tests above run it in the namespaces of a runtime"]
+    async fn a_container_that_is_killed_is_replaced() -> skyward::Result<()> {
+        let before = (engine().state(), processes());
+        let short = Timing { grace: Duration::from_secs(6), ..timing() };
+        let worker = Worker { concurrency: 2, ..Worker::default() };
+        let compute = pool(config()).nodes(2).worker(worker).timing(short).start().await?;
+        let mut events = compute.events();
+        let running = compute.spawn(gather((0..8).map(works)));
+        let of_ours = |it: &String| it.strip_prefix("container ").map(str::to_owned);
+        let struck = engine().state().iter().find_map(of_ours).expect("a container");
+        let mut lost = None;
+        while !matches!(events.next().await.map(|it| it.kind), Some(EventKind::TaskStarted { .. }) | None) {}
+        engine().run(&["kill", &struck]);
+        let came = tokio::time::timeout(PATIENCE, running).await.expect("in time")?;
+        assert_eq!(came, (0..8).collect::<Vec<_>>());
+        let ready = tokio::time::timeout(PATIENCE, async {
+            while (rank() * &compute).await.is_ok_and(|it| it.len() < 2) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        ready.await.expect("two nodes again");
+        while let Ok(Some(event)) = tokio::time::timeout(Duration::from_secs(2), events.next()).await {
+            if let EventKind::NodeLost { reason, .. } = event.kind {
+                lost = Some(reason);
+            }
+        }
+        assert!(lost.as_ref().is_some_and(|it| it.contains("ended with 137")), "{lost:?}");
+        assert!(!engine().state().contains(&format!("container {struck}")), "it is given back");
+        compute.stop().await?;
+        expect_as_before(&before);
+        Ok(())
+    }
+
+    #[skyward::test]
+    #[ignore = "the tests above run it in the namespaces of a runtime"]
+    async fn nothing_is_left() -> skyward::Result<()> {
+        let before = (engine().state(), processes());
+        let mut tenant = Command::new(env!("CARGO_BIN_EXE_tenant"));
+        tenant.args(["container", engine().command(), IMAGE]).stdout(Stdio::piped());
+        let mut tenant = tenant.spawn()?;
+        let mut line = String::new();
+        BufReader::new(tenant.stdout.take().expect("piped")).read_line(&mut line)?;
+        assert_eq!(line.trim(), "started");
+        let containers = engine().state().iter().filter(|it| it.starts_with("container skyward-")).count();
+        assert_eq!(containers, 2, "{:?}", engine().state());
+        tenant.kill()?;
+        tenant.wait()?;
+        expect_as_before(&before);
+        // What a computer that lost power has: a container that does not run, and a network, whose time is over.
+        let labels = ["--label", "skyward.pool=old", "--label", "skyward.expires=1"];
+        let mut run = vec!["run", "--detach", "--name", "skyward-old-1", "--entrypoint", "sh"];
+        run.extend(labels);
+        run.extend([IMAGE, "-c", "exit 3"]);
+        engine().run(&run);
+        engine().run(&[&["network", "create"], &labels[..], &["skyward-old"]].concat());
+        engine().run(&["network", "create", "theirs"]);
+        let compute = pool(config()).start().await?;
+        assert_eq!((double(21) >> &compute).await?, 42);
+        let state = engine().state();
+        assert!(!state.iter().any(|it| it.contains("skyward-old")), "{state:?}");
+        compute.stop().await?;
+        engine().run(&["network", "rm", "theirs"]);
+        expect_as_before(&before);
+        Ok(())
+    }
+}
