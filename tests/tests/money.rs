@@ -129,7 +129,7 @@ async fn what_cannot_be_is_refused_before_any_cloud_is_asked() -> skyward::Resul
     };
     for (spec, field) in [
         (spec(&one).vcpus(0), "vcpus is 0"),
-        (spec(&one).nodes((2, 8)), "nodes.max is 8"),
+        (spec(&one).nodes((9, 8)), "nodes.max is 8"),
         (spec(&one).ttl(Duration::ZERO), "ttl is 0ns"),
         (spec(&one).volume(skyward::Volume::new("data", "/data")), "volume is data"),
         (spec(&one).architecture(other), "architecture is"),

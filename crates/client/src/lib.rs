@@ -261,13 +261,14 @@ pub use skyward_runtime::model::{
     Accelerator, Allocation, Architecture, Bill, Carrier, Choice, Crash, Event, EventKind, FunctionCost,
     Image, Incarnation, InvalidRequest, InvalidUsd, KeptMachine, Key, KeyError, Leftover, Line, Loss,
     MachineCost, NodePhase, Nodes, OutputStream, Panic, Peer, PipIndex, PoolId, PoolPhase, Rank, Rented,
-    Requirements, Retention, Secret, Selection, Tariff, Timeout, Usd, Volume, accelerator, accelerators,
+    Requirements, Retention, ScaledBecause, Scaling, Secret, Selection, Tariff, Timeout, Usd, Volume,
+    accelerator, accelerators,
 };
 pub use skyward_runtime::output::Show;
 pub use skyward_runtime::pool::{
     Candidate, Executor, Filter, NearMiss, Plan, Spec, SpecReport, StartError, Worker,
 };
-pub use skyward_runtime::status::{Explanation, NodeStatus, Status, Waits};
+pub use skyward_runtime::status::{Explanation, NodeStatus, Scaled, Status, Waits};
 pub use skyward_runtime::tasks::{Lost, OnLost};
 pub use skyward_runtime::timing::Timing;
 pub use skyward_runtime::usd;

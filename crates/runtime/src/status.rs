@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::model::{Attempt, EventKind, NodePhase, PoolPhase, Rank};
+use crate::model::{Attempt, EventKind, NodePhase, PoolPhase, Rank, ScaledBecause};
 
 /// Where a pool and its nodes are. Times are counted from the pool's start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,7 +18,27 @@ pub struct Status {
     pub trouble: Option<(String, Duration)>,
     /// How long each phase of the pool took, in order.
     pub phases: Vec<(PoolPhase, Duration)>,
+    /// How many nodes it wants to have.
+    pub wanted: u32,
+    /// When that was changed last, from and to what, and why: the last sixteen times, the oldest first.
+    pub scaled: Vec<Scaled>,
 }
+
+/// One change of how many nodes a pool wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scaled {
+    /// When.
+    pub at: Duration,
+    /// How many it wanted before.
+    pub from: u32,
+    /// How many it wants since.
+    pub to: u32,
+    /// Why.
+    pub why: ScaledBecause,
+}
+
+/// How many changes of its size a pool remembers.
+const SCALED: usize = 16;
 
 /// Where one rank is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +85,14 @@ impl Status {
                 if let Some((phase, since)) = self.pool.replace((*phase, after)) {
                     self.phases.push((phase, after.saturating_sub(since)));
                 }
+            }
+            EventKind::Chosen { nodes, .. } => self.wanted = *nodes,
+            EventKind::Scaled { from, to, why } => {
+                self.wanted = *to;
+                if self.scaled.len() == SCALED {
+                    self.scaled.remove(0);
+                }
+                self.scaled.push(Scaled { at: after, from: *from, to: *to, why: why.clone() });
             }
             // A life that leaves has its last words while the next of its rank is under way.
             EventKind::Node { rank, attempt, .. }
@@ -126,6 +154,9 @@ impl fmt::Display for Explanation {
         }
         if let Some((trouble, at)) = &self.status.trouble {
             write!(f, "\n  {:.1}s ago: {trouble}", ago(*at))?;
+        }
+        for Scaled { at, from, to, why } in &self.status.scaled {
+            write!(f, "\n  {:.1}s ago: {to} nodes wanted, not {from}: {why}", ago(*at))?;
         }
         for (rank, node) in &self.status.nodes {
             write!(f, "\nnode {rank} is {}, for {:.1}s", node.phase, ago(node.since))?;

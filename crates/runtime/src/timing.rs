@@ -72,8 +72,14 @@ pub struct Timing {
     /// together, so only a client that broke off in between is waited for in vain; too short fails calls on
     /// a link that is busy.
     pub inputs: Duration,
-    /// How long a draining node may finish its tasks. Default 5 s.
+    /// How long a draining node may finish its tasks when its pool ends. Default 5 s.
     pub drain: Duration,
+    /// How long a node that its pool gives up, because nobody needs it or a resize says so, may finish what it has.
+    /// Default 600 s. Shorter has calls run again that were nearly done; longer pays for a node that was given up.
+    pub retire: Duration,
+    /// The waits before a machine is given back again whose cloud did not do so. Default 5 s doubling to 600 s, for as
+    /// long as the pool lives: it is paid for until its end is certain.
+    pub release_retry: Backoff,
     /// How long a task's process, and what that has started, may take to end once it is told to, before
     /// it is killed. Default 2 s; its slot is free after that. Only with
     /// [`Executor::Process`](crate::model::Executor).
@@ -125,6 +131,11 @@ impl Timing {
             join: Duration::from_secs(20),
             quic: Duration::from_secs(1),
             drain: Duration::from_millis(500),
+            release_retry: Backoff {
+                first: Duration::from_millis(50),
+                factor: 2,
+                most: Duration::from_secs(1),
+            },
             kill: Duration::from_millis(300),
             shutdown: Duration::from_secs(20),
             ..Self::default()
@@ -164,6 +175,12 @@ impl Default for Timing {
             call: Duration::from_secs(300),
             inputs: Duration::from_secs(30),
             drain: Duration::from_secs(5),
+            retire: Duration::from_secs(600),
+            release_retry: Backoff {
+                first: Duration::from_secs(5),
+                factor: 2,
+                most: Duration::from_secs(600),
+            },
             kill: Duration::from_secs(2),
             shutdown: Duration::from_secs(120),
             keep: Duration::ZERO,

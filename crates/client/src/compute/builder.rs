@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use skyward_runtime::events::Events as Facts;
 use skyward_runtime::model::{
-    Carrier, EventKind, Image, Nodes, OutputStream, PoolId, Secret, Selection, Usd,
+    Carrier, EventKind, Image, Nodes, OutputStream, PoolId, Scaling, Secret, Selection, Usd,
 };
 use skyward_runtime::output::{Hub, Show};
 use skyward_runtime::pool::{PoolRequest, Spec, Worker};
@@ -45,6 +45,7 @@ pub struct Builder {
     image: Image,
     worker: Worker,
     carrier: Carrier,
+    scaling: Scaling,
     pub(super) timing: Timing,
     queue: usize,
     interruptions: u32,
@@ -87,6 +88,7 @@ impl Default for Builder {
             image: Image::default(),
             worker: Worker::default(),
             carrier: Carrier::default(),
+            scaling: Scaling::default(),
             timing: Timing::default(),
             queue: QUEUE,
             interruptions: INTERRUPTIONS,
@@ -111,6 +113,19 @@ impl Builder {
     }
 
     /// How many nodes. Default 1, at most [`Nodes::MOST`]. A spec's own number wins.
+    ///
+    /// `(2, 8)` is two at first and eight at most: such a pool grows when calls wait that another node could run, and
+    /// gives back what it does not use, as [`scaling`](Self::scaling) says. With a `min` of 0 it gives back the last
+    /// one too, and with `desired` 0 it begins with none: calls wait for the first.
+    ///
+    /// ```no_run
+    /// # use skyward::prelude::*;
+    /// # async fn start() -> skyward::Result<()> {
+    /// let nodes = Nodes { desired: 0, max: Some(8), ..Nodes::default() };
+    /// let compute = Compute::builder().nodes(nodes).start().await?;
+    /// # compute.stop().await
+    /// # }
+    /// ```
     pub fn nodes(mut self, nodes: impl Into<Nodes>) -> Self {
         self.nodes = nodes.into();
         self
@@ -178,6 +193,24 @@ impl Builder {
     /// ```
     pub fn carrier(mut self, carrier: Carrier) -> Self {
         self.carrier = carrier;
+        self
+    }
+
+    /// When a pool that scales gives nodes back. Default [`Scaling::default`]: after a minute without a call, or when
+    /// less than three tenths of its slots have been in use for half a minute.
+    ///
+    /// ```no_run
+    /// # use skyward::prelude::*;
+    /// # use skyward::Scaling;
+    /// # use std::time::Duration;
+    /// # async fn start() -> skyward::Result<()> {
+    /// let scaling = Scaling { idle: Duration::from_secs(600), ..Scaling::default() };
+    /// let compute = Compute::builder().nodes((1, 8)).scaling(scaling).start().await?;
+    /// # compute.stop().await
+    /// # }
+    /// ```
+    pub fn scaling(mut self, scaling: Scaling) -> Self {
+        self.scaling = scaling;
         self
     }
 
@@ -389,6 +422,7 @@ impl Builder {
             image: self.image,
             worker: self.worker,
             carrier: self.carrier,
+            scaling: self.scaling,
             timing: Timing { keep: self.keep.unwrap_or(self.timing.keep), ..self.timing },
             queue: self.queue,
             interruptions: self.interruptions,
@@ -407,8 +441,8 @@ impl Builder {
         {
             tracing::warn!(%error, "a pool that was never begun is in the journal");
         }
-        let (pool, nodes, keeper) = kept?;
-        Ok(Compute::new(engine, pool, nodes, keeper))
+        let (pool, _, keeper) = kept?;
+        Ok(Compute::new(engine, pool, keeper))
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use futures_util::stream::{StreamExt, TryStreamExt, iter};
 use skyward_runtime::files::{self, Artifact, FileError, Transferred};
-use skyward_runtime::link::Link;
+use skyward_runtime::link::{InUse, Link};
 use skyward_runtime::model::Rank;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -88,7 +88,7 @@ impl Compute {
     ///
     /// # Errors
     /// As [`Node::download`](crate::Node::download); and when the artifact's node is not in the pool any
-    /// more, or the file is not the one that the artifact was made of.
+    /// more (a pool that scales gives back a node that has had no call and no transfer for a while), or the file is not the one that the artifact was made of.
     ///
     /// ```no_run
     /// use skyward::prelude::*;
@@ -113,9 +113,8 @@ impl Compute {
     ) -> Result<Transferred, FileError> {
         let (pool, artifact, local) = (self.pool.clone(), artifact.clone(), local.as_ref().to_owned());
         on(self.engine, async move {
-            let links = pool.links().await;
-            let found = links.into_iter().find(|(_, link)| link.hello().incarnation == *artifact.node());
-            let Some((rank, link)) = found else { return Err(FileError::gone(&artifact)) };
+            let found = pool.link_of(artifact.node()).await;
+            let Some((rank, link, _in_use)) = found else { return Err(FileError::gone(&artifact)) };
             files::fetch(&link, rank, &artifact, &local).await
         })
         .await
@@ -136,8 +135,14 @@ impl Compute {
             if links.is_empty() {
                 return Err(FileError::no_such_node(Rank(0), remote));
             }
-            let transfers: Vec<F> =
-                links.into_iter().map(|(rank, link)| transfer(rank, link, remote.clone())).collect();
+            let begin = |(rank, link, in_use)| {
+                let transfer = transfer(rank, link, remote.clone());
+                async move {
+                    let _in_use: InUse = in_use;
+                    transfer.await
+                }
+            };
+            let transfers: Vec<_> = links.into_iter().map(begin).collect();
             let add = async |sum: Transferred, it| Ok(sum + it);
             iter(transfers).buffer_unordered(AT_ONCE).try_fold(Transferred::default(), add).await
         })
@@ -158,7 +163,7 @@ impl Node {
         let (local, remote) = (local.as_ref().to_owned(), remote.as_ref().to_owned());
         let node = self.clone();
         on(self.engine, async move {
-            let link = node.link(&remote).await?;
+            let (link, _in_use) = node.link(&remote).await?;
             files::upload(&link, node.rank, &local, &remote).await
         })
         .await
@@ -177,16 +182,18 @@ impl Node {
         let (local, remote) = (local.as_ref().to_owned(), remote.as_ref().to_owned());
         let node = self.clone();
         on(self.engine, async move {
-            let link = node.link(&remote).await?;
+            let (link, _in_use) = node.link(&remote).await?;
             files::download(&link, node.rank, &remote, &local).await
         })
         .await
     }
 
-    async fn link(&self, remote: &Path) -> Result<Link, FileError> {
+    async fn link(&self, remote: &Path) -> Result<(Link, InUse), FileError> {
         let links = self.pool.links().await;
-        let found = links.into_iter().find(|(rank, _)| *rank == self.rank);
-        found.map(|(_, link)| link).ok_or_else(|| FileError::no_such_node(self.rank, remote))
+        let found = links.into_iter().find(|(rank, ..)| *rank == self.rank);
+        found
+            .map(|(_, link, in_use)| (link, in_use))
+            .ok_or_else(|| FileError::no_such_node(self.rank, remote))
     }
 }
 

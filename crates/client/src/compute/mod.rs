@@ -60,7 +60,6 @@ pub use output::Output;
 pub struct Compute {
     engine: &'static Engine,
     pool: Pool,
-    nodes: u32,
     keeper: Keeper,
 }
 
@@ -83,8 +82,8 @@ impl Compute {
         Builder::default()
     }
 
-    pub(crate) const fn new(engine: &'static Engine, pool: Pool, nodes: u32, keeper: Keeper) -> Self {
-        Self { engine, pool, nodes, keeper }
+    pub(crate) const fn new(engine: &'static Engine, pool: Pool, keeper: Keeper) -> Self {
+        Self { engine, pool, keeper }
     }
 
     /// Gives every machine back. What all of it has cost is in the event
@@ -183,9 +182,34 @@ impl Compute {
         self.pool.id()
     }
 
-    /// How many nodes the pool has.
-    pub const fn nodes(&self) -> u32 {
-        self.nodes
+    /// How many nodes the pool has, or wants to have, now.
+    pub fn nodes(&self) -> u32 {
+        self.pool.nodes()
+    }
+
+    /// Has the pool want so many nodes from now on. Returns when that is decided; the nodes come when they are ready,
+    /// as [`explain`](Self::explain) and [`events`](Self::events) tell.
+    ///
+    /// Those that are given up take no new calls; what runs there may go on for [`Timing::drain`](crate::Timing) and is
+    /// tried elsewhere after that, as when a machine is lost. The idle ones go first, then the highest ranks, and the
+    /// head only with the last. A pool that scales by itself goes on to do so from there.
+    ///
+    /// # Errors
+    /// When the number is not between `min` and `max` of its [`Nodes`](crate::Nodes), where it scales, or not from 1 to
+    /// [`Nodes::MOST`](crate::Nodes::MOST), where it does not; and when the pool has ended.
+    ///
+    /// # Cancellation
+    /// What was asked for is done, heard of or not.
+    ///
+    /// ```no_run
+    /// # use skyward::prelude::*;
+    /// # async fn resize(compute: &Compute) -> skyward::Result<()> {
+    /// compute.resize(6).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn resize(&self, nodes: u32) -> Result<(), Error> {
+        self.pool.resize(nodes).await.map_err(Error::from)
     }
 
     /// Node 0, as a place to send work to.

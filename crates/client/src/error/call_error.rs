@@ -52,7 +52,7 @@ pub enum CallError<E = Never> {
         /// How many nodes the pool has.
         nodes: u32,
     },
-    /// It was sent to every node, and none is ready.
+    /// It was sent to every node, and none is ready; or no node could be had for it.
     NoNodes,
     /// An argument, the value or the error cannot be encoded, or is larger than a link carries. In the
     /// words of the encoder or the link.
@@ -155,7 +155,7 @@ impl<E> fmt::Display for Infrastructure<'_, E> {
                 "there is no node {rank}: the pool has {nodes}, counted from 0; start it with more nodes"
             ),
             CallError::NoNodes => {
-                f.write_str("no node of the pool is ready; wait for one, or see its events")
+                f.write_str("no node of the pool is ready, and a broadcast makes no pool grow; wait for one, `resize`, or see its events")
             }
             CallError::Unencodable(reason) => write!(f, "the call or its outcome cannot be sent: {reason}"),
             CallError::Undecodable(reason) => write!(

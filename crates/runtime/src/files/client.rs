@@ -10,7 +10,7 @@ use super::parcel::{Answer, Item, Request, Transferred};
 use super::place::Boundary;
 use super::receive::Receiver;
 use super::send::send;
-use crate::link::{Kind, Link, LinkError, Stream, WireError, read_message, write_message};
+use crate::link::{InUse, Kind, Link, LinkError, Stream, WireError, read_message, write_message};
 use crate::model::Rank;
 
 /// Files go after calls, and calls after control.
@@ -145,14 +145,17 @@ fn broken(link: &Link, rank: Rank, path: &Path, error: &WireError) -> FileError 
 /// A stream that is given up unless the transfer has come to its end.
 struct Held {
     stream: Stream,
+    /// Until it is over its node is not given up as idle.
+    _in_use: InUse,
     ended: bool,
 }
 
 impl Held {
     async fn open(link: &Link, rank: Rank, path: &Path) -> Result<Self, FileError> {
+        let in_use = link.in_use();
         let opened = link.open(Kind::File, PRIORITY).await;
         let stream = opened.map_err(|it| FileError::new(path, lost(&it)).on(rank))?;
-        Ok(Self { stream, ended: false })
+        Ok(Self { stream, _in_use: in_use, ended: false })
     }
 }
 

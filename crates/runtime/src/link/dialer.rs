@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use quinn::{ConnectError, Endpoint};
 use tokio::io::AsyncWriteExt;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::call::CallRequest;
@@ -59,6 +60,19 @@ pub(super) struct Shared {
     pub(super) pending: Pending,
     hello: Hello,
     pub(super) body_limit: u64,
+    users: watch::Sender<usize>,
+}
+
+/// Somebody uses a link for more than calls; dropping it ends that.
+#[derive(Debug)]
+pub struct InUse {
+    shared: Arc<Shared>,
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.shared.users.send_modify(|it| *it = it.saturating_sub(1));
+    }
 }
 
 impl Dialer {
@@ -148,7 +162,8 @@ impl Dialer {
         // From here on the drop closes the connection when anything fails.
         let lanes = Lanes::new(Arc::clone(&carrier));
         let (shares, pending, body_limit) = (Shares::default(), Pending::default(), self.body_limit);
-        let shared = Shared { carrier, lanes, shares, pending, hello, body_limit };
+        let users = watch::Sender::default();
+        let shared = Shared { carrier, lanes, shares, pending, hello, body_limit, users };
         hello::greet(&*shared.carrier, &shared.hello).await?;
         Ok(Link { shared: Arc::new(shared) })
     }
@@ -263,6 +278,23 @@ impl Link {
         self.shared.carrier.close(Cause::Done, reason);
     }
 
+    /// Has the link count as used, also while nothing is called over it.
+    pub fn in_use(&self) -> InUse {
+        self.shared.users.send_modify(|it| *it = it.saturating_add(1));
+        InUse { shared: Arc::clone(&self.shared) }
+    }
+
+    /// How many use it for more than calls.
+    pub fn users(&self) -> usize {
+        *self.shared.users.borrow()
+    }
+
+    /// Resolves when nobody does.
+    pub async fn unused(&self) {
+        // The sender is here.
+        let _ = self.shared.users.subscribe().wait_for(|it| *it == 0).await;
+    }
+
     /// Why the link is over, when it is.
     pub fn over(&self) -> Option<LinkError> {
         self.shared.carrier.over()
@@ -298,7 +330,8 @@ impl Shared {
             epoch: Epoch(0),
         };
         let (lanes, shares) = (Lanes::new(Arc::clone(&carrier)), Shares::default());
-        Self { lanes, shares, pending: Pending::default(), carrier, hello, body_limit: BODY_LIMIT }
+        let (pending, users) = (Pending::default(), watch::Sender::default());
+        Self { lanes, shares, pending, carrier, hello, body_limit: BODY_LIMIT, users }
     }
 }
 

@@ -40,7 +40,7 @@ pub use call::{
 };
 pub use calling::Calling;
 pub use cork::{Cork, corked};
-pub use dialer::{Dialer, Link};
+pub use dialer::{Dialer, InUse, Link};
 pub use error::{Cause, LinkError, Side};
 pub use frame::{CREDIT_BYTES, CREDIT_CALLS, Frames, LANE_LIMIT, Reply, Request};
 pub use hello::{Hello, PROTOCOL, Refusal};

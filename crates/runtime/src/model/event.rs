@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attempt, Bill, Carrier, InstanceId, KeptMachine, Loss, Offer, PoolId, Rank, Rented, Tariff, TaskId, Usd,
+    Attempt, Bill, Carrier, InstanceId, KeptMachine, Loss, Offer, PoolId, Rank, Rented, ScaledBecause,
+    Tariff, TaskId, Usd,
 };
 
 /// One fact about one pool.
@@ -92,6 +93,8 @@ pub enum EventKind {
     /// A task that had started has no outcome, because its caller does not wait for it any more: it was
     /// dropped, its time was over, or the pool ends.
     TaskCancelled { task: TaskId, attempt: Attempt, rank: Rank },
+    /// The pool wants another number of nodes than before.
+    Scaled { from: u32, to: u32, why: ScaledBecause },
     /// The pool has cost four fifths of what it may.
     BudgetLow { spent: Usd, cap: Usd },
     /// More machines would cost more than the pool may: they are not rented.
@@ -271,6 +274,7 @@ impl fmt::Display for EventKind {
             Self::TaskRetried { task, reason, .. } => write!(f, "task {task}: tried again: {reason}"),
             Self::TaskLost { task, reason } => write!(f, "task {task}: {reason}"),
             Self::TaskCancelled { task, rank, .. } => write!(f, "task {task}: cancelled on node {rank}"),
+            Self::Scaled { from, to, why } => write!(f, "{to} nodes are wanted, not {from}: {why}"),
             Self::BudgetLow { spent, cap } => write!(f, "{spent} of at most {cap} are spent"),
             Self::BudgetRefused { machines, projected, cap } => write!(
                 f,

@@ -25,6 +25,7 @@ mod price;
 mod requirements;
 mod retention;
 mod roster;
+mod scaling;
 mod secret;
 mod selection;
 mod timeout;
@@ -55,6 +56,7 @@ pub use price::{Allocation, Billing, BillingUnit, Conversion, Market, Price, Tar
 pub use requirements::Requirements;
 pub use retention::Retention;
 pub use roster::{Peer, Roster};
+pub use scaling::{ScaledBecause, Scaling};
 pub use secret::Secret;
 pub use selection::{Choice, Choose, Selection};
 pub use timeout::Timeout;

@@ -6,6 +6,9 @@ use super::InvalidRequest;
 
 /// How many nodes to rent: `4`, or `(2, 8)` for two at first and eight at most, or all three numbers.
 ///
+/// A pool with a `max`, or with a `min` of 0, scales by itself: it grows when calls wait and gives back what it does
+/// not use, between `min` (or `desired`, where there is no `min`) and `max`. See [`Scaling`](super::Scaling).
+///
 /// ```
 /// use skyward_runtime::model::Nodes;
 /// assert_eq!(Nodes::from(4), Nodes { desired: 4, ..Nodes::default() });
@@ -15,8 +18,9 @@ use super::InvalidRequest;
 pub struct Nodes {
     /// The number of nodes that the pool wants to have at first. Default 1.
     pub desired: u32,
-    /// The number of ready nodes with which `start()` returns; the others join when they are ready.
-    /// Default: `desired`. Above `desired` only with a `max`.
+    /// The number of ready nodes with which `start()` returns (with 0, one where any is `desired`); the others join
+    /// when they are ready. A pool that scales never gives back more than down to it. Default: `desired`. Above
+    /// `desired` only with a `max`.
     #[serde(default)]
     pub min: Option<u32>,
     /// The number of nodes that the pool may grow to. Default: it does not grow.
@@ -32,8 +36,8 @@ impl Nodes {
     /// Checks that the numbers fit each other: `max` is at least `desired`; `min` is at most `max`, or
     /// at most `desired` where there is no `max`; none is above [`Nodes::MOST`].
     ///
-    /// Zero is a meaning of its own, a pool that rents nothing before there is work (`desired`) or when
-    /// there is none any more (`min`); see [`Nodes::startable`].
+    /// Zero is a meaning of its own: a pool that rents nothing before there is work (`desired`), or when there is
+    /// none any more (`min`).
     ///
     /// # Errors
     /// Which number is wrong and what it may be.
@@ -60,28 +64,25 @@ impl Nodes {
         Ok(self)
     }
 
-    /// Checks that a pool can be started with these numbers today: a pool keeps the number of nodes
-    /// that it begins with, so one that grows, begins without a node or gives its last node back is
-    /// refused, not ignored.
+    /// Checks that a pool of these numbers could ever run anything.
     ///
     /// # Errors
-    /// What [`Nodes::validated`] finds, or which number asks for what cannot be had.
+    /// What [`Nodes::validated`] finds, or that there would never be a node.
     pub fn startable(self) -> Result<Self, InvalidRequest> {
-        let Self { desired, min, max } = self.validated()?;
-        let refuse = |field: &str, number: u32, allowed: &str| {
-            let allowed = format!("{allowed} (a pool does not change its number of nodes by itself yet)");
-            Err(InvalidRequest::new(format!("nodes.{field}"), number, allowed))
+        let valid = self.validated()?;
+        let (field, allowed) = match (valid.most(), valid.max) {
+            (0, None) => ("nodes.desired", "must be at least 1, unless nodes.max is"),
+            (0, Some(_)) => ("nodes.max", "must be at least 1"),
+            (_, _) => return Ok(valid),
         };
-        if desired == 0 {
-            return refuse("desired", 0, "must be at least 1");
-        }
-        if min == Some(0) {
-            return refuse("min", 0, "must be at least 1");
-        }
-        match max.filter(|it| *it > desired) {
-            Some(max) => refuse("max", max, &format!("leave it out, or set it to {desired}")),
-            None => Ok(self),
-        }
+        Err(InvalidRequest::new(field, 0, allowed))
+    }
+
+    /// Between which numbers the pool scales by itself: where there is a `max`, or where `min` is 0. `None` where it
+    /// keeps its number.
+    pub fn scales(self) -> Option<(u32, u32)> {
+        let by_itself = self.max.is_some() || self.min == Some(0);
+        by_itself.then(|| (self.least(), self.most()))
     }
 
     /// With how many nodes the pool is ready.
@@ -160,16 +161,30 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_that_would_have_to_change_its_size_cannot_be_started_yet() {
-        for (valid, field) in [
-            (nodes(0, None, None), "nodes.desired"),
-            (nodes(0, Some(0), Some(2)), "nodes.desired"),
-            (nodes(2, Some(0), None), "nodes.min"),
-            (nodes(2, None, Some(8)), "nodes.max"),
-        ] {
-            assert_eq!(valid.validated(), Ok(valid));
-            assert_eq!(valid.startable().expect_err("not yet").field, field);
+    fn a_pool_that_could_never_have_a_node_cannot_be_started() {
+        for (never, field) in
+            [(nodes(0, None, None), "nodes.desired"), (nodes(0, Some(0), Some(0)), "nodes.max")]
+        {
+            assert_eq!(never.validated(), Ok(never));
+            assert_eq!(never.startable().expect_err("never").field, field);
         }
-        assert!(nodes(2, Some(1), Some(2)).startable().is_ok());
+        for valid in [nodes(0, None, Some(2)), nodes(2, Some(0), None), nodes(2, None, Some(8))] {
+            assert_eq!(valid.startable(), Ok(valid));
+        }
+    }
+
+    #[test]
+    fn a_pool_scales_between_its_numbers_where_there_is_room() {
+        for (it, scales) in [
+            (nodes(4, None, None), None),
+            (nodes(4, Some(2), None), None),
+            (nodes(2, None, Some(8)), Some((2, 8))),
+            (nodes(4, Some(1), Some(8)), Some((1, 8))),
+            (nodes(0, None, Some(8)), Some((0, 8))),
+            (nodes(4, Some(0), None), Some((0, 4))),
+            (nodes(4, None, Some(4)), Some((4, 4))),
+        ] {
+            assert_eq!(it.scales(), scales, "{it:?}");
+        }
     }
 }

@@ -259,14 +259,18 @@ impl Doing {
             }
             Effect::Drain(Leave { within, preempted }) => {
                 let linked = self.link.clone();
+                // Where the pool goes on. When it ends, nobody waits for what is on its way.
+                let goes_on = preempted || within > self.steps.kit.timing.drain;
                 self.begin(myself, async move {
                     if let Some((link, member)) = linked {
                         if let Err(error) = member.drain(within, preempted).await {
                             tracing::debug!(%error, "worker did not drain");
                         }
-                        // The last outcomes may be on their way; how long that may take is the state's to say.
-                        if preempted {
+                        // The last outcomes and files may be on their way; how long that may take is the state's to
+                        // say.
+                        if goes_on {
                             link.settled().await;
+                            link.unused().await;
                         }
                     }
                     NodeMessage::Heard(Heard::Drained)

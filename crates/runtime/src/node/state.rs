@@ -8,6 +8,9 @@ use crate::bootstrap::Listening;
 use crate::model::{InstanceState, Loss, NodePhase, SshEndpoint};
 use crate::timing::Timing;
 
+/// Longer than any node drains.
+const YEAR: Duration = Duration::from_hours(24 * 365);
+
 /// How often the worker of one life of a node may be restarted: a task that ends its worker again and
 /// again is the likelier cause then than bad luck.
 const RESTARTS: u32 = 3;
@@ -16,13 +19,20 @@ const RESTARTS: u32 = 3;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Unborn,
-    Launching { since: Instant, looks: u32 },
+    Launching {
+        since: Instant,
+        looks: u32,
+    },
     Reaching(Reaching),
     Bootstrapping,
     Joining(Joining),
-    Ready { worker: Listening, restarts: u32 },
+    Ready {
+        worker: Listening,
+        restarts: u32,
+    },
     Redialling(Redialling),
-    Draining(Leave),
+    /// Until then, or until nothing runs there.
+    Draining(Leave, Instant),
     Gone,
 }
 
@@ -81,12 +91,12 @@ impl State {
                     Effect::Drain(leave),
                     wake(Timer::Deadline, leave.within),
                 ];
-                (Self::Draining(leave), effects)
+                (Self::Draining(leave, end_of(leave, now)), effects)
             }
-            (Self::Draining(leave), Heard::Drain(sooner)) if sooner.within < leave.within => {
-                (Self::Draining(leave), vec![wake(Timer::Deadline, sooner.within)])
+            (Self::Draining(leave, until), Heard::Drain(sooner)) if end_of(sooner, now) < until => {
+                (Self::Draining(leave, end_of(sooner, now)), vec![wake(Timer::Deadline, sooner.within)])
             }
-            (Self::Draining(leave), Heard::Drain(_)) => (Self::Draining(leave), vec![]),
+            (state @ Self::Draining(..), Heard::Drain(_)) => (state, vec![]),
             // What runs there may still come to its end, and is told of it, once there is a link.
             (Self::Redialling(at), Heard::Drain(leave)) if leave.preempted => {
                 // A time beyond all counting is as good as a long one.
@@ -156,7 +166,7 @@ impl State {
             }
             (Self::Redialling(at), heard) => at.step(heard, now, timing),
             (
-                Self::Draining(leave),
+                Self::Draining(leave, _),
                 Heard::Drained | Heard::LinkClosed { .. } | Heard::Woke(Timer::Deadline),
             ) => match leave.preempted {
                 true => Self::lost_to(Loss::Preempted, "its machine is taken".to_owned()),
@@ -244,7 +254,7 @@ impl Redialling {
                     Effect::Drain(leave),
                     wake(Timer::Deadline, leave.within),
                 ];
-                (State::Draining(leave), effects)
+                (State::Draining(leave, until), effects)
             }
             (Heard::Linked(Err(trouble @ Trouble { retry: false, .. })), _) => State::lost(trouble),
             (Heard::Linked(Err(Trouble { retry: true, .. })), _) => {
@@ -394,6 +404,11 @@ impl Joining {
             _ => (State::Joining(self), vec![]),
         }
     }
+}
+
+/// When a node that leaves has to be over. A time beyond all counting is as good as a year.
+fn end_of(leave: Leave, now: Instant) -> Instant {
+    now.checked_add(leave.within).unwrap_or(now + YEAR)
 }
 
 /// Trouble of this machine, which another one may not have.

@@ -1,12 +1,12 @@
 //! The PoolActor does what its state decides. Steps run beside it and end in a message.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::future::join_all;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 
 use super::adopting::Adoption;
@@ -14,14 +14,14 @@ use super::effect::Effect;
 use super::error::StartError;
 use super::handle::{Progress, Stopped};
 use super::key_file::KeyFile;
-use super::messages::{Heard, PoolMessage};
+use super::messages::{Heard, Limits, PoolMessage};
 use super::request::PoolRequest;
 use super::roster::Rosters;
 use super::state::State;
 use super::steps;
 use crate::journal::{KnownNode, Machine};
 use crate::link::Link;
-use crate::model::{Attempt, InstanceId, Rank};
+use crate::model::{Attempt, InstanceId, InvalidRequest, Rank};
 use crate::node::{NodeKit, NodeRef, NodeReport, Reported};
 use crate::output::{self, Hub};
 use crate::provider::ProviderRef;
@@ -64,6 +64,8 @@ struct Doing {
     links: BTreeMap<Rank, Link>,
     /// Timers that may still be waiting. A program that starts many pools must not gather them.
     timers: Vec<AbortHandle>,
+    /// Who asked for another size, until that is decided.
+    resized: Option<oneshot::Sender<Result<(), InvalidRequest>>>,
     rosters: Rosters,
     /// The keys of machines that are kept; each is gone with its machine.
     keys: BTreeMap<InstanceId, KeyFile>,
@@ -99,8 +101,13 @@ impl Actor for PoolActor {
             myself.cast(PoolMessage::heard(Heard::Adopted(Box::new(adoption))))?;
         }
         let heartbeat = request.record.clone().map(|it| it.kept_fresh(request.timing.renew()));
-        let max_total_cost = request.max_total_cost;
-        myself.cast(PoolMessage::heard(Heard::Born { max_total_cost }))?;
+        let limits = Limits {
+            total: request.max_total_cost,
+            hourly: request.max_hourly_cost,
+            scaling: request.scaling,
+            slots: request.worker.concurrency,
+        };
+        myself.cast(PoolMessage::heard(Heard::Born { limits }))?;
         Ok(Doing {
             request,
             providers,
@@ -114,6 +121,7 @@ impl Actor for PoolActor {
             nodes: BTreeMap::new(),
             links: BTreeMap::new(),
             timers: heartbeat.into_iter().collect(),
+            resized: None,
             rosters: Rosters::default(),
             keys: BTreeMap::new(),
             known,
@@ -129,8 +137,21 @@ impl Actor for PoolActor {
     ) -> Result<(), ActorProcessingErr> {
         let Some(heard) = doing.take_in(message, &myself) else { return Ok(()) };
         let timing = doing.request.timing.clone();
-        for effect in doing.state.hear(heard, Instant::now(), &timing) {
-            doing.act(effect, &myself).await;
+        let mut next = VecDeque::from([heard]);
+        while let Some(heard) = next.pop_front() {
+            for effect in doing.state.hear(heard, Instant::now(), &timing) {
+                match effect {
+                    // Nothing else may happen to a node between its closing and what follows of it.
+                    Effect::QueueClose { rank, attempt } => {
+                        let closed = doing.tasks.close_idle(rank);
+                        next.push_back(Heard::NodeClosed { rank, attempt, closed });
+                    }
+                    effect => doing.act(effect, &myself).await,
+                }
+            }
+        }
+        if let Some(told) = doing.resized.take() {
+            let _ = told.send(Ok(()));
         }
         Ok(())
     }
@@ -173,7 +194,7 @@ impl Doing {
                 heard
             }
             PoolMessage::Prepared(kit) => {
-                self.kits.push(Arc::clone(&kit));
+                self.keep_kit(Arc::clone(&kit));
                 self.kit = Some(kit);
                 Heard::Prepared(Ok(()))
             }
@@ -186,7 +207,7 @@ impl Doing {
                 Heard::Prepared(Ok(()))
             }
             PoolMessage::Unprepared(kit, error) => {
-                self.kits.push(kit);
+                self.keep_kit(kit);
                 Heard::Prepared(Err(error))
             }
             PoolMessage::Node(NodeReport { rank, attempt, what }) => match what {
@@ -231,8 +252,23 @@ impl Doing {
             }
             PoolMessage::Links(to) => {
                 // Whoever asked may have given up.
-                let _ = to.send(self.rosters.links());
+                let used = |(rank, link): (Rank, Link)| (rank, link.clone(), link.in_use());
+                let _ = to.send(self.rosters.links().into_iter().map(used).collect());
                 return None;
+            }
+            PoolMessage::LinkOf(worker, to) => {
+                let _ =
+                    to.send(self.rosters.of(&worker).map(|(rank, link)| (rank, link.clone(), link.in_use())));
+                return None;
+            }
+            PoolMessage::Resize(nodes, told) => {
+                if let Err(refused) = self.state.resizable(nodes) {
+                    // Whoever asked may have gone.
+                    let _ = told.send(Err(refused));
+                    return None;
+                }
+                self.resized = Some(told);
+                Heard::Resized { nodes, demand: self.tasks.demand() }
             }
             PoolMessage::Stop => Heard::Stop,
             PoolMessage::Detach if self.request.record.is_none() => return None,
@@ -296,16 +332,27 @@ impl Doing {
                 }
             }
             Effect::QueueSized { nodes } => self.tasks.tell(TasksMessage::Sized { nodes }),
+            Effect::QueueGrows { grows } => {
+                let pool = myself.clone();
+                self.tasks.wanted_of(move |demand| {
+                    // Fails only when the pool is over.
+                    let _ = pool.cast(PoolMessage::heard(Heard::Demanded(demand)));
+                });
+                self.tasks.tell(TasksMessage::Grows { grows });
+            }
+            Effect::QueueWanted { rank } => self.tasks.tell(TasksMessage::NodeWanted { rank }),
+            // Answered where it was decided.
+            Effect::QueueClose { .. } => {}
             Effect::QueueReady { rank } => {
                 if let (Some(link), Some(kit)) = (self.links.remove(&rank), &self.kit) {
                     self.tasks.tell(TasksMessage::NodeReady { rank, slots: kit.worker.handed(), link });
                 }
             }
             Effect::QueuePaused { rank } => self.tasks.tell(TasksMessage::NodePaused { rank }),
-            Effect::QueueLeaves { rank, attempt } => {
+            Effect::QueueLeaves { rank, attempt, by_choice } => {
                 self.links.remove(&rank);
-                self.rosters.gone(rank, attempt);
-                self.tasks.tell(TasksMessage::NodeLeaves { rank });
+                self.rosters.leaves(rank, attempt);
+                self.tasks.tell(TasksMessage::NodeLeaves { rank, by_choice });
             }
             Effect::QueueGone { rank } => self.tasks.tell(TasksMessage::NodeGone { rank }),
             Effect::QueueLost { rank } => self.tasks.tell(TasksMessage::NodeLost { rank }),
@@ -367,6 +414,18 @@ impl Doing {
                 }
                 self.end(failure, left, myself);
             }
+        }
+    }
+
+    /// What is set up for the same machines once more is undone once.
+    fn keep_kit(&mut self, kit: Arc<NodeKit>) {
+        let same = |it: &&mut Arc<NodeKit>| {
+            it.provider.provider().name() == kit.provider.provider().name()
+                && (&it.request.offer, it.request.market) == (&kit.request.offer, kit.request.market)
+        };
+        match self.kits.iter_mut().find(same) {
+            Some(before) => *before = kit,
+            None => self.kits.push(kit),
         }
     }
 

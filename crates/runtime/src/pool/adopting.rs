@@ -12,7 +12,8 @@ use super::effect::Effect;
 use super::plan::Candidate;
 use super::state::{Phase, State, announce};
 use crate::journal::{KnownPool, Machine};
-use crate::model::{Attempt, EventKind, InstanceId, Leftover, PoolPhase, Rank, Tariff};
+use crate::model::{Attempt, EventKind, InstanceId, Leftover, PoolPhase, Rank, ScaledBecause, Tariff};
+use crate::tasks::Demand;
 
 /// What the owner before has left.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +84,7 @@ impl State {
         };
         self.adopted = true;
         let nodes = u32::try_from(machines.len()).unwrap_or(u32::MAX);
+        let wanted = self.lives.count();
         effects.push(Effect::Announce(EventKind::Attached { nodes }));
         effects.push(announce(PoolPhase::Starting));
         for (instance, provider) in &spare {
@@ -96,7 +98,26 @@ impl State {
             self.rented.insert(instance.clone(), provider);
             self.budget.rented(instance.clone(), tariff, now);
             self.lives.adopt(rank, attempt, instance.clone());
+            if rank.0 >= wanted {
+                effects.push(Effect::QueueWanted { rank });
+            }
             effects.push(Effect::Spawn { rank, attempt, instance });
+        }
+        self.go_on_from(nodes, wanted, effects);
+    }
+
+    /// A pool that scales goes on with as many nodes as it had, or its least number: not with those that it began with.
+    fn go_on_from(&mut self, nodes: u32, before: u32, effects: &mut Vec<Effect>) {
+        if let Some(bounds) = self.scale.bounds() {
+            let spare = self.lives.count().saturating_sub(nodes.max(bounds.least));
+            for it in self.lives.spare(spare, &Demand::default(), false) {
+                self.give_up(it.rank, effects);
+            }
+        }
+        let count = self.lives.count();
+        if count != before {
+            let why = ScaledBecause::Attached;
+            effects.push(Effect::Announce(EventKind::Scaled { from: before, to: count, why }));
         }
     }
 

@@ -9,7 +9,7 @@ use crate::model::{
     End, Epoch, HostKey, Incarnation, InstanceType, Market, Offer, PoolId, Price, SshEndpoint,
 };
 use crate::pool::error::StartError;
-use crate::pool::messages::{Heard, Shortfall, Timer};
+use crate::pool::messages::{Heard, Limits, Shortfall, Timer};
 use crate::pool::plan::Plan;
 use crate::provider::{ProviderErrorKind, Request};
 use crate::timing::Timing;
@@ -26,6 +26,7 @@ fn candidate(region: &str) -> Candidate {
         otherwise: None,
         nodes: 2,
         least: 2,
+        scales: None,
         lease: None,
         mixed: false,
         lost: None,
@@ -96,7 +97,7 @@ fn adopting(machines: Vec<Machine>) -> (State, Vec<Effect>) {
     let adoption = Adoption::of(&pool(machines)).expect("a node");
     let (mut state, now, timing) = (State::new(), Instant::now(), Timing::short());
     let mut effects = Vec::new();
-    let born = Heard::Born { max_total_cost: None };
+    let born = Heard::Born { limits: Limits::default() };
     for heard in [Heard::Adopted(Box::new(adoption)), born, Heard::Offered(Plan::default())] {
         effects = state.hear(heard, now, &timing);
     }
@@ -133,6 +134,29 @@ fn what_is_there_is_linked_again_and_what_is_missing_is_rented() {
 }
 
 #[test]
+fn a_pool_that_scales_goes_on_with_what_it_had_and_not_with_what_it_began_with() {
+    for (ranks, to) in [(vec![0], 1), (vec![0, 2, 3], 3)] {
+        let machines = ranks.iter().map(|rank| machine(&format!("{rank}"), 2, Some((*rank, 1)))).collect();
+        let mut adoption = Adoption::of(&pool(machines)).expect("a node");
+        adoption.candidate = Candidate { scales: Some((1, 4)), least: 1, ..candidate("new") };
+        let mut state = State::new();
+        for heard in [
+            Heard::Adopted(Box::new(adoption)),
+            Heard::Born { limits: Limits::default() },
+            Heard::Offered(Plan::default()),
+        ] {
+            hear(&mut state, heard);
+        }
+        let effects = hear(&mut state, Heard::Prepared(Ok(())));
+        let scaled = EventKind::Scaled { from: 2, to, why: ScaledBecause::Attached };
+        let beyond = ranks.iter().filter(|it| **it > 1).map(|it| Effect::QueueWanted { rank: Rank(*it) });
+        let mut expected = beyond.chain([Effect::QueueLost { rank: Rank(1) }, Effect::Announce(scaled)]);
+        assert!(expected.all(|it| effects.contains(&it)), "{effects:?}");
+        assert!(!effects.iter().any(|it| matches!(it, Effect::Provision { .. })), "{effects:?}");
+    }
+}
+
+#[test]
 fn it_is_ready_when_each_node_that_was_taken_over_is_linked_or_lost() {
     let both = || vec![machine("a", 2, Some((0, 0))), machine("b", 2, Some((1, 0)))];
     let started = |effects: &[Effect]| effects.iter().any(|it| matches!(it, Effect::Started { .. }));
@@ -150,7 +174,7 @@ fn a_pool_that_cannot_be_taken_over_stays_as_it_is() {
         let adoption = Adoption::of(&pool(vec![machine("a", 2, Some((0, 0)))])).expect("a node");
         let mut state = State::new();
         hear(&mut state, Heard::Adopted(Box::new(adoption)));
-        hear(&mut state, Heard::Born { max_total_cost: None });
+        hear(&mut state, Heard::Born { limits: Limits::default() });
         if heard != Heard::Stop {
             hear(&mut state, Heard::Offered(Plan::default()));
         }

@@ -85,6 +85,42 @@ impl Budget {
         if projected > cap { Err((projected, cap)) } else { Ok(()) }
     }
 
+    /// How many of so many more machines can be paid until they have booted and are given back again.
+    ///
+    /// # Errors
+    /// When it is none of them: what the pool would cost with all, and what it may.
+    pub(super) fn affords(
+        &self,
+        count: u32,
+        tariff: &Tariff,
+        now: Instant,
+        timing: &Timing,
+    ) -> Result<u32, (Usd, Usd)> {
+        let refused = match self.allows(count, tariff, now, timing) {
+            Ok(()) => return Ok(count),
+            Err(refused) => refused,
+        };
+        let (mut some, mut many) = (0, count);
+        while many - some > 1 {
+            let half = some + (many - some) / 2;
+            match self.allows(half, tariff, now, timing) {
+                Ok(()) => some = half,
+                Err(_) => many = half,
+            }
+        }
+        if some == 0 { Err(refused) } else { Ok(some) }
+    }
+
+    /// How many more machines at this tariff keep what all of them cost an hour within this; `None` for any number.
+    pub(super) fn room(&self, hourly: Option<Usd>, tariff: &Tariff) -> Option<u32> {
+        let (cap, one) = (hourly?, tariff.hourly.nanos());
+        if one <= 0 {
+            return None;
+        }
+        let rest = cap.less(self.meters.hourly()).nanos();
+        Some(u32::try_from(rest.max(0) / one).unwrap_or(u32::MAX))
+    }
+
     /// Whether the machines that are there may stay for so long.
     pub(super) fn allows_for(&self, length: Duration, now: Instant, timing: &Timing) -> bool {
         let at = self.since(now) + length + self.ending(timing);
@@ -185,6 +221,31 @@ mod tests {
         assert_eq!((projected, cap), (usd!(0.322), usd!(0.20)));
         assert_eq!(begun(None).0.allows(1000, &one, now, &timing), Ok(()));
         assert_eq!(budget.allows(1000, &tariff(Usd::ZERO), now, &timing), Ok(()));
+    }
+
+    #[test]
+    fn as_many_are_afforded_as_can_be_paid() {
+        let (budget, now) = begun(Some(usd!(1)));
+        let (one, timing) = (tariff(usd!(3.60)), timing());
+        // Each costs a thousandth a second, for the 60 s that it boots and the 100.1 s that giving it back may take.
+        for (count, expected) in [(1, 1), (6, 6), (7, 6), (1000, 6), (0, 0)] {
+            assert_eq!(budget.affords(count, &one, now, &timing), Ok(expected), "{count}");
+        }
+        assert!(begun(Some(usd!(0.10))).0.affords(5, &one, now, &timing).is_err());
+        assert_eq!(begun(None).0.affords(1000, &one, now, &timing), Ok(1000));
+    }
+
+    #[test]
+    fn what_may_be_added_an_hour_counts_every_machine_that_is_there() {
+        let (mut budget, now) = begun(None);
+        let one = tariff(usd!(1));
+        assert_eq!(budget.room(Some(usd!(3.50)), &one), Some(3));
+        budget.rented(InstanceId::new("1"), tariff(usd!(2)), now);
+        assert_eq!(budget.room(Some(usd!(3.50)), &one), Some(1));
+        assert_eq!(budget.room(Some(usd!(1)), &one), Some(0));
+        assert_eq!((budget.room(None, &one), budget.room(Some(usd!(0)), &tariff(Usd::ZERO))), (None, None));
+        budget.gone(&InstanceId::new("1"), now);
+        assert_eq!(budget.room(Some(usd!(3.50)), &one), Some(3));
     }
 
     #[test]

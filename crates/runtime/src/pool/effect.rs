@@ -26,12 +26,19 @@ pub(crate) enum Effect {
     DrainNode { rank: Rank, attempt: Attempt, leave: Leave },
     /// The queue may expect this many ranks.
     QueueSized { nodes: u32 },
+    /// Calls may wait for nodes that are not wanted yet, or not any more.
+    QueueGrows { grows: bool },
+    /// The queue may expect this rank.
+    QueueWanted { rank: Rank },
+    /// The queue may not use this node again, if it is idle; the answer says whether it is.
+    QueueClose { rank: Rank, attempt: Attempt },
     /// The queue may use the node.
     QueueReady { rank: Rank },
     /// The queue may not use the node for now.
     QueuePaused { rank: Rank },
     /// The queue may not use this node again, which finishes what it has; its rank may get another one meanwhile.
-    QueueLeaves { rank: Rank, attempt: Attempt },
+    /// `by_choice`: nobody takes it, the pool gives it up.
+    QueueLeaves { rank: Rank, attempt: Attempt, by_choice: bool },
     /// The node is over; its rank may get another one.
     QueueGone { rank: Rank },
     /// The queue may not use the node again.

@@ -113,20 +113,6 @@ impl State {
         }
     }
 
-    /// Machines were given back while the pool goes on. What is still there is tried again in the end.
-    pub(super) fn released(
-        &mut self,
-        instances: Vec<InstanceId>,
-        result: Result<(), String>,
-        now: Instant,
-        effects: &mut Vec<Effect>,
-    ) {
-        match result {
-            Ok(()) => self.given_back(instances, now, effects),
-            Err(reason) => effects.push(Effect::Announce(EventKind::TerminateFailed { reason })),
-        }
-    }
-
     /// A machine is kept, or cannot be.
     pub(super) fn kept(
         &mut self,

@@ -19,6 +19,7 @@ use crate::timing::Timing;
 /// The candidates that are left, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Fallback {
+    all: Vec<Candidate>,
     current: Option<Candidate>,
     waiting: VecDeque<Candidate>,
     /// How often in a row the current one was asked in vain, or gave too little.
@@ -41,9 +42,21 @@ enum Reach {
 impl Fallback {
     /// The candidates of a plan, in order. Returns the first.
     pub(super) fn begin(&mut self, candidates: Vec<Candidate>) -> Option<Candidate> {
+        self.all.clone_from(&candidates);
         self.waiting = VecDeque::from(candidates);
         self.current = self.waiting.pop_front();
         self.current.clone()
+    }
+
+    /// Begins again with all of them, where one was given up. Returns the first.
+    pub(super) fn restart(&mut self) -> Option<Candidate> {
+        if self.tried.is_empty() {
+            self.attempts = Attempt(0);
+            return None;
+        }
+        self.tried.clear();
+        self.attempts = Attempt(0);
+        self.begin(self.all.clone())
     }
 
     /// What was given up so far, and why.

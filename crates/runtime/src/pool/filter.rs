@@ -83,7 +83,7 @@ impl Sieve<'_> {
                 }
                 Filter::Price => tariff.map_or(0, |it| over(it.hourly, self.wanted.max_hourly_cost)),
                 Filter::PoolPrice => {
-                    tariff.map_or(0, |it| over(it.hourly * self.nodes.desired, self.pool_hourly))
+                    tariff.map_or(0, |it| over(it.hourly * self.nodes.desired.max(1), self.pool_hourly))
                 }
                 Filter::Accelerator
                 | Filter::Vcpus
@@ -191,7 +191,8 @@ impl Sieve<'_> {
             Filter::Allocation => format!("it is not to be had as {}", wanted.allocation),
             Filter::Price => format!("{hourly}/h, at most {}/h wanted", cap(wanted.max_hourly_cost)),
             Filter::PoolPrice => {
-                let nodes = self.nodes.desired;
+                // One that begins with none could never have the first.
+                let nodes = self.nodes.desired.max(1);
                 let all = hourly * nodes;
                 format!("{all}/h for {nodes} nodes, at most {}/h wanted", cap(self.pool_hourly))
             }

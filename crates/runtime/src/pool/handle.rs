@@ -11,8 +11,8 @@ use super::error::StartError;
 use super::messages::PoolMessage;
 use super::request::PoolRequest;
 use crate::events::Events;
-use crate::link::Link;
-use crate::model::{Bill, Event, Leftover, PoolId, Rank};
+use crate::link::{InUse, Link};
+use crate::model::{Bill, Event, Incarnation, InvalidRequest, Leftover, PoolId, Rank};
 use crate::output::{Hub, Reader};
 use crate::provider::ProviderRef;
 use crate::status::Explanation;
@@ -99,12 +99,22 @@ impl Pool {
         &self.inner.tasks
     }
 
-    /// The links of the nodes that there are, by rank. A link may be over, and is dialled again then.
-    pub async fn links(&self) -> Vec<(Rank, Link)> {
+    /// The links of the nodes that there are, by rank. A link may be over, and is dialled again then. None of them is
+    /// given up as idle until what comes with its link is dropped.
+    pub async fn links(&self) -> Vec<(Rank, Link, InUse)> {
         let (to, links) = oneshot::channel();
         // Fails only when the pool is over, and then there are none.
         let _ = self.inner.actor.cast(PoolMessage::Links(to));
         links.await.unwrap_or_default()
+    }
+
+    /// The link of this worker, which may be leaving; `None` when it is gone. What is said at [`links`](Self::links)
+    /// holds.
+    pub async fn link_of(&self, worker: &Incarnation) -> Option<(Rank, Link, InUse)> {
+        let (to, link) = oneshot::channel();
+        // Fails only when the pool is over.
+        let _ = self.inner.actor.cast(PoolMessage::LinkOf(worker.clone(), to));
+        link.await.ok().flatten()
     }
 
     /// What happens in it, from now on.
@@ -137,6 +147,23 @@ impl Pool {
             Ok(Progress::Ended(stopped)) => Err(stopped.failure.unwrap_or(StartError::Stopped)),
             Ok(Progress::Starting) | Err(_) => Err(gone()),
         }
+    }
+
+    /// Has it want so many nodes from now on. Returns when that is decided, not when they are there.
+    ///
+    /// # Errors
+    /// When it may not have so many, or does not run.
+    pub async fn resize(&self, nodes: u32) -> Result<(), InvalidRequest> {
+        let (told, answer) = oneshot::channel();
+        // Fails only when the pool is over.
+        let _ = self.inner.actor.cast(PoolMessage::Resize(nodes, told));
+        let over = || InvalidRequest::new("nodes", nodes, "the pool has ended");
+        answer.await.unwrap_or_else(|_| Err(over()))
+    }
+
+    /// How many nodes it has, or wants to have, now.
+    pub fn nodes(&self) -> u32 {
+        self.inner.events.status().wanted
     }
 
     /// What it has cost until now.

@@ -68,6 +68,11 @@ impl Keeping {
         !self.asked.is_empty()
     }
 
+    /// How many machines are kept, or may be.
+    pub(super) fn count(&self) -> usize {
+        self.asked.len().saturating_add(self.kept.len())
+    }
+
     /// Whether nothing is kept.
     pub(super) fn is_empty(&self) -> bool {
         self.kept.is_empty()

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::model::{Attempt, InstanceId, Rank};
+use crate::tasks::Demand;
 
 /// One life for each rank that the pool has not given up.
 ///
@@ -16,6 +17,8 @@ pub(super) struct Lives {
     ranks: BTreeMap<Rank, Life>,
     /// Lives that finish what they have, whose ranks are others' now.
     leaving: BTreeMap<(Rank, Attempt), InstanceId>,
+    /// What lives of ranks that were given up have used of attempts, so that none comes again.
+    spent: Attempt,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,16 +53,34 @@ pub(super) struct Ended {
     pub(super) failures: u32,
 }
 
+/// A rank that the pool can do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Spare {
+    pub(super) rank: Rank,
+    pub(super) attempt: Attempt,
+    pub(super) place: SparePlace,
+}
+
+/// How far a spare rank has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SparePlace {
+    Wanted,
+    Starting,
+    Ready,
+}
+
 impl Lives {
     /// Ranks from 0, all of which want a machine. Reports of lives before are of older attempts.
     pub(super) fn begin(&mut self, ranks: u32) {
-        let attempt = self.ranks.values().map(|it| it.attempt.next()).max().unwrap_or_default();
+        let attempt =
+            self.ranks.values().map(|it| it.attempt.next()).max().unwrap_or_default().max(self.spent);
         let wanted = || Life { attempt, failures: 0, taken: 0, place: Place::Wanted };
         self.ranks = (0..ranks).map(|rank| (Rank(rank), wanted())).collect();
     }
 
     /// Has a rank go on with the machine and the life that another owner of the pool gave it.
     pub(super) fn adopt(&mut self, rank: Rank, attempt: Attempt, instance: InstanceId) {
+        self.spent = self.spent.max(attempt.next());
         self.ranks.insert(rank, Life { attempt, failures: 0, taken: 0, place: Place::Adopted { instance } });
     }
 
@@ -137,6 +158,13 @@ impl Lives {
         life.taken
     }
 
+    /// The pool does without the present life of a rank, which finishes what it has.
+    pub(super) fn retires(&mut self, rank: Rank) {
+        if let Some(Ended { attempt, instance, .. }) = self.ends(rank) {
+            self.leaving.insert((rank, attempt), instance);
+        }
+    }
+
     /// A life that was leaving is over: its machine.
     pub(super) fn left(&mut self, rank: Rank, attempt: Attempt) -> Option<InstanceId> {
         self.leaving.remove(&(rank, attempt))
@@ -144,7 +172,53 @@ impl Lives {
 
     /// The rank will not come back.
     pub(super) fn give_up(&mut self, rank: Rank) {
-        self.ranks.remove(&rank);
+        if let Some(life) = self.ranks.remove(&rank) {
+            self.spent = self.spent.max(life.attempt.next());
+        }
+    }
+
+    /// Ranks that want a machine, the lowest that there are not, until there are so many. Returns the new ones.
+    pub(super) fn grow(&mut self, to: u32) -> Vec<Rank> {
+        let missing = usize::try_from(to.saturating_sub(self.count())).unwrap_or(usize::MAX);
+        let free = (0..).map(Rank).filter(|it| !self.ranks.contains_key(it));
+        let new: Vec<Rank> = free.take(missing).collect();
+        let wanted = Life { attempt: self.spent, failures: 0, taken: 0, place: Place::Wanted };
+        self.ranks.extend(new.iter().map(|it| (*it, wanted.clone())));
+        new
+    }
+
+    /// Which ranks the pool can do without best, so many: those without a machine, then those that are not ready,
+    /// then the idle, then, with `any`, those that are used or waited for; of each kind the highest first. The head goes
+    /// with the last of the others only.
+    pub(super) fn spare(&self, count: u32, load: &Demand, any: bool) -> Vec<Spare> {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let spare = |(rank, life): (&Rank, &Life)| {
+            let (rank, attempt) = (*rank, life.attempt);
+            let (worth, place) = match life.place {
+                _ if load.pinned.contains(&rank) && !any => return None,
+                Place::Wanted => (0, SparePlace::Wanted),
+                Place::Starting { .. } => (1, SparePlace::Starting),
+                Place::Ready { .. } if load.idle.contains(&rank) => (2, SparePlace::Ready),
+                Place::Ready { .. } if any => (3, SparePlace::Ready),
+                // What another owner left is linked before it is judged.
+                Place::Ready { .. } | Place::Adopted { .. } => return None,
+            };
+            let worth = if load.pinned.contains(&rank) { worth + 4 } else { worth };
+            Some((worth, Spare { rank, attempt, place }))
+        };
+        let mut spare: Vec<(u8, Spare)> = self.ranks.iter().filter_map(spare).collect();
+        spare.sort_by_key(|(worth, it)| (it.rank.0 == 0, *worth, std::cmp::Reverse(it.rank)));
+        let is_all = spare.len() == self.ranks.len() && count >= spare.len();
+        let kept = |it: &(u8, Spare)| is_all || it.1.rank.0 != 0;
+        spare.into_iter().filter(kept).take(count).map(|(_, it)| it).collect()
+    }
+
+    /// Whether a node that came after this moment has been ready for so long that its kind can be relied upon.
+    pub(super) fn is_proven(&self, after: Instant, now: Instant) -> bool {
+        self.ranks.values().any(|it| {
+            let Place::Ready { since, .. } = &it.place else { return false };
+            *since > after && now.saturating_duration_since(*since) >= SOON
+        })
     }
 
     /// Whether this is the present life of the rank, and has a machine.
@@ -175,6 +249,11 @@ impl Lives {
     /// How many ranks there are.
     pub(super) fn count(&self) -> u32 {
         self.number(|_| true)
+    }
+
+    /// How many ranks have a machine.
+    pub(super) fn machines(&self) -> usize {
+        self.ranks.values().filter(|it| it.place != Place::Wanted).count()
     }
 
     /// The lives that have a machine, those that are leaving included.

@@ -10,10 +10,13 @@ use super::adopting::Adoption;
 use super::error::StartError;
 use super::key_file::KeyFile;
 use super::plan::Plan;
-use crate::link::Link;
-use crate::model::{Attempt, InstanceId, KeptMachine, Leftover, Rank, Usd};
+use crate::link::{InUse, Link};
+use crate::model::{
+    Attempt, Incarnation, InstanceId, InvalidRequest, KeptMachine, Leftover, Rank, Scaling, Usd,
+};
 use crate::node::{NodeKit, NodeReport};
 use crate::provider::ProviderErrorKind;
+use crate::tasks::Demand;
 
 /// Messages of the PoolActor: the results of its own steps, its nodes' reports, and one order.
 #[derive(Debug, RactorMessage)]
@@ -56,7 +59,11 @@ pub(super) enum PoolMessage {
         kept: Result<(KeptMachine, KeyFile), String>,
     },
     /// Somebody wants the links of the nodes that there are.
-    Links(oneshot::Sender<Vec<(Rank, Link)>>),
+    Links(oneshot::Sender<Vec<(Rank, Link, InUse)>>),
+    /// Somebody wants the link of this worker, which may be leaving.
+    LinkOf(Incarnation, oneshot::Sender<Option<(Rank, Link, InUse)>>),
+    /// The owner wants so many nodes.
+    Resize(u32, oneshot::Sender<Result<(), InvalidRequest>>),
     /// Give everything back.
     Stop,
     /// Leave everything as it is.
@@ -73,6 +80,18 @@ impl PoolMessage {
     }
 }
 
+/// What a pool may cost and how it scales.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// The most that it may cost in all.
+    pub(crate) total: Option<Usd>,
+    /// The most that all its nodes together may cost an hour.
+    pub(crate) hourly: Option<Usd>,
+    pub(crate) scaling: Scaling,
+    /// How many calls a node runs at once.
+    pub(crate) slots: u32,
+}
+
 /// What a pool hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
@@ -80,8 +99,8 @@ pub(crate) enum Heard {
     Adopted(Box<Adoption>),
     /// The owner leaves everything as it is, for another program.
     Detach,
-    /// It begins, and may cost this much.
-    Born { max_total_cost: Option<Usd> },
+    /// It begins.
+    Born { limits: Limits },
     /// What the specs' providers offer, filtered and ranked.
     Offered(Plan),
     /// Whether the image is possible, its files are packed and the provider is set up.
@@ -98,6 +117,12 @@ pub(crate) enum Heard {
     NodeGone { rank: Rank, attempt: Attempt, reason: String, retry: bool },
     /// Whether a machine that failed lives on for a while.
     Kept { instance: InstanceId, kept: Result<KeptMachine, String> },
+    /// What the queue has and wants has changed.
+    Demanded(Demand),
+    /// The owner wants so many nodes; this is what the queue has.
+    Resized { nodes: u32, demand: Demand },
+    /// Whether the queue closed a node because it was idle.
+    NodeClosed { rank: Rank, attempt: Attempt, closed: bool },
     /// The queue's actor has ended, which only a defect of Skyward's can do before the pool ends.
     QueueEnded { reason: String },
     /// The owner wants everything given back.
@@ -128,6 +153,10 @@ pub(crate) enum Timer {
     Provision,
     /// Time to look at what is spent.
     Budget,
+    /// Time to look whether there are too many nodes, or too few.
+    Scale,
+    /// Time to give machines back again whose clouds did not do so.
+    Release,
     /// A machine has been kept for as long as it was to be.
     Keep,
     /// Giving everything back has taken too long.

@@ -217,6 +217,7 @@ fn candidate(choice: &Choice<'_>, asked: &[Asked<'_>], sieves: &[Sieve<'_>]) -> 
         otherwise: other.filter(|it| it.market != choice.tariff.market),
         nodes: asked.nodes.desired,
         least: asked.nodes.least(),
+        scales: asked.nodes.scales(),
         lease: asked.wanted.ttl,
         mixed: asked.wanted.mixed,
         lost: None,

@@ -39,6 +39,9 @@ pub struct Candidate {
     pub nodes: u32,
     /// With how many of them the pool is ready.
     pub least: u32,
+    /// Between how many nodes the pool scales by itself; nothing where it keeps its number.
+    #[serde(default)]
+    pub scales: Option<(u32, u32)>,
     /// How long its machines live on without their client, where the spec says so.
     pub lease: Option<Duration>,
     /// Whether its machines may be in a pool with those of other offers.

@@ -9,8 +9,9 @@ use super::effect::Effect;
 use super::error::StartError;
 use super::messages::{Shortfall, Timer};
 use super::plan::{Candidate, Plan};
+use super::scale::{Bounds, Refusal};
 use super::state::{Phase, State, announce};
-use crate::model::{EventKind, InstanceId, PoolPhase, Rented};
+use crate::model::{EventKind, InstanceId, PoolPhase, Rank, Rented, Usd};
 use crate::provider::ProviderErrorKind;
 use crate::timing::Timing;
 
@@ -32,7 +33,7 @@ impl State {
             effects.push(Effect::Ended { failure: self.failure.clone(), left: Vec::new() });
             return Phase::Stopped;
         };
-        self.begin_with(first, now, timing, effects);
+        self.begin_with(first, false, now, timing, effects);
         Phase::Living { ready: false, stop: false }
     }
 
@@ -62,10 +63,18 @@ impl State {
         }
         match (result, candidate) {
             (Ok(()), Some(candidate)) => {
-                effects.push(announce(PoolPhase::Provisioning));
+                if !ready {
+                    effects.push(announce(PoolPhase::Provisioning));
+                }
                 self.source = Some(*candidate);
                 self.take_over(now, effects);
-                self.reconcile(ready, now, timing, effects)
+                // One that begins without a node is ready when its machines could be rented.
+                let ready = self.is_enough(ready, effects);
+                match self.reconcile(ready, now, timing, effects) {
+                    // Calls may have come before.
+                    Phase::Living { ready: true, stop: false } => self.rescale(true, now, timing, effects),
+                    phase => phase,
+                }
             }
             (Ok(()), None) => Phase::Living { ready, stop },
             (Err(error), _) => self.try_others(ready, ProviderErrorKind::Local, error, now, timing, effects),
@@ -84,6 +93,7 @@ impl State {
             return;
         }
         self.fallback.gave();
+        self.scale.had();
         let wanted = self.lives.wanted();
         self.rent(&instances, now);
         let (begun, spare) = self.lives.give(instances);
@@ -162,10 +172,12 @@ impl State {
         timing: &Timing,
         effects: &mut Vec<Effect>,
     ) -> Phase {
-        let got = self.lives.count().saturating_sub(self.lives.wanted());
+        let wanted = self.lives.count();
+        let got = wanted.saturating_sub(self.lives.wanted());
         let enough = ready || got >= self.least().max(1);
         // What works is never given back for the rest of it.
-        let Some((next, keep)) = self.fallback.next(kind, &error.to_string(), enough) else {
+        let stays = enough && !self.lives.living().is_empty();
+        let Some((next, keep)) = self.fallback.next(kind, &error.to_string(), stays) else {
             if !enough {
                 let tried = self.fallback.tried();
                 self.fail(match tried.len() {
@@ -177,35 +189,63 @@ impl State {
             for rank in self.lives.wanting() {
                 self.give_up(rank, effects);
             }
+            if ready {
+                self.refused_growth(wanted, &error.to_string(), Refusal::None, now, effects);
+            }
             return Phase::Living { ready: self.is_enough(ready, effects), stop: false };
         };
         if !keep {
             self.drop_all(effects);
         }
-        if keep {
-            self.prepare(next, now, timing, effects);
+        // A pool that runs wants the ranks that it wants, whoever gives them.
+        if keep || ready {
+            self.prepare(next, ready, now, timing, effects);
         } else {
-            self.begin_with(next, now, timing, effects);
+            self.begin_with(next, ready, now, timing, effects);
         }
         Phase::Living { ready, stop: false }
     }
 
     /// Wants a machine of this candidate for every rank.
-    fn begin_with(&mut self, candidate: Candidate, now: Instant, timing: &Timing, effects: &mut Vec<Effect>) {
+    fn begin_with(
+        &mut self,
+        candidate: Candidate,
+        ready: bool,
+        now: Instant,
+        timing: &Timing,
+        effects: &mut Vec<Effect>,
+    ) {
         self.lives.begin(candidate.nodes);
-        self.prepare(candidate, now, timing, effects);
+        let bounds = candidate.scales.map(|(least, most)| Bounds { least, most });
+        let scaled = self.scale.bounds().is_some();
+        self.scale.bound(bounds);
+        if scaled || bounds.is_some() {
+            effects.push(Effect::QueueGrows { grows: bounds.is_some() });
+        }
+        self.prepare(candidate, ready, now, timing, effects);
     }
 
     /// Has what this candidate's provider needs set up.
-    fn prepare(&mut self, candidate: Candidate, now: Instant, timing: &Timing, effects: &mut Vec<Effect>) {
-        let Candidate { offer, tariff, nodes, .. } = candidate.clone();
+    pub(super) fn prepare(
+        &mut self,
+        candidate: Candidate,
+        ready: bool,
+        now: Instant,
+        timing: &Timing,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Candidate { offer, tariff, .. } = candidate.clone();
+        let nodes = if ready { self.lives.count() } else { candidate.nodes };
+        let most = candidate.scales.map_or(nodes, |(_, most)| most.max(nodes));
         let lease = candidate.lease.unwrap_or(timing.lease);
-        let lease = self.budget.lease(lease, nodes, &tariff, now);
+        let lease = self.budget.lease(lease, most, &tariff, now);
         let provider = offer.provider.clone();
         self.prepared.insert(provider.clone());
         effects.push(Effect::Announce(EventKind::Chosen { provider, offer: Box::new(offer), tariff, nodes }));
-        effects.push(Effect::QueueSized { nodes });
-        effects.push(announce(PoolPhase::Preparing));
+        if !ready {
+            effects.push(Effect::QueueSized { nodes });
+            effects.push(announce(PoolPhase::Preparing));
+        }
         effects.push(Effect::Prepare { candidate: Box::new(candidate.clone()), lease });
         self.preparing = Some(Box::new(candidate));
     }
@@ -225,8 +265,8 @@ impl State {
         }
     }
 
-    /// Asks for a machine for every rank that wants one, unless that is under way, was refused just now, or
-    /// costs more than the pool may.
+    /// Asks for a machine for every rank that wants one, unless that is under way, was refused just now, or costs more
+    /// than the pool may.
     pub(super) fn reconcile(
         &mut self,
         ready: bool,
@@ -234,44 +274,103 @@ impl State {
         timing: &Timing,
         effects: &mut Vec<Effect>,
     ) -> Phase {
-        let living = Phase::Living { ready, stop: false };
-        let count = self.lives.wanted();
-        let Some(source) = self.source.as_ref().filter(|_| count > 0 && !self.is_asking() && !self.resting)
-        else {
-            return living;
-        };
-        if let Err((projected, cap)) = self.budget.allows(count, &source.tariff, now, timing) {
-            return self.refuse_growth(ready, (projected, cap), now, timing, effects);
+        let wanted = self.lives.wanted();
+        let is_free = wanted > 0 && !self.is_asking() && !self.resting;
+        let tariff = self.source.as_ref().filter(|_| is_free).map(|it| it.tariff);
+        let Some(tariff) = tariff else { return Phase::Living { ready, stop: false } };
+        let within = self.budget.room(self.limits.hourly, &tariff).map_or(wanted, |it| it.min(wanted));
+        let mut phase = Phase::Living { ready, stop: false };
+        // What is being given back makes room for the rest soon.
+        if within < wanted && !self.is_giving_back() {
+            phase = self.refuse_dearer(within, ready, now, timing, effects);
         }
-        self.asking = count;
-        self.asked = Some(now);
-        self.request = self.request.next();
-        effects.push(Effect::Provision { request: self.request, count });
-        living
+        let Phase::Living { ready, stop: false } = phase else { return phase };
+        // Another candidate may be under way instead.
+        if within == 0 || self.is_asking() {
+            return phase;
+        }
+        let (count, refused) = match self.budget.affords(within, &tariff, now, timing) {
+            Ok(count) => (count, self.budget.allows(within, &tariff, now, timing).err()),
+            Err(refused) => (0, Some(refused)),
+        };
+        if let Some(refused) = refused {
+            phase = self.refuse_growth(count, ready, refused, now, timing, effects);
+        }
+        if count > 0 && matches!(phase, Phase::Living { stop: false, .. }) {
+            self.asking = count;
+            self.asked = Some(now);
+            self.request = self.request.next();
+            effects.push(Effect::Provision { request: self.request, count });
+        }
+        phase
     }
 
-    /// The machines that are wanted cannot be paid: the pool goes on without them, if it can.
-    fn refuse_growth(
+    /// Whether machines are there that no rank has: they are leaving, or are being given back.
+    fn is_giving_back(&self) -> bool {
+        let kept = self.keeping.count();
+        self.rented.len() > self.lives.machines().saturating_add(kept)
+    }
+
+    /// More machines than so many would cost more an hour than all may: the pool goes on with those, if it can.
+    fn refuse_dearer(
         &mut self,
+        within: u32,
         ready: bool,
-        (projected, cap): (crate::model::Usd, crate::model::Usd),
         now: Instant,
         timing: &Timing,
         effects: &mut Vec<Effect>,
     ) -> Phase {
         let wanting = self.lives.wanting();
         let got = self.lives.count().saturating_sub(self.lives.wanted());
-        if !ready && got < self.least().max(1) {
+        if !ready && got.saturating_add(within) < self.least().max(1) {
+            let provider = self.source.as_ref().map_or_else(String::new, |it| it.offer.provider.clone());
+            let (wanted, attempts) = (self.lives.count(), self.request);
+            let error = StartError::Provision { provider, got, wanted, attempts, reason: DEARER.to_owned() };
+            return self.try_others(ready, ProviderErrorKind::OfferGone, error, now, timing, effects);
+        }
+        let wanted = self.lives.count();
+        for rank in wanting.into_iter().skip(usize::try_from(within).unwrap_or(usize::MAX)) {
+            self.give_up(rank, effects);
+        }
+        if ready {
+            self.refused_growth(wanted, DEARER, Refusal::None, now, effects);
+        }
+        Phase::Living { ready: self.is_enough(ready, effects), stop: false }
+    }
+
+    /// Of the machines that are wanted only so many can be paid: the pool goes on with those, if it can.
+    fn refuse_growth(
+        &mut self,
+        paid: u32,
+        ready: bool,
+        (projected, cap): (Usd, Usd),
+        now: Instant,
+        timing: &Timing,
+        effects: &mut Vec<Effect>,
+    ) -> Phase {
+        let wanting = self.lives.wanting();
+        let got = self.lives.count().saturating_sub(self.lives.wanted());
+        if !ready && got.saturating_add(paid) < self.least().max(1) {
             self.fail(StartError::Budget { projected, cap });
             return self.stop_from(now, timing, ready, effects);
         }
+        let dearer: Vec<Rank> =
+            wanting.into_iter().skip(usize::try_from(paid).unwrap_or(usize::MAX)).collect();
         if self.budget.says_refusal() {
-            let machines = u32::try_from(wanting.len()).unwrap_or(u32::MAX);
+            let machines = u32::try_from(dearer.len()).unwrap_or(u32::MAX);
             effects.push(Effect::Announce(EventKind::BudgetRefused { machines, projected, cap }));
         }
-        for rank in wanting {
+        let wanted = self.lives.count();
+        for rank in dearer {
             self.give_up(rank, effects);
+        }
+        if ready {
+            let why = "they would cost more than max_total_cost";
+            self.refused_growth(wanted, why, Refusal::None, now, effects);
         }
         Phase::Living { ready: self.is_enough(ready, effects), stop: false }
     }
 }
+
+/// Why machines are not rented that are too dear together.
+pub(super) const DEARER: &str = "they would cost more than max_hourly_cost";

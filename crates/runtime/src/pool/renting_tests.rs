@@ -216,7 +216,10 @@ fn the_first_spec_is_rented_first_and_the_second_by_its_own_provider() {
 /// A pool of one machine at a dollar an hour, and what it may cost.
 fn capped(cap: Usd) -> State {
     let mut state = State::new();
-    for heard in [Heard::Born { max_total_cost: Some(cap) }, plan(vec![candidate("one", Nodes::from(1))])] {
+    for heard in [
+        Heard::Born { limits: Limits { total: Some(cap), ..Limits::default() } },
+        plan(vec![candidate("one", Nodes::from(1))]),
+    ] {
         state.hear(heard, now(), &Timing::default());
     }
     state
@@ -263,7 +266,7 @@ fn a_pool_warns_at_four_fifths_ends_before_the_cap_and_rents_no_replacement_that
 #[test]
 fn a_lease_is_cut_to_what_the_budget_allows() {
     let spec = Candidate { lease: Some(Duration::from_secs(86_400)), ..candidate("one", Nodes::from(1)) };
-    let mut state = after(vec![Heard::Born { max_total_cost: Some(usd!(1)) }]);
+    let mut state = after(vec![Heard::Born { limits: Limits { total: Some(usd!(1)), ..Limits::default() } }]);
     let effects = state.hear(plan(vec![spec]), now(), &Timing::default());
     let lease = effects.iter().find_map(|it| match it {
         Effect::Prepare { lease, .. } => Some(*lease),

@@ -157,7 +157,7 @@ fn a_machine_that_will_be_taken_finishes_while_its_rank_gets_another() {
     let noticed = || Heard::NodeNoticed { rank: Rank(0), attempt: Attempt(0), within };
     let left = |number| {
         vec![
-            Effect::QueueLeaves { rank: Rank(0), attempt: Attempt(number) },
+            Effect::QueueLeaves { rank: Rank(0), attempt: Attempt(number), by_choice: false },
             Effect::DrainNode { rank: Rank(0), attempt: Attempt(number), leave },
         ]
     };
@@ -195,7 +195,10 @@ fn a_rank_whose_machines_are_taken_soon_after_they_are_ready_pauses_and_is_given
     let left = |attempt| {
         let (rank, attempt) = (Rank(0), Attempt(attempt));
         let leave = Leave { within, preempted: true };
-        vec![Effect::QueueLeaves { rank, attempt }, Effect::DrainNode { rank, attempt, leave }]
+        vec![
+            Effect::QueueLeaves { rank, attempt, by_choice: false },
+            Effect::DrainNode { rank, attempt, leave },
+        ]
     };
     let with = |mut effects: Vec<Effect>, last| {
         effects.push(last);

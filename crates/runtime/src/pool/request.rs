@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::spec::Spec;
 use crate::events::Events;
 use crate::journal::{KnownPool, Record};
-use crate::model::{Architecture, Carrier, Image, InvalidRequest, Nodes, Secret, Selection, Usd, Worker};
+use crate::model::{
+    Architecture, Carrier, Image, InvalidRequest, Nodes, Scaling, Secret, Selection, Usd, Worker,
+};
 use crate::output::Hub;
 use crate::timing::Timing;
 
@@ -31,6 +33,8 @@ pub struct PoolRequest {
     pub carrier: Carrier,
     /// What functions may ask for by name. It reaches workers on their standard input alone.
     pub secrets: BTreeMap<String, Secret<String>>,
+    /// When it gives nodes back, where it scales.
+    pub scaling: Scaling,
     /// Every time-out.
     pub timing: Timing,
     /// How many calls may wait for a slot at once.

@@ -19,6 +19,8 @@ use crate::model::{Attempt, Epoch, Incarnation, Peer, Rank, Roster};
 #[derive(Debug)]
 pub(super) struct Rosters {
     nodes: BTreeMap<Rank, Known>,
+    /// Lives that finish what they have: nobody is told of them, but they have what was left there.
+    leaving: BTreeMap<(Rank, Attempt), Link>,
     newest: watch::Sender<Roster>,
 }
 
@@ -35,7 +37,11 @@ struct Known {
 
 impl Default for Rosters {
     fn default() -> Self {
-        Self { nodes: BTreeMap::new(), newest: watch::Sender::new(Roster::default()) }
+        Self {
+            nodes: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            newest: watch::Sender::new(Roster::default()),
+        }
     }
 }
 
@@ -73,8 +79,18 @@ impl Rosters {
         }
     }
 
+    /// A node finishes what it has, and counts no more.
+    pub(super) fn leaves(&mut self, rank: Rank, attempt: Attempt) {
+        let present = self.nodes.get(&rank).filter(|it| it.attempt == attempt);
+        if let Some(link) = present.map(|it| it.link.clone()) {
+            self.gone(rank, attempt);
+            self.leaving.insert((rank, attempt), link);
+        }
+    }
+
     /// A node is gone.
     pub(super) fn gone(&mut self, rank: Rank, attempt: Attempt) {
+        self.leaving.remove(&(rank, attempt));
         if let Some(known) = self.nodes.get(&rank)
             && known.attempt == attempt
         {
@@ -87,6 +103,13 @@ impl Rosters {
     /// Whether this link is the one that the rank has.
     pub(super) fn holds(&self, rank: Rank, link: &Link) -> bool {
         self.nodes.get(&rank).is_some_and(|it| it.name == link.hello().incarnation)
+    }
+
+    /// The rank and link of this worker, which may be leaving.
+    pub(super) fn of(&self, worker: &Incarnation) -> Option<(Rank, &Link)> {
+        let present = self.nodes.iter().map(|(rank, it)| (*rank, &it.link));
+        let mut all = present.chain(self.leaving.iter().map(|((rank, _), link)| (*rank, link)));
+        all.find(|(_, link)| link.hello().incarnation == *worker)
     }
 
     /// The link of each node.

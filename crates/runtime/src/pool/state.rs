@@ -1,7 +1,7 @@
 //! What a pool decides. Pure: what it hears in, effects out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::adopting::Adoption;
 use super::budget::{Budget, Look};
@@ -9,10 +9,12 @@ use super::effect::Effect;
 use super::error::StartError;
 use super::fallback::Fallback;
 use super::keeping::Keeping;
-use super::lives::{Ended, Lives};
-use super::messages::{Heard, Timer};
+use super::lives::Lives;
+use super::messages::{Heard, Limits, Timer};
 use super::plan::Candidate;
-use crate::model::{Attempt, EventKind, InstanceId, Leftover, PoolPhase, Rank};
+use super::scale::Scale;
+use super::sizing::Closing;
+use crate::model::{Attempt, EventKind, InstanceId, Leftover, PoolPhase, Rank, Scaling};
 use crate::node::Leave;
 use crate::timing::Timing;
 
@@ -29,10 +31,20 @@ pub(crate) struct State {
     /// The providers that something was set up at.
     pub(super) prepared: BTreeSet<String>,
     pub(super) budget: Budget,
+    pub(super) limits: Limits,
+    /// How many nodes there should be.
+    pub(super) scale: Scale,
+    /// Calls were told that there will be no nodes for a while.
+    pub(super) refused: bool,
+    /// Nodes that the queue is asked to close, and what the pool had before.
+    pub(super) closing: Option<Closing>,
     /// Every rank that the pool wants to have, until it is given up.
     pub(super) lives: Lives,
     /// Machines that were rented and are not certainly given back, and from whom.
     pub(super) rented: BTreeMap<InstanceId, String>,
+    /// Those whose clouds did not give them back, until that is tried again; and how often it was.
+    pub(super) unreleased: BTreeSet<InstanceId>,
+    pub(super) releases: u32,
     /// How many machines are being asked for at this moment, and since when; the number of the last
     /// request.
     pub(super) asking: u32,
@@ -91,8 +103,14 @@ impl State {
             source: None,
             prepared: BTreeSet::new(),
             budget: Budget::default(),
+            limits: Limits::default(),
+            scale: Scale::new(Scaling::default(), 1),
+            refused: false,
+            closing: None,
             lives: Lives::default(),
             rented: BTreeMap::new(),
+            unreleased: BTreeSet::new(),
+            releases: 0,
             asking: 0,
             asked: None,
             request: Attempt(0),
@@ -125,8 +143,10 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Phase {
         match (phase, heard) {
-            (Phase::Unborn, Heard::Born { max_total_cost }) => {
-                self.budget.begin(max_total_cost, now);
+            (Phase::Unborn, Heard::Born { limits }) => {
+                self.budget.begin(limits.total, now);
+                self.scale = Scale::new(limits.scaling, limits.slots);
+                self.limits = limits;
                 effects.push(announce(PoolPhase::Choosing));
                 effects.push(Effect::AskOffers);
                 Phase::Choosing
@@ -178,7 +198,25 @@ impl State {
                 if self.lives.becomes_ready(rank, attempt, now) {
                     effects.push(Effect::QueueReady { rank });
                 }
-                Phase::Living { ready: self.is_enough(ready, effects), stop }
+                let ready = self.is_enough(ready, effects);
+                match stop {
+                    true => Phase::Living { ready, stop },
+                    false => self.rescale(ready, now, timing, effects),
+                }
+            }
+            (Phase::Living { ready, stop: false }, Heard::Demanded(demand)) => {
+                self.scale.hears(demand, self.lives.ready(), now);
+                self.rescale(ready, now, timing, effects)
+            }
+            (Phase::Living { ready, stop: false }, Heard::Woke(Timer::Scale)) => {
+                self.rescale(ready, now, timing, effects)
+            }
+            (Phase::Living { ready, stop: false }, Heard::Resized { nodes, demand }) => {
+                self.resize(nodes, &demand, ready, now, timing, effects)
+            }
+            (phase @ Phase::Living { stop: false, .. }, Heard::NodeClosed { rank, attempt, closed }) => {
+                self.closed(rank, attempt, closed, now, timing, effects);
+                phase
             }
             (phase @ Phase::Living { .. }, Heard::NodePaused { rank, attempt }) => {
                 if self.lives.is_current(rank, attempt) {
@@ -219,7 +257,15 @@ impl State {
                 phase @ (Phase::Living { .. } | Phase::Stopping { .. } | Phase::Keeping),
                 Heard::Released { instances, result },
             ) => {
-                self.released(instances, result, now, effects);
+                self.released(instances, result, now, timing, effects);
+                match phase {
+                    // What is gone may have kept others from being rented.
+                    Phase::Living { ready, stop: false } => self.reconcile(ready, now, timing, effects),
+                    phase => phase,
+                }
+            }
+            (phase @ (Phase::Living { stop: false, .. } | Phase::Keeping), Heard::Woke(Timer::Release)) => {
+                self.release_again(effects);
                 phase
             }
             (Phase::Keeping, Heard::Stop) => self.stop_keeping(now, timing, effects),
@@ -271,7 +317,8 @@ impl State {
     /// Whether the pool is ready: it was, or there are enough ready nodes for the first time.
     pub(super) fn is_enough(&self, before: bool, effects: &mut Vec<Effect>) -> bool {
         // With a least number of its own the pool begins with that many, the others join as they come.
-        let enough = self.least().min(self.lives.count()).max(1);
+        let any = self.source.as_ref().map_or(1, |it| it.nodes.min(1));
+        let enough = self.least().min(self.lives.count()).max(any);
         if !before && self.lives.ready() >= enough && !self.lives.is_adopting() {
             effects.push(announce(PoolPhase::Ready));
             let nodes = self.source.as_ref().map_or(0, |it| it.nodes);
@@ -279,100 +326,6 @@ impl State {
             return true;
         }
         before
-    }
-
-    /// The machine of a node will be taken: what runs there may go on until then, and its rank gets another one.
-    #[expect(clippy::too_many_arguments, reason = "the message and the phase, taken apart by the match")]
-    fn noticed(
-        &mut self,
-        (rank, attempt): (Rank, Attempt),
-        within: Duration,
-        ready: bool,
-        stop: bool,
-        now: Instant,
-        timing: &Timing,
-        effects: &mut Vec<Effect>,
-    ) -> Phase {
-        let taken = self.lives.leaves(rank, now);
-        effects.push(Effect::QueueLeaves { rank, attempt });
-        let leave = Leave { within, preempted: true };
-        effects.push(Effect::DrainNode { rank, attempt, leave });
-        if stop {
-            return Phase::Living { ready, stop };
-        }
-        if taken >= timing.provision_attempts {
-            let reason = format!(
-                "{taken} machines in a row were to be taken soon after they were ready; another market, region or \
-                 type may last longer"
-            );
-            return self.does_without(rank, reason, ready, now, timing, effects);
-        }
-        // One is bad luck, and has its successor at once.
-        if let Some(before) = taken.checked_sub(2) {
-            effects.push(Effect::Wake(Timer::Provision, timing.provision_retry.delay(before)));
-            self.resting = true;
-        }
-        self.reconcile(ready, now, timing, effects)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the message and the phase, taken apart by the match")]
-    fn node_gone(
-        &mut self,
-        rank: Rank,
-        reason: String,
-        retry: bool,
-        ready: bool,
-        stop: bool,
-        now: Instant,
-        timing: &Timing,
-        effects: &mut Vec<Effect>,
-    ) -> Phase {
-        let Some(Ended { instance, was_ready, failures, .. }) = self.lives.ends(rank) else {
-            return Phase::Living { ready, stop };
-        };
-        let again = retry && failures < timing.provision_attempts;
-        if !was_ready && !stop && self.may_keep(now, timing) && self.keeping.ask(rank, &instance, timing.keep)
-        {
-            effects.push(Effect::Keep { rank, instance });
-        } else {
-            // A machine without a node would be paid for nothing.
-            effects.push(Effect::Release { instances: vec![instance] });
-        }
-        if was_ready {
-            effects.push(Effect::QueueGone { rank });
-        }
-        if stop {
-            return Phase::Living { ready, stop };
-        }
-        if again {
-            return self.reconcile(ready, now, timing, effects);
-        }
-        self.does_without(rank, reason, ready, now, timing, effects)
-    }
-
-    /// A rank gets no other machine: the pool goes on without it, or cannot start.
-    fn does_without(
-        &mut self,
-        rank: Rank,
-        reason: String,
-        ready: bool,
-        now: Instant,
-        timing: &Timing,
-        effects: &mut Vec<Effect>,
-    ) -> Phase {
-        let others = self.lives.count().saturating_sub(1);
-        if !ready && others < self.least() {
-            self.fail(StartError::Node { rank, reason });
-            return self.stop_from(now, timing, ready, effects);
-        }
-        self.give_up(rank, effects);
-        Phase::Living { ready: self.is_enough(ready, effects), stop: false }
-    }
-
-    /// A rank that will not come back.
-    pub(super) fn give_up(&mut self, rank: Rank, effects: &mut Vec<Effect>) {
-        self.lives.give_up(rank);
-        effects.push(Effect::QueueLost { rank });
     }
 
     /// With how many nodes the pool is ready.
@@ -383,12 +336,17 @@ impl State {
         self.preparing.as_deref().or(self.source.as_ref()).map_or(0, |it| it.least)
     }
 
+    /// Whether it runs, as far as its owner wants it to.
+    pub(super) const fn is_living(&self) -> bool {
+        matches!(self.phase, Phase::Living { stop: false, .. })
+    }
+
     /// Whether a cloud has yet to answer a request that may bring machines, or that sets something up.
     pub(super) fn is_asking(&self) -> bool {
         self.asking > 0 || self.preparing.is_some()
     }
 
-    fn may_keep(&self, now: Instant, timing: &Timing) -> bool {
+    pub(super) fn may_keep(&self, now: Instant, timing: &Timing) -> bool {
         self.budget.allows_for(timing.keep, now, timing)
     }
 

@@ -16,6 +16,8 @@ mod keeping;
 mod renting;
 #[path = "replacement_tests.rs"]
 mod replacement;
+#[path = "sizing_tests.rs"]
+mod sizing;
 
 const START: Duration = Duration::ZERO;
 
@@ -41,6 +43,7 @@ fn candidate(provider: &str, nodes: Nodes) -> Candidate {
         otherwise: None,
         nodes: nodes.desired,
         least: nodes.least(),
+        scales: nodes.scales(),
         lease: None,
         mixed: false,
         lost: None,
@@ -72,7 +75,7 @@ fn instance(number: u32) -> InstanceId {
 }
 
 fn born() -> Heard {
-    Heard::Born { max_total_cost: None }
+    Heard::Born { limits: Limits::default() }
 }
 
 fn offered(nodes: u32) -> Heard {
@@ -115,6 +118,11 @@ fn node_failed(rank: u32, attempt: u32, reason: &str) -> Heard {
 
 fn release(number: u32) -> Effect {
     Effect::Release { instances: vec![instance(number)] }
+}
+
+/// A machine is certainly gone.
+fn released(number: u32) -> Heard {
+    Heard::Released { instances: vec![instance(number)], result: Ok(()) }
 }
 
 fn spawn(rank: u32) -> Effect {

@@ -12,7 +12,7 @@ fn what_runs_on_a_node_that_leaves_goes_on_beside_the_next_of_its_rank() {
             (submitted(1, any), vec![grant(1, 0)]),
             (submitted(2, any), vec![]),
             (submitted(3, Target::Rank(Rank(0))), vec![]),
-            (Heard::NodeLeaves { rank: Rank(0) }, vec![]),
+            (Heard::NodeLeaves { rank: Rank(0), by_choice: false }, vec![]),
             // The next has all its slots, and is told nothing of the first.
             (
                 Heard::NodeReady { rank: Rank(0), slots: 2, worker: worker(0, 1) },
@@ -47,7 +47,7 @@ fn a_node_that_leaves_and_takes_its_calls_along_has_them_tried_elsewhere() {
             (broken(1, 0), vec![]),
             // Whose link broke before does not wait for another any more.
             (
-                Heard::NodeLeaves { rank: Rank(0) },
+                Heard::NodeLeaves { rank: Rank(0), by_choice: false },
                 vec![Retry { id: TaskId(1), attempt: Attempt(1), reason: "its node is leaving".into() }],
             ),
             (
@@ -73,12 +73,38 @@ fn the_next_node_of_a_rank_is_not_blamed_for_what_the_one_before_lost() {
     // As many workers as may end with a task, and more: none of them had this one.
     for attempt in 0..3 {
         let rank = Rank(0);
-        hear(Heard::NodeLeaves { rank });
+        hear(Heard::NodeLeaves { rank, by_choice: false });
         hear(Heard::NodeReady { rank, slots: 1, worker: worker(0, attempt + 1) });
         hear(Heard::NodePaused { rank });
         let told = hear(lost(attempt));
         assert!(matches!(told.as_slice(), [Retry { .. }]), "{attempt}: {told:?}");
         hear(Heard::WorkerDied { rank });
         hear(Heard::NodeReady { rank, slots: 1, worker: worker(0, attempt + 11) });
+    }
+}
+
+#[test]
+fn what_is_lost_because_its_pool_gives_a_node_up_costs_no_try() {
+    let lost =
+        |attempt| Heard::Lost { id: TaskId(1), attempt: Attempt(attempt), reason: "given up".to_owned() };
+    let once = Retries { infrastructure: 1, ..Retries::default() };
+    for (by_choice, expected) in [(true, 5), (false, 1)] {
+        let mut state = pool(1, 1);
+        let mut hear = |heard| {
+            let mut effects = Vec::new();
+            state.take_in(heard, &mut effects);
+            effects
+        };
+        let Heard::Submitted { id, target, group, load, .. } = submitted(1, Target::Any) else {
+            unreachable!()
+        };
+        hear(Heard::Submitted { id, target, group, load, retries: once });
+        let tries = (0..5).take_while(|attempt| {
+            let rank = Rank(0);
+            hear(Heard::NodeLeaves { rank, by_choice });
+            hear(Heard::NodeReady { rank, slots: 1, worker: worker(0, attempt + 1) });
+            matches!(hear(lost(*attempt)).first(), Some(Retry { .. }))
+        });
+        assert_eq!(tries.count(), expected, "by choice: {by_choice}");
     }
 }

@@ -16,6 +16,16 @@ pub(crate) enum TasksMessage {
         /// Ready or not.
         nodes: u32,
     },
+    /// The pool may get nodes that it does not have, whenever calls wait; or not.
+    Grows {
+        /// Whether it may.
+        grows: bool,
+    },
+    /// The pool will have a node of this rank.
+    NodeWanted {
+        /// Its rank.
+        rank: Rank,
+    },
     /// A node takes tasks over this link.
     NodeReady {
         /// Its rank.
@@ -39,6 +49,8 @@ pub(crate) enum TasksMessage {
     NodeLeaves {
         /// Its rank.
         rank: Rank,
+        /// The pool itself gives it up: what is lost by that costs no try.
+        by_choice: bool,
     },
     /// A node is over; its rank may get another one.
     NodeGone {

@@ -36,3 +36,4 @@ pub use meter::Meter;
 pub use order::{GroupId, Lost, OnLost, Order, Retries, Target, Undone};
 pub use queue::Tasks;
 pub use running::Running;
+pub(crate) use state::Demand;

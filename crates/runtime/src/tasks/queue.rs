@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
@@ -17,7 +17,6 @@ use super::order::{GroupId, OnLost, Order, Retries, Undone};
 use super::running::Running;
 use super::state::{Effect, Heard, State};
 use crate::events::Events;
-use crate::link::Link;
 use crate::model::{Attempt, EventKind, Nodes, Rank, TaskId, Usd};
 use crate::output::Hub;
 use crate::registry::BoxSource;
@@ -25,6 +24,8 @@ use crate::status::Waits;
 
 #[path = "kept.rs"]
 mod kept;
+#[path = "looks.rs"]
+mod looks;
 
 /// The queue of a pool, for callers. Clones share it.
 #[derive(Clone, Debug)]
@@ -49,6 +50,8 @@ struct Inner {
     staying: kept::Staying,
     /// Who hears of the end of the queue when that is a defect.
     watcher: OnceLock<Watcher>,
+    /// Who hears what is wanted of a pool that scales, whenever that has changed.
+    provider: OnceLock<looks::Wants>,
 }
 
 /// Whom to tell what happened.
@@ -87,13 +90,6 @@ pub(super) struct Presented {
     pub(super) granted: Option<(Attempt, Rank)>,
 }
 
-/// How often it is looked whether a node is stuck with calls that it was given ahead. Short beside what a
-/// stuck call costs its caller, long beside what a busy machine lets a thread wait.
-const LOOK: Duration = Duration::from_millis(50);
-
-/// How many looks there are between two measurements of the links.
-const MEASURE: u32 = 20;
-
 impl Tasks {
     /// Starts the queue of a pool. At most `queue` tasks wait for a grant at once;
     /// further callers wait to be let in. `retries` is how often a call is tried again where it does not
@@ -128,8 +124,9 @@ impl Tasks {
             output,
             staying: kept::Staying::default(),
             watcher: OnceLock::new(),
+            provider: OnceLock::new(),
         });
-        tokio::spawn(look_after(Arc::downgrade(&inner)));
+        tokio::spawn(looks::look_after(Arc::downgrade(&inner)));
         Self { inner }
     }
 
@@ -367,9 +364,11 @@ impl Tasks {
                 queue.links.remove(&rank);
                 queue.hear(Heard::NodePaused { rank }, errands);
             }
-            TasksMessage::NodeLeaves { rank } => {
+            TasksMessage::Grows { grows } => queue.hear(Heard::Grows { grows }, errands),
+            TasksMessage::NodeWanted { rank } => queue.hear(Heard::NodeWanted { rank }, errands),
+            TasksMessage::NodeLeaves { rank, by_choice } => {
                 queue.links.remove(&rank);
-                queue.hear(Heard::NodeLeaves { rank }, errands);
+                queue.hear(Heard::NodeLeaves { rank, by_choice }, errands);
             }
             TasksMessage::NodeGone { rank } => {
                 queue.links.remove(&rank);
@@ -469,32 +468,4 @@ impl std::fmt::Debug for Watcher {
 fn load(order: &Order) -> Load {
     let bytes = u64::try_from(order.arguments.len()).unwrap_or(u64::MAX);
     Load { function: order.function_id(), bytes }
-}
-
-/// Looks now and then whether nodes are stuck, how far away they are, and which calls are late.
-async fn look_after(inner: Weak<Inner>) {
-    let mut looks = tokio::time::interval(LOOK);
-    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut count = 0_u32;
-    loop {
-        looks.tick().await;
-        let Some(inner) = inner.upgrade() else { return };
-        let tasks = Tasks { inner };
-        if tasks.queue().ended {
-            return;
-        }
-        if tasks.queue().state.is_ahead() {
-            tasks.hear(|queue, errands| queue.hear(Heard::Looked, errands));
-        }
-        count = count.wrapping_add(1);
-        if count.is_multiple_of(MEASURE) {
-            let links: Vec<(Rank, Link)> = tasks.queue().links.clone().into_iter().collect();
-            for (rank, link) in links {
-                link.sweep();
-                if let Some(takes) = link.round_trip() {
-                    tasks.hear(|queue, errands| queue.hear(Heard::RoundTrip { rank, takes }, errands));
-                }
-            }
-        }
-    }
 }

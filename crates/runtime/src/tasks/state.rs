@@ -10,6 +10,7 @@ use super::order::{GroupId, Lost, OnLost, Retries, Target, Undone};
 use super::task::Task;
 use crate::model::{Attempt, Incarnation, Key, KeyError, Rank, TaskId};
 use reconcile::Life;
+pub(crate) use waits::Demand;
 
 mod leaving;
 mod recall;
@@ -48,6 +49,10 @@ pub(crate) enum Heard {
     Cancelled { id: TaskId },
     /// The pool has this many ranks.
     Sized { nodes: u32 },
+    /// The pool may get nodes that it does not have, whenever tasks wait; or not.
+    Grows { grows: bool },
+    /// The pool will have a node of this rank.
+    NodeWanted { rank: Rank },
     /// A node takes tasks over a link to this worker.
     NodeReady { rank: Rank, slots: u32, worker: Incarnation },
     /// A node takes no new tasks until it, or its replacement, is ready again.
@@ -55,7 +60,8 @@ pub(crate) enum Heard {
     /// The process of a node's worker has ended, while its machine lives.
     WorkerDied { rank: Rank },
     /// A node takes nothing new, and ends when what it has is over; its rank may get another one meanwhile.
-    NodeLeaves { rank: Rank },
+    /// `by_choice`: the pool itself gives it up, and what is lost by that costs no try.
+    NodeLeaves { rank: Rank, by_choice: bool },
     /// A node is over; its rank may get another one.
     NodeGone { rank: Rank },
     /// A node will not come back.
@@ -111,6 +117,8 @@ pub(crate) struct State {
     lives: BTreeMap<Rank, Life>,
     keys: Keys,
     holding: Holding,
+    /// Whether tasks may wait for nodes that are not wanted yet; `None` until that is said.
+    grows: Option<bool>,
     stopped: bool,
 }
 
@@ -129,6 +137,7 @@ impl State {
             lives: BTreeMap::new(),
             keys: Keys::default(),
             holding: Holding::default(),
+            grows: None,
             stopped: false,
         }
     }
@@ -187,6 +196,11 @@ impl State {
                 self.forget(id);
             }
             Heard::Sized { nodes } => self.nodes = nodes,
+            Heard::Grows { grows } => self.may_grow(grows, effects),
+            Heard::NodeWanted { rank } => {
+                self.lost.remove(&rank);
+                self.nodes = self.nodes.max(rank.next().0);
+            }
             Heard::NodeReady { rank, slots, worker } => {
                 self.linked(rank, worker, effects);
                 let mut room = Room::new(slots);
@@ -207,7 +221,7 @@ impl State {
                 self.end_life(rank, "its worker has ended", effects);
                 self.tasks.values_mut().for_each(|it| it.blame.convict(rank));
             }
-            Heard::NodeLeaves { rank } => self.leaves(rank, effects),
+            Heard::NodeLeaves { rank, by_choice } => self.leaves(rank, by_choice, effects),
             Heard::NodeGone { rank } => {
                 if let Some(room) = self.ranks.get_mut(&rank) {
                     room.open = false;
@@ -258,6 +272,8 @@ impl State {
     /// Why a task with this target could never run.
     fn refusal(&self, target: Target) -> Option<Undone> {
         match target {
+            // A pool that grows has a head sooner than anything else.
+            Target::Rank(Rank(0)) if self.grows == Some(true) => None,
             Target::Rank(rank) if rank.0 >= self.nodes || self.lost.contains(&rank) => {
                 Some(Undone::NoSuchNode { rank, nodes: self.nodes })
             }
@@ -332,7 +348,9 @@ impl State {
                 effects.push(Effect::Refuse { id, why });
             }
             None => {
-                let infrastructure = task.left.infrastructure.saturating_sub(1);
+                // What its pool gave up on its own account is not counted against it.
+                let cost = u32::from(!task.excused);
+                let infrastructure = task.left.infrastructure.saturating_sub(cost);
                 let left = Retries { infrastructure, ..task.left };
                 // Its rank may have another node, which did not lose it.
                 let blame = task.blame.lost_with(task.place());
@@ -359,24 +377,19 @@ impl State {
     fn again(&mut self, id: TaskId, task: Task) {
         let (target, group) = (task.target, task.group);
         let attempt = task.attempt.next();
-        self.tasks
-            .insert(id, Task { attempt, on: None, recalled: false, suspended: false, apart: false, ..task });
+        self.tasks.insert(
+            id,
+            Task {
+                attempt,
+                on: None,
+                recalled: false,
+                suspended: false,
+                apart: false,
+                excused: false,
+                ..task
+            },
+        );
         self.enqueue(id, target, group);
-    }
-
-    fn lose_node(&mut self, rank: Rank, effects: &mut Vec<Effect>) {
-        self.ranks.remove(&rank);
-        self.lost.insert(rank);
-        self.end_life(rank, "its node is lost", effects);
-        let why = Undone::NoSuchNode { rank, nodes: self.nodes };
-        self.refuse_waiting(|task| task.target == Target::Rank(rank), &why, effects);
-        if self.all_lost() {
-            self.refuse_waiting(|_| true, &Undone::NoNodes, effects);
-        }
-    }
-
-    fn all_lost(&self) -> bool {
-        self.nodes > 0 && u32::try_from(self.lost.len()).is_ok_and(|lost| lost >= self.nodes)
     }
 
     fn refuse_waiting(&mut self, which: impl Fn(&Task) -> bool, why: &Undone, effects: &mut Vec<Effect>) {
@@ -428,7 +441,7 @@ impl State {
         let (Some(task), Some(room)) = (self.tasks.get_mut(&id), self.ranks.get_mut(&rank)) else { return };
         let expected = self.paces.expected(task.load);
         task.link = self.lives.get(&rank).map_or(0, Life::link);
-        (task.on, task.apart) = (Some((rank, expected)), false);
+        (task.on, task.apart, task.excused) = (Some((rank, expected)), false, false);
         room.take(task.load, expected);
         effects.push(Effect::Grant { id, attempt: task.attempt, rank });
     }

@@ -29,6 +29,8 @@ pub(super) struct Task {
     pub(super) homing: bool,
     /// The node that it runs on is leaving: it has none of its rank's slots.
     pub(super) apart: bool,
+    /// That node leaves because the pool itself gives it up.
+    pub(super) excused: bool,
 }
 
 impl Task {
@@ -46,6 +48,7 @@ impl Task {
             suspended: false,
             homing: false,
             apart: false,
+            excused: false,
         }
     }
 

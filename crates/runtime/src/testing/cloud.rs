@@ -24,6 +24,9 @@ const NEVER_BOOTED: &str = "never booted";
 /// Why one ends that its cloud takes back.
 const PREEMPTED: &str = "preempted";
 
+/// Why one ends whose lease was not renewed.
+const LAPSED: &str = "lease lapsed";
+
 /// All machines, and what was prepared for them.
 #[derive(Debug, Default)]
 pub(super) struct Cloud {
@@ -256,7 +259,22 @@ impl World {
             let what = format!("the lease of m{} lapsed, though its node could renew it", id.0);
             self.breach(Law::LeaseHolds, what);
         }
-        self.kill(id, "lease lapsed");
+        self.kill(id, LAPSED);
+    }
+
+    /// The client's computer wakes up after it has slept for longer than its leases: what it had rented has ended
+    /// itself meanwhile, but for what is kept and what has not booted.
+    pub(super) fn client_wakes(&mut self) {
+        let number = self.number;
+        let lapsed =
+            |it: &Machine| it.owner == number && it.dead.is_none() && it.ssh.is_some() && it.kept.is_none();
+        let machines = self.cloud.machines.iter().enumerate().filter(|(_, it)| lapsed(it));
+        let machines: Vec<MachineId> = machines.map(|(id, _)| MachineId(id)).collect();
+        self.summary.slept += u64::from(!machines.is_empty());
+        for id in machines {
+            self.sleeps_through(id);
+            self.kill(id, LAPSED);
+        }
     }
 
     /// A machine that failed is told to live on, if it can be reached.
@@ -303,7 +321,11 @@ impl World {
         };
         match (machine.dead, machine.ssh) {
             (Some(reason), _) => {
-                let loss = if reason == PREEMPTED { Loss::Preempted } else { Loss::Crashed };
+                let loss = match reason {
+                    PREEMPTED => Loss::Preempted,
+                    LAPSED => Loss::Stopped,
+                    _ => Loss::Crashed,
+                };
                 Ok(InstanceState::Gone { reason: reason.to_owned(), loss })
             }
             _ if machine.known > self.now => Err("not listed yet".to_owned()),

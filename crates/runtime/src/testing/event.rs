@@ -121,6 +121,8 @@ pub(super) enum Owner {
     Stops,
     /// Is killed: everything in its process vanishes.
     Dies,
+    /// Its computer wakes up after it has slept for longer than its leases.
+    Wakes,
 }
 
 /// A worker's word on a call.

@@ -49,6 +49,12 @@ pub enum Law {
     Kept,
     /// No pool costs more than it may, but for one unit of its clouds' bill for each node.
     Budget,
+    /// A pool that scales wants no fewer nodes than its least, and no more than its most.
+    Size,
+    /// A node that is given up because it is idle has no task.
+    Drained,
+    /// A client that finds its machines gone when it wakes says so.
+    Told,
     /// Every life is over after a bounded time.
     Ends,
 }
@@ -115,6 +121,12 @@ pub struct Summary {
     pub full: u64,
     /// Nodes whose cloud gave notice that it takes their machine.
     pub noticed: u64,
+    /// Times that a pool wanted more nodes because of its load.
+    pub grown: u64,
+    /// Times that it wanted fewer.
+    pub shrunk: u64,
+    /// Clients that slept until their machines had ended.
+    pub slept: u64,
 }
 
 impl std::ops::AddAssign for Summary {
@@ -141,6 +153,9 @@ impl std::ops::AddAssign for Summary {
         self.spilled += other.spilled;
         self.full += other.full;
         self.noticed += other.noticed;
+        self.grown += other.grown;
+        self.shrunk += other.shrunk;
+        self.slept += other.slept;
     }
 }
 

@@ -100,11 +100,21 @@ pub enum Mutation {
     ForgetReplay,
     /// A worker heeds what it still reads of a link before the present one.
     ForgetFence,
+    /// A pool never hears that calls wait.
+    ForgetDemand,
+    /// A pool takes its least number of nodes for none.
+    IgnoreLeast,
+    /// A pool takes its most for two more.
+    IgnoreMost,
+    /// A node is given up as idle, whatever it has.
+    CloseBusy,
+    /// A client that has slept does not say what it lost.
+    LoseSilently,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 41] = [
         Self::DropNodeGone,
         Self::AcceptStale,
         Self::ForgetMachine,
@@ -141,6 +151,11 @@ impl Mutation {
         Self::RerunOnLoss,
         Self::ForgetReplay,
         Self::ForgetFence,
+        Self::ForgetDemand,
+        Self::IgnoreLeast,
+        Self::IgnoreMost,
+        Self::CloseBusy,
+        Self::LoseSilently,
     ];
 }
 
@@ -189,6 +204,8 @@ pub(super) struct Weather {
     pub(super) hasty: u32,
     /// There is a limit to what the pool may cost.
     pub(super) capped: u32,
+    /// The client's computer sleeps for longer than its leases.
+    pub(super) sleeps: u32,
 }
 
 impl Weather {
@@ -218,6 +235,7 @@ impl Weather {
             cancel: some(800),
             hasty: some(800),
             capped: if trouble > 0 { 500 } else { 0 },
+            sleeps: some(800),
         }
     }
 }

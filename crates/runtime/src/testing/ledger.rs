@@ -108,7 +108,7 @@ impl Ledger {
                 let place = self.ranks.entry(*rank).or_default();
                 (place.open, place.full, place.slots) = (true, false, *slots);
             }
-            Heard::NodeLeaves { rank } => {
+            Heard::NodeLeaves { rank, .. } => {
                 let place = self.ranks.entry(*rank).or_default();
                 (place.open, place.used) = (false, 0);
                 self.tasks.values_mut().filter(|it| it.on == Some(*rank)).for_each(|it| it.apart = true);
@@ -128,6 +128,8 @@ impl Ledger {
             | Heard::Held { .. }
             | Heard::Stays { .. }
             | Heard::Sized { .. }
+            | Heard::Grows { .. }
+            | Heard::NodeWanted { .. }
             | Heard::RoundTrip { .. }
             | Heard::WorkerDied { .. } => {}
         }
@@ -192,7 +194,7 @@ impl Ledger {
     fn none_forgotten(&self, heard: &Heard) -> Result<(), Breach> {
         let rank = match heard {
             Heard::NodeReady { rank, .. }
-            | Heard::NodeLeaves { rank }
+            | Heard::NodeLeaves { rank, .. }
             | Heard::NodeGone { rank }
             | Heard::WorkerDied { rank }
             | Heard::NodeLost { rank } => *rank,
@@ -207,6 +209,11 @@ impl Ledger {
 
     pub(super) fn stale(heard: &Heard) -> Breach {
         (Law::Stale, format!("{heard:?} is of an old attempt and changed something"))
+    }
+
+    /// A task that the node of a rank has.
+    pub(super) fn on(&self, rank: Rank) -> Option<TaskId> {
+        self.tasks.iter().find(|(_, it)| it.on == Some(rank) && !it.apart).map(|(id, _)| *id)
     }
 
     /// The attempt that runs now.

@@ -39,8 +39,15 @@ impl Meter {
 impl World {
     /// Draws what the pool wants.
     pub(super) fn draw_wishes(&mut self) -> Wishes {
-        let desired = self.nodes;
-        let min = self.dice.chance(300).then(|| self.dice.count(1, desired));
+        let most = self.nodes;
+        // Some begin with fewer than they may have, or with none, and some give all of them back.
+        let scales = self.dice.chance(400);
+        let desired = if scales { self.dice.count(0, most) } else { most };
+        let min = match scales {
+            true => self.dice.chance(600).then(|| self.dice.count(0, desired)),
+            false => self.dice.chance(300).then(|| self.dice.count(1, desired)),
+        };
+        let max = scales.then_some(most);
         let allocations =
             [Allocation::SpotIfAvailable, Allocation::Cheapest, Allocation::OnDemand, Allocation::Spot];
         let mut wanted = Vec::new();
@@ -58,7 +65,7 @@ impl World {
         let cents = i64::from(self.dice.count(1, most));
         let cap = self.dice.chance(self.weather.capped).then(|| Usd::from_cents(cents));
         let terms = Terms { selection, ..Terms::default() };
-        Wishes { nodes: Nodes { desired, min, max: None }, wanted, terms, max_total_cost: cap }
+        Wishes { nodes: Nodes { desired, min, max }, wanted, terms, max_total_cost: cap }
     }
 
     /// Every spec's cloud is asked, and what they say is ranked.
@@ -101,6 +108,14 @@ impl World {
 
     /// What the pool is told of a candidate's price.
     pub(super) fn told_plan(&self, mut plan: Plan) -> Plan {
+        if self.mutation == Some(Mutation::IgnoreLeast) {
+            plan.candidates.iter_mut().for_each(|it| it.scales = it.scales.map(|(_, most)| (0, most)));
+        }
+        if self.mutation == Some(Mutation::IgnoreMost) {
+            plan.candidates
+                .iter_mut()
+                .for_each(|it| it.scales = it.scales.map(|(least, most)| (least, most + 2)));
+        }
         if self.mutation == Some(Mutation::IgnoreUnits) {
             let plain = |it: &mut Tariff| it.billing = crate::model::Billing::default();
             for Candidate { tariff, otherwise, .. } in &mut plan.candidates {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::cloud::MachineId;
 use super::event::Event;
+use super::failure::Law;
 use super::knobs::Mutation;
 use super::link::LinkId;
 use super::pool::PoolMessage;
@@ -13,7 +14,7 @@ use super::world::World;
 use crate::bootstrap::Listening;
 use crate::model::{Attempt, InstanceId, Rank};
 use crate::node::Leave;
-use crate::node::effect::Effect;
+use crate::node::effect::{Effect, Said};
 use crate::node::messages::{Heard, Timer, Trouble};
 use crate::node::state::State;
 
@@ -56,6 +57,9 @@ pub(super) struct Life {
     pub(super) alive: bool,
     /// It finishes what it has: its rank may have another.
     pub(super) leaving: bool,
+    /// Its machine ended while its client slept; and that it is lost was said.
+    slept: bool,
+    said: bool,
     inbox: Duration,
     timers: BTreeMap<Timer, u64>,
     timed: u64,
@@ -104,6 +108,8 @@ impl World {
             state: State::Unborn,
             alive: true,
             leaving: false,
+            slept: false,
+            said: false,
             inbox: self.now,
             timers: BTreeMap::new(),
             timed: 0,
@@ -112,6 +118,11 @@ impl World {
         });
         self.cast_node(id, NodeMessage::Heard(Heard::Born));
         id
+    }
+
+    /// The machine of a living node ends while its client sleeps.
+    pub(super) fn sleeps_through(&mut self, machine: MachineId) {
+        self.lives.iter_mut().filter(|it| it.alive && it.machine == machine).for_each(|it| it.slept = true);
     }
 
     pub(super) fn leaves(&mut self, id: LifeId) {
@@ -170,6 +181,7 @@ impl World {
             Effect::Quiet(timer) => {
                 life.timers.remove(&timer);
             }
+            Effect::Announce(Said::Lost(..)) => life.said = self.mutation != Some(Mutation::LoseSilently),
             Effect::Announce(_) => {}
             Effect::ReportReady => {
                 if let Some(link) = life.link {
@@ -197,6 +209,12 @@ impl World {
     fn end_life(&mut self, id: LifeId, reason: String, retry: bool) {
         let Some(life) = self.lives.get_mut(id.0) else { return };
         life.alive = false;
+        // One that was told to end has nothing to say.
+        let is_lost = reason != "stopped" && reason != "drained";
+        if life.slept && is_lost && !life.said {
+            let what = format!("{}.{} is over without a word: {reason}", life.rank, life.attempt);
+            return self.breach(Law::Told, what);
+        }
         let (rank, attempt, machine) = (life.rank, life.attempt, life.machine);
         for link in self.links_of(machine) {
             self.break_link(link, "the node has ended");

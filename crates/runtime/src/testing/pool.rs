@@ -10,9 +10,9 @@ use super::link::LinkId;
 use super::node::{LifeId, NodeMessage};
 use super::tasks::Letter;
 use super::world::World;
-use crate::model::{Attempt, EventKind, InstanceId, Leftover, PoolPhase, Rank};
+use crate::model::{Attempt, EventKind, InstanceId, Leftover, PoolPhase, Rank, ScaledBecause, Scaling};
 use crate::pool::effect::Effect;
-use crate::pool::messages::{Heard, Timer};
+use crate::pool::messages::{Heard, Limits, Timer};
 use crate::pool::state::State;
 use crate::pool::{Candidate, StartError};
 
@@ -47,6 +47,8 @@ pub(super) struct Pool {
     pub(super) failed: bool,
     /// Its owner wants everything given back.
     pub(super) stopped: bool,
+    /// It hears what the queue wants.
+    pub(super) scales: bool,
 }
 
 impl Pool {
@@ -62,6 +64,7 @@ impl Pool {
             ended: false,
             failed: false,
             stopped: false,
+            scales: false,
         }
     }
 
@@ -105,14 +108,24 @@ impl World {
 
     pub(super) fn begin_pool(&mut self) {
         self.wishes = self.draw_wishes();
-        let max_total_cost = self.wishes.max_total_cost;
-        self.cast_pool(PoolMessage::Heard(Heard::Born { max_total_cost }));
+        // Half of them are impatient, so that much happens in the time that calls come.
+        let scaling = match self.dice.chance(500) {
+            true => Scaling::default(),
+            false => Scaling { idle: Duration::from_secs(5), cooldown: Duration::from_secs(2) },
+        };
+        let limits = Limits { total: self.wishes.max_total_cost, hourly: None, scaling, slots: self.slots };
+        self.cast_pool(PoolMessage::Heard(Heard::Born { limits }));
     }
 
     pub(super) fn pool_hears(&mut self, message: PoolMessage) {
-        let moment = self.moment();
         let Some(pool) = self.pool.as_mut().filter(|it| !it.ended) else { return };
         let heard = pool.take_in(message);
+        self.hear_pool(heard);
+    }
+
+    fn hear_pool(&mut self, heard: Heard) {
+        let moment = self.moment();
+        let Some(pool) = self.pool.as_mut().filter(|it| !it.ended) else { return };
         let moment = match heard {
             Heard::Prepared(_) | Heard::Woke(Timer::Provision)
                 if self.mutation == Some(Mutation::FreeBoots) =>
@@ -157,18 +170,27 @@ impl World {
                 }
             }
             Effect::QueueSized { nodes } => self.cast_queue(Letter::Sized { nodes }),
+            Effect::QueueGrows { grows } => {
+                pool.scales = true;
+                self.cast_queue(Letter::Grows { grows });
+            }
+            Effect::QueueWanted { rank } => self.cast_queue(Letter::NodeWanted { rank }),
+            Effect::QueueClose { rank, attempt } => {
+                let closed = self.close_idle(rank);
+                self.hear_pool(Heard::NodeClosed { rank, attempt, closed });
+            }
             Effect::QueueReady { rank } => {
                 if let Some(link) = pool.links.remove(&rank) {
                     self.cast_queue(Letter::NodeReady { rank, link });
                 }
             }
             Effect::QueuePaused { rank } => self.cast_queue(Letter::NodePaused { rank }),
-            Effect::QueueLeaves { rank, attempt } => {
+            Effect::QueueLeaves { rank, attempt, by_choice } => {
                 pool.links.remove(&rank);
                 if let Some(life) = pool.nodes.get(&(rank, attempt)).copied() {
                     self.leaves(life);
                 }
-                self.cast_queue(Letter::NodeLeaves { rank });
+                self.cast_queue(Letter::NodeLeaves { rank, by_choice });
             }
             Effect::QueueGone { rank } => self.cast_queue(Letter::NodeGone { rank }),
             Effect::QueueLost { rank } => self.cast_queue(Letter::NodeLost { rank }),
@@ -192,6 +214,7 @@ impl World {
             Effect::Wake(Timer::Keep, _) if self.mutation == Some(Mutation::ForgetKept) => {}
             Effect::Wake(timer, after) => self.plan(after, Event::PoolTimer(timer)),
             Effect::Announce(EventKind::Pool(PoolPhase::Stopping)) => pool.stopping = Some(self.now),
+            Effect::Announce(EventKind::Scaled { from, to, why }) => self.judge_size(from, to, &why),
             // No client of this world leaves its pool.
             Effect::Announce(_) | Effect::Detach => {}
             Effect::Started { .. } => self.summary.started = 1,
@@ -200,6 +223,20 @@ impl World {
                 self.summary.kept += 1;
             }
             Effect::Ended { failure, left } => self.end_pool(failure.as_ref(), &left),
+        }
+    }
+
+    /// What a pool decides by itself keeps it in its bounds.
+    fn judge_size(&mut self, from: u32, to: u32, why: &ScaledBecause) {
+        let (least, most) = self.wishes.nodes.scales().unwrap_or_default();
+        match why {
+            ScaledBecause::Asked | ScaledBecause::Refused(_) => return,
+            _ if to > from => self.summary.grown += 1,
+            _ => self.summary.shrunk += 1,
+        }
+        if to > from && to > most || to < from && to < least {
+            let what = format!("it wants {to} nodes, not {from}, and may have {least} to {most}: {why}");
+            self.breach(Law::Size, what);
         }
     }
 

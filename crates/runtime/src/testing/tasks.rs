@@ -9,11 +9,13 @@ use super::failure::Law;
 use super::knobs::Mutation;
 use super::ledger::Ledger;
 use super::link::LinkId;
+use super::pool::PoolMessage;
 use super::worker::Work;
 use super::world::World;
 use crate::model::{Attempt, Incarnation, Rank, TaskId};
+use crate::pool::messages::Heard as PoolHeard;
 use crate::tasks::ahead::{Ahead, Load};
-use crate::tasks::state::{Effect, Heard, State};
+use crate::tasks::state::{Demand, Effect, Heard, State};
 use crate::tasks::{GroupId, OnLost, Retries, Target};
 
 /// What the queue is told.
@@ -52,6 +54,7 @@ pub(super) enum Letter {
     },
     NodeLeaves {
         rank: Rank,
+        by_choice: bool,
     },
     NodeGone {
         rank: Rank,
@@ -70,6 +73,12 @@ pub(super) enum Letter {
     },
     Sized {
         nodes: u32,
+    },
+    Grows {
+        grows: bool,
+    },
+    NodeWanted {
+        rank: Rank,
     },
     NodeReady {
         rank: Rank,
@@ -104,6 +113,8 @@ pub(super) struct Queue {
     shares: BTreeSet<TaskId>,
     /// Whether a look at stuck nodes is planned.
     looks: bool,
+    /// What the pool was told last.
+    told: Demand,
 }
 
 /// What nodes are given ahead here: little, so that its bounds are met.
@@ -127,6 +138,7 @@ impl Queue {
             callers: BTreeMap::new(),
             shares: BTreeSet::new(),
             looks: false,
+            told: Demand::default(),
         }
     }
 
@@ -163,9 +175,9 @@ impl Queue {
                 }
                 Heard::Broken { id, attempt, worker, reason }
             }
-            Letter::NodeLeaves { rank } => {
+            Letter::NodeLeaves { rank, by_choice } => {
                 self.links.remove(&rank);
-                Heard::NodeLeaves { rank }
+                Heard::NodeLeaves { rank, by_choice }
             }
             Letter::NodeGone { rank } => {
                 self.links.remove(&rank);
@@ -187,6 +199,8 @@ impl Queue {
                 Heard::Cancelled { id }
             }
             Letter::Sized { nodes } => Heard::Sized { nodes },
+            Letter::Grows { grows } => Heard::Grows { grows },
+            Letter::NodeWanted { rank } => Heard::NodeWanted { rank },
             Letter::NodeReady { rank, link } => {
                 self.links.insert(rank, link);
                 Heard::NodeReady { rank, slots, worker }
@@ -251,6 +265,34 @@ impl World {
         if look {
             self.plan(LOOK, Event::Queue(Letter::Looked));
         }
+        self.tell_demand();
+    }
+
+    /// A pool that scales hears what is wanted of it, when that has changed.
+    fn tell_demand(&mut self) {
+        if self.mutation == Some(Mutation::ForgetDemand) || self.pool.as_ref().is_none_or(|it| !it.scales) {
+            return;
+        }
+        let Some(queue) = &mut self.queue else { return };
+        let demand = queue.state.demand();
+        if demand != queue.told {
+            queue.told = demand.clone();
+            self.cast_pool(PoolMessage::Heard(PoolHeard::Demanded(demand)));
+        }
+    }
+
+    /// A node takes nothing more, if it has nothing. Whether it does not.
+    pub(super) fn close_idle(&mut self, rank: Rank) -> bool {
+        let Some(queue) = &mut self.queue else { return false };
+        let is_idle = queue.state.is_idle(rank) || self.mutation == Some(Mutation::CloseBusy);
+        if is_idle {
+            if let Some(id) = queue.ledger.on(rank) {
+                let what = format!("{rank} is given up as idle, and has task {id}");
+                self.breach(Law::Drained, what);
+            }
+            self.queue_hears(Letter::NodeLeaves { rank, by_choice: true });
+        }
+        is_idle
     }
 
     fn queue_does(&mut self, effect: Effect) {
@@ -316,6 +358,8 @@ impl World {
             | Letter::Looked
             | Letter::Cancelled { .. }
             | Letter::Sized { .. }
+            | Letter::Grows { .. }
+            | Letter::NodeWanted { .. }
             | Letter::NodeReady { .. }
             | Letter::NodePaused { .. }
             | Letter::NodeLeaves { .. }

@@ -61,6 +61,8 @@ fn two_thousand_seeds() {
         assert!(sum.spilled > count / 100 && sum.full > count / 200, "{sum:?}");
         assert!(sum.capped > count / 3 && sum.spent > count / 20, "{sum:?}");
         assert!(sum.candidates > count * 4 / 5, "{sum:?}");
+        assert!(sum.noticed > count / 100 && sum.slept > count / 100, "{sum:?}");
+        assert!(sum.grown > count / 4 && sum.shrunk > count / 20, "{sum:?}");
         assert!(sum.retried > count / 10 && sum.lapsed > count / 10 && sum.broken > count, "{sum:?}");
     }
 }

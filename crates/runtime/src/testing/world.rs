@@ -112,6 +112,10 @@ impl World {
     /// Half of the endings that come from outside come while the pool starts.
     fn draw_ending(&mut self) {
         let boot = self.timing.boot;
+        if self.dice.chance(self.weather.sleeps) {
+            let at = self.dice.up_to(boot);
+            self.plan(at, Event::Owner(Owner::Wakes));
+        }
         if self.wishes.max_total_cost.is_some() && self.dice.chance(500) {
             // What ends it is what it costs.
             return self.plan(LATE, Event::Owner(Owner::Stops));
@@ -228,6 +232,7 @@ impl World {
                 if self.pool.as_ref().is_some_and(|it| it.failed) && self.dice.chance(700) => {}
             Event::Owner(Owner::Stops) => self.cast_pool(PoolMessage::Stop),
             Event::Owner(Owner::Dies) => self.client_dies(),
+            Event::Owner(Owner::Wakes) => self.client_wakes(),
         }
     }
 

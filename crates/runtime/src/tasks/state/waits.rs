@@ -1,11 +1,49 @@
 //! What the queue knows when it is asked: what runs, what waits, and for what. Pure, part of the queue's state.
 
+use std::collections::{BTreeSet, VecDeque};
+
 use super::State;
 use crate::model::{Attempt, Rank, TaskId};
 use crate::status::Waits;
 use crate::tasks::Target;
 
+/// What the queue wants of a pool that scales.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Demand {
+    /// Tasks that wait and could run on any node; those for a head that is not there among them.
+    pub(crate) queued: u32,
+    /// Tasks that nodes have, and those that wait for one node alone.
+    pub(crate) running: u32,
+    /// Ranks that take tasks, have none, and for which none waits.
+    pub(crate) idle: BTreeSet<Rank>,
+    /// Ranks for which tasks wait.
+    pub(crate) pinned: BTreeSet<Rank>,
+}
+
 impl State {
+    /// What it wants of its pool.
+    pub(crate) fn demand(&self) -> Demand {
+        let of = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        if self.stopped {
+            return Demand::default();
+        }
+        let waiting: usize = self.waiting.values().map(VecDeque::len).sum();
+        let head = self.pinned.get(&Rank(0)).filter(|_| !self.ranks.contains_key(&Rank(0)));
+        let queued = waiting + head.map_or(0, VecDeque::len);
+        Demand {
+            queued: of(queued),
+            running: of(self.tasks.len().saturating_sub(queued)),
+            idle: self.ranks.keys().copied().filter(|it| self.is_idle(*it)).collect(),
+            pinned: self.pinned.iter().filter(|(_, it)| !it.is_empty()).map(|(rank, _)| *rank).collect(),
+        }
+    }
+
+    /// Whether a rank takes tasks, has none, and none waits for it.
+    pub(crate) fn is_idle(&self, rank: Rank) -> bool {
+        let is_free = self.ranks.get(&rank).is_some_and(|it| it.open && it.used == 0);
+        is_free && self.pinned.get(&rank).is_none_or(VecDeque::is_empty)
+    }
+
     /// How many tasks it knows.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn held(&self) -> usize {

@@ -42,8 +42,9 @@ pub(super) struct Task {
     /// Which of its rank's links it was sent over, and whether that broke.
     link: u32,
     suspended: bool,
-    /// Its node is leaving.
+    /// Its node is leaving, and because its pool gives it up.
     apart: bool,
+    excused: bool,
 }
 
 impl Task {
@@ -69,6 +70,7 @@ pub(super) struct Model {
     /// The worker that each rank has, and how many links led to it before.
     lives: BTreeMap<Rank, (Incarnation, u32)>,
     nodes: u32,
+    grows: Option<bool>,
     pub(super) stopped: bool,
 }
 
@@ -162,6 +164,20 @@ impl Model {
                 self.remove(*id);
             }
             Heard::Sized { nodes } => self.nodes = *nodes,
+            Heard::Grows { grows } => {
+                self.grows = Some(*grows);
+                let head = Target::Rank(Rank(0));
+                if let Some(why) = self.hopeless(head) {
+                    told.extend(self.refuse_waiting(why, |it| it.target == head));
+                }
+                if self.all_lost() {
+                    told.extend(self.refuse_waiting(Why::NoNodes, |_| true));
+                }
+            }
+            Heard::NodeWanted { rank } => {
+                self.lost.remove(rank);
+                self.nodes = self.nodes.max(rank.0 + 1);
+            }
             Heard::NodeReady { rank, slots, worker } => {
                 told.extend(self.linked(*rank, worker));
                 self.full.remove(rank);
@@ -181,8 +197,10 @@ impl Model {
                     (task.deaths, task.suspected) = (task.deaths + 1, None);
                 }
             }
-            Heard::NodeLeaves { rank } => {
+            Heard::NodeLeaves { rank, by_choice } => {
                 self.ranks.remove(rank);
+                let here = self.tasks.values_mut().filter(|it| it.place() == Some(*rank));
+                here.for_each(|it| it.excused |= *by_choice);
                 told.extend(self.end_life(*rank));
                 let left = self.tasks.values_mut().filter(|it| it.place() == Some(*rank));
                 left.for_each(|it| it.apart = true);
@@ -197,7 +215,9 @@ impl Model {
                 self.ranks.remove(rank);
                 self.lost.insert(*rank);
                 told.extend(self.end_life(*rank));
-                told.extend(self.refuse_waiting(Why::NoSuchNode, |it| it.target == Target::Rank(*rank)));
+                if let Some(why) = self.hopeless(Target::Rank(*rank)) {
+                    told.extend(self.refuse_waiting(why, |it| it.target == Target::Rank(*rank)));
+                }
                 if self.all_lost() {
                     told.extend(self.refuse_waiting(Why::NoNodes, |_| true));
                 }
@@ -337,6 +357,7 @@ impl Model {
             link: 0,
             suspended: false,
             apart: false,
+            excused: false,
         };
         self.wait(id, task);
         None
@@ -356,7 +377,8 @@ impl Model {
             self.remove(id);
             return Told::Refused(id, Why::Lost);
         }
-        let left = Retries { infrastructure: task.left.infrastructure - 1, ..task.left };
+        let cost = u32::from(!task.excused);
+        let left = Retries { infrastructure: task.left.infrastructure - cost, ..task.left };
         let attempt = task.attempt.next();
         self.again(id, Task { left, suspected: task.on, ..task });
         Told::Again(id, attempt)
@@ -371,6 +393,7 @@ impl Model {
                 recalled: false,
                 suspended: false,
                 apart: false,
+                excused: false,
                 ..task
             },
         );
@@ -407,6 +430,7 @@ impl Model {
     fn hopeless(&self, target: Target) -> Option<Why> {
         match target {
             _ if self.stopped => Some(Why::Stopped),
+            Target::Rank(Rank(0)) if self.grows == Some(true) => None,
             Target::Rank(rank) => {
                 (rank.0 >= self.nodes || self.lost.contains(&rank)).then_some(Why::NoSuchNode)
             }
@@ -415,7 +439,11 @@ impl Model {
     }
 
     fn all_lost(&self) -> bool {
-        self.nodes > 0 && self.lost.len() >= self.nodes as usize
+        match self.grows {
+            Some(true) => false,
+            Some(false) if self.nodes == 0 => true,
+            Some(false) | None => self.nodes > 0 && self.lost.len() >= self.nodes as usize,
+        }
     }
 
     fn current(&self, id: TaskId, attempt: Attempt) -> Option<Task> {

@@ -100,9 +100,11 @@ impl Queue {
             16 => Heard::NodeLost { rank },
             17 => Heard::Broken { id, attempt, worker: worker(), reason: "it".to_owned() },
             18 if other > 128 => Heard::Full { id, attempt },
-            18 if other > 96 => Heard::NodeLeaves { rank },
+            18 if other > 96 => Heard::NodeLeaves { rank, by_choice: one % 2 == 0 },
             18 => Heard::NodeGone { rank },
             _ if what > 200 => Heard::Stopped,
+            _ if other > 224 => Heard::Grows { grows: one % 2 == 0 },
+            _ if other > 192 => Heard::NodeWanted { rank },
             _ => Heard::Looked,
         }
     }

@@ -1,0 +1,151 @@
+//! Pools that change their number of nodes, with real machines on this computer.
+
+#![expect(clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use skyward::prelude::*;
+use skyward::{EventKind, ScaledBecause, Scaling};
+use skyward_tests::{Ground, builder, end, send};
+
+#[skyward::function]
+async fn works(millis: u64) -> (u32, u32) {
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+    skyward::instance_info().map(|it| (it.rank.0, it.nodes)).expect("on a node")
+}
+
+#[skyward::function]
+async fn home() -> String {
+    std::env::var("HOME").unwrap_or_default()
+}
+
+/// Gives nodes back as soon as they are not used.
+const EAGER: Scaling = Scaling { idle: Duration::from_millis(500), cooldown: Duration::from_millis(300) };
+
+async fn until(events: &mut skyward::Events, mut what: impl FnMut(&EventKind) -> bool) {
+    let said = tokio::time::timeout(Duration::from_secs(90), async {
+        while let Some(event) = events.next().await {
+            if what(&event.kind) {
+                return true;
+            }
+        }
+        false
+    });
+    assert!(said.await.expect("in time"), "the pool ended");
+}
+
+/// Waits until so many machines have been given back.
+async fn until_given_back(events: &mut skyward::Events, mut machines: usize) {
+    until(events, |it| {
+        machines -= usize::from(matches!(it, EventKind::Terminated { .. }));
+        machines == 0
+    })
+    .await;
+}
+
+#[skyward::test]
+async fn a_pool_goes_from_none_to_eight_and_back_twice_and_loses_no_call() -> skyward::Result<()> {
+    let ground = Ground::new("zero-eight-zero");
+    let nodes = Nodes { desired: 0, max: Some(8), ..Nodes::default() };
+    let compute = builder(&ground).nodes(nodes).scaling(EAGER).start().await?;
+    assert_eq!((compute.nodes(), ground.processes("machine").len()), (0, 0));
+    for _ in 0..2 {
+        let mut events = compute.events();
+        // None of them may run twice.
+        let done = (gather((0..64).map(|_| works(200).once())) >> &compute).await?;
+        assert_eq!(done.len(), 64);
+        let ranks: BTreeSet<u32> = done.iter().map(|it| it.0).collect();
+        assert!(ranks.len() > 1 && ranks.iter().all(|it| *it < 8), "{ranks:?}");
+        until(&mut events, |it| matches!(it, EventKind::Scaled { to: 8, why: ScaledBecause::Queued(_), .. }))
+            .await;
+        until(&mut events, |it| matches!(it, EventKind::Scaled { to: 0, why: ScaledBecause::Idle(_), .. }))
+            .await;
+        until_given_back(&mut events, 8).await;
+        assert_eq!((compute.nodes(), ground.processes("machine").len()), (0, 0));
+    }
+    let told = compute.explain().await.to_string();
+    assert!(
+        told.contains("8 nodes wanted, not 0: ") && told.contains("0 nodes wanted, not 8: nothing ran"),
+        "{told}"
+    );
+    // The head wakes it too.
+    assert_eq!((works(1) >> compute.head()).await?.0, 0);
+    end(compute, &ground).await
+}
+
+#[skyward::test]
+async fn calls_that_come_while_a_pool_shrinks_are_all_answered() -> skyward::Result<()> {
+    let ground = Ground::new("shrink-load");
+    let nodes = Nodes { desired: 4, min: Some(1), max: Some(4) };
+    let scaling = Scaling { idle: Duration::from_millis(20), cooldown: Duration::from_millis(20) };
+    let compute = builder(&ground).nodes(nodes).scaling(scaling).start().await?;
+    // Bursts, with pauses that are long enough to give machines back and too short for others to boot.
+    for pause in 0..12 {
+        let done = (gather((0..40).map(|_| works(5).once())) >> &compute).await?;
+        assert_eq!(done.len(), 40);
+        tokio::time::sleep(Duration::from_millis(pause * 20)).await;
+    }
+    assert!((1..=4).contains(&compute.nodes()));
+    end(compute, &ground).await
+}
+
+#[skyward::test]
+async fn a_resize_is_followed_by_nodes_broadcasts_and_peers() -> skyward::Result<()> {
+    let ground = Ground::new("resize");
+    let compute = builder(&ground).nodes(1).start().await?;
+    for wanted in [3, 2, 1] {
+        compute.resize(wanted).await?;
+        assert_eq!(compute.nodes(), wanted);
+        let settled = async {
+            loop {
+                let seen = (works(1) * &compute).await?;
+                if seen.iter().map(|it| it.0).eq(0..wanted) && seen.iter().all(|it| it.1 == wanted) {
+                    return Ok::<(), skyward::Error>(());
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), settled).await.expect("in time")?;
+    }
+    for (wrong, allowed) in [(0, "must be from 1 to 1000"), (1001, "must be from 1 to 1000")] {
+        let error = compute.resize(wrong).await.expect_err("refused").to_string();
+        assert!(error.contains(allowed), "{error}");
+    }
+    end(compute, &ground).await
+}
+
+#[skyward::test]
+async fn a_resize_while_nodes_start_leaves_nothing_behind() -> skyward::Result<()> {
+    let ground = Ground::new("resize-storm");
+    let compute = builder(&ground).nodes(1).start().await?;
+    for wanted in [5, 2, 6, 1, 4, 1] {
+        compute.resize(wanted).await?;
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    let machines = tokio::time::timeout(Duration::from_secs(60), async {
+        while ground.processes("machine").len() != 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    machines.await.expect("in time");
+    assert_eq!((works(1) * &compute).await?, [(0, 1)]);
+    end(compute, &ground).await
+}
+
+#[skyward::test]
+async fn a_pool_survives_the_loss_of_its_head() -> skyward::Result<()> {
+    let ground = Ground::new("head-lost");
+    let compute = builder(&ground).nodes(3).start().await?;
+    let home = (home() >> compute.head()).await?;
+    let machine = ground
+        .processes("machine")
+        .into_iter()
+        .find(|it| std::fs::read_link(format!("/proc/{it}/fd/2")).unwrap_or_default().starts_with(&home));
+    let calls = compute.spawn(gather((0..60).map(|_| works(50))));
+    send(machine.expect("the head's machine"), Signal::KILL)?;
+    assert_eq!(calls.await?.len(), 60);
+    let (rank, nodes) = (works(1) >> compute.head()).await?;
+    assert_eq!((rank, nodes), (0, 3));
+    end(compute, &ground).await
+}
