@@ -36,15 +36,6 @@ async fn until(events: &mut skyward::Events, mut what: impl FnMut(&EventKind) ->
     assert!(said.await.expect("in time"), "the pool ended");
 }
 
-/// Waits until so many machines have been given back.
-async fn until_given_back(events: &mut skyward::Events, mut machines: usize) {
-    until(events, |it| {
-        machines -= usize::from(matches!(it, EventKind::Terminated { .. }));
-        machines == 0
-    })
-    .await;
-}
-
 #[skyward::test]
 async fn a_pool_goes_from_none_to_eight_and_back_twice_and_loses_no_call() -> skyward::Result<()> {
     let ground = Ground::new("zero-eight-zero");
@@ -58,18 +49,22 @@ async fn a_pool_goes_from_none_to_eight_and_back_twice_and_loses_no_call() -> sk
         assert_eq!(done.len(), 64);
         let ranks: BTreeSet<u32> = done.iter().map(|it| it.0).collect();
         assert!(ranks.len() > 1 && ranks.iter().all(|it| *it < 8), "{ranks:?}");
-        until(&mut events, |it| matches!(it, EventKind::Scaled { to: 8, why: ScaledBecause::Queued(_), .. }))
-            .await;
-        until(&mut events, |it| matches!(it, EventKind::Scaled { to: 0, why: ScaledBecause::Idle(_), .. }))
-            .await;
-        until_given_back(&mut events, 8).await;
+        // All that happens in a round is read in one go: how many go at once is the machine's to say.
+        let (mut grown, mut shrunk, mut given_back) = (false, false, 0);
+        until(&mut events, |it| {
+            match it {
+                EventKind::Scaled { to: 8, why: ScaledBecause::Queued(_), .. } => grown = true,
+                EventKind::Scaled { to: 0, why: ScaledBecause::Idle(_), .. } => shrunk = true,
+                EventKind::Terminated { .. } => given_back += 1,
+                _ => {}
+            }
+            grown && shrunk && given_back >= 8
+        })
+        .await;
         assert_eq!((compute.nodes(), ground.processes("machine").len()), (0, 0));
     }
     let told = compute.explain().await.to_string();
-    assert!(
-        told.contains("8 nodes wanted, not 0: ") && told.contains("0 nodes wanted, not 8: nothing ran"),
-        "{told}"
-    );
+    assert!(told.contains(" nodes wanted, not 0: ") && told.contains(": nothing ran for "), "{told}");
     // The head wakes it too.
     assert_eq!((works(1) >> compute.head()).await?.0, 0);
     end(compute, &ground).await
@@ -81,6 +76,7 @@ async fn calls_that_come_while_a_pool_shrinks_are_all_answered() -> skyward::Res
     let nodes = Nodes { desired: 4, min: Some(1), max: Some(4) };
     let scaling = Scaling { idle: Duration::from_millis(20), cooldown: Duration::from_millis(20) };
     let compute = builder(&ground).nodes(nodes).scaling(scaling).start().await?;
+    let mut events = compute.events();
     // Bursts, with pauses that are long enough to give machines back and too short for others to boot.
     for pause in 0..12 {
         let done = (gather((0..40).map(|_| works(5).once())) >> &compute).await?;
@@ -88,6 +84,7 @@ async fn calls_that_come_while_a_pool_shrinks_are_all_answered() -> skyward::Res
         tokio::time::sleep(Duration::from_millis(pause * 20)).await;
     }
     assert!((1..=4).contains(&compute.nodes()));
+    until(&mut events, |it| matches!(it, EventKind::Scaled { from, to, .. } if to < from)).await;
     end(compute, &ground).await
 }
 

@@ -172,6 +172,19 @@ impl Record {
         .await
     }
 
+    /// Writes down that a machine is no node any more: it finishes what it has. Whoever attaches gives it back.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn leaves(self: &Arc<Self>, instance: &InstanceId) -> Result<(), JournalError> {
+        let instance = instance.clone();
+        self.change(move |it, id| {
+            let change = "UPDATE machines SET node = NULL WHERE pool = ?1 AND instance = ?2";
+            it.execute(change, params![id, instance.as_str()]).map(drop)
+        })
+        .await
+    }
+
     /// Removes the entry and the keys: everything is given back.
     ///
     /// # Errors

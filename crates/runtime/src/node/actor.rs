@@ -261,7 +261,14 @@ impl Doing {
                 let linked = self.link.clone();
                 // Where the pool goes on. When it ends, nobody waits for what is on its way.
                 let goes_on = preempted || within > self.steps.kit.timing.drain;
+                let (record, instance) = (self.steps.kit.record.clone(), self.instance.clone());
                 self.begin(myself, async move {
+                    // Its worker takes nothing any more, from nobody.
+                    if let Some(record) = record.filter(|_| goes_on)
+                        && let Err(error) = record.leaves(&instance).await
+                    {
+                        tracing::warn!(%error, "a node that leaves passes for one that stays");
+                    }
                     if let Some((link, member)) = linked {
                         if let Err(error) = member.drain(within, preempted).await {
                             tracing::debug!(%error, "worker did not drain");

@@ -364,11 +364,13 @@ impl Doing {
             }
             Effect::Release { instances } => {
                 instances.iter().for_each(|it| drop(self.keys.remove(it)));
-                let homes = self.homes_of(&instances);
-                begin(myself, async move {
-                    let result = steps::terminate(homes).await;
-                    PoolMessage::heard(Heard::Released { instances, result })
-                });
+                // Each on its own: what one cloud does not do keeps no machine of another.
+                for (kit, instances) in self.homes_of(&instances) {
+                    begin(myself, async move {
+                        let result = steps::terminate(vec![(kit, instances.clone())]).await;
+                        PoolMessage::heard(Heard::Released { instances, result })
+                    });
+                }
             }
             Effect::Terminate { instances } => {
                 let homes = self.homes_of(&instances);
@@ -420,7 +422,8 @@ impl Doing {
     /// What is set up for the same machines once more is undone once.
     fn keep_kit(&mut self, kit: Arc<NodeKit>) {
         let same = |it: &&mut Arc<NodeKit>| {
-            it.provider.provider().name() == kit.provider.provider().name()
+            let (it_is, is) = (it.provider.provider(), kit.provider.provider());
+            (it_is.name(), it_is.settings()) == (is.name(), is.settings())
                 && (&it.request.offer, it.request.market) == (&kit.request.offer, kit.request.market)
         };
         match self.kits.iter_mut().find(same) {

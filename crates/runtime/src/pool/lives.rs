@@ -143,14 +143,24 @@ impl Lives {
     /// The present life of a rank finishes what it has, and its rank wants another machine. How many of its lives in
     /// a row have come to that soon after they were ready, this one counted.
     pub(super) fn leaves(&mut self, rank: Rank, now: Instant) -> u32 {
-        let is_soon = self.ranks.get(&rank).is_some_and(|it| match &it.place {
+        let is_soon = self.is_new(rank, now);
+        let Some(Ended { attempt, instance, .. }) = self.ends(rank) else { return 0 };
+        self.leaving.insert((rank, attempt), instance);
+        self.did_not_last(rank, is_soon)
+    }
+
+    /// Whether the present life of a rank has not been ready for long.
+    pub(super) fn is_new(&self, rank: Rank, now: Instant) -> bool {
+        self.ranks.get(&rank).is_some_and(|it| match &it.place {
             Place::Ready { since, .. } => now.saturating_duration_since(*since) < SOON,
             // Its worker is ready, though the others do not know it yet.
             Place::Starting { .. } | Place::Adopted { .. } => true,
             Place::Wanted => false,
-        });
-        let Some(Ended { attempt, instance, .. }) = self.ends(rank) else { return 0 };
-        self.leaving.insert((rank, attempt), instance);
+        })
+    }
+
+    /// A life that was ready is over, soon after that or not: how many in a row it was soon.
+    pub(super) fn did_not_last(&mut self, rank: Rank, is_soon: bool) -> u32 {
         let Some(life) = self.ranks.get_mut(&rank) else { return 0 };
         // It did nothing wrong itself.
         life.failures = 0;
@@ -249,6 +259,16 @@ impl Lives {
     /// How many ranks there are.
     pub(super) fn count(&self) -> u32 {
         self.number(|_| true)
+    }
+
+    /// Whether the pool has this rank, or wants to have it.
+    pub(super) fn has(&self, rank: Rank) -> bool {
+        self.ranks.contains_key(&rank)
+    }
+
+    /// Whether machines of ranks that want one have failed before.
+    pub(super) fn has_failed(&self) -> bool {
+        self.ranks.values().any(|it| it.place == Place::Wanted && it.failures.max(it.taken) > 0)
     }
 
     /// How many ranks have a machine.

@@ -45,12 +45,16 @@ impl State {
             );
             return self.does_without(rank, reason, true, ready, now, timing, effects);
         }
-        // One is bad luck, and has its successor at once.
+        self.pause_after(taken, timing, effects);
+        self.reconcile(ready, now, timing, effects)
+    }
+
+    /// One that did not last is bad luck, and has its successor at once; the next has it later.
+    fn pause_after(&mut self, taken: u32, timing: &Timing, effects: &mut Vec<Effect>) {
         if let Some(before) = taken.checked_sub(2) {
             effects.push(Effect::Wake(Timer::Provision, timing.provision_retry.delay(before)));
             self.resting = true;
         }
-        self.reconcile(ready, now, timing, effects)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the message and the phase, taken apart by the match")]
@@ -65,10 +69,14 @@ impl State {
         timing: &Timing,
         effects: &mut Vec<Effect>,
     ) -> Phase {
+        let is_new = self.lives.is_new(rank, now);
         let Some(Ended { instance, was_ready, failures, .. }) = self.lives.ends(rank) else {
             return Phase::Living { ready, stop };
         };
-        let again = retry && failures < timing.provision_attempts;
+        // A pool that scales rents again when it has given a rank up; one that keeps its number does not.
+        let counts = was_ready && self.scale.bounds().is_some();
+        let taken = if counts { self.lives.did_not_last(rank, is_new) } else { 0 };
+        let again = retry && failures.max(taken) < timing.provision_attempts;
         if !was_ready && !stop && self.may_keep(now, timing) && self.keeping.ask(rank, &instance, timing.keep)
         {
             effects.push(Effect::Keep { rank, instance });
@@ -83,6 +91,7 @@ impl State {
             return Phase::Living { ready, stop };
         }
         if again {
+            self.pause_after(taken, timing, effects);
             return self.reconcile(ready, now, timing, effects);
         }
         self.does_without(rank, reason, retry, ready, now, timing, effects)
@@ -108,11 +117,16 @@ impl State {
         let wanted = self.lives.count();
         self.give_up(rank, effects);
         if ready {
-            let proven = self.scale.failed_at().is_none_or(|it| self.lives.is_proven(it, now));
-            let refusal = if retry { Refusal::Failed { proven } } else { Refusal::Final };
+            let refusal = if retry { self.failed(now) } else { Refusal::Final };
             self.refused_growth(wanted, &reason, refusal, now, effects);
         }
         Phase::Living { ready: self.is_enough(ready, effects), stop: false }
+    }
+
+    /// Machines were paid for and did not serve.
+    pub(super) fn failed(&self, now: Instant) -> Refusal {
+        let proven = self.scale.failed_at().is_none_or(|it| self.lives.is_proven(it, now));
+        Refusal::Failed { proven }
     }
 
     /// A rank that will not come back.

@@ -176,7 +176,7 @@ impl State {
         let got = wanted.saturating_sub(self.lives.wanted());
         let enough = ready || got >= self.least().max(1);
         // What works is never given back for the rest of it.
-        let stays = enough && !self.lives.living().is_empty();
+        let stays = enough && self.lives.machines() > 0;
         let Some((next, keep)) = self.fallback.next(kind, &error.to_string(), stays) else {
             if !enough {
                 let tried = self.fallback.tried();
@@ -186,11 +186,13 @@ impl State {
                 });
                 return self.give_back(now, timing, effects);
             }
+            // Whose machine has failed was paid for, whatever became of the next.
+            let refusal = if self.lives.has_failed() { self.failed(now) } else { Refusal::None };
             for rank in self.lives.wanting() {
                 self.give_up(rank, effects);
             }
             if ready {
-                self.refused_growth(wanted, &error.to_string(), Refusal::None, now, effects);
+                self.refused_growth(wanted, &error.to_string(), refusal, now, effects);
             }
             return Phase::Living { ready: self.is_enough(ready, effects), stop: false };
         };
@@ -306,7 +308,7 @@ impl State {
     }
 
     /// Whether machines are there that no rank has: they are leaving, or are being given back.
-    fn is_giving_back(&self) -> bool {
+    pub(super) fn is_giving_back(&self) -> bool {
         let kept = self.keeping.count();
         self.rented.len() > self.lives.machines().saturating_add(kept)
     }

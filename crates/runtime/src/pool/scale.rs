@@ -23,6 +23,8 @@ struct Seen {
     ready: u32,
     /// Nodes that there are or will be.
     nodes: u32,
+    /// Calls wait for a head, and none is there or will be.
+    headless: bool,
     /// How long nothing has run or waited.
     idle: Duration,
     /// How long less than three tenths of the slots have been in use, and nothing has waited.
@@ -44,12 +46,14 @@ fn decide(seen: &Seen, bounds: Bounds, scaling: &Scaling) -> Option<(u32, Scaled
     let slots = seen.slots.max(1);
     let within = |nodes: u32| nodes.max(least).min(most.max(least));
     let rested = seen.settled >= scaling.cooldown;
-    let (nodes, why) = if seen.queued > 0 && most > seen.nodes {
+    let (nodes, why) = if (seen.queued > 0 || seen.headless) && most > seen.nodes {
         // All that there is fills so many nodes, those on their way included. Nodes that are ready only bound what
         // can be running: their number is newer than those of the calls, which one that has just become ready takes.
         let running = seen.running.min(slots.saturating_mul(seen.ready));
         let wanted = seen.queued.saturating_add(running).div_ceil(slots).max(seen.nodes);
-        (wanted, ScaledBecause::Queued(seen.queued))
+        // However many wait for the head, it is one node.
+        let wanted = if seen.headless { wanted.max(seen.nodes.saturating_add(1)) } else { wanted };
+        (wanted, ScaledBecause::Queued(seen.queued.max(1)))
     } else if seen.nodes < least {
         (least, ScaledBecause::Missing)
     } else if seen.queued > 0 {
@@ -110,6 +114,9 @@ pub(super) struct Scale {
     alarm: Option<Instant>,
     /// The pool has been ready.
     begun: bool,
+    /// Its owner has asked for nodes that are not all ready yet.
+    asked: bool,
+    headless: bool,
 }
 
 impl Scale {
@@ -128,6 +135,8 @@ impl Scale {
             failed_at: None,
             alarm: None,
             begun: false,
+            asked: false,
+            headless: false,
         }
     }
 
@@ -162,6 +171,21 @@ impl Scale {
         }
     }
 
+    /// The owner wants nodes: how long nothing ran counts from when they are ready.
+    pub(super) const fn asked(&mut self) {
+        self.asked = true;
+    }
+
+    /// What the pool has: whether all of it is ready, and whether calls wait for a head that it does not have.
+    pub(super) fn sees(&mut self, all_ready: bool, headless: bool, now: Instant) {
+        self.headless = headless;
+        if self.asked {
+            self.idle_since = self.idle_since.map(|_| now);
+            self.quiet_since = self.quiet_since.map(|_| now);
+            self.asked = !all_ready;
+        }
+    }
+
     /// The number of nodes was changed.
     pub(super) const fn changed(&mut self, now: Instant) {
         self.changed = Some(now);
@@ -171,6 +195,7 @@ impl Scale {
     pub(super) fn hold(&mut self, refusal: Refusal, now: Instant) {
         let least = self.scaling.cooldown.max(SHORTEST);
         let (before, most) = match refusal {
+            _ if self.hold == Hold::Asked => return,
             Refusal::Final => {
                 self.hold = Hold::Asked;
                 return;
@@ -187,7 +212,12 @@ impl Scale {
         };
         let doubled = 2_u32.saturating_pow(before.saturating_sub(1));
         let length = least.saturating_mul(doubled).min(most.max(least));
-        self.hold = now.checked_add(length).map_or(Hold::Asked, Hold::Until);
+        let until = now.checked_add(length).map_or(Hold::Asked, Hold::Until);
+        self.hold = match (self.hold, until) {
+            // What was refused before is not to be had sooner because of this.
+            (Hold::Until(before), Hold::Until(then)) => Hold::Until(before.max(then)),
+            (_, until) => until,
+        };
     }
 
     /// When machines last did not serve; `None` when they always have.
@@ -232,6 +262,7 @@ impl Scale {
             slots: self.slots,
             ready,
             nodes,
+            headless: self.headless,
             idle: since(self.idle_since),
             quiet: since(self.quiet_since),
             settled: self.changed.map_or(Duration::MAX, |it| now.saturating_duration_since(it)),

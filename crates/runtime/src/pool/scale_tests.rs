@@ -9,7 +9,17 @@ const NOW: Duration = Duration::ZERO;
 
 /// Nodes that are all ready, have one slot each, and whose number has not changed for long.
 const fn seen(queued: u32, running: u32, nodes: u32) -> Seen {
-    Seen { queued, running, slots: 1, ready: nodes, nodes, idle: NOW, quiet: NOW, settled: LONG }
+    Seen {
+        queued,
+        running,
+        slots: 1,
+        ready: nodes,
+        nodes,
+        headless: false,
+        idle: NOW,
+        quiet: NOW,
+        settled: LONG,
+    }
 }
 
 const fn idle(nodes: u32, idle: Duration) -> Seen {
@@ -219,10 +229,14 @@ fn after_renting_has_failed_a_pool_does_not_grow_for_a_while_and_may_shrink() {
 /// For how long a pool does not grow after each of these refusals.
 fn held(refusals: &[Refusal]) -> Vec<u64> {
     let (mut scale, now) = scale(0, 8);
+    let mut now = now;
     let length = |refusal: &Refusal| {
         scale.hold(*refusal, now);
-        let is_held = |seconds: &u64| scale.is_held(now + Duration::from_secs(*seconds));
-        (0..100_000).step_by(30).take_while(is_held).count() as u64 * 30
+        let began = now;
+        while scale.is_held(now) {
+            now += Duration::from_secs(30);
+        }
+        (now - began).as_secs()
     };
     refusals.iter().map(length).collect()
 }
@@ -238,14 +252,51 @@ fn each_refusal_in_a_row_holds_for_twice_as_long_and_the_dear_ones_for_hours() {
 }
 
 #[test]
+fn a_refusal_never_shortens_the_one_before_it() {
+    let (mut scale, now) = scale(0, 8);
+    for _ in 0..5 {
+        scale.hold(Refusal::Failed { proven: false }, now);
+    }
+    scale.hold(Refusal::None, now);
+    assert!(scale.is_held(now + Duration::from_secs(479)) && !scale.is_held(now + Duration::from_secs(480)));
+    scale.hold(Refusal::Final, now);
+    scale.hold(Refusal::None, now);
+    assert!(scale.is_final());
+}
+
+#[test]
+fn a_head_that_is_waited_for_and_is_not_there_is_one_node() {
+    let headless = |queued, running, nodes| Seen { headless: true, ..seen(queued, running, nodes) };
+    assert_eq!(to(headless(0, 100, 0), 0, 8), Some(1));
+    assert_eq!(to(Seen { slots: 4, ..headless(0, 3, 3) }, 0, 8), Some(4));
+    assert_eq!(to(headless(5, 0, 2), 0, 8), Some(5));
+    assert_eq!(to(headless(0, 9, 8), 0, 8), None);
+}
+
+#[test]
+fn what_the_owner_asked_for_is_idle_from_when_it_is_ready() {
+    let (mut scale, now) = scale(1, 8);
+    let minute = Duration::from_secs(60);
+    scale.hears(demand(0, 0), 1, now);
+    scale.asked();
+    scale.sees(false, false, now + minute * 10);
+    assert_eq!(scale.decide(1, 6, now + minute * 10), None);
+    scale.sees(true, false, now + minute * 15);
+    assert_eq!(scale.decide(6, 6, now + minute * 15), None);
+    scale.sees(true, false, now + minute * 16);
+    assert_eq!(scale.decide(6, 6, now + minute * 16).map(|(to, _)| to), Some(1));
+}
+
+#[test]
 fn machines_that_could_be_had_end_the_waits_for_clouds_that_had_none() {
     let (mut scale, now) = scale(0, 8);
     for _ in 0..4 {
         scale.hold(Refusal::None, now);
     }
     scale.had();
-    scale.hold(Refusal::None, now);
-    assert!(!scale.is_held(now + Duration::from_secs(30)));
+    let later = now + Duration::from_secs(300);
+    scale.hold(Refusal::None, later);
+    assert!(!scale.is_held(later + Duration::from_secs(30)));
 }
 
 #[test]

@@ -45,6 +45,8 @@ impl State {
         self.scale.begin(now);
         self.lift_refusal(now, effects);
         let nodes = self.lives.count();
+        let headless = self.scale.demand().pinned.contains(&Rank(0)) && !self.lives.has(Rank(0));
+        self.scale.sees(self.lives.ready() == nodes, headless, now);
         let phase = match self.scale.decide(self.lives.ready(), nodes, now) {
             Some((to, why)) if to > nodes => self.grow(to, why, ready, now, timing, effects),
             Some((to, why)) => {
@@ -101,7 +103,8 @@ impl State {
         if to < nodes {
             self.let_go(to, demand, now, timing, effects);
         }
-        Phase::Living { ready: self.is_enough(ready, effects), stop: false }
+        let ready = self.is_enough(ready, effects);
+        self.rescale(ready, now, timing, effects)
     }
 
     /// Wants more ranks, as far as they may cost.
@@ -115,17 +118,26 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Phase {
         let from = self.lives.count();
-        let to = self.affordable().map_or(to, |most| to.min(most));
+        // What is being given back makes room soon, and is waited for where machines are asked for.
+        let most = self.affordable().filter(|_| !self.is_giving_back());
+        let to = most.map_or(to, |most| to.min(most));
         if to <= from {
+            if self.scale.bounds().is_none() {
+                let why = ScaledBecause::Refused(DEARER.to_owned());
+                effects.push(Effect::Announce(EventKind::Scaled { from, to: from, why }));
+            }
             self.refused_growth(from, DEARER, Refusal::None, now, effects);
             return Phase::Living { ready, stop: false };
+        }
+        if why == ScaledBecause::Asked {
+            self.scale.asked();
         }
         effects.push(Effect::Announce(EventKind::Scaled { from, to, why }));
         let new = self.lives.grow(to);
         effects.extend(new.into_iter().map(|rank| Effect::QueueWanted { rank }));
         self.scale.changed(now);
         // What there was to try is tried again from the beginning, where nothing is there that must stay.
-        if self.lives.living().is_empty()
+        if self.lives.machines() == 0
             && !self.is_asking()
             && let Some(first) = self.fallback.restart()
         {

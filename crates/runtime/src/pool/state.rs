@@ -260,7 +260,12 @@ impl State {
                 self.released(instances, result, now, timing, effects);
                 match phase {
                     // What is gone may have kept others from being rented.
-                    Phase::Living { ready, stop: false } => self.reconcile(ready, now, timing, effects),
+                    Phase::Living { ready, stop: false } => {
+                        match self.reconcile(ready, now, timing, effects) {
+                            Phase::Living { ready, stop: false } => self.rescale(ready, now, timing, effects),
+                            phase => phase,
+                        }
+                    }
                     phase => phase,
                 }
             }

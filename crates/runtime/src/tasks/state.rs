@@ -189,6 +189,7 @@ impl State {
             Heard::Committed { id } => {
                 if let Some(task) = self.tasks.get_mut(&id) {
                     task.left = Retries { own: 0, infrastructure: 0, ..task.left };
+                    task.once = true;
                 }
             }
             Heard::Cancelled { id } => {
@@ -334,7 +335,7 @@ impl State {
         let lost = || Lost { rank, reason: reason.clone(), attempts: attempt.0 + 1 };
         let refusal = if self.stopped {
             Some(Undone::Stopped)
-        } else if task.left.infrastructure == 0 {
+        } else if task.left.infrastructure == 0 && (task.once || !task.excused) {
             Some(Undone::Lost(lost()))
         } else if let Some(why) = task.blame.condemns(task.left.crashes) {
             Some(Undone::Lost(Lost { reason: format!("{reason}; {why}"), ..lost() }))

@@ -31,6 +31,8 @@ pub(super) struct Task {
     pub(super) apart: bool,
     /// That node leaves because the pool itself gives it up.
     pub(super) excused: bool,
+    /// It never runs a second time, whatever it was lost to.
+    pub(super) once: bool,
 }
 
 impl Task {
@@ -49,6 +51,7 @@ impl Task {
             homing: false,
             apart: false,
             excused: false,
+            once: left.infrastructure == 0,
         }
     }
 

@@ -10,7 +10,7 @@ use crate::tasks::Target;
 /// What the queue wants of a pool that scales.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Demand {
-    /// Tasks that wait and could run on any node; those for a head that is not there among them.
+    /// Tasks that wait and could run on any node.
     pub(crate) queued: u32,
     /// Tasks that nodes have, and those that wait for one node alone.
     pub(crate) running: u32,
@@ -27,9 +27,7 @@ impl State {
         if self.stopped {
             return Demand::default();
         }
-        let waiting: usize = self.waiting.values().map(VecDeque::len).sum();
-        let head = self.pinned.get(&Rank(0)).filter(|_| !self.ranks.contains_key(&Rank(0)));
-        let queued = waiting + head.map_or(0, VecDeque::len);
+        let queued: usize = self.waiting.values().map(VecDeque::len).sum();
         Demand {
             queued: of(queued),
             running: of(self.tasks.len().saturating_sub(queued)),

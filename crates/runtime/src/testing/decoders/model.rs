@@ -45,6 +45,8 @@ pub(super) struct Task {
     /// Its node is leaving, and because its pool gives it up.
     apart: bool,
     excused: bool,
+    /// It may not run again.
+    once: bool,
 }
 
 impl Task {
@@ -157,6 +159,7 @@ impl Model {
             Heard::Committed { id } => {
                 if let Some(task) = self.tasks.get_mut(id) {
                     (task.left.own, task.left.infrastructure) = (0, 0);
+                    task.once = true;
                 }
             }
             Heard::Cancelled { id } => {
@@ -358,6 +361,7 @@ impl Model {
             suspended: false,
             apart: false,
             excused: false,
+            once: left.infrastructure == 0,
         };
         self.wait(id, task);
         None
@@ -373,12 +377,13 @@ impl Model {
             self.remove(id);
             return Told::Refused(id, Why::Stopped);
         }
-        if task.left.infrastructure == 0 || is_blamed || self.hopeless(task.target).is_some() {
+        let is_used_up = task.left.infrastructure == 0 && (task.once || !task.excused);
+        if is_used_up || is_blamed || self.hopeless(task.target).is_some() {
             self.remove(id);
             return Told::Refused(id, Why::Lost);
         }
         let cost = u32::from(!task.excused);
-        let left = Retries { infrastructure: task.left.infrastructure - cost, ..task.left };
+        let left = Retries { infrastructure: task.left.infrastructure.saturating_sub(cost), ..task.left };
         let attempt = task.attempt.next();
         self.again(id, Task { left, suspected: task.on, ..task });
         Told::Again(id, attempt)
