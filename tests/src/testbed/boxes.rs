@@ -73,7 +73,22 @@ impl Engine {
         let advice = format!("apt-get install -y --no-install-recommends {packages}");
         let absent =
             (!absent.is_empty()).then(|| format!("this machine has no {}; {advice}", absent.join(", ")));
-        lab::missing().or(absent)
+        // Of the second kind of control groups a bed cannot have a hierarchy of its own here, and would leave groups.
+        let is_second = Path::new(GROUPS).join("cgroup.controllers").exists();
+        let groups = is_second
+            .then(|| "its control groups are of version 2; the runtimes of tests want version 1".to_owned());
+        lab::missing().or(absent).or(groups)
+    }
+
+    /// Whether it can be had on this machine; where not, that is said, and fails where no test may be skipped
+    /// (`SKYWARD_REQUIRE_ALL`).
+    ///
+    /// # Panics
+    /// When no test may be skipped.
+    pub fn can_be_had(self) -> bool {
+        let missing = self.missing();
+        missing.iter().for_each(|it| skipped(it));
+        missing.is_none()
     }
 }
 
@@ -83,14 +98,23 @@ impl Engine {
 /// # Panics
 /// When the runtime does not begin, or the test fails, with what it said.
 pub fn within(engine: Engine, test: &str) {
-    if let Some(missing) = engine.missing() {
-        skipped(&missing);
-        return;
+    if engine.can_be_had() {
+        Boxes::new(engine).run(test);
     }
-    Boxes::new(engine).run(test);
 }
 
-/// How many processes there are in the runtimes of a program; 0, too, where this machine does not count them apart.
+/// Removes the control groups that programs which were killed had for their runtimes, and says how many are left.
+pub fn sweep() -> usize {
+    let stale = || {
+        below(Path::new(GROUPS)).iter().flat_map(|it| below(it)).filter(|it| is_stale(it)).collect::<Vec<_>>()
+    };
+    for group in stale() {
+        remove(&group);
+    }
+    stale().len()
+}
+
+/// How many processes there are in the runtimes of a program.
 pub fn processes_of(program: u32) -> usize {
     let name = format!("{GROUP}{program}-");
     let is_its = |it: &PathBuf| it.file_name().is_some_and(|it| it.to_string_lossy().starts_with(&name));
@@ -169,10 +193,8 @@ impl Group {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{GROUP}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let mut hierarchies = Vec::new();
+        sweep();
         for folder in below(Path::new(GROUPS)) {
-            for stale in below(&folder).into_iter().filter(|it| is_stale(it)) {
-                remove(&stale);
-            }
             let own = folder.join(&name);
             // Of the two kinds of control groups only the first has a folder for each hierarchy.
             if folder.join("cgroup.clone_children").exists() && std::fs::create_dir(&own).is_ok() {

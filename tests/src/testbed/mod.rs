@@ -18,7 +18,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use boxes::{Engine, processes_of, within};
+pub use boxes::{Engine, processes_of, sweep, within};
 pub use host::Host;
 pub use wire::Weather;
 

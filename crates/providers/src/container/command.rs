@@ -161,8 +161,11 @@ impl Runtime {
             }
             Self::Apple => words(["ls", "-q"]),
         };
-        if ended {
-            all.push("-a".to_owned());
+        match self {
+            _ if ended => all.push("-a".to_owned()),
+            // One that stands still does not see that its lease is over.
+            Self::Docker | Self::Podman | Self::Nerdctl => all.extend(words(["--filter", "status=running"])),
+            Self::Apple => {}
         }
         all
     }

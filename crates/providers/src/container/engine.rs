@@ -12,8 +12,8 @@ use tokio::time::timeout;
 
 use super::command::Runtime;
 use super::config::Config;
-use super::failure::Failure;
-use super::map::{self, Info};
+use super::failure::{Failure, last};
+use super::map::{self, Info, Listed};
 
 /// A runtime that answers.
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ impl Engine {
         let found = map::info(runtime, &output.said, cfg!(target_os = "linux"));
         let trouble = found.as_ref().and_then(|(_, info)| info.trouble.clone());
         if !output.good || trouble.is_some() {
-            return Err(engine.refused(what, &trouble.unwrap_or(output.why)));
+            return Err(engine.refused_for_good(what, &trouble.unwrap_or(output.why)));
         }
         let Some((runtime, info)) = found else {
             return Err(local(format!(
@@ -91,9 +91,28 @@ impl Engine {
         self.spoken(words, input, deadline).await.map_err(|it| self.silent(what, it))
     }
 
-    /// An error for what the runtime said.
+    /// An error for what the runtime said, which answered before: what is wrong with it now may be over soon.
     pub(super) fn refused(&self, what: &str, said: &str) -> ProviderError {
+        let mut error = self.refused_for_good(what, said);
+        if matches!(Failure::of(said), Failure::Down | Failure::Unreachable | Failure::Other) {
+            error.kind = ProviderErrorKind::Transient;
+        }
+        error
+    }
+
+    /// An error for what the runtime said, where asking again is of no use.
+    pub(super) fn refused_for_good(&self, what: &str, said: &str) -> ProviderError {
         Failure::of(said).error(what, said, self.runtime, &self.config)
+    }
+
+    /// What a list says, or that it is not understood: then nothing may be taken for gone.
+    pub(super) async fn list(&self, what: &str, words: &[String]) -> Result<Vec<Listed>, ProviderError> {
+        let said = self.ask(what, words).await?;
+        map::listed(&said).ok_or_else(|| {
+            let message =
+                format!("failed to {what}: what {:?} says is not understood: {}", self.binary, last(&said));
+            ProviderError::new(ProviderErrorKind::Transient, message)
+        })
     }
 
     async fn spoken(

@@ -55,6 +55,11 @@ impl Failure {
         SAID.iter().find(is).map_or(Self::Other, |it| it.1)
     }
 
+    /// Whether what was said is that there is no such container as this one.
+    pub(super) fn is_gone(said: &str, name: &str) -> bool {
+        said.contains(name) && Self::of(said) == Self::NoContainer
+    }
+
     const fn kind(self) -> ProviderErrorKind {
         match self {
             Self::Permission | Self::Refused => ProviderErrorKind::Permission,
@@ -261,7 +266,10 @@ const SAID: &[(&[&str], Failure)] = &[
     ),
     (&["error gathering device information", "no such device", "stat /dev/"], Failure::NoDevice),
     (&["no space left on device", "disk quota exceeded"], Failure::DiskFull),
-    (&["no such container", "no container with name", "no such object", "not found"], Failure::NoContainer),
+    (
+        &["no such container", "no container with name", "no such object", "container not found"],
+        Failure::NoContainer,
+    ),
 ];
 
 #[cfg(test)]

@@ -133,3 +133,19 @@ fn of_what_was_said_the_end_is_shown() {
     assert_eq!(last(&"ü".repeat(2000)).chars().count(), MOST + 1);
     assert_eq!(last(""), "");
 }
+
+#[test]
+fn only_what_is_said_of_this_container_makes_it_gone() {
+    for (said, is_gone) in [
+        ("Error response from daemon: No such container: skyward-p-1", true),
+        ("Error: no container with name or ID \"skyward-p-1\" found: no such container", true),
+        ("Error: inspecting object: no such container skyward-p-1", true),
+        ("Error response from daemon: No such container: skyward-p-2", false),
+        ("context \"x\": context not found", false),
+        ("Error: default OCI runtime \"runc\" not found: invalid argument: skyward-p-1", false),
+        ("exec: \"docker-credential-x\": executable file not found in $PATH: skyward-p-1", false),
+        ("", false),
+    ] {
+        assert_eq!(Failure::is_gone(said, "skyward-p-1"), is_gone, "{said}");
+    }
+}

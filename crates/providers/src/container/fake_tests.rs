@@ -10,14 +10,14 @@ use tempfile::TempDir;
 use super::*;
 
 /// A runtime that does all that it is asked, but for one thing.
-struct Fake {
+pub(super) struct Fake {
     folder: TempDir,
     binary: PathBuf,
 }
 
 impl Fake {
     /// `when` begins what it is asked when it says `why` and fails; `cases` are answers of its own.
-    fn failing(name: &str, when: &str, why: &str, cases: &str) -> Self {
+    pub(super) fn failing(name: &str, when: &str, why: &str, cases: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let binary = folder.path().join(name);
         let script = format!(
@@ -40,7 +40,7 @@ impl Fake {
         Self::failing("docker", "nothing", "", "")
     }
 
-    fn config(&self) -> Config {
+    pub(super) fn config(&self) -> Config {
         let binary = Some(self.binary.display().to_string());
         Config { image: "mine:1".to_owned(), binary, ..Config::default() }
     }
@@ -74,6 +74,29 @@ async fn begin(container: &Container) -> Result<Provisioned, ProviderError> {
     container.offer().await?;
     container.prepare(&request()).await?;
     container.provision(&request(), 1).await
+}
+
+/// Answers as an SSH server would at the port that the fake is told to publish next.
+fn serve(fake: &Fake) {
+    let asked = fake.folder.path().join("asked");
+    let ports = move || {
+        let text = std::fs::read_to_string(&asked).unwrap_or_default();
+        let words = text.split_whitespace().filter_map(|it| it.strip_prefix("127.0.0.1:")?.split_once(':'));
+        words.filter_map(|(port, _)| port.parse::<u16>().ok()).collect::<Vec<_>>()
+    };
+    let before = ports().len();
+    tokio::spawn(async move {
+        let port = loop {
+            if let Some(port) = ports().get(before) {
+                break *port;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.expect("a port");
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"SSH-2.0-x\r\n").await;
+        }
+    });
 }
 
 async fn refused(fake: &Fake, config: Config) -> ProviderError {
@@ -198,6 +221,7 @@ async fn a_container_runs_is_described_and_goes_with_its_network() {
                     'network create'*) touch \"$0.network\";;\n'network rm'*) rm \"$0.network\";;";
     let fake = Fake::failing("docker", "nothing", "", networks);
     let container = Container::new(fake.config());
+    serve(&fake);
     let provisioned = begin(&container).await.expect("a container");
     let id = provisioned.instances.first().map(|it| it.id.clone()).expect("one");
     assert!(id.as_str().starts_with("skyward-p1-"), "{id}");
@@ -234,18 +258,70 @@ async fn a_container_that_died_says_how_and_what_it_said_last() {
 
 #[tokio::test]
 async fn what_nobody_has_any_more_is_swept_and_nothing_else() {
-    let of = |name: &str, state: &str, until: &str| {
-        format!(
-            "{{\"Names\":\"{name}\",\"State\":\"{state}\",\"Labels\":\"skyward.pool=old,skyward.expires={until}\"}}"
-        )
+    let of = |name: &str, state: &str, pool: &str, until: &str| {
+        let labels = format!("skyward.pool={pool},skyward.expires={until}");
+        format!("{{\"Names\":\"{name}\",\"State\":\"{state}\",\"Labels\":\"{labels}\"}}")
     };
     let later = u64::MAX.to_string();
-    let all =
-        [of("dead", "exited", "1"), of("fresh", "exited", &later), of("alive", "running", "1")].join("\n");
+    let all = [
+        of("dead", "exited", "old", "1"),
+        of("fresh", "exited", "old", &later),
+        of("alive", "running", "living", "1"),
+        of("just-died", "exited", "living", "1"),
+    ];
+    let all = all.join("\n");
     let fake = Fake::failing("docker", "nothing", "", &format!("'ps -a'*) cat <<'L'\n{all}\nL\nexit;;"));
     let container = Container::new(fake.config());
     container.prepare(&request()).await.expect("prepared");
     let removed: Vec<_> = fake.asked().into_iter().filter(|it| it.starts_with("rm ")).collect();
     assert_eq!(removed, ["rm -f -v dead"]);
     container.teardown(&request()).await.expect("torn down");
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_away_for_a_moment_is_asked_again() {
+    let away = "run*) [ -e \"$0.away\" ] || { touch \"$0.away\"; echo 'Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?' >&2; exit 1; };;";
+    let fake = Fake::failing("docker", "nothing", "", away);
+    let container = Container::new(fake.config());
+    let error = begin(&container).await.expect_err("it is away");
+    assert_eq!(error.kind, ProviderErrorKind::Transient, "{error}");
+    serve(&fake);
+    assert_eq!(container.provision(&request(), 1).await.expect("a container").instances.len(), 1);
+    container.teardown(&request()).await.expect("torn down");
+}
+
+#[tokio::test]
+async fn a_runtime_whose_loopback_is_not_ours_is_refused() {
+    let fake = Fake::good();
+    let error = refused(&fake, fake.config()).await;
+    assert_eq!(error.kind, ProviderErrorKind::Local);
+    assert!(error.message.contains("DOCKER_HOST"), "{error}");
+    assert!(fake.was_asked("rm -f"), "what cannot be reached is removed");
+}
+
+#[tokio::test]
+async fn a_provision_that_nobody_waits_for_is_undone_by_the_next() {
+    let slow = "exec*) [ -e \"$0.slow\" ] || { touch \"$0.slow\"; exec sleep 600; }; cat >/dev/null; echo 'ssh-ed25519 AAAA';;";
+    let fake = Fake::failing("docker", "nothing", "", slow);
+    let container = Container::new(fake.config());
+    container.prepare(&request()).await.expect("prepared");
+    let given_up = tokio::time::timeout(Duration::from_secs(1), container.provision(&request(), 1)).await;
+    assert!(given_up.is_err());
+    let run = fake.asked().into_iter().find(|it| it.starts_with("run ")).expect("one was run");
+    let name = run.split_whitespace().find(|it| it.starts_with("skyward-p1-")).expect("a name").to_owned();
+    serve(&fake);
+    container.provision(&request(), 1).await.expect("another");
+    assert!(fake.was_asked(&format!("rm -f -v {name}")), "{:?}", fake.asked());
+    container.teardown(&request()).await.expect("torn down");
+}
+
+#[tokio::test]
+async fn a_list_that_is_not_understood_means_that_nothing_is_gone() {
+    let fake = Fake::failing("docker", "nothing", "", "'network ls'*) echo 'WARNING: hello';;");
+    let left = Container::new(fake.config()).teardown(&request()).await.expect("torn down");
+    assert!(left.iter().any(|it| it.what.contains("network skyward-p1")), "{left:?}");
+    let strange = Fake::failing("docker", "nothing", "", "'container inspect'*) echo '[{\"Other\":1}]';;");
+    let described =
+        Container::new(strange.config()).describe(&request(), &InstanceId::new("skyward-p1-x")).await;
+    assert_eq!(described.expect_err("not understood").kind, ProviderErrorKind::Transient);
 }

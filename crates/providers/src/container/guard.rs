@@ -1,8 +1,10 @@
 //! The process that outlives this program when that is killed: it waits until the pool's containers have ended by
 //! their leases, and removes them and their network.
 
+use std::path::Path;
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
 use skyward_runtime::model::PoolId;
 use skyward_runtime::provider::ProviderError;
 use skyward_runtime::ssh::quote;
@@ -24,16 +26,10 @@ impl Guard {
         prefix: &str,
         network: Option<&str>,
     ) -> Result<Self, ProviderError> {
-        let line = |words: &[String]| {
-            let words = std::iter::once(&engine.binary).chain(words).map(|it| quote(it));
-            words.collect::<Vec<_>>().join(" ")
-        };
-        let runtime = engine.runtime;
-        let network = network.map(|it| line(&runtime.remove_network(it))).unwrap_or_default();
+        let words = Self::words(engine, pool, prefix, network);
+        relieve(&words);
         let mut command = Command::new("sh");
-        command.args(["-c", include_str!("sh/guard.sh"), "skyward-guard"]);
-        command.args([line(&runtime.names(pool, false)), line(&runtime.names(pool, true))]);
-        command.args([line(&runtime.remove()), network, prefix.to_owned()]);
+        command.args(words);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         // A group of its own, so that Ctrl-C does not end it.
         let child = command.process_group(0).spawn().map_err(|error| {
@@ -43,9 +39,52 @@ impl Guard {
         Ok(Self { child })
     }
 
+    /// What its shell is told.
+    fn words(engine: &Engine, pool: &PoolId, prefix: &str, network: Option<&str>) -> Vec<String> {
+        let line = |words: &[String]| {
+            let words = std::iter::once(&engine.binary).chain(words).map(|it| quote(it));
+            words.collect::<Vec<_>>().join(" ")
+        };
+        let runtime = engine.runtime;
+        let network = network.map(|it| line(&runtime.remove_network(it))).unwrap_or_default();
+        let mut words =
+            vec!["-c".to_owned(), include_str!("sh/guard.sh").to_owned(), "skyward-guard".to_owned()];
+        words.extend([line(&runtime.names(pool, false)), line(&runtime.names(pool, true))]);
+        words.extend([line(&runtime.remove()), network, prefix.to_owned()]);
+        words
+    }
+
     /// Ends it, because there is nothing left to be removed.
     pub(super) async fn end(mut self) {
         // It may have ended meanwhile; it is waited for in either case.
         let _ = self.child.kill().await;
     }
 }
+
+/// Ends the guards of this pool that earlier owners left, who are gone: from here on it is this program's to say what
+/// is left over.
+fn relieve(words: &[String]) {
+    let words: Vec<_> = std::iter::once("sh").chain(words.iter().map(String::as_str)).collect();
+    let line = format!("{}\0", words.join("\0"));
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let is_one = || std::fs::read(entry.path().join("cmdline")).is_ok_and(|it| it == line.as_bytes());
+        let number = entry.file_name().to_str().and_then(|it| it.parse().ok()).and_then(Pid::from_raw);
+        // The guard of another of this program's providers is its own child.
+        if let Some(pid) = number.filter(|_| is_one())
+            && parent(&entry.path()) != Some(std::process::id())
+        {
+            // It may have ended meanwhile.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+    }
+}
+
+/// The parent of a process, from its folder in `/proc`.
+fn parent(process: &Path) -> Option<u32> {
+    let status = std::fs::read_to_string(process.join("status")).ok()?;
+    status.lines().find_map(|it| it.strip_prefix("PPid:"))?.trim().parse().ok()
+}
+
+#[cfg(test)]
+#[path = "guard_tests.rs"]
+mod tests;

@@ -8,6 +8,9 @@ use std::time::Duration;
 use skyward_runtime::bootstrap::Program;
 use skyward_runtime::program;
 use skyward_runtime::provider::{ProviderError, ProviderErrorKind, Request};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
 
 use super::command::{SSH_PORT, Start};
 use super::config::Config;
@@ -30,8 +33,9 @@ impl Launch<'_> {
     /// removed.
     pub(super) async fn launch(&self, name: &str, request: &Request) -> Result<String, ProviderError> {
         let launched = async {
-            self.run(name, request).await?;
-            self.install(name).await
+            let port = self.run(name, request).await?;
+            let key = self.install(name).await?;
+            knock(port).await.map(|()| key)
         };
         let launched = launched.await;
         if launched.is_err() {
@@ -41,17 +45,18 @@ impl Launch<'_> {
         launched
     }
 
-    async fn run(&self, name: &str, request: &Request) -> Result<(), ProviderError> {
+    /// Runs it with a shell that waits; the port that leads to it.
+    async fn run(&self, name: &str, request: &Request) -> Result<u16, ProviderError> {
         let what = "run a container";
         let told = self.told(request)?;
         let mut tries = 0;
         loop {
-            let start =
-                Start { name, labels: &self.labels, network: self.network, port: free_port()?, words: &told };
+            let port = free_port()?;
+            let start = Start { name, labels: &self.labels, network: self.network, port, words: &told };
             let words = self.engine.runtime.run(self.config, &start)?;
             let spoken = self.engine.speak(what, &words, None, PATIENCE).await?;
             if spoken.good {
-                return Ok(());
+                return Ok(port);
             }
             tries += 1;
             // What was made before the port was found to be taken has the name.
@@ -152,7 +157,7 @@ pub(super) async fn remove(engine: &Engine, name: &str) -> Result<(), ProviderEr
     let mut words = engine.runtime.remove();
     words.push(name.to_owned());
     let spoken = engine.speak(what, &words, None, PATIENCE).await?;
-    if !spoken.good && Failure::of(&spoken.why) != Failure::NoContainer {
+    if !spoken.good && !Failure::is_gone(&spoken.why, name) {
         let mut error = engine.refused(what, &spoken.why);
         error.kind = ProviderErrorKind::Transient;
         return Err(error);
@@ -170,6 +175,28 @@ pub(super) async fn last_words(engine: &Engine, name: &str) -> String {
     }
 }
 
+/// Looks whether an SSH server answers at a port of loopback: a runtime may be another computer's, or see another
+/// loopback than we do.
+async fn knock(port: u16) -> Result<(), ProviderError> {
+    let answer = async {
+        let mut greeting = [0; 4];
+        loop {
+            if let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await
+                && stream.read_exact(&mut greeting).await.is_ok()
+                && greeting == *b"SSH-"
+            {
+                return;
+            }
+            sleep(PAUSE).await;
+        }
+    };
+    timeout(KNOCK, answer).await.map_err(|_| {
+        local(
+            "failed to reach a container at this computer's loopback, where its server is published: the runtime is              another computer's (`DOCKER_HOST`, a context), or this program runs in a container itself; use a runtime              that runs where this program does",
+        )
+    })
+}
+
 /// A port on loopback that nothing has now.
 fn free_port() -> Result<u16, ProviderError> {
     let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr());
@@ -181,3 +208,7 @@ const TRIES: u32 = 5;
 
 /// How long the first process waits for the program at least: it may be large, and the runtime busy.
 const WAIT: Duration = Duration::from_secs(120);
+
+/// How long a server that listens may take to answer through the runtime, and the pause between two looks.
+const KNOCK: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(50);

@@ -21,7 +21,7 @@ mod guard;
 mod launch;
 mod map;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -46,7 +46,7 @@ use engine::{Engine, PATIENCE, local};
 use failure::Failure;
 use guard::Guard;
 use launch::{Launch, last_words, remove};
-use map::{Life, Seen};
+use map::{Life, Listed, Seen};
 
 pub use config::Config;
 
@@ -66,6 +66,8 @@ pub struct Container {
     engine: OnceCell<Engine>,
     program: OnceCell<Arc<Program>>,
     guards: Mutex<BTreeMap<PoolId, Guard>>,
+    /// The names of containers that were begun for each pool and not handed over, because nobody waited that long.
+    begun: Mutex<BTreeMap<PoolId, BTreeSet<String>>>,
     /// By which key each container that this program started is known.
     keys: Mutex<BTreeMap<InstanceId, String>>,
 }
@@ -162,7 +164,7 @@ impl Container {
             return Ok(());
         }
         let said = format!("{}\n{}", pulled.said, pulled.why);
-        Err(engine.refused(&what, &said))
+        Err(engine.refused_for_good(&what, &said))
     }
 
     /// The network of a pool: its name, and whether it is the pool's own.
@@ -188,6 +190,18 @@ impl Container {
         format!("{}-{pool}", self.config.prefix())
     }
 
+    /// A container that was begun is somebody's, or gone.
+    fn forget(&self, pool: &PoolId, name: &str) {
+        let mut begun = lock(&self.begun);
+        let is_last = begun.get_mut(pool).is_some_and(|names| {
+            names.remove(name);
+            names.is_empty()
+        });
+        if is_last {
+            begun.remove(pool);
+        }
+    }
+
     /// Sees to it that a pool has its guard. `network` is the pool's own, where it has one.
     fn watch(&self, engine: &Engine, pool: &PoolId, network: Option<&str>) -> Result<(), ProviderError> {
         let mut guards = lock(&self.guards);
@@ -201,10 +215,8 @@ impl Container {
     /// Makes the pool's network unless it is there.
     async fn connect(&self, engine: &Engine, request: &Request) -> Result<String, ProviderError> {
         let (name, is_own) = self.network(&request.pool)?;
-        let listed = engine
-            .ask("list networks", &engine.runtime.networks(&format!("{POOL}={}", request.pool)))
-            .await?;
-        let is_there = map::listed(&listed).into_iter().flatten().any(|it| it.name == name);
+        let networks = engine.runtime.networks(&format!("{POOL}={}", request.pool));
+        let is_there = engine.list("list networks", &networks).await?.iter().any(|it| it.name == name);
         if is_own && !is_there {
             let labels = labels(&request.pool, now(), request.lease);
             engine.ask("make a network", &engine.runtime.make_network(&name, &labels)).await?;
@@ -216,30 +228,24 @@ impl Container {
     /// is over. Does what it can.
     async fn sweep(&self, engine: &Engine) {
         let now = now().as_secs();
-        let list = async |what, words: Vec<String>| {
-            let said = engine.ask(what, &words).await.ok();
-            said.and_then(|it| map::listed(&it)).unwrap_or_default()
-        };
-        for dead in list("list containers", engine.runtime.list(POOL)).await {
-            if dead.is_stale(now) {
-                tracing::info!(container = dead.name, "sweeping a dead container");
-                let _ = remove(engine, &dead.name).await;
-            }
+        let containers = engine.list("list containers", &engine.runtime.list(POOL)).await.unwrap_or_default();
+        let networks = engine.list("list networks", &engine.runtime.networks(POOL)).await.unwrap_or_default();
+        // Of a pool that has one that runs, nothing is dead: the labels say only when each thing was made.
+        let alive: BTreeSet<_> = containers.iter().filter(|it| it.runs).filter_map(Listed::pool).collect();
+        let is_dead = |it: &&Listed| it.is_stale(now) && it.pool().is_some_and(|it| !alive.contains(it));
+        for dead in containers.iter().filter(is_dead) {
+            tracing::info!(container = dead.name, "sweeping a dead container");
+            let _ = remove(engine, &dead.name).await;
         }
-        for dead in list("list networks", engine.runtime.networks(POOL)).await {
-            if dead.is_stale(now) {
-                // One that is used refuses to go.
-                let _ = engine.ask("remove a network", &engine.runtime.remove_network(&dead.name)).await;
-            }
+        for dead in networks.iter().filter(is_dead) {
+            // One that is used refuses to go.
+            let _ = engine.ask("remove a network", &engine.runtime.remove_network(&dead.name)).await;
         }
     }
 
     /// The containers of a pool that are there.
     async fn of_pool(&self, engine: &Engine, pool: &PoolId) -> Result<Vec<String>, ProviderError> {
-        let said = engine.ask("list containers", &engine.runtime.list(&format!("{POOL}={pool}"))).await?;
-        let listed = map::listed(&said).ok_or_else(|| {
-            local(format!("failed to understand which containers {:?} lists", engine.binary))
-        })?;
+        let listed = engine.list("list containers", &engine.runtime.list(&format!("{POOL}={pool}"))).await?;
         Ok(listed.into_iter().filter(|it| it.pool() == Some(pool.as_str())).map(|it| it.name).collect())
     }
 
@@ -250,8 +256,16 @@ impl Container {
         let what = "look at a container";
         let spoken = engine.speak(what, &engine.runtime.inspect(id.as_str()), None, PATIENCE).await?;
         let Some(seen) = map::seen(engine.runtime, &spoken.said) else {
-            let is_gone = spoken.good || Failure::of(&spoken.why) == Failure::NoContainer;
-            return if is_gone { Ok(removed()) } else { Err(engine.refused(what, &spoken.why)) };
+            return match spoken.good {
+                true if spoken.said.trim() == "[]" => Ok(removed()),
+                true => {
+                    let message =
+                        format!("failed to {what}: what {:?} says is not understood", engine.binary);
+                    Err(ProviderError::new(ProviderErrorKind::Transient, message))
+                }
+                false if Failure::is_gone(&spoken.why, id.as_str()) => Ok(removed()),
+                false => Err(engine.refused(what, &spoken.why)),
+            };
         };
         Ok(match &seen.life {
             Life::Beginning => InstanceState::Pending,
@@ -353,6 +367,11 @@ impl Provider for Container {
 
     async fn provision(&self, request: &Request, count: u32) -> Result<Provisioned, ProviderError> {
         let (engine, program) = (self.engine().await?, self.program().await?);
+        let given_up: Vec<_> = lock(&self.begun).get(&request.pool).into_iter().flatten().cloned().collect();
+        for name in given_up {
+            remove(engine, &name).await?;
+            self.forget(&request.pool, &name);
+        }
         let network = self.connect(engine, request).await?;
         let labels = labels(&request.pool, now(), request.lease);
         let launch = Launch { engine, config: &self.config, program, network: &network, labels };
@@ -361,6 +380,7 @@ impl Provider for Container {
             let random = random::text(8).map_err(|it| local(format!("failed to name a container: {it}")))?;
             names.push(format!("{}-{random}", self.name(&request.pool)));
         }
+        lock(&self.begun).entry(request.pool.clone()).or_default().extend(names.iter().cloned());
         let launch = &launch;
         let launched = names.into_iter().map(|name| async move {
             let key = launch.launch(&name, request).await;
@@ -370,6 +390,7 @@ impl Provider for Container {
         let launched: Vec<_> = stream::iter(launched).buffer_unordered(AT_ONCE).collect().await;
         let (mut instances, mut shortfall) = (Vec::new(), None);
         for (id, key) in launched {
+            self.forget(&request.pool, id.as_str());
             match key {
                 Ok(key) => {
                     lock(&self.keys).insert(id.clone(), key);
@@ -422,8 +443,9 @@ impl Provider for Container {
 async fn disconnect(engine: &Engine, pool: &PoolId, name: &str) -> Result<(), ProviderError> {
     let mut tries = 0;
     loop {
-        let said = engine.ask("list networks", &engine.runtime.networks(&format!("{POOL}={pool}"))).await?;
-        if !map::listed(&said).into_iter().flatten().any(|it| it.name == name) {
+        let listed =
+            engine.list("list networks", &engine.runtime.networks(&format!("{POOL}={pool}"))).await?;
+        if !listed.iter().any(|it| it.name == name) {
             return Ok(());
         }
         let removed = engine.ask("remove a network", &engine.runtime.remove_network(name)).await;
