@@ -7,7 +7,7 @@ use skyward::prelude::*;
 
 use crate::desk;
 
-/// Why [`small`] refuses.
+/// Why a number is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
     /// The number is not small.
