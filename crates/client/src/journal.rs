@@ -25,7 +25,7 @@ use std::time::Duration;
 use serde_json::Value;
 use skyward_providers::cloud;
 use skyward_providers::local::Local;
-use skyward_runtime::journal::{Record, Recorded};
+use skyward_runtime::journal::{Record, Recorded, Undo, Undoing};
 use skyward_runtime::model::Leftover;
 use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind};
 use skyward_runtime::timing::Timing;
@@ -69,52 +69,41 @@ async fn undo(journal: &Journal, pool: KnownPool, own: &[Arc<dyn Provider>]) -> 
     });
     let Some((pool, record)) = owned.await?? else { return Ok(Vec::new()) };
     let record = Arc::new(record);
-    let mut left = Vec::new();
-    if !pool.whole {
-        let what = format!("something that the journal says of pool {}", pool.title());
-        let reason = "this version of skyward cannot read it; use the one that began the pool".to_owned();
-        left.push(Leftover { what, reason });
-    }
-    for deed in pool.undos() {
+    let mut undoing = Undoing::of(&pool);
+    let left = loop {
+        let (deed, machines) = match undoing.next() {
+            Undo::Terminate(deed, machines) => (deed, Some(machines)),
+            Undo::Teardown(deed) => (deed, None),
+            Undo::Forget => {
+                record.forget().await?;
+                break Vec::new();
+            }
+            Undo::Keep(left) => break left,
+        };
         let known = own.iter().find(|it| it.name() == deed.provider && it.settings() == deed.settings);
-        let provider = match known {
-            Some(provider) => Arc::clone(provider),
-            None => match provider(&deed.provider, &deed.settings) {
+        let provider =
+            match known.map_or_else(|| provider(&deed.provider, &deed.settings), |it| Ok(Arc::clone(it))) {
                 Ok(provider) => provider,
                 Err(error) => {
-                    let what = format!("what {} has of it", deed.provider);
-                    left.push(Leftover { what, reason: error.to_string() });
+                    undoing.unasked(error.to_string());
                     continue;
                 }
-            },
-        };
+            };
         let recorded = Recorded::new(provider, Arc::clone(&record), deed.terms.clone());
         let within = Timing::default().provision;
-        let of_deed = |it: &&Machine| pool.deed(it.deed).is_some_and(|it| it.request == deed.request);
-        let known: Vec<_> = pool.machines.iter().filter(of_deed).map(|it| it.instance.clone()).collect();
-        // A list may lag behind, or not have what is known here: that is ended by its name first.
-        if !known.is_empty() {
-            let ended = tokio::time::timeout(within, recorded.terminate(&deed.request, &known)).await;
-            if let Err(error) = ended.unwrap_or_else(|_| Err(late(&deed.provider, within))) {
-                let what = format!("machines of {}", deed.provider);
-                left.push(Leftover { what, reason: error.to_string() });
-                continue;
+        match machines {
+            Some(machines) => {
+                let late = |_| Err(self::late(&deed.provider, within));
+                let ended = tokio::time::timeout(within, recorded.terminate(&deed.request, &machines)).await;
+                undoing.terminated(ended.unwrap_or_else(late).map_err(|error| error.to_string()));
+            }
+            None => {
+                let torn = tokio::time::timeout(within, recorded.teardown(&deed.request)).await;
+                let late = |_| Err(self::late(&deed.provider, within));
+                undoing.torn_down(torn.unwrap_or_else(late).map_err(|error| error.to_string()));
             }
         }
-        let torn = tokio::time::timeout(within, recorded.teardown(&deed.request)).await;
-        match torn.unwrap_or_else(|_| Err(late(&deed.provider, within))) {
-            Ok(kept) => left.extend(kept),
-            Err(error) => {
-                left.push(Leftover {
-                    what: format!("what {} has of it", deed.provider),
-                    reason: error.to_string(),
-                });
-            }
-        }
-    }
-    if left.is_empty() {
-        record.forget().await?;
-    }
+    };
     record.free();
     Ok(left)
 }

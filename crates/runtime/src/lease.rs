@@ -9,7 +9,11 @@
 //! A machine that is kept for a person has `keep` and a number of milliseconds there instead ([`keep`]):
 //! so long it lives from then on, and no renewal makes that shorter or longer.
 
+mod renewals;
+
 use std::time::Duration;
+
+pub use renewals::{Owner, Renewals};
 
 /// The lease's file, below the machine's `$HOME`.
 pub const LEASE_FILE: &str = ".skyward/lease";

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use skyward_runtime::control::{LeaseState, Renewal};
-use skyward_runtime::lease::{Guard, LEASE_FILE, awake, kept_for};
+use skyward_runtime::lease::{Guard, LEASE_FILE, Renewals, awake, kept_for};
 
 use crate::seat::Seat;
 
@@ -18,17 +18,7 @@ const LAPSED: &str = "lapsed";
 pub(crate) struct Lease {
     path: PathBuf,
     length: Duration,
-    held: Mutex<Held>,
-}
-
-/// What is known of the renewals.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Held {
-    /// The newest renewal: owner and number.
-    newest: Option<(u64, u64)>,
-    /// What the file says; it grows.
-    count: u64,
-    lapsed: bool,
+    renewals: Mutex<Renewals>,
 }
 
 impl Lease {
@@ -38,8 +28,8 @@ impl Lease {
         let content = std::fs::read_to_string(&path).unwrap_or_default();
         let content = content.trim();
         // It goes on from what the client has written, so that the number keeps growing.
-        let held = Held { count: content.parse().unwrap_or(0), ..Held::default() };
-        (content != LAPSED).then(|| Self { path, length, held: Mutex::new(held) })
+        let renewals = Mutex::new(Renewals::from(content.parse().unwrap_or(0)));
+        (content != LAPSED).then(|| Self { path, length, renewals })
     }
 
     /// Renews, if the one who asks may.
@@ -47,20 +37,22 @@ impl Lease {
         if let Err(owner) = seat.claim(renewal.epoch) {
             return LeaseState::NotOwner { owner };
         }
-        let Some(count) = self.with(|it| it.renew(renewal)) else { return LeaseState::Lapsed };
+        let Some(count) = self.with(|it| it.renew(renewal.epoch, renewal.number)) else {
+            return LeaseState::Lapsed;
+        };
         self.write(&count.to_string()).await;
         LeaseState::Held
     }
 
     /// Whether the lease has lapsed.
     pub(crate) fn has_lapsed(&self) -> bool {
-        self.with(|it| it.lapsed)
+        self.with(|it| it.has_lapsed())
     }
 
     /// Resolves when the lease has lapsed and that is written down.
     pub(crate) async fn lapsed(&self) {
         let mut guard = Guard::new(self.length, awake());
-        let first = self.with(|it| it.count);
+        let first = self.with(|it| it.count());
         loop {
             tokio::time::sleep(guard.pause()).await;
             // The client keeps a machine over SSH, where it failed to link this worker.
@@ -68,10 +60,12 @@ impl Lease {
             let now = awake();
             let holds = self.with(|it| {
                 // A number that was there before the guard is no renewal.
-                let content = (it.count != first).then(|| it.count.to_be_bytes());
+                let content = (it.count() != first).then(|| it.count().to_be_bytes());
                 let content = kept.as_deref().or(content.as_ref().map(<[u8; 8]>::as_slice));
                 let holds = guard.look(content, now);
-                it.lapsed |= !holds;
+                if !holds {
+                    it.lapse();
+                }
                 holds
             });
             if !holds {
@@ -94,24 +88,8 @@ impl Lease {
         }
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Held) -> T) -> T {
-        act(&mut self.held.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Held {
-    /// What to write down; `None` when the lease has lapsed. A renewal that was overtaken counts for
-    /// nothing and is no error.
-    fn renew(&mut self, renewal: Renewal) -> Option<u64> {
-        if self.lapsed {
-            return None;
-        }
-        let this = Some((renewal.epoch.0, renewal.number));
-        if this > self.newest {
-            self.newest = this;
-            self.count = self.count.wrapping_add(1);
-        }
-        Some(self.count)
+    fn with<T>(&self, act: impl FnOnce(&mut Renewals) -> T) -> T {
+        act(&mut self.renewals.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -120,17 +98,6 @@ mod tests {
     use skyward_runtime::model::Epoch;
 
     use super::*;
-
-    #[test]
-    fn a_renewal_counts_when_it_is_newer_and_never_after_a_lapse() {
-        let mut held = Held { count: 5, ..Held::default() };
-        for (epoch, number, expected) in [(1, 7, 6), (1, 7, 6), (1, 3, 6), (1, 8, 7), (2, 1, 8), (1, 9, 8)] {
-            let renewed = held.renew(Renewal { epoch: Epoch(epoch), number });
-            assert_eq!(renewed, Some(expected), "{epoch}/{number}");
-        }
-        held.lapsed = true;
-        assert_eq!(held.renew(Renewal { epoch: Epoch(3), number: 1 }), None);
-    }
 
     #[tokio::test]
     async fn a_machine_that_is_kept_outlives_its_lease_by_what_the_file_says() {

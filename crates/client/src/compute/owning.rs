@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use skyward_providers::local::Local;
 use skyward_runtime::bootstrap::Program;
-use skyward_runtime::journal::{Journal, JournalError, KnownPool, NewPool, Record, Standing};
+use skyward_runtime::journal::{Found, Journal, JournalError, KnownPool, NewPool, Record};
 use skyward_runtime::model::PoolId;
 use skyward_runtime::pool::{Spec, StartError};
 use skyward_runtime::provider::Provider;
@@ -39,7 +39,7 @@ pub(super) struct Owned {
 }
 
 /// What a look into the journal came to.
-enum Found {
+enum Owner {
     Begun(Record),
     Attached(Record, KnownPool),
     /// It has to be given back first.
@@ -64,14 +64,14 @@ impl Asked {
         for _ in 0..TRIES {
             let looked = Arc::clone(&asked);
             match tokio::task::spawn_blocking(move || looked.look()).await? {
-                Ok(Found::Begun(record)) => {
+                Ok(Owner::Begun(record)) => {
                     return Ok(Owned { record: Some(Arc::new(record)), ..none(None) });
                 }
-                Ok(Found::Attached(record, pool)) => {
+                Ok(Owner::Attached(record, pool)) => {
                     let (id, record) = (pool.id.clone(), Some(Arc::new(record)));
                     return Ok(Owned { id, record, adopted: Some(Arc::new(pool)), unrecorded: None });
                 }
-                Ok(Found::Stale(journal, pool)) => {
+                Ok(Owner::Stale(journal, pool)) => {
                     let left = give_back_by(&journal, &pool, own.clone()).await?;
                     if let Some(first) = left.first() {
                         let title = pool.title();
@@ -94,7 +94,7 @@ impl Asked {
     }
 
     /// Looks into the journal, and writes down who has the pool. Blocks.
-    fn look(&self) -> Result<Found, StartError> {
+    fn look(&self) -> Result<Owner, StartError> {
         let folder = match &self.state {
             Some(folder) => folder.clone(),
             None => Journal::folder_of_user().map_err(StartError::Journal)?,
@@ -106,27 +106,24 @@ impl Asked {
             Some(name) => journal.named(name).map_err(StartError::Journal)?,
             None => None,
         };
-        if let Some(pool) = known.as_ref().filter(|it| !it.whole) {
-            let reason = format!("something that it says of pool {} cannot be read", pool.title());
-            let pools = vec![pool.id.to_string()];
-            return Err(StartError::Journal(JournalError::Damaged { folder, reason, pools }));
-        }
         let Some(pool) = known else {
             let pool = NewPool { id: self.id.clone(), name: self.name.clone(), program, specs };
-            return Record::begin(&journal, lock, pool).map(Found::Begun).map_err(StartError::Journal);
+            return Record::begin(&journal, lock, pool).map(Owner::Begun).map_err(StartError::Journal);
         };
-        if !matches!(pool.standing(None, Journal::now()), Standing::Attachable(_)) {
-            return Ok(Found::Stale(journal, pool));
-        }
-        let differs = |what| StartError::Differs { pool: pool.title().to_owned(), what };
-        if pool.program != program {
-            return Err(differs("it was begun by another build of the program"));
-        }
-        if pool.specs != specs {
-            return Err(differs("its specs, nodes, image or worker are others"));
+        match pool.found(&program, &specs, Journal::now()) {
+            Found::Attach => {}
+            Found::GiveBack => return Ok(Owner::Stale(journal, pool)),
+            Found::Unreadable => {
+                let reason = format!("something that it says of pool {} cannot be read", pool.title());
+                let pools = vec![pool.id.to_string()];
+                return Err(StartError::Journal(JournalError::Damaged { folder, reason, pools }));
+            }
+            Found::Differs(what) => {
+                return Err(StartError::Differs { pool: pool.title().to_owned(), what });
+            }
         }
         let record = Record::attach(&journal, lock, &pool).map_err(StartError::Journal)?;
-        Ok(Found::Attached(record, pool))
+        Ok(Owner::Attached(record, pool))
     }
 
     /// What tells this program from others: its functions, and its content.

@@ -9,6 +9,7 @@
 //! Whoever holds a pool's lock owns it; each owner has an epoch, and what an older one wants to write is
 //! refused. A pool whose lock nobody holds can be attached to, as long as its machines live, or reaped.
 
+mod asking;
 mod error;
 mod file;
 mod keys;
@@ -18,10 +19,13 @@ mod recorded;
 mod schema;
 mod state;
 mod store;
+mod undoing;
 
+pub(crate) use asking::{Asking, Note};
 pub use error::JournalError;
 pub use lock::{Holder, Lock};
 pub use record::{NewPool, Record};
 pub use recorded::Recorded;
-pub use state::{Deed, DeedKind, KnownNode, KnownPool, Machine, Reading, Standing};
+pub use state::{Deed, DeedKind, Found, KnownNode, KnownPool, Machine, Reading, Standing};
 pub use store::Journal;
+pub use undoing::{Undo, Undoing};

@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use tokio::task::AbortHandle;
 
 use super::JournalError;
+use super::asking::Note;
 use super::error::of_folder;
 use super::keys;
 use super::lock::Lock;
@@ -136,15 +137,26 @@ impl Record {
         let writing = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(every).await;
-                let seen = |it: &Transaction<'_>, id: &str| {
-                    it.execute("UPDATE pools SET seen_ms = ?2 WHERE id = ?1", params![id, now()]).map(drop)
-                };
-                if let Err(error) = self.change(seen).await {
+                if let Err(error) = self.fresh().await {
                     tracing::warn!(%error, "that the pool's owner lives is not in the journal");
                 }
             }
         });
         writing.abort_handle()
+    }
+
+    async fn fresh(self: &Arc<Self>) -> Result<(), JournalError> {
+        let seen = "UPDATE pools SET seen_ms = ?2 WHERE id = ?1 AND seen_ms > 0";
+        self.change(|it, id| it.execute(seen, params![id, now()]).map(drop)).await
+    }
+
+    /// Writes down that the pool is being given back: from now on nobody attaches to what may be gone in part, and
+    /// whose workers take nothing more.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub async fn close(self: &Arc<Self>) -> Result<(), JournalError> {
+        self.change(|it, id| it.execute("UPDATE pools SET seen_ms = 0 WHERE id = ?1", [id]).map(drop)).await
     }
 
     /// Frees the pool for another owner. Nothing more is to be done with it here.
@@ -237,47 +249,32 @@ impl Record {
         .await
     }
 
-    /// Writes down what came of it.
-    pub(super) async fn ended(self: &Arc<Self>, deed: i64, result: String) -> Result<(), JournalError> {
-        self.change(move |it, _| end(it, deed, &result)).await
-    }
-
-    /// Writes down which machines came of it.
-    pub(super) async fn rented(
-        self: &Arc<Self>,
-        deed: i64,
-        provider: String,
-        instances: Vec<InstanceId>,
-    ) -> Result<(), JournalError> {
-        self.change(move |it, id| {
-            for instance in &instances {
-                it.execute(
-                    "INSERT OR REPLACE INTO machines (pool, instance, provider, deed) VALUES (?1, ?2, ?3, ?4)",
-                    params![id, instance.as_str(), provider, deed],
-                )?;
+    /// Writes down what a cloud of this name answered.
+    pub(super) async fn note(self: &Arc<Self>, provider: &str, note: Note) -> Result<(), JournalError> {
+        let provider = provider.to_owned();
+        self.change(move |it, id| match note {
+            Note::Ended { deed, result } => end(it, deed, &result),
+            Note::Rented { deed, instances } => {
+                for instance in &instances {
+                    it.execute(
+                        "INSERT OR REPLACE INTO machines (pool, instance, provider, deed) VALUES (?1, ?2, ?3, ?4)",
+                        params![id, instance.as_str(), provider, deed],
+                    )?;
+                }
+                end(it, deed, &format!("{} machines", instances.len()))
             }
-            end(it, deed, &format!("{} machines", instances.len()))
-        })
-        .await
-    }
-
-    /// Writes down that these machines are gone.
-    pub(super) async fn gone(
-        self: &Arc<Self>,
-        deed: i64,
-        instances: Vec<InstanceId>,
-    ) -> Result<(), JournalError> {
-        self.change(move |it, id| {
-            for instance in &instances {
-                it.execute(
-                    "DELETE FROM machines WHERE pool = ?1 AND instance = ?2",
-                    params![id, instance.as_str()],
-                )?;
+            Note::Gone { deed, instances } => {
+                for instance in &instances {
+                    it.execute(
+                        "DELETE FROM machines WHERE pool = ?1 AND instance = ?2",
+                        params![id, instance.as_str()],
+                    )?;
+                }
+                // An older intent to give machines back says nothing that is not known now.
+                let old = "DELETE FROM deeds WHERE pool = ?1 AND kind = 'terminate' AND seq < ?2";
+                it.execute(old, params![id, deed])?;
+                end(it, deed, "gone")
             }
-            // An older intent to give machines back says nothing that is not known now.
-            let old = "DELETE FROM deeds WHERE pool = ?1 AND kind = 'terminate' AND seq < ?2";
-            it.execute(old, params![id, deed])?;
-            end(it, deed, "gone")
         })
         .await
     }

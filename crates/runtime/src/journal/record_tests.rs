@@ -310,6 +310,24 @@ async fn wherever_a_program_stops_what_its_cloud_has_is_in_the_journal_and_can_b
 }
 
 #[tokio::test]
+async fn a_pool_whose_owner_is_killed_while_it_gives_back_is_never_attached_to() {
+    let home = tempfile::tempdir().expect("made");
+    let journal = Journal::open(home.path()).expect("opened");
+    let record = begin(&journal);
+    let cloud = Recorded::new(Arc::new(Watching(journal.clone())), Arc::clone(&record), String::new());
+    cloud.prepare(&request()).await.expect("prepared");
+    cloud.provision(&request(), 2).await.expect("rented");
+    record.node(&InstanceId::new("a"), &node()).await.expect("written");
+    let standing = || journal.named("train").expect("read").expect("there").standing(None, Journal::now());
+    assert!(matches!(standing(), Standing::Attachable(_)));
+    record.close().await.expect("written");
+    // That its owner still lives makes it no younger.
+    record.fresh().await.expect("written");
+    record.free();
+    assert_eq!(standing(), Standing::Lapsed);
+}
+
+#[tokio::test]
 async fn a_pool_that_was_claimed_to_be_given_back_is_never_attached_to_again() {
     let home = tempfile::tempdir().expect("made");
     let journal = Journal::open(home.path()).expect("opened");

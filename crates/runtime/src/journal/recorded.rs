@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use super::JournalError;
+use super::asking::{Asking, Note};
 use super::record::{Intent, Record};
 use super::state::DeedKind;
 use crate::model::{Capabilities, Instance, InstanceId, Leftover, Offer};
-use crate::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
+use crate::provider::{Provider, ProviderError, Provisioned, Request};
 
 /// A provider as one pool uses it. What cannot be written down is not rented; what is to be given back is given
 /// back all the same, unless the pool has another owner by now.
@@ -32,39 +33,29 @@ impl Recorded {
         self.record.intend(Intent { kind, provider, settings, request, terms }).await
     }
 
-    /// The number of the intent, or that nothing may be asked.
-    async fn begin(&self, kind: DeedKind, request: &Request) -> Result<i64, ProviderError> {
-        self.intend(kind, request).await.map_err(|error| {
-            let name = self.provider.name();
-            let message = format!("nothing was asked of {name}, because it cannot be written down: {error}");
-            ProviderError::new(ProviderErrorKind::Local, message)
-        })
+    /// Writes the intent down, or says why nothing may be asked.
+    async fn begin(&self, kind: DeedKind, request: &Request) -> Result<Asking, ProviderError> {
+        let intent = self.intend(kind, request).await;
+        let failure = intent.as_ref().err().map(ToString::to_string);
+        let asking = Asking::begin(kind, self.provider.name(), intent)?;
+        if asking.is_unwritten() {
+            tracing::warn!(error = failure, "given back without being written down");
+        }
+        Ok(asking)
     }
 
-    /// The number of the intent to give something back, if it could be written.
-    async fn begin_to_end(&self, kind: DeedKind, request: &Request) -> Result<Option<i64>, ProviderError> {
-        match self.intend(kind, request).await {
-            Ok(deed) => Ok(Some(deed)),
-            Err(error @ JournalError::Superseded { .. }) => {
-                Err(ProviderError::new(ProviderErrorKind::Local, error.to_string()))
-            }
-            Err(error) => {
-                tracing::warn!(%error, "given back without being written down");
-                Ok(None)
-            }
+    /// Writes down what was answered. When that fails, the intent is there, and what came of it can be undone
+    /// without it.
+    async fn note(&self, note: Option<Note>) {
+        let Some(note) = note else { return };
+        if let Err(error) = self.record.note(self.provider.name(), note).await {
+            tracing::warn!(%error, "what a cloud answered is not in the journal");
         }
     }
 }
 
-/// The result could not be written. The intent is, so what came of it can be undone without it.
-fn told(written: Result<(), JournalError>) {
-    if let Err(error) = written {
-        tracing::warn!(%error, "what a cloud answered is not in the journal");
-    }
-}
-
-fn words<T>(result: &Result<T, ProviderError>) -> String {
-    result.as_ref().map_or_else(ToString::to_string, |_| "done".to_owned())
+fn failure<T>(result: &Result<T, ProviderError>) -> Option<String> {
+    result.as_ref().err().map(ToString::to_string)
 }
 
 #[async_trait]
@@ -86,22 +77,20 @@ impl Provider for Recorded {
     }
 
     async fn prepare(&self, request: &Request) -> Result<(), ProviderError> {
-        let deed = self.begin(DeedKind::Prepare, request).await?;
+        let asking = self.begin(DeedKind::Prepare, request).await?;
         let prepared = self.provider.prepare(request).await;
-        told(self.record.ended(deed, words(&prepared)).await);
+        self.note(asking.ended(failure(&prepared))).await;
         prepared
     }
 
     async fn provision(&self, request: &Request, count: u32) -> Result<Provisioned, ProviderError> {
-        let deed = self.begin(DeedKind::Provision, request).await?;
+        let asking = self.begin(DeedKind::Provision, request).await?;
         let given = self.provider.provision(request, count).await;
-        told(match &given {
-            Ok(given) => {
-                let instances = given.instances.iter().map(|it| it.id.clone()).collect();
-                self.record.rented(deed, self.provider.name().to_owned(), instances).await
-            }
-            Err(error) => self.record.ended(deed, error.to_string()).await,
-        });
+        let note = match &given {
+            Ok(given) => asking.rented(given.instances.iter().map(|it| it.id.clone()).collect()),
+            Err(error) => asking.ended(Some(error.to_string())),
+        };
+        self.note(note).await;
         given
     }
 
@@ -110,23 +99,20 @@ impl Provider for Recorded {
     }
 
     async fn terminate(&self, request: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {
-        let deed = self.begin_to_end(DeedKind::Terminate, request).await?;
+        let asking = self.begin(DeedKind::Terminate, request).await?;
         let ended = self.provider.terminate(request, ids).await;
-        if let Some(deed) = deed {
-            told(match &ended {
-                Ok(()) => self.record.gone(deed, ids.to_vec()).await,
-                Err(error) => self.record.ended(deed, error.to_string()).await,
-            });
-        }
+        let note = match &ended {
+            Ok(()) => asking.gone(ids.to_vec()),
+            Err(error) => asking.ended(Some(error.to_string())),
+        };
+        self.note(note).await;
         ended
     }
 
     async fn teardown(&self, request: &Request) -> Result<Vec<Leftover>, ProviderError> {
-        let deed = self.begin_to_end(DeedKind::Teardown, request).await?;
+        let asking = self.begin(DeedKind::Teardown, request).await?;
         let left = self.provider.teardown(request).await;
-        if let Some(deed) = deed {
-            told(self.record.ended(deed, words(&left)).await);
-        }
+        self.note(asking.ended(failure(&left))).await;
         left
     }
 }

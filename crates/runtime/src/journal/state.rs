@@ -126,7 +126,35 @@ pub enum Standing {
     Lapsed,
 }
 
+/// What a start does that finds a pool of its name, which nobody owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It becomes the pool's next owner.
+    Attach,
+    /// It gives the pool back first: its machines have ended, or there is nothing to attach to.
+    GiveBack,
+    /// It leaves the pool alone: something that the journal says of it cannot be read.
+    Unreadable,
+    /// It leaves the pool alone, because its program is another one, and why.
+    Differs(&'static str),
+}
+
 impl KnownPool {
+    /// What a start of this program with these specs does with it, when so much time has passed since 1970.
+    pub fn found(&self, program: &str, specs: &str, now: Duration) -> Found {
+        if !self.whole {
+            Found::Unreadable
+        } else if !matches!(self.standing(None, now), Standing::Attachable(_)) {
+            Found::GiveBack
+        } else if self.program != program {
+            Found::Differs("it was begun by another build of the program")
+        } else if self.specs != specs {
+            Found::Differs("its specs, nodes, image or worker are others")
+        } else {
+            Found::Attach
+        }
+    }
+
     /// What may be done with it, when this one holds its lock, and so much time has passed since 1970.
     pub fn standing(&self, holder: Option<Holder>, now: Duration) -> Standing {
         if let Some(holder) = holder {
@@ -147,7 +175,7 @@ impl KnownPool {
 
     /// The requests whose teardown undoes all of it: one for each preparation or renting, the last first.
     pub fn undos(&self) -> Vec<&Deed> {
-        let makes = |it: &&Deed| matches!(it.kind, DeedKind::Prepare | DeedKind::Provision);
+        let makes = |it: &&Deed| it.kind.makes();
         let mut undos: Vec<&Deed> = Vec::new();
         for deed in self.deeds.iter().rev().filter(makes) {
             let same = |it: &&Deed| {
@@ -172,6 +200,11 @@ impl KnownPool {
 }
 
 impl DeedKind {
+    /// Whether something comes to be by it that has to be undone.
+    pub(super) const fn makes(self) -> bool {
+        matches!(self, Self::Prepare | Self::Provision)
+    }
+
     pub(super) const ALL: [Self; 4] = [Self::Prepare, Self::Provision, Self::Terminate, Self::Teardown];
 
     pub(super) const fn word(self) -> &'static str {
@@ -272,6 +305,18 @@ mod tests {
         assert_eq!(nameless.standing(None, Duration::from_secs(2100)), Standing::Lapsed);
         // A clock that was set back makes nothing older.
         assert_eq!(at(true, false, 1000), Standing::Attachable(Duration::from_secs(1800)));
+    }
+
+    #[test]
+    fn a_start_attaches_to_its_own_pool_gives_back_what_has_ended_and_leaves_what_it_cannot_judge() {
+        let found = |pool: &KnownPool, program, now| pool.found(program, "", Duration::from_secs(now));
+        let living = pool(&[], true);
+        assert_eq!(found(&living, "", 2100), Found::Attach);
+        assert_eq!(found(&living, "", 2800), Found::GiveBack);
+        assert!(matches!(found(&living, "other", 2100), Found::Differs(_)));
+        assert_eq!(found(&pool(&[], false), "", 2100), Found::GiveBack);
+        let unread = KnownPool { whole: false, ..pool(&[], true) };
+        assert_eq!(found(&unread, "", 2800), Found::Unreadable);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::state::State;
 use super::steps;
 use crate::journal::{KnownNode, Machine};
 use crate::link::Link;
-use crate::model::{Attempt, InstanceId, InvalidRequest, Rank};
+use crate::model::{Attempt, EventKind, InstanceId, InvalidRequest, PoolPhase, Rank};
 use crate::node::{NodeKit, NodeRef, NodeReport, Reported};
 use crate::output::{self, Hub};
 use crate::provider::ProviderRef;
@@ -397,7 +397,16 @@ impl Doing {
                 self.timers.retain(|it| !it.is_finished());
                 self.timers.push(wake.abort_handle());
             }
-            Effect::Announce(kind) => self.request.events.emit(kind),
+            Effect::Announce(kind) => {
+                // Before any worker is told to take nothing more.
+                if kind == EventKind::Pool(PoolPhase::Stopping)
+                    && let Some(record) = &self.request.record
+                    && let Err(error) = record.close().await
+                {
+                    tracing::warn!(%error, "that the pool is being given back is not in the journal");
+                }
+                self.request.events.emit(kind);
+            }
             Effect::Started { nodes } => {
                 self.progress.send_replace(Progress::Ready { nodes });
             }

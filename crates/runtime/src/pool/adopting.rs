@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::effect::Effect;
 use super::plan::Candidate;
 use super::state::{Phase, State, announce};
-use crate::journal::{KnownPool, Machine};
+use crate::journal::{Deed, KnownPool, Machine};
 use crate::model::{Attempt, EventKind, InstanceId, Leftover, PoolPhase, Rank, ScaledBecause, Tariff};
 use crate::tasks::Demand;
 
@@ -38,7 +38,7 @@ pub(super) struct Adopted {
 
 impl Adoption {
     /// What is to be taken over of a pool, if any of its machines had become a node.
-    pub(super) fn of(pool: &KnownPool) -> Option<Self> {
+    pub(crate) fn of(pool: &KnownPool) -> Option<Self> {
         let terms = |machine: &Machine| {
             let deed = pool.deeds.iter().find(|it| it.number == machine.deed)?;
             serde_json::from_str::<Candidate>(&deed.terms).ok()
@@ -66,6 +66,29 @@ impl Adoption {
         adoption.spare = spare;
         Some(adoption)
     }
+}
+
+/// What another program has set up or rented with one request, to go on with.
+#[derive(Debug)]
+pub(crate) struct Inherited<'a> {
+    pub(crate) candidate: Candidate,
+    pub(crate) deed: &'a Deed,
+    pub(crate) machines: Vec<InstanceId>,
+}
+
+/// All that can be gone on with of a pool. What is missing is rented with the last of them.
+pub(crate) fn inherited(pool: &KnownPool) -> Vec<Inherited<'_>> {
+    let source = Adoption::of(pool).and_then(|it| serde_json::to_string(&it.candidate).ok());
+    let mut undos = pool.undos();
+    undos.reverse();
+    undos.sort_by_key(|it| Some(&it.terms) == source.as_ref());
+    let inherited = undos.into_iter().filter_map(|deed| {
+        let of_deed = |number: i64| pool.deed(number).is_some_and(|it| it.request == deed.request);
+        let machines = pool.machines.iter().filter(|it| of_deed(it.deed)).map(|it| it.instance.clone());
+        let candidate = serde_json::from_str(&deed.terms).ok()?;
+        Some(Inherited { candidate, deed, machines: machines.collect() })
+    });
+    inherited.collect()
 }
 
 impl State {

@@ -1,7 +1,7 @@
 //! How a pool ends: what its state decides from the moment that everything is to be given back, and of
 //! machines that are kept for a person before that. Pure, a part of [`State`].
 //!
-//! nodes → machines (but the kept) → [keeping → machines] → provider → stopped
+//! nodes → machines (but the kept) → [keeping → machines] → provider → [machines that may be left] → stopped
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -82,7 +82,7 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Phase {
         if let Err(reason) = result {
-            // The teardown tries again and reports what it cannot remove.
+            // The teardown tries again, and after it their names are asked for once more.
             effects.push(Effect::Announce(EventKind::TerminateFailed { reason }));
         } else {
             self.given_back(self.keeping.others(&self.rented), now, effects);
@@ -101,6 +101,44 @@ impl State {
             self.failure = Some(failure);
         }
         phase
+    }
+
+    /// What the pool had is removed, but for this. A machine that could not be ended before may not be on its cloud's
+    /// list, which lags behind or has lost its tags.
+    pub(super) fn torn_down(
+        &mut self,
+        result: Result<Vec<Leftover>, String>,
+        since: Instant,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) -> Phase {
+        self.left = result.unwrap_or_else(|reason| self.unknown(&reason));
+        let is_named = |it: &InstanceId| self.left.iter().any(|left| left.what.ends_with(it.as_str()));
+        let instances: Vec<InstanceId> = self.rented.keys().filter(|it| !is_named(it)).cloned().collect();
+        if instances.is_empty() {
+            return self.end(since, now, effects);
+        }
+        effects.push(Effect::Terminate { instances });
+        Phase::Stopping { since, step: Step::Names, waiting: BTreeSet::new() }
+    }
+
+    /// Whether the machines that were asked for by their names are gone.
+    pub(super) fn made_sure(
+        &mut self,
+        result: Result<(), String>,
+        since: Instant,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) -> Phase {
+        match result {
+            Ok(()) => self.given_back(self.rented.keys().cloned().collect(), now, effects),
+            Err(reason) => {
+                let named: Vec<Leftover> = self.unknown(&reason);
+                self.left.extend(named);
+                self.left.dedup();
+            }
+        }
+        self.end(since, now, effects)
     }
 
     /// Machines are certainly gone.
@@ -191,7 +229,7 @@ impl State {
                 self.keeping.shorten(now);
                 Phase::Stopping { since, step, waiting }
             }
-            Step::Nodes | Step::Provider => Phase::Stopping { since, step, waiting },
+            Step::Nodes | Step::Provider | Step::Names => Phase::Stopping { since, step, waiting },
         }
     }
 }

@@ -21,7 +21,7 @@
 //! finish and end, the machines are terminated, the provider tears down.
 
 mod actor;
-mod adopting;
+pub(crate) mod adopting;
 mod asking;
 mod budget;
 pub(crate) mod effect;

@@ -92,6 +92,8 @@ pub(super) enum Step {
     Nodes,
     Machines,
     Provider,
+    /// Machines that could not be ended before are asked for by their names once more.
+    Names,
 }
 
 impl State {
@@ -295,8 +297,10 @@ impl State {
                 self.terminated(result, since, waiting, now, timing, effects)
             }
             (Phase::Stopping { since, step: Step::Provider, .. }, Heard::TornDown(result)) => {
-                self.left = result.unwrap_or_else(|reason| self.unknown(&reason));
-                self.end(since, now, effects)
+                self.torn_down(result, since, now, effects)
+            }
+            (Phase::Stopping { since, step: Step::Names, .. }, Heard::Terminated(result)) => {
+                self.made_sure(result, since, now, effects)
             }
             // Not the one of an earlier stop, which left what was kept.
             (Phase::Stopping { since, .. }, Heard::Woke(Timer::Shutdown))

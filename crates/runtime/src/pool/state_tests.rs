@@ -415,6 +415,29 @@ fn a_pool_whose_queue_ends_gives_everything_back_and_says_why() {
 }
 
 #[test]
+fn a_machine_that_could_not_be_ended_is_asked_for_by_its_name_after_the_teardown() {
+    let failed = |reason: &str| Effect::Announce(EventKind::TerminateFailed { reason: reason.into() });
+    // Its cloud's list does not show it: that nothing is on it proves nothing.
+    let until_torn_down = || {
+        vec![
+            (Heard::Stop, stopping(&[0])),
+            (node_gone(0, "drained"), vec![terminate(&[0])]),
+            (Heard::Terminated(Err("busy".into())), vec![failed("busy"), Effect::Teardown]),
+            (Heard::TornDown(Ok(vec![])), vec![terminate(&[0])]),
+        ]
+    };
+    let mut gone = ready(1);
+    check(&mut gone, until_torn_down());
+    let ended = gone.hear(Heard::Terminated(Ok(())), now(), &Timing::default());
+    assert_eq!(ended.last(), Some(&Effect::Ended { failure: None, left: vec![] }));
+    let mut there = ready(1);
+    check(&mut there, until_torn_down());
+    let left = vec![Leftover { what: "one machine i0".into(), reason: "still busy".into() }];
+    let ended = there.hear(Heard::Terminated(Err("still busy".into())), now(), &Timing::default());
+    assert_eq!(ended.last(), Some(&Effect::Ended { failure: None, left }));
+}
+
+#[test]
 fn what_cannot_be_given_back_is_named() {
     let left = |reason: &str| vec![Leftover { what: "one machine i0".into(), reason: reason.into() }];
     let mut refusing = ready(1);

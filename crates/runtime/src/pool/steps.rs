@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use super::adopting::Adoption;
+use super::adopting::{Inherited, inherited};
 use super::asking::plan_by;
 use super::error::StartError;
 use super::key_file::KeyFile;
@@ -64,22 +64,12 @@ pub(super) async fn readopt(
     pool: Arc<KnownPool>,
 ) -> PoolMessage {
     let mut kits: Vec<(Arc<NodeKit>, Vec<InstanceId>)> = Vec::new();
-    // What is missing is rented with the last of them.
-    let source = Adoption::of(&pool).and_then(|it| serde_json::to_string(&it.candidate).ok());
-    let mut undos = pool.undos();
-    undos.reverse();
-    undos.sort_by_key(|it| Some(&it.terms) == source.as_ref());
-    for deed in undos {
-        let of_deed =
-            |number: i64| pool.deeds.iter().any(|it| it.number == number && it.request == deed.request);
-        let machines = pool.machines.iter().filter(|it| of_deed(it.deed)).map(|it| it.instance.clone());
-        let candidate: Option<Candidate> = serde_json::from_str(&deed.terms).ok();
-        let provider = candidate.as_ref().and_then(|it| providers.get(it.spec)).cloned();
-        let (Some(candidate), Some(provider)) = (candidate, provider) else { continue };
+    for Inherited { candidate, deed, machines } in inherited(&pool) {
+        let Some(provider) = providers.get(candidate.spec).cloned() else { continue };
         let before = kits.first().map(|(kit, _)| Arc::clone(kit));
         let lease = deed.request.lease;
         match make_kit(&request, provider, candidate, lease, before, Some(deed.request.clone())).await {
-            Ok(kit) => kits.push((Arc::new(kit), machines.collect())),
+            Ok(kit) => kits.push((Arc::new(kit), machines)),
             Err(error) => return PoolMessage::heard(Heard::Prepared(Err(error))),
         }
     }

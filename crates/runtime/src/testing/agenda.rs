@@ -32,4 +32,14 @@ impl<E> Agenda<E> {
     pub(super) fn retain(&mut self, mut judge: impl FnMut(&E) -> bool) {
         self.events.retain(|_, event| judge(event));
     }
+
+    /// Puts off by so long what the judge names.
+    pub(super) fn put_off(&mut self, length: Duration, judge: impl Fn(&E) -> bool) {
+        let events = std::mem::take(&mut self.events).into_iter();
+        let later = |((at, number), event)| match judge(&event) {
+            true => ((at + length, number), event),
+            false => ((at, number), event),
+        };
+        self.events = events.map(later).collect();
+    }
 }

@@ -7,13 +7,15 @@ use super::failure::Law;
 use super::knobs::Mutation;
 use super::link::LinkId;
 use super::tasks::Letter;
-use super::worker::{CALM, Work};
+use super::worker::{self, CALM, Of, Work};
 use super::world::{HICCUP, World};
-use crate::model::{Attempt, FunctionId, Rank, TaskId};
+use crate::model::{Attempt, FunctionId, TaskId};
 use crate::retention::Try;
 use crate::tasks::ahead::Load;
 use crate::tasks::state::Heard;
 use crate::tasks::{GroupId, Target};
+
+mod drawing;
 
 /// One call.
 #[derive(Debug)]
@@ -32,6 +34,10 @@ pub(super) struct Call {
     began: Duration,
     /// The first failure of its group ends all of the group.
     together: bool,
+    /// The number of its key, if it has one.
+    key: Option<u32>,
+    /// When its present try was granted.
+    pub(super) granted: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +83,23 @@ impl Call {
             given: None,
             began: zero,
             together: false,
+            key: None,
+            granted: zero,
         }
+    }
+
+    pub(super) const fn key(&self) -> Option<u32> {
+        self.key
+    }
+
+    /// Whether this try of it is under way.
+    pub(super) fn is_at(&self, attempt: Attempt) -> bool {
+        matches!(self.phase, Phase::Running { attempt: present, .. } if present == attempt)
+    }
+
+    /// Whether it waits for nothing any more.
+    const fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
     }
 
     /// Every second group calls a function that is always fast.
@@ -91,42 +113,6 @@ impl Call {
 }
 
 impl World {
-    /// Draws all callers of a life.
-    pub(super) fn draw_calls(&mut self, most: u32) {
-        let mut id = TaskId(1);
-        for group in 0..u64::from(self.dice.count(1, most)) {
-            let at = self.dice.up_to(self.timing.boot);
-            let rank = Rank(self.dice.count(0, self.nodes));
-            let (what, members) = match self.dice.below(10) {
-                0..=4 => (What::One(Target::Any), 1),
-                5 | 6 => (What::One(Target::Rank(rank)), 1),
-                7 => (What::One(Target::Any), self.dice.count(2, 8)),
-                _ => (What::Broadcast, 1),
-            };
-            // What a group is given, each of its calls is.
-            let given = match self.dice.chance(self.weather.hasty) {
-                true => Some(self.dice.up_to(self.timing.boot)),
-                false => None,
-            };
-            let together = members > 1 && self.dice.chance(500);
-            for _ in 0..members {
-                let call = Call::new(what, GroupId(group), Phase::Planned);
-                let given = given.filter(|_| what != What::Broadcast);
-                self.calls.insert(id, Call { given, together, ..call });
-                self.open_calls += 1;
-                self.plan(at, Event::Call(id, CallEvent::Begins));
-                if self.dice.chance(self.weather.cancel) {
-                    // A broadcast is short: what can go wrong with it does at once.
-                    let soon = what == What::Broadcast || self.dice.chance(500);
-                    let most = if soon { Duration::from_millis(3) } else { self.timing.boot };
-                    let after = self.dice.up_to(most);
-                    self.plan(at + after, Event::Call(id, CallEvent::Cancelled));
-                }
-                id = if what == What::Broadcast { TaskId(id.0 + 1000) } else { id.next() };
-            }
-        }
-    }
-
     pub(super) fn call_happens(&mut self, id: TaskId, event: CallEvent) {
         match event {
             CallEvent::Begins => self.call_begins(id),
@@ -140,39 +126,48 @@ impl World {
     }
 
     fn call_begins(&mut self, id: TaskId) {
-        let Some(call) = self.calls.get_mut(&id).filter(|it| it.phase == Phase::Planned) else { return };
+        let Some(call) = self.me.calls.get_mut(&id).filter(|it| it.phase == Phase::Planned) else { return };
         (call.phase, call.began) = (Phase::Waiting, self.now);
-        let (group, given, load) = (call.group, call.given, call.load());
+        let (group, given, load, key) = (call.group, call.given, call.load(), call.key);
         let letter = match call.what {
             What::One(target) => Letter::Submit { id, target, group, load },
             What::Broadcast => Letter::Broadcast { first: id.next(), group, load },
         };
-        if self.queue.is_none() {
+        if self.me.queue.is_none() {
             return self.end_call(id, End::Refused);
         }
         if let Some(given) = given.filter(|_| self.mutation != Some(Mutation::ForgetQueueTime)) {
             self.plan(given, Event::Call(id, CallEvent::TimesOut));
         }
+        if let Some(number) = key {
+            self.cast_queue(Letter::Keyed { id, key: worker::key(number) });
+        }
         self.cast_queue(letter);
     }
 
+    /// What a call asks for.
+    fn wanted(&self, id: TaskId) -> Of {
+        let key = self.me.calls.get(&id).and_then(Call::key);
+        key.map_or(Of::Task(self.me.number, id), Of::Key)
+    }
+
     pub(super) fn waits(&self, id: TaskId) -> bool {
-        self.calls.get(&id).is_some_and(|it| it.phase == Phase::Waiting)
+        self.me.calls.get(&id).is_some_and(|it| it.phase == Phase::Waiting)
     }
 
     /// The shares of a broadcast exist; the list of them is on its way.
     pub(super) fn hold_shares(&mut self, shares: &[TaskId]) {
         for id in shares {
             let what = What::One(Target::Any);
-            self.calls.insert(*id, Call::new(what, GroupId(0), Phase::Held));
-            self.open_calls += 1;
+            self.me.calls.insert(*id, Call::new(what, GroupId(0), Phase::Held));
+            self.me.open_calls += 1;
         }
     }
 
     fn call_shares(&mut self, id: TaskId, shares: &[TaskId]) {
         let wanted = self.waits(id);
         for share in shares {
-            if let Some(call) = self.calls.get_mut(share) {
+            if let Some(call) = self.me.calls.get_mut(share) {
                 call.phase = Phase::Waiting;
             }
             if !wanted {
@@ -187,7 +182,7 @@ impl World {
     }
 
     fn call_decided(&mut self, id: TaskId, decided: Decided) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
+        let Some(call) = self.me.calls.get_mut(&id) else { return };
         match (call.phase, decided) {
             (Phase::Held, decided) => {
                 self.plan(Duration::from_millis(1), Event::Call(id, CallEvent::Decided(decided)));
@@ -199,6 +194,7 @@ impl World {
                 self.carry(id, number, link, Work::Ask((id, attempt)));
             }
             (Phase::Waiting, Decided::Grant { attempt, link }) => {
+                call.granted = self.now;
                 call.phase = Phase::Running { link, attempt };
                 call.attempt = attempt;
                 let before = attempt.0.checked_sub(1).map(Attempt);
@@ -213,7 +209,8 @@ impl World {
                     let late = Heard::Answered { id, attempt, took: None };
                     self.plan(after, Event::Queue(Letter::Again(late)));
                 }
-                self.carry(id, number, link, Work::Call((id, attempt)));
+                let of = self.wanted(id);
+                self.carry(id, number, link, Work::Call((id, attempt), of));
             }
             (Phase::Waiting, Decided::Refuse | Decided::Over) => self.end_call(id, End::Refused),
             // It has ended meanwhile.
@@ -224,10 +221,10 @@ impl World {
     /// How long a call runs.
     pub(super) fn runs_for(&mut self, id: TaskId) -> Duration {
         let most = if self.dice.chance(300) { 60 } else { 5 };
-        let is_fast = self.calls.get(&id).is_some_and(Call::is_fast);
+        let is_fast = self.me.calls.get(&id).is_some_and(Call::is_fast);
         let runs =
             self.dice.up_to(if is_fast { Duration::from_millis(3) } else { Duration::from_secs(most) });
-        if let Some(call) = self.calls.get_mut(&id) {
+        if let Some(call) = self.me.calls.get_mut(&id) {
             call.runs = runs;
         }
         runs
@@ -245,7 +242,7 @@ impl World {
 
     /// The worker is asked for a call back.
     fn call_recalled(&mut self, id: TaskId, attempt: Attempt) {
-        let Some(call) = self.calls.get(&id) else { return };
+        let Some(call) = self.me.calls.get(&id) else { return };
         let Some((link, present)) = self.running(id, call.number) else { return };
         if present == attempt {
             self.tell_worker(link, Work::Recall((id, attempt)));
@@ -258,26 +255,60 @@ impl World {
         let Some(machine) = self.machine(way.machine).filter(|it| it.dead.is_none()) else { return };
         if machine.silent_until() > self.now {
             let at = machine.silent_until() + Duration::from_millis(1);
-            return self.agenda.plan(at, Event::Reply(link, it, word));
+            return self.plan_for(self.me.number, at, Event::Reply(link, it, word));
         }
         let after = self.dice.up_to(Duration::from_secs(1));
         let Some(way) = self.links.get_mut(link.0) else { return };
         way.taken += 1;
         let taken = way.taken;
         self.plan(after, Event::Taken(link, taken));
-        let ((id, attempt), Some(call)) = (it, self.calls.get(&it.0)) else { return };
+        let ((id, attempt), Some(call)) = (it, self.me.calls.get(&it.0)) else { return };
         let number = call.number;
         if self.running(id, number) != Some((link, attempt)) {
             return;
         }
         match word {
-            Word::Ended => self.call_returns(id, number),
-            Word::Unknown => self.carry(id, number, link, Work::Call(it)),
-            Word::Recalled { begun } => self.call_given_back(id, number, begun),
+            Word::Ended(of) => {
+                if of != self.wanted(id) {
+                    let what = format!("task {id} asks for {:?} and gets {of:?}", self.wanted(id));
+                    return self.breach(Law::Once, what);
+                }
+                self.take_keyed(id, attempt, link);
+                self.call_returns(id, number);
+            }
+            Word::Unknown => {
+                let of = self.wanted(id);
+                self.carry(id, number, link, Work::Call(it, of));
+            }
+            Word::Recalled { begun } => {
+                self.let_go_of_key(id, attempt, link);
+                self.call_given_back(id, number, begun);
+            }
             Word::Full | Word::Draining => {
+                self.summary.turned_away += 1;
+                self.let_go_of_key(id, attempt, link);
                 self.call_comes_back(id, number);
                 self.cast_queue(Letter::Full { id, attempt });
             }
+        }
+    }
+
+    /// From here on its caller has the outcome; it stays where it is when another program may ask for it again.
+    fn take_keyed(&mut self, id: TaskId, attempt: Attempt, link: LinkId) {
+        if self.me.calls.get(&id).and_then(Call::key).is_none() {
+            return;
+        }
+        if self.named && self.mutation != Some(Mutation::ForgetStays) {
+            self.cast_queue(Letter::Stays { id, attempt });
+        } else {
+            self.tell_worker(link, Work::Release((id, attempt)));
+        }
+    }
+
+    /// What is said of a call with a key, and is no value, is nobody's to keep.
+    fn let_go_of_key(&mut self, id: TaskId, attempt: Attempt, link: LinkId) {
+        if self.me.calls.get(&id).and_then(Call::key).is_some() {
+            self.tell_worker(link, Work::Release((id, attempt)));
         }
     }
 
@@ -285,10 +316,10 @@ impl World {
     fn call_comes_back(&mut self, id: TaskId, number: u64) {
         let Some((link, _)) = self.running(id, number) else { return };
         self.leave(link, id, number);
-        if let Some(call) = self.calls.get_mut(&id) {
+        if let Some(call) = self.me.calls.get_mut(&id) {
             call.phase = Phase::Waiting;
         }
-        if self.queue.is_none() {
+        if self.me.queue.is_none() {
             self.end_call(id, End::Refused);
         }
     }
@@ -309,7 +340,7 @@ impl World {
     }
 
     fn running(&self, id: TaskId, number: u64) -> Option<(LinkId, Attempt)> {
-        match self.calls.get(&id).filter(|it| it.number == number)?.phase {
+        match self.me.calls.get(&id).filter(|it| it.number == number)?.phase {
             Phase::Running { link, attempt } => Some((link, attempt)),
             Phase::Planned | Phase::Held | Phase::Waiting | Phase::Over => None,
         }
@@ -317,7 +348,7 @@ impl World {
 
     fn call_returns(&mut self, id: TaskId, number: u64) {
         let Some((link, attempt)) = self.running(id, number) else { return };
-        let took = self.calls.get(&id).map_or(Duration::ZERO, |it| it.runs);
+        let took = self.me.calls.get(&id).map_or(Duration::ZERO, |it| it.runs);
         self.leave(link, id, number);
         self.cast_queue(Letter::Answered { id, attempt, took });
         self.end_call(id, End::Answered);
@@ -329,10 +360,10 @@ impl World {
     fn call_breaks(&mut self, id: TaskId, number: u64, why: &'static str) {
         let Some((link, attempt)) = self.running(id, number) else { return };
         self.leave(link, id, number);
-        if let Some(call) = self.calls.get_mut(&id) {
+        if let Some(call) = self.me.calls.get_mut(&id) {
             call.phase = Phase::Waiting;
         }
-        if self.queue.is_none() {
+        if self.me.queue.is_none() {
             return self.end_call(id, End::Refused);
         }
         // Now and then it is a stream of which something was taken, which ends with its link.
@@ -370,8 +401,9 @@ impl World {
 
     /// The caller waits no longer.
     fn let_go(&mut self, id: TaskId, end: End) {
+        self.excuse(id);
         let untold = end == End::TimedOut && self.mutation == Some(Mutation::LeakTimedOut);
-        let Some(call) = self.calls.get(&id) else { return };
+        let Some(call) = self.me.calls.get(&id) else { return };
         match (call.phase, call.what) {
             (Phase::Over, _) => return,
             (Phase::Planned | Phase::Held, _) | (_, What::Broadcast) => {}
@@ -396,14 +428,14 @@ impl World {
     }
 
     fn end_call(&mut self, id: TaskId, end: End) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
+        let Some(call) = self.me.calls.get_mut(&id) else { return };
         if call.phase == Phase::Over {
             return self.breach(Law::NoneTwice, format!("task {id} is reported twice"));
         }
         (call.phase, call.over) = (Phase::Over, self.now);
         let it = (call.number > 0).then_some((id, call.attempt));
         let (group, together) = (call.group, call.together);
-        let late = call.given.filter(|it| call.number > 0 && self.now > call.began + *it);
+        let late = call.given.filter(|it| call.number > 0 && self.now > call.began + *it + self.me.slept);
         if let Some(given) = late {
             let what = format!("task {id} ends {:?} after its start, given {given:?}", self.now - call.began);
             return self.breach(Law::InTime, what);
@@ -414,15 +446,16 @@ impl World {
             End::Cancelled => self.summary.cancelled += 1,
             End::TimedOut => self.summary.timed_out += 1,
         }
-        if let Some(it) = it {
-            let since = self.now;
-            self.plan(CALM * 2, Event::Audit(it, since));
+        let stays = self.named && self.me.calls.get(&id).is_some_and(|it| it.key.is_some());
+        if let Some(it) = it.filter(|_| !stays) {
+            let (since, program) = (self.now, self.me.number);
+            self.plan(CALM * 2, Event::Audit(program, it, since));
         }
         if together {
             self.group_hears(id, group, end);
         }
-        self.open_calls -= 1;
-        if self.open_calls == 0 && self.stops_when_done {
+        self.me.open_calls -= 1;
+        if self.me.open_calls == 0 && self.me.stops_when_done {
             self.plan(Duration::from_secs(1), Event::Owner(Owner::Stops));
         }
     }
@@ -430,14 +463,14 @@ impl World {
     /// The first failure of a group drops the rest of it, before anything else happens.
     fn group_hears(&mut self, id: TaskId, group: GroupId, end: End) {
         match end {
-            End::Answered if self.failed.contains(&group) => {
+            End::Answered if self.me.failed.contains(&group) => {
                 let what = format!("task {id} brings a value after its group has failed");
                 self.breach(Law::Together, what);
             }
-            End::Refused | End::TimedOut if self.failed.insert(group) => {
+            End::Refused | End::TimedOut if self.me.failed.insert(group) => {
                 let rest = |it: &Call| it.together && it.group == group && it.phase != Phase::Over;
                 let rest: Vec<TaskId> =
-                    self.calls.iter().filter(|(_, it)| rest(it)).map(|(id, _)| *id).collect();
+                    self.me.calls.iter().filter(|(_, it)| rest(it)).map(|(id, _)| *id).collect();
                 for other in rest {
                     if self.mutation != Some(Mutation::ForgetGroup) {
                         self.let_go(other, End::Cancelled);
@@ -450,12 +483,12 @@ impl World {
 
     /// Whether a call has been over for so long that the queue must have heard of it.
     pub(super) fn is_long_over(&self, id: TaskId) -> bool {
-        let call = self.calls.get(&id);
+        let call = self.me.calls.get(&id);
         call.is_none_or(|it| it.phase == Phase::Over && it.over + HICCUP * 2 < self.now)
     }
 
     /// A call that has no end, if there is one.
     pub(super) fn endless_call(&self) -> Option<TaskId> {
-        self.calls.iter().find(|(_, it)| it.phase != Phase::Over).map(|(id, _)| *id)
+        self.me.calls.iter().find(|(_, it)| !it.is_over()).map(|(id, _)| *id)
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
+use super::asking::Kit;
 use super::event::{Event, Happening};
 use super::failure::Law;
 use super::knobs::Mutation;
@@ -11,7 +12,7 @@ use super::market::Meter;
 use super::world::World;
 use crate::lease::{self, Guard};
 use crate::model::{
-    End, HostKey, InstanceId, InstanceState, KeptMachine, Loss, Notice, Rank, SshEndpoint, Tariff,
+    End, HostKey, InstanceId, InstanceState, KeptMachine, Loss, Notice, PoolId, Rank, SshEndpoint,
 };
 
 /// A machine, by its number.
@@ -32,8 +33,6 @@ const LAPSED: &str = "lease lapsed";
 pub(super) struct Cloud {
     pub(super) machines: Vec<Machine>,
     pub(super) names: BTreeMap<InstanceId, MachineId>,
-    /// Until when its writes are busy: they take turns.
-    pub(super) busy: Duration,
     /// The one that [`Mutation::ForgetMachine`] overlooks.
     pub(super) overlooked: Option<MachineId>,
 }
@@ -44,9 +43,15 @@ pub(super) struct Machine {
     pub(super) name: InstanceId,
     /// The world whose pool it was rented for.
     pub(super) owner: usize,
-    /// The pool was told of it.
-    pub(super) told: bool,
+    /// The pool that it was rented for, and its cloud.
+    pub(super) place: (PoolId, String),
+    /// The program that was told of it.
+    pub(super) told: Option<u32>,
     pub(super) dead: Option<&'static str>,
+    /// Its cloud has said that it is gone.
+    pub(super) lied: bool,
+    /// From when on its cloud's list shows it.
+    listed: Duration,
     /// How it is paid for.
     pub(super) meter: Meter,
     /// From when on the cloud knows it.
@@ -55,13 +60,19 @@ pub(super) struct Machine {
     ssh: Option<Duration>,
     pub(super) cut: Duration,
     pub(super) frozen: Duration,
-    pub(super) draining: bool,
     guard: Guard,
-    /// What the lease's file says; 0: there is none.
-    lease: u64,
-    renewed: Duration,
-    /// Since when and for how long it is kept for a person to look at.
-    kept: Option<(Duration, Duration)>,
+    /// How long it may live without its owner.
+    length: Duration,
+    /// What the lease's file says.
+    file: Option<String>,
+    /// How often somebody who lives has renewed it, how often of that its guard has seen, and when it last did.
+    renewed: (u64, u64, Duration),
+    /// Its clock has stood still for so long.
+    stood: Duration,
+    /// Since when and for how long it is kept for a person to look at, and by which program.
+    kept: Option<(Duration, Duration, u32)>,
+    /// Its cloud has said that it will be taken.
+    pub(super) noticed: bool,
 }
 
 impl Machine {
@@ -79,6 +90,11 @@ impl Machine {
         self.cut.max(self.frozen)
     }
 
+    /// Whether its cloud's list shows it.
+    pub(super) fn is_listed(&self, now: Duration) -> bool {
+        self.dead.is_none() && self.listed <= now
+    }
+
     pub(super) fn lets_in(&self, now: Duration) -> bool {
         self.answers(now) && self.ssh.is_some_and(|it| it <= now)
     }
@@ -86,29 +102,41 @@ impl Machine {
 
 impl World {
     /// A machine comes into being; what it will suffer is drawn now.
-    pub(super) fn make_machine(&mut self, told: bool, tariff: Tariff) -> InstanceId {
+    pub(super) fn make_machine(&mut self, told: Option<u32>, kit: &Kit) -> InstanceId {
+        let (tariff, length) = (self.real_tariff(&kit.candidate), kit.request.lease);
         let id = MachineId(self.cloud.machines.len());
         let name = InstanceId::new(format!("m{}", id.0));
         let known = match self.dice.chance(self.weather.late) {
             true => self.now + self.dice.up_to(self.timing.boot / 4),
             false => self.now,
         };
-        let guard = Guard::new(self.timing.lease, self.now);
+        let guard = Guard::new(length, self.now);
+        let listed = match self.dice.chance(self.weather.untagged) {
+            // Its tags are lost, or the list lags behind.
+            true if self.dice.chance(500) => Duration::MAX,
+            true => self.now + self.dice.up_to(self.timing.boot),
+            false => self.now,
+        };
         self.cloud.machines.push(Machine {
             name: name.clone(),
             owner: self.number,
+            place: (kit.request.pool.clone(), kit.request.offer.provider.clone()),
             told,
             dead: None,
+            lied: false,
+            listed,
             meter: Meter { tariff, since: self.now, until: None },
             known,
             ssh: None,
             cut: Duration::ZERO,
             frozen: Duration::ZERO,
-            draining: false,
             guard,
-            lease: 0,
-            renewed: self.now,
+            length,
+            file: None,
+            renewed: (0, 0, self.now),
+            stood: Duration::ZERO,
             kept: None,
+            noticed: false,
         });
         self.cloud.names.insert(name.clone(), id);
         self.summary.machines += 1;
@@ -170,7 +198,6 @@ impl World {
     pub(super) fn happens(&mut self, id: MachineId, happening: Happening) {
         let (now, ssh) = (self.now, self.weather.ssh);
         let wait = if self.dice.chance(ssh) { self.dice.up_to(self.timing.ssh) } else { Duration::ZERO };
-        let lease = self.timing.lease;
         let Some(machine) = self.machine_mut(id) else { return };
         if machine.dead.is_some() {
             return;
@@ -178,14 +205,18 @@ impl World {
         match happening {
             Happening::Boots => {
                 machine.ssh = Some(now + wait);
-                machine.guard = Guard::new(lease, now);
-                machine.renewed = now;
+                machine.guard = Guard::new(machine.length, now);
+                machine.renewed.2 = now;
                 let pause = machine.guard.pause();
                 self.plan(pause, Event::Machine(id, Happening::Looks));
             }
             Happening::Dies(why) => self.kill(id, why),
             Happening::Noticed(within) => {
-                self.plan(within, Event::Machine(id, Happening::Dies(PREEMPTED)));
+                machine.noticed = true;
+                // Now and then it is not taken after all.
+                if !self.dice.chance(300) {
+                    self.plan(within, Event::Machine(id, Happening::Dies(PREEMPTED)));
+                }
                 self.notice(id, within);
             }
             Happening::Looks => self.look(id),
@@ -194,7 +225,9 @@ impl World {
                 self.silence(id, length);
             }
             Happening::Freezes(length) => {
-                machine.frozen = machine.frozen.max(now + length);
+                let until = machine.frozen.max(now + length);
+                machine.stood += until.saturating_sub(machine.frozen.max(now));
+                machine.frozen = until;
                 self.silence(id, length);
             }
             Happening::Reset => {
@@ -221,31 +254,54 @@ impl World {
         self.end_sessions(id);
     }
 
+    /// Its cloud says that it is gone, and does nothing.
+    pub(super) fn lie(&mut self, id: MachineId) {
+        let Some(machine) = self.machine_mut(id) else { return };
+        machine.lied = true;
+        let name = machine.name.clone();
+        self.summary.lies += 1;
+        self.stop_meter(&name);
+    }
+
     /// The machine's own look at its lease.
     fn look(&mut self, id: MachineId) {
-        let (now, lease, mutation) = (self.now, self.timing.lease, self.mutation);
+        let (now, mutation) = (self.now, self.mutation);
+        let haunted = mutation == Some(Mutation::RenewByDead) && !self.is_alive(self.newest_owner);
         let Some(machine) = self.machine_mut(id) else { return };
+        if haunted {
+            machine.file = Some(format!("{now:?}"));
+        }
         if machine.frozen > now {
             let after = machine.frozen - now;
             return self.plan(after, Event::Machine(id, Happening::Looks));
         }
         let content = match machine.kept {
-            Some((_, length)) => lease::keep(length).into_bytes(),
-            None => machine.lease.to_le_bytes().to_vec(),
+            Some((_, length, _)) => Some(lease::keep(length)),
+            None => machine.file.clone(),
         };
-        let is_there = machine.lease > 0 || machine.kept.is_some();
-        let holds = machine.guard.look(is_there.then_some(content.as_slice()), now);
+        let clock = match mutation {
+            Some(Mutation::SleepUncounted) => now.saturating_sub(machine.stood),
+            _ => now,
+        };
+        let holds = machine.guard.look(content.as_ref().map(String::as_bytes), clock);
         let pause = machine.guard.pause();
-        // A renewal from before it froze is new to it when it goes on.
-        let unrenewed = now.saturating_sub(machine.renewed.max(machine.frozen));
-        let lease = machine.kept.map_or(lease, |(_, length)| length.max(lease));
+        let (renewals, seen, since) = machine.renewed;
+        if renewals != seen {
+            machine.renewed = (renewals, renewals, now);
+        }
+        let since = if renewals == seen { since } else { now };
+        let length = machine.length;
+        let is_over = match machine.kept {
+            Some((since, kept, _)) => now > since.max(machine.frozen) + kept.max(length) + pause * 2,
+            None => now >= since + length,
+        };
         let for_ever = mutation == Some(Mutation::KeepForEver) && machine.kept.is_some();
         if holds || for_ever || mutation == Some(Mutation::RenewLapsed) {
             if !holds {
-                machine.guard = Guard::new(lease, now);
+                machine.guard = Guard::new(length, now);
             }
-            if unrenewed > lease + pause * 2 {
-                let what = format!("machine m{} lives {unrenewed:?} after its last renewal", id.0);
+            if is_over {
+                let what = format!("machine m{} lives on at {now:?}; it was renewed at {since:?}", id.0);
                 self.breach(Law::LeaseEnds, what);
             }
             return self.plan(pause, Event::Machine(id, Happening::Looks));
@@ -254,7 +310,7 @@ impl World {
         self.summary.lapsed += 1;
         if let Some(since) = self.renewable_since(id)
             // Two of three renewals fit into this.
-            && now.saturating_sub(since.max(silent)) > lease * 2 / 3
+            && now.saturating_sub(since.max(silent)) > length * 2 / 3
         {
             let what = format!("the lease of m{} lapsed, though its node could renew it", id.0);
             self.breach(Law::LeaseHolds, what);
@@ -262,38 +318,29 @@ impl World {
         self.kill(id, LAPSED);
     }
 
-    /// The client's computer wakes up after it has slept for longer than its leases: what it had rented has ended
-    /// itself meanwhile, but for what is kept and what has not booted.
-    pub(super) fn client_wakes(&mut self) {
-        let number = self.number;
-        let lapsed =
-            |it: &Machine| it.owner == number && it.dead.is_none() && it.ssh.is_some() && it.kept.is_none();
-        let machines = self.cloud.machines.iter().enumerate().filter(|(_, it)| lapsed(it));
-        let machines: Vec<MachineId> = machines.map(|(id, _)| MachineId(id)).collect();
-        self.summary.slept += u64::from(!machines.is_empty());
-        for id in machines {
-            self.sleeps_through(id);
-            self.kill(id, LAPSED);
-        }
+    /// Whether a machine has ended because nobody renewed its lease.
+    pub(super) fn has_lapsed(&self, id: MachineId) -> bool {
+        self.machine(id).is_some_and(|it| it.dead == Some(LAPSED))
     }
 
     /// A machine that failed is told to live on, if it can be reached.
     pub(super) fn keep(&mut self, rank: Rank, instance: &InstanceId) -> Result<KeptMachine, String> {
-        let (now, length) = (self.now, self.timing.keep);
+        let (now, length, number) = (self.now, self.timing.keep, self.me.number);
         let id = self.cloud.names.get(instance).copied();
         let machine = id.and_then(|it| self.machine_mut(it)).filter(|it| it.lets_in(now));
         let machine = machine.ok_or_else(|| "it cannot be reached".to_owned())?;
-        (machine.renewed, machine.kept) = (now, Some((now, length)));
+        machine.kept = Some((now, length, number));
         let until = UNIX_EPOCH + now + length;
         Ok(KeptMachine { rank, instance: instance.clone(), ssh: "ssh there".to_owned(), length, until })
     }
 
     /// A machine that is kept is given back only when its time is over, or its owner wants that.
-    pub(super) fn check_kept(&mut self, id: MachineId) {
+    pub(super) fn check_kept(&mut self, program: u32, id: MachineId) {
         let kept = self.machine(id).filter(|it| it.dead.is_none()).and_then(|it| it.kept);
-        let stopped = self.pool.as_ref().is_none_or(|it| it.stopped);
-        if let Some((since, length)) = kept
+        let stopped = self.program(program).and_then(|it| it.pool.as_ref()).is_none_or(|it| it.stopped);
+        if let Some((since, length, keeper)) = kept
             && !stopped
+            && keeper == program
             && self.now < since + length
         {
             let what = format!("m{} is given back while it is kept, from {since:?} for {length:?}", id.0);
@@ -301,12 +348,12 @@ impl World {
         }
     }
 
-    /// A renewal arrives at the machine.
-    pub(super) fn renewed(&mut self, id: MachineId) {
+    /// A renewal arrives at the machine: what the lease's file says from now on. `counts`: who sent it lives.
+    pub(super) fn renewed(&mut self, id: MachineId, content: String, counts: bool) {
         let now = self.now;
         if let Some(machine) = self.machine_mut(id).filter(|it| it.answers(now)) {
-            machine.lease += 1;
-            machine.renewed = now;
+            machine.file = Some(content);
+            machine.renewed.0 += u64::from(counts);
         }
     }
 
@@ -320,6 +367,9 @@ impl World {
             return Ok(InstanceState::Gone { reason: "never heard of".to_owned(), loss: Loss::Stopped });
         };
         match (machine.dead, machine.ssh) {
+            _ if machine.lied => {
+                Ok(InstanceState::Gone { reason: "given back".to_owned(), loss: Loss::Stopped })
+            }
             (Some(reason), _) => {
                 let loss = match reason {
                     PREEMPTED => Loss::Preempted,
@@ -331,18 +381,23 @@ impl World {
             _ if machine.known > self.now => Err("not listed yet".to_owned()),
             (None, None) => Ok(InstanceState::Pending),
             (None, Some(_)) => Ok(InstanceState::Running {
-                ssh: SshEndpoint {
-                    host: name.to_string(),
-                    port: 22,
-                    user: "root".to_owned(),
-                    host_key: HostKey::PinOnFirstUse,
-                    login: Box::default(),
-                },
+                ssh: endpoint(name),
                 address: std::net::Ipv4Addr::LOCALHOST.into(),
                 end: End::Command { shell: "shutdown".to_owned() },
                 notice: Notice::None,
             }),
         }
+    }
+}
+
+/// Where a machine's SSH server is.
+pub(super) fn endpoint(name: &InstanceId) -> SshEndpoint {
+    SshEndpoint {
+        host: name.to_string(),
+        port: 22,
+        user: "root".to_owned(),
+        host_key: HostKey::PinOnFirstUse,
+        login: Box::default(),
     }
 }
 

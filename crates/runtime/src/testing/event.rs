@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use super::asking::{Answer, Order};
 use super::cloud::MachineId;
 use super::link::LinkId;
 use super::node::{LifeId, NodeMessage, Step};
 use super::pool::PoolMessage;
 use super::tasks::Letter;
-use super::worker::{Inside, Work};
-use crate::model::{Attempt, InstanceId, Rank, TaskId};
+use super::worker::{Inside, Of, Work};
+use crate::model::{Attempt, Incarnation, InstanceId, Key, Rank, TaskId};
 use crate::node::messages::Timer as NodeTimer;
-use crate::pool::Candidate;
 use crate::pool::messages::Timer as PoolTimer;
 use crate::retention::Try;
 
@@ -29,8 +29,18 @@ pub(super) enum Event {
     NodeTimer(LifeId, NodeTimer, u64),
     /// A node's step ends.
     Step(LifeId, Step),
-    /// A provider does what it was asked for, and answers.
+    /// A provider answers what changes nothing.
     Cloud(Asked),
+    /// A program writes down what it is about to ask a cloud for.
+    Intends,
+    /// A cloud does what it was asked for.
+    Acts(Box<Order>),
+    /// A cloud's answer is with the program that asked.
+    Answered(Box<Answer>),
+    /// The owner of the pool writes down that it lives.
+    Fresh,
+    /// A program that attached makes its calls, once it is known what workers keep, or at this time.
+    Opens(Duration),
     /// Something happens to a machine.
     Machine(MachineId, Happening),
     /// A link is noticed to be broken.
@@ -39,28 +49,58 @@ pub(super) enum Event {
     Work(LinkId, Work),
     /// Something happens in the worker of this number.
     Inside(MachineId, u64, Inside),
+    /// A client hears under which keys a worker has something.
+    Keys(LinkId, Incarnation, Vec<Key>),
     /// A worker's word on a call reaches the client.
     Reply(LinkId, Try, Word),
     /// The client says how many outcomes of a link it has.
     Taken(LinkId, u64),
-    /// It is looked whether a try that has long been over is still kept.
-    Audit(Try, Duration),
+    /// It is looked whether a program's try that has long been over is still kept.
+    Audit(u32, Try, Duration),
     /// Something happens to a call.
     Call(TaskId, CallEvent),
     /// The owner of the pool does something.
     Owner(Owner),
 }
 
-/// What a provider is asked for.
+impl Event {
+    /// Whether it happens in the program that planned it, and not outside.
+    pub(super) const fn is_inside(&self) -> bool {
+        match self {
+            Self::Pool(_)
+            | Self::Node(..)
+            | Self::Queue(_)
+            | Self::PoolTimer(_)
+            | Self::NodeTimer(..)
+            | Self::Step(..)
+            | Self::Cloud(_)
+            | Self::Intends
+            | Self::Answered(_)
+            | Self::Fresh
+            | Self::Opens(_)
+            | Self::Keys(..)
+            | Self::Reply(..)
+            | Self::Taken(..)
+            | Self::Call(..) => true,
+            Self::Acts(_)
+            | Self::Machine(..)
+            | Self::LinkBroken(..)
+            | Self::Work(..)
+            | Self::Inside(..)
+            | Self::Audit(..) => false,
+            Self::Owner(owner) => match owner {
+                Owner::Stops | Owner::Dies | Owner::Leaves | Owner::Sleeps(_) | Owner::Wakes => true,
+                Owner::Runs | Owner::Reaps { .. } | Owner::Sets { .. } => false,
+            },
+        }
+    }
+}
+
+/// What a provider is asked for that changes nothing.
 #[derive(Clone, Debug)]
 pub(super) enum Asked {
     Offers,
-    Prepare { candidate: Box<Candidate> },
-    Provision { request: Attempt, count: u32, source: Box<Candidate> },
     Keep { rank: Rank, instance: InstanceId },
-    Release { instances: Vec<InstanceId> },
-    Terminate { instances: Vec<InstanceId> },
-    Teardown,
 }
 
 /// What can happen to a machine.
@@ -121,15 +161,25 @@ pub(super) enum Owner {
     Stops,
     /// Is killed: everything in its process vanishes.
     Dies,
-    /// Its computer wakes up after it has slept for longer than its leases.
+    /// Leaves the pool to whoever attaches to it.
+    Leaves,
+    /// Its computer sleeps for so long.
+    Sleeps(Duration),
+    /// It is awake again.
     Wakes,
+    /// The program is run.
+    Runs,
+    /// Somebody gives back what nobody owns; `named`: also what can be attached to.
+    Reaps { named: bool },
+    /// Somebody sets the clock on the wall.
+    Sets { length: Duration, forward: bool },
 }
 
 /// A worker's word on a call.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Word {
-    /// It has ended.
-    Ended,
+    /// It has ended, and this came of it.
+    Ended(Of),
     /// It never came.
     Unknown,
     /// It was not taken.

@@ -55,6 +55,17 @@ pub enum Law {
     Drained,
     /// A client that finds its machines gone when it wakes says so.
     Told,
+    /// Nothing is asked of a cloud that is not in the journal.
+    Written,
+    /// An older owner of a pool changes nothing once there is a newer one.
+    Older,
+    /// A pool has one owner at a time, and nobody gives back what is owned.
+    Alone,
+    /// What was asked for under a key comes as it was asked for, and is not computed again while the node lives that
+    /// has it.
+    Once,
+    /// A node drains for its machine's sake only when that is to be taken.
+    Noticed,
     /// Every life is over after a bounded time.
     Ends,
 }
@@ -119,6 +130,8 @@ pub struct Summary {
     pub spilled: u64,
     /// Tasks that a worker did not take because it kept as much as it may.
     pub full: u64,
+    /// Tries that a worker sent back, because it had no room or was told to end.
+    pub turned_away: u64,
     /// Nodes whose cloud gave notice that it takes their machine.
     pub noticed: u64,
     /// Times that a pool wanted more nodes because of its load.
@@ -126,7 +139,23 @@ pub struct Summary {
     /// Times that it wanted fewer.
     pub shrunk: u64,
     /// Clients that slept until their machines had ended.
+    pub overslept: u64,
+    /// Programs that were refused because another had the pool.
+    pub held: u64,
+    /// Programs that could not begin their pool's entry.
+    pub unbegun: u64,
+    /// Programs that attached to what another had left.
+    pub attached: u64,
+    /// Pools that were left for another program.
+    pub left: u64,
+    /// Pools that were given back, or begun to be, by who did not own them.
+    pub reaped: u64,
+    /// Times that a program slept.
     pub slept: u64,
+    /// Orders of older owners that workers refused.
+    pub outdated: u64,
+    /// Machines of which a cloud said that they are gone, while they were not.
+    pub lies: u64,
 }
 
 impl std::ops::AddAssign for Summary {
@@ -152,10 +181,19 @@ impl std::ops::AddAssign for Summary {
         self.redelivered += other.redelivered;
         self.spilled += other.spilled;
         self.full += other.full;
+        self.turned_away += other.turned_away;
         self.noticed += other.noticed;
         self.grown += other.grown;
         self.shrunk += other.shrunk;
+        self.overslept += other.overslept;
+        self.held += other.held;
+        self.unbegun += other.unbegun;
+        self.attached += other.attached;
+        self.left += other.left;
+        self.reaped += other.reaped;
         self.slept += other.slept;
+        self.outdated += other.outdated;
+        self.lies += other.lies;
     }
 }
 

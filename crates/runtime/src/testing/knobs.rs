@@ -110,11 +110,47 @@ pub enum Mutation {
     CloseBusy,
     /// A client that has slept does not say what it lost.
     LoseSilently,
+    /// What a cloud is asked for is written down after it was asked.
+    IntentAfter,
+    /// What cannot be written down is rented all the same.
+    RentUnwritten,
+    /// Who attaches to a pool, or gives it back, does not raise its epoch.
+    KeepEpoch,
+    /// A worker takes orders of an older owner than it has heard of.
+    TakeOldOrders,
+    /// An older owner may write into the journal.
+    WriteAsOld,
+    /// A worker takes the tasks of every owner for those of one.
+    MixOwners,
+    /// A worker releases the outcome of a call with a key when it sends it.
+    ReleaseUntaken,
+    /// The outcome of a call with a key does not stay at its worker, though another program may ask for it.
+    ForgetStays,
+    /// Who attaches does not heed what workers say that they have.
+    IgnoreKeys,
+    /// A pool's lock keeps nobody out.
+    ShareLock,
+    /// What a living program owns is given back.
+    ReapLiving,
+    /// The lease of a client that was killed is renewed.
+    RenewByDead,
+    /// The clock of a lease stands still while its machine sleeps.
+    SleepUncounted,
+    /// A pool's entry is forgotten while something is left.
+    ForgetEntry,
+    /// That a pool is being given back is not written down.
+    ForgetClose,
+    /// How a worker is found again is not written down.
+    NodeUnwritten,
+    /// A notice for one node detaches another of the same rank.
+    NoticeTwice,
+    /// A node that was noticed goes on with new tasks.
+    NoticeUntold,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 59] = [
         Self::DropNodeGone,
         Self::AcceptStale,
         Self::ForgetMachine,
@@ -156,6 +192,24 @@ impl Mutation {
         Self::IgnoreMost,
         Self::CloseBusy,
         Self::LoseSilently,
+        Self::IntentAfter,
+        Self::RentUnwritten,
+        Self::KeepEpoch,
+        Self::TakeOldOrders,
+        Self::WriteAsOld,
+        Self::MixOwners,
+        Self::ReleaseUntaken,
+        Self::ForgetStays,
+        Self::IgnoreKeys,
+        Self::ShareLock,
+        Self::ReapLiving,
+        Self::RenewByDead,
+        Self::SleepUncounted,
+        Self::ForgetEntry,
+        Self::ForgetClose,
+        Self::NodeUnwritten,
+        Self::NoticeTwice,
+        Self::NoticeUntold,
     ];
 }
 
@@ -204,8 +258,20 @@ pub(super) struct Weather {
     pub(super) hasty: u32,
     /// There is a limit to what the pool may cost.
     pub(super) capped: u32,
-    /// The client's computer sleeps for longer than its leases.
-    pub(super) sleeps: u32,
+    /// The journal cannot be written.
+    pub(super) unwritten: u32,
+    /// A machine is not on its cloud's list, or not yet.
+    pub(super) untagged: u32,
+    /// A cloud says that a machine is gone, which is not.
+    pub(super) lies: u32,
+    /// A program's computer sleeps.
+    pub(super) asleep: u32,
+    /// A lock is lost while its holder sleeps.
+    pub(super) unlocked: u32,
+    /// The program is run twice at once, or somebody reaps meanwhile.
+    pub(super) second: u32,
+    /// The clock on the wall is set.
+    pub(super) set: u32,
 }
 
 impl Weather {
@@ -235,7 +301,18 @@ impl Weather {
             cancel: some(800),
             hasty: some(800),
             capped: if trouble > 0 { 500 } else { 0 },
-            sleeps: some(800),
+            unwritten: some(100),
+            untagged: some(500),
+            lies: some(500),
+            asleep: some(800),
+            unlocked: some(900),
+            second: some(900),
+            set: some(500),
         }
+    }
+
+    /// From now on clouds do what they are asked for.
+    pub(super) const fn calm(&mut self) {
+        (self.kept, self.lies, self.unwritten) = (0, 0, 0);
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Ledger {
     stopped: bool,
     /// Tasks whose link broke, and that wait for another.
     suspended: BTreeSet<TaskId>,
+    /// The task that is submitted next, if it has a key.
+    keyed: Option<TaskId>,
 }
 
 #[derive(Debug)]
@@ -35,6 +37,8 @@ struct Entry {
     on: Option<Rank>,
     /// The node that it is on is leaving: it has none of its rank's slots.
     apart: bool,
+    /// It has a key, and may have to wait for who has something under that.
+    keyed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +62,7 @@ impl Ledger {
             known: BTreeMap::new(),
             stopped: false,
             suspended: BTreeSet::new(),
+            keyed: None,
         }
     }
 
@@ -117,6 +122,7 @@ impl Ledger {
                 self.ranks.entry(*rank).or_default().open = false;
             }
             Heard::Stopped => self.stopped = true,
+            Heard::Keyed { id, .. } => self.keyed = Some(*id),
             Heard::Committed { id } => {
                 if let Some(entry) = self.tasks.get_mut(id) {
                     entry.limit = entry.tries.saturating_sub(1);
@@ -124,7 +130,6 @@ impl Ledger {
             }
             Heard::Looked => self.ranks.values_mut().for_each(|it| it.full = false),
             Heard::Broadcast { .. }
-            | Heard::Keyed { .. }
             | Heard::Held { .. }
             | Heard::Stays { .. }
             | Heard::Sized { .. }
@@ -231,19 +236,26 @@ impl Ledger {
     }
 
     fn open(&mut self, id: TaskId, target: Target, limit: u32, function: FunctionId) {
-        self.tasks.insert(id, Entry { target, function, limit, tries: 0, on: None, apart: false });
-        self.wait(target);
+        let keyed = self.keyed.take_if(|it| *it == id).is_some();
+        self.tasks.insert(id, Entry { target, function, limit, tries: 0, on: None, apart: false, keyed });
+        self.wait(id, target);
     }
 
-    fn wait(&mut self, target: Target) {
+    fn is_keyed(&self, id: TaskId) -> bool {
+        self.tasks.get(&id).is_some_and(|it| it.keyed)
+    }
+
+    fn wait(&mut self, id: TaskId, target: Target) {
         match target {
+            Target::Any if self.is_keyed(id) => {}
             Target::Any => self.waiting_anywhere += 1,
             Target::Rank(rank) => self.ranks.entry(rank).or_default().waiting += 1,
         }
     }
 
-    fn wait_no_more(&mut self, target: Target) {
+    fn wait_no_more(&mut self, target: Target, keyed: bool) {
         let waiting = match target {
+            Target::Any if keyed => return,
             Target::Any => &mut self.waiting_anywhere,
             Target::Rank(rank) => &mut self.ranks.entry(rank).or_default().waiting,
         };
@@ -255,7 +267,7 @@ impl Ledger {
         let (target, on) = (entry.target, entry.on.take().filter(|_| !entry.apart));
         entry.apart = false;
         self.free(on);
-        self.wait(target);
+        self.wait(id, target);
     }
 
     fn close(&mut self, id: TaskId) {
@@ -263,7 +275,7 @@ impl Ledger {
         let Some(entry) = self.tasks.remove(&id) else { return };
         match entry.on {
             Some(_) => self.free(entry.on.filter(|_| !entry.apart)),
-            None => self.wait_no_more(entry.target),
+            None => self.wait_no_more(entry.target, entry.keyed),
         }
     }
 
@@ -301,8 +313,8 @@ impl Ledger {
         (entry.on, entry.apart) = (Some(rank), false);
         entry.tries += 1;
         place.used += 1;
-        let target = entry.target;
-        self.wait_no_more(target);
+        let (target, keyed) = (entry.target, entry.keyed);
+        self.wait_no_more(target, keyed);
         Ok(())
     }
 

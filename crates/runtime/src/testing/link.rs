@@ -8,7 +8,7 @@ use super::event::{CallEvent, Event};
 use super::node::{LifeId, NodeMessage};
 use super::worker::Work;
 use super::world::World;
-use crate::model::{Incarnation, TaskId};
+use crate::model::{Incarnation, Rank, TaskId};
 
 /// A link, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +18,8 @@ pub(super) struct LinkId(pub(super) usize);
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) machine: MachineId,
+    /// The program that opened it.
+    pub(super) program: u32,
     life: LifeId,
     pub(super) alive: bool,
     /// The calls on it, with the number of their try.
@@ -44,6 +46,7 @@ impl World {
         let now = self.now;
         self.links.push(Link {
             machine,
+            program: self.me.number,
             life,
             alive: true,
             running: BTreeSet::new(),
@@ -61,6 +64,28 @@ impl World {
 
     pub(super) fn link_is_alive(&self, id: LinkId) -> bool {
         self.links.get(id.0).is_some_and(|it| it.alive)
+    }
+
+    /// Whether the worker still takes it for the link that counts.
+    pub(super) fn is_linked_to(&self, id: LinkId) -> bool {
+        let machine = self.links.get(id.0).map(|it| it.machine);
+        machine.and_then(|it| self.workers.get(&it)).is_some_and(|it| it.has_link(id))
+    }
+
+    /// The node whose link it is.
+    pub(super) fn life_of(&self, id: LinkId) -> Option<LifeId> {
+        self.links.get(id.0).map(|it| it.life)
+    }
+
+    /// The rank of the node whose link it is.
+    pub(super) fn rank_of(&self, id: LinkId) -> Option<Rank> {
+        self.links.get(id.0).and_then(|it| self.lives.get(it.life.0)).map(|it| it.rank)
+    }
+
+    /// The links that a program has.
+    pub(super) fn links_by(&self, program: u32) -> Vec<LinkId> {
+        let all = self.links.iter().enumerate();
+        all.filter(|(_, it)| it.alive && it.program == program).map(|(at, _)| LinkId(at)).collect()
     }
 
     pub(super) fn links_of(&self, machine: MachineId) -> Vec<LinkId> {
@@ -85,15 +110,15 @@ impl World {
         if !std::mem::replace(&mut link.alive, false) {
             return;
         }
-        let (life, running) = (link.life, std::mem::take(&mut link.running));
+        let (life, program, running) = (link.life, link.program, std::mem::take(&mut link.running));
         self.summary.broken += 1;
         // The worker may go on reading what is there already.
         let after = self.dice.up_to(self.timing.detect);
         self.plan(after, Event::Work(id, Work::Over));
         self.cast_node(life, NodeMessage::Closed(id, why));
         for (task, call) in running {
-            let after = self.dice.up_to(Duration::from_millis(2));
-            self.plan(after, Event::Call(task, CallEvent::Breaks(call, why)));
+            let at = self.now + self.dice.up_to(Duration::from_millis(2));
+            self.plan_for(program, at, Event::Call(task, CallEvent::Breaks(call, why)));
         }
     }
 }

@@ -8,7 +8,7 @@ use super::failure::Law;
 use super::knobs::Mutation;
 use super::world::World;
 use crate::model::{
-    Allocation, BillingUnit, InstanceId, InstanceType, Nodes, Offer, Price, Requirements, Tariff, Usd,
+    Allocation, BillingUnit, InstanceId, InstanceType, Nodes, Offer, PoolId, Price, Requirements, Tariff, Usd,
 };
 use crate::pool::{Asked, Candidate, Plan, Terms, rank};
 use crate::provider::ProviderErrorKind;
@@ -142,16 +142,18 @@ impl World {
         }
     }
 
-    /// What the machines that the pool was told of cost, at the cloud's own price. One that never boots
+    /// What the machines of a pool that it was told of cost, at the cloud's own price. One that never boots
     /// has no lease of its own: when its owner was killed, or has ended and named it because its cloud
     /// would not end it, only its cloud can.
-    fn real_cost(&self) -> Usd {
-        let alone = self.killed || self.pool.as_ref().is_none_or(|it| it.ended);
-        let counts = |it: &&Machine| it.told && !(alone && it.never_booted());
+    fn real_cost(&self, pool: &PoolId) -> Usd {
+        let alone = self.died || self.me.pool.as_ref().is_none_or(|it| it.ended);
+        let counts =
+            |it: &&Machine| it.place.0 == *pool && it.told.is_some() && !(alone && it.never_booted());
         self.own_machines().filter(counts).map(|it| it.meter.cost(self.now)).sum()
     }
 
-    /// No pool costs more than it may, and one unit of a bill for each of its nodes.
+    /// No pool costs more than it may, and one unit of a bill for each of its nodes. Each owner counts what it spends
+    /// itself.
     pub(super) fn judge_budget(&mut self) {
         let Some(cap) = self.wishes.max_total_cost else { return };
         let unit = |meter: &Meter| {
@@ -159,13 +161,18 @@ impl World {
             meter.tariff.cost(Duration::from_secs(billing.unit.seconds()).max(billing.minimum))
         };
         let dearest = self.own_machines().map(|it| unit(&it.meter)).max().unwrap_or_default();
-        let (spent, allowed) = (self.real_cost(), cap + dearest * self.nodes);
-        self.summary.capped += 1;
-        if spent > Usd::ZERO && spent >= cap.fraction(1, 2) {
-            self.summary.spent += 1;
-        }
-        if spent > allowed {
-            self.breach(Law::Budget, format!("the pool cost {spent}; it may cost {cap}"));
+        let pools: Vec<(PoolId, u32)> =
+            self.owners.iter().map(|(pool, owners)| (pool.clone(), *owners)).collect();
+        for (pool, owners) in pools {
+            let (spent, allowed) = (self.real_cost(&pool), (cap + dearest * self.nodes) * owners);
+            self.summary.capped += 1;
+            if spent > Usd::ZERO && spent >= cap.fraction(1, 2) {
+                self.summary.spent += 1;
+            }
+            if spent > allowed {
+                let what = format!("pool {pool} cost {spent}, with {owners} owners; it may cost {cap}");
+                self.breach(Law::Budget, what);
+            }
         }
     }
 

@@ -13,6 +13,7 @@
 //! a network that are data. No actor runs, nothing waits, and a seed is a life, again and again.
 
 mod agenda;
+mod asking;
 mod calls;
 mod cloud;
 mod decoders;
@@ -25,9 +26,12 @@ mod link;
 mod machine;
 mod market;
 mod node;
+mod once;
 mod pool;
+mod program;
 mod provider;
 mod scripted;
+mod store;
 mod tasks;
 #[cfg(test)]
 mod tests;

@@ -3,20 +3,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::cloud::MachineId;
+use super::cloud::{MachineId, endpoint};
 use super::event::Event;
 use super::failure::Law;
 use super::knobs::Mutation;
 use super::link::LinkId;
 use super::pool::PoolMessage;
 use super::tasks::Letter;
-use super::world::World;
+use super::world::{HICCUP, World};
 use crate::bootstrap::Listening;
-use crate::model::{Attempt, InstanceId, Rank};
+use crate::journal::KnownNode;
+use crate::model::{Attempt, End, Incarnation, InstanceId, Rank, TaskId};
 use crate::node::Leave;
 use crate::node::effect::{Effect, Said};
 use crate::node::messages::{Heard, Timer, Trouble};
 use crate::node::state::State;
+use crate::timing::Timing;
 
 /// One life of one rank, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +42,8 @@ pub(super) enum Step {
     Reach,
     Bootstrap,
     StartWorker,
+    /// The worker that was started is written down.
+    WriteDown,
     CheckWorker,
     Link,
     Renew,
@@ -49,10 +53,16 @@ pub(super) enum Step {
 /// One node of the client process.
 #[derive(Debug)]
 pub(super) struct Life {
+    /// The program that it is part of.
+    pub(super) program: u32,
     pub(super) rank: Rank,
     pub(super) attempt: Attempt,
     pub(super) instance: InstanceId,
     machine: MachineId,
+    /// The times that it goes by: its lease is its machine's.
+    timing: Timing,
+    /// The worker that it means.
+    worker: Option<Incarnation>,
     state: State,
     pub(super) alive: bool,
     /// It finishes what it has: its rank may have another.
@@ -60,6 +70,8 @@ pub(super) struct Life {
     /// Its machine ended while its client slept; and that it is lost was said.
     slept: bool,
     said: bool,
+    /// Since when.
+    left: Duration,
     inbox: Duration,
     timers: BTreeMap<Timer, u64>,
     timed: u64,
@@ -69,6 +81,14 @@ pub(super) struct Life {
 }
 
 impl Life {
+    pub(super) fn is_on(&self, machine: MachineId) -> bool {
+        self.machine == machine
+    }
+
+    pub(super) const fn link(&self) -> Option<LinkId> {
+        self.link
+    }
+
     fn take_in(&mut self, message: NodeMessage, now: Duration) -> Heard {
         match message {
             NodeMessage::Heard(heard) => heard,
@@ -94,40 +114,69 @@ impl World {
     pub(super) fn cast_node(&mut self, id: LifeId, message: NodeMessage) {
         let Some(life) = self.lives.get_mut(id.0).filter(|it| it.alive) else { return };
         let at = Self::arrival(&mut self.dice, self.now, &mut life.inbox);
-        self.agenda.plan(at, Event::Node(id, message));
+        let program = life.program;
+        self.plan_for(program, at, Event::Node(id, message));
     }
 
-    pub(super) fn begin_life(&mut self, rank: Rank, attempt: Attempt, instance: InstanceId) -> LifeId {
+    pub(super) fn begin_life(
+        &mut self,
+        (rank, attempt, instance): (Rank, Attempt, InstanceId),
+        lease: Duration,
+        known: Option<KnownNode>,
+    ) -> LifeId {
         let id = LifeId(self.lives.len());
         let machine = self.cloud.names.get(&instance).copied().unwrap_or(MachineId(usize::MAX));
         self.lives.push(Life {
+            program: self.me.number,
             rank,
             attempt,
             instance,
             machine,
+            timing: Timing { lease, ..self.timing.clone() },
+            worker: known.as_ref().map(|it| it.incarnation.clone()),
             state: State::Unborn,
             alive: true,
             leaving: false,
             slept: false,
             said: false,
+            left: Duration::ZERO,
             inbox: self.now,
             timers: BTreeMap::new(),
             timed: 0,
             session: None,
             link: None,
         });
-        self.cast_node(id, NodeMessage::Heard(Heard::Born));
+        let heard = known
+            .map_or(Heard::Born, |it| Heard::Adopted(Listening { port: it.port, tcp: it.tcp, pid: it.pid }));
+        self.cast_node(id, NodeMessage::Heard(heard));
         id
     }
 
-    /// The machine of a living node ends while its client sleeps.
-    pub(super) fn sleeps_through(&mut self, machine: MachineId) {
-        self.lives.iter_mut().filter(|it| it.alive && it.machine == machine).for_each(|it| it.slept = true);
+    /// A program wakes up: what its nodes were on may have ended itself meanwhile.
+    pub(super) fn note_what_lapsed(&mut self, program: u32) {
+        let own = self.lives.iter().enumerate().filter(|(_, it)| it.alive && it.program == program);
+        let over = own.filter(|(_, it)| self.has_lapsed(it.machine)).map(|(at, _)| at);
+        let over: Vec<usize> = over.collect();
+        self.summary.overslept += u64::from(!over.is_empty());
+        for at in over {
+            if let Some(life) = self.lives.get_mut(at) {
+                life.slept = true;
+            }
+        }
     }
 
     pub(super) fn leaves(&mut self, id: LifeId) {
+        let now = self.now;
         if let Some(life) = self.lives.get_mut(id.0) {
-            life.leaving = true;
+            (life.leaving, life.left) = (true, now);
+        }
+    }
+
+    /// A node that finishes what it has is given nothing more, once the queue has had time to hear of it.
+    pub(super) fn check_leaving(&mut self, link: LinkId, id: TaskId) {
+        let life = self.life_of(link).and_then(|it| self.lives.get(it.0));
+        if life.is_some_and(|it| it.leaving && self.now > it.left + HICCUP * 2) {
+            self.breach(Law::Closed, format!("task {id} is granted to a node that is leaving"));
         }
     }
 
@@ -135,7 +184,7 @@ impl World {
         let (moment, now) = (self.moment(), self.now);
         let Some(life) = self.lives.get_mut(id.0).filter(|it| it.alive) else { return };
         let heard = life.take_in(message, now);
-        let effects = life.state.hear(heard, moment, &self.timing);
+        let effects = life.state.hear(heard, moment, &life.timing);
         self.note(|| format!("    node {} -> {effects:?}", id.0));
         for effect in effects {
             self.node_does(id, effect);
@@ -166,9 +215,14 @@ impl World {
                 }
             }
             Effect::Drain(leave) => {
-                let machine = life.machine;
-                if let Some(machine) = self.machine_mut(machine) {
-                    machine.draining = true;
+                let (machine, link) = (life.machine, life.link);
+                if leave.preempted && !self.machine(machine).is_some_and(|it| it.noticed) {
+                    let what = format!("a node drains as if {machine:?} was to be taken, which is not");
+                    self.breach(Law::Noticed, what);
+                }
+                if link.is_some_and(|it| self.link_is_alive(it)) && self.takes_order(machine, "to drain") {
+                    let worker = self.workers.get_mut(&machine);
+                    worker.into_iter().for_each(|it| it.draining = true);
                 }
                 self.begin_step(id, Step::Drain, leave.within);
             }
@@ -275,8 +329,15 @@ impl World {
                 Heard::Started(Err(trouble("the worker did not start", !reachable)))
             }
             Step::StartWorker => {
-                self.start_worker(machine);
-                Heard::Started(Ok(Listening { port: 4433, tcp: 4434, pid: 17 }))
+                let worker = self.start_worker(machine);
+                if let Some(life) = self.lives.get_mut(id.0) {
+                    life.worker = Some(worker);
+                }
+                return self.begin_step(id, Step::WriteDown, Duration::from_millis(20));
+            }
+            Step::WriteDown => {
+                self.write_down(id);
+                Heard::Started(Ok(LISTENING))
             }
             // A machine that does not answer leaves it open.
             Step::CheckWorker if !reachable => Heard::WorkerEnded(false),
@@ -285,13 +346,21 @@ impl World {
                 Heard::Linked(Err(trouble("no answer", true)))
             }
             Step::Link if fails => Heard::Linked(Err(trouble("refused", false))),
+            Step::Link if !self.is_meant(id, machine) => {
+                Heard::Linked(Err(trouble("it is another life of the worker", false)))
+            }
+            Step::Link if !self.takes_order(machine, "to be linked") => {
+                Heard::Linked(Err(trouble("the pool has a newer owner", false)))
+            }
             Step::Link => {
                 let link = self.open_link(id, machine);
                 return self.cast_node(id, NodeMessage::Linked(link));
             }
             Step::Renew => return self.renew(id, machine),
             Step::Drain => {
-                self.drained(machine);
+                if self.has_linked(id) {
+                    self.drained(machine);
+                }
                 Heard::Drained
             }
         };
@@ -306,12 +375,79 @@ impl World {
         self.cast_node(id, NodeMessage::Heard(heard));
     }
 
+    /// Whether the worker of a machine is the one that a life means.
+    fn is_meant(&self, id: LifeId, machine: MachineId) -> bool {
+        let meant = self.lives.get(id.0).and_then(|it| it.worker.clone());
+        meant.is_some() && self.workers.get(&machine).map(super::worker::Worker::name) == meant
+    }
+
+    /// Whether a life has a link to its worker that is alive.
+    fn has_linked(&self, id: LifeId) -> bool {
+        self.lives.get(id.0).and_then(|it| it.link).is_some_and(|it| self.link_is_alive(it))
+    }
+
+    /// Whether the worker of a machine takes an order of the present program: not one of an older owner than it has
+    /// heard of.
+    fn takes_order(&mut self, machine: MachineId, what: &str) -> bool {
+        let (epoch, program) = (self.epoch_of(self.me.number), self.me.number);
+        let unfenced = self.mutation == Some(Mutation::TakeOldOrders);
+        let Some(worker) = self.workers.get_mut(&machine) else { return true };
+        let taken = worker.owner.claim(epoch).is_ok() || unfenced;
+        if taken {
+            let newest = worker.heard;
+            worker.heard = newest.max(program);
+            if program < newest {
+                let what =
+                    format!("{machine:?} takes program {program}'s order {what} after one of {newest}");
+                self.breach(Law::Older, what);
+            }
+        } else {
+            self.summary.outdated += 1;
+        }
+        taken
+    }
+
+    /// What is needed to find the worker again is written down, before it is given any call.
+    fn write_down(&mut self, id: LifeId) {
+        if self.mutation == Some(Mutation::NodeUnwritten) {
+            return;
+        }
+        let Some(life) = self.lives.get(id.0) else { return };
+        let Some(incarnation) = life.worker.clone() else { return };
+        let (instance, Listening { port, tcp, pid }) = (life.instance.clone(), LISTENING);
+        let node = KnownNode {
+            rank: life.rank,
+            attempt: life.attempt,
+            incarnation,
+            ssh: endpoint(&instance),
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+            end: End::Command { shell: "shutdown".to_owned() },
+            port,
+            tcp,
+            pid,
+        };
+        let machine = life.machine;
+        let written = self.write(|store, owner| store.node(owner, &instance, node));
+        if let (Err(_), Some(worker)) = (written, self.workers.get_mut(&machine)) {
+            // Its client says so, and goes on.
+            worker.unwritten = true;
+        }
+    }
+
     /// Over the link when there is one, else over SSH.
     fn renew(&mut self, id: LifeId, machine: MachineId) {
-        let Some(life) = self.lives.get(id.0) else { return };
-        // Over SSH where the link has broken.
-        if life.link.is_some_and(|it| self.link_is_alive(it)) || life.session.is_some() {
-            self.renewed(machine);
+        self.me.renewals += 1;
+        let (number, epoch, reaches) = (self.me.renewals, self.epoch_of(self.me.number), self.has_linked(id));
+        let answers = self.machine(machine).is_some_and(|it| it.answers(self.now));
+        if reaches && answers && self.takes_order(machine, "to live on") {
+            let renewals = self.workers.get_mut(&machine).map(|it| &mut it.renewals);
+            if let Some(count) = renewals.and_then(|it| it.renew(epoch, number)) {
+                return self.renewed(machine, count.to_string(), true);
+            }
+        }
+        // Where the link has broken.
+        if self.lives.get(id.0).is_some_and(|it| it.session.is_some()) {
+            self.renewed(machine, format!("ssh {number}"), true);
         }
     }
 
@@ -339,8 +475,16 @@ impl World {
     /// Since when a living node could renew the lease of this machine.
     pub(super) fn renewable_since(&self, machine: MachineId) -> Option<Duration> {
         let life = self.lives.iter().rev().find(|it| it.machine == machine && it.alive)?;
+        // Who sleeps, or has just woken, could not.
+        let program = self.program(life.program).filter(|it| it.alive)?;
+        if program.asleep > self.now {
+            return None;
+        }
         // A link that is about to be found dead takes renewals with it.
         let doubtful = matches!(life.link, Some(link) if !self.link_is_alive(link));
-        life.session.filter(|_| !doubtful)
+        life.session.filter(|_| !doubtful).map(|it| it.max(program.asleep))
     }
 }
+
+/// Where every worker listens.
+const LISTENING: Listening = Listening { port: 4433, tcp: 4434, pid: 17 };

@@ -1,8 +1,10 @@
 //! The shell of the simulated pool: does with the effects of `pool::state` what the PoolActor does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::asking::{Errand, Kit, Part, Why};
 use super::event::{Asked, Event};
 use super::failure::Law;
 use super::knobs::Mutation;
@@ -10,7 +12,9 @@ use super::link::LinkId;
 use super::node::{LifeId, NodeMessage};
 use super::tasks::Letter;
 use super::world::World;
+use crate::journal::{Deed, DeedKind, KnownNode, KnownPool};
 use crate::model::{Attempt, EventKind, InstanceId, Leftover, PoolPhase, Rank, ScaledBecause, Scaling};
+use crate::pool::adopting::{Adoption, inherited};
 use crate::pool::effect::Effect;
 use crate::pool::messages::{Heard, Limits, Timer};
 use crate::pool::state::State;
@@ -20,8 +24,9 @@ use crate::pool::{Candidate, StartError};
 #[derive(Clone, Debug)]
 pub(super) enum PoolMessage {
     Heard(Heard),
-    Prepared(Box<Candidate>),
-    Unprepared(String, StartError),
+    Prepared(Arc<Kit>),
+    Readopted(Vec<(Arc<Kit>, Vec<InstanceId>)>),
+    Unprepared(Arc<Kit>, StartError),
     Ready { rank: Rank, attempt: Attempt, link: LinkId },
     Paused { rank: Rank, attempt: Attempt },
     Noticed { rank: Rank, attempt: Attempt, within: Duration },
@@ -34,10 +39,14 @@ pub(super) enum PoolMessage {
 pub(super) struct Pool {
     state: State,
     pub(super) inbox: Duration,
-    /// The clouds that were asked to set things up.
-    kits: BTreeSet<String>,
-    /// What machines are rented with.
-    source: Option<Box<Candidate>>,
+    /// What was set up, or may be, and what machines are rented with.
+    kits: Vec<Arc<Kit>>,
+    kit: Option<Arc<Kit>>,
+    /// What each machine was rented with.
+    homes: BTreeMap<InstanceId, Arc<Kit>>,
+    /// What another program has left, and how its workers are found again.
+    adopted: Option<Box<KnownPool>>,
+    known: BTreeMap<InstanceId, KnownNode>,
     nodes: BTreeMap<(Rank, Attempt), LifeId>,
     links: BTreeMap<Rank, LinkId>,
     /// Since when it is being given back.
@@ -49,15 +58,22 @@ pub(super) struct Pool {
     pub(super) stopped: bool,
     /// It hears what the queue wants.
     pub(super) scales: bool,
+    /// All of it is left as it is.
+    detached: bool,
 }
 
 impl Pool {
-    pub(super) fn new() -> Self {
+    fn new(adopted: Option<KnownPool>) -> Self {
+        let nodes = adopted.iter().flat_map(|it| &it.machines);
+        let known = nodes.filter_map(|it| Some((it.instance.clone(), it.node.clone()?))).collect();
         Self {
             state: State::new(),
             inbox: Duration::ZERO,
-            kits: BTreeSet::new(),
-            source: None,
+            kits: Vec::new(),
+            kit: None,
+            homes: BTreeMap::new(),
+            adopted: adopted.map(Box::new),
+            known,
             nodes: BTreeMap::new(),
             links: BTreeMap::new(),
             stopping: None,
@@ -65,20 +81,54 @@ impl Pool {
             failed: false,
             stopped: false,
             scales: false,
+            detached: false,
         }
+    }
+
+    /// These machines were rented with that.
+    pub(super) fn rented_with(&mut self, kit: &Arc<Kit>, instances: &[InstanceId]) {
+        self.homes.extend(instances.iter().map(|it| (it.clone(), Arc::clone(kit))));
+    }
+
+    /// Whether another program had it before.
+    pub(super) const fn is_adopted(&self) -> bool {
+        self.adopted.is_some()
+    }
+
+    /// Requests to give machines back, by what they were rented with.
+    fn homes_of(&self, instances: &[InstanceId]) -> Vec<Part> {
+        let mut parts: Vec<Part> = Vec::new();
+        for instance in instances {
+            let Some(kit) = self.homes.get(instance) else { continue };
+            if !parts.iter().any(|it| Arc::ptr_eq(&it.kit, kit)) {
+                parts.push(Part::new(DeedKind::Terminate, Arc::clone(kit)));
+            }
+            if let Some(part) = parts.iter_mut().find(|it| Arc::ptr_eq(&it.kit, kit)) {
+                part.instances.push(instance.clone());
+            }
+        }
+        parts
     }
 
     /// Keeps what only the shell may hold and passes on the rest.
     fn take_in(&mut self, message: PoolMessage) -> Heard {
         match message {
             PoolMessage::Heard(heard) => heard,
-            PoolMessage::Prepared(candidate) => {
-                self.kits.insert(candidate.offer.provider.clone());
-                self.source = Some(candidate);
+            PoolMessage::Prepared(kit) => {
+                self.kits.push(Arc::clone(&kit));
+                self.kit = Some(kit);
                 Heard::Prepared(Ok(()))
             }
-            PoolMessage::Unprepared(provider, error) => {
-                self.kits.insert(provider);
+            PoolMessage::Readopted(kits) => {
+                for (kit, machines) in kits {
+                    self.rented_with(&kit, &machines);
+                    self.kits.push(Arc::clone(&kit));
+                    self.kit = Some(kit);
+                }
+                Heard::Prepared(Ok(()))
+            }
+            PoolMessage::Unprepared(kit, error) => {
+                self.kits.push(kit);
                 Heard::Prepared(Err(error))
             }
             PoolMessage::Ready { rank, attempt, link } => {
@@ -101,13 +151,23 @@ impl Pool {
 
 impl World {
     pub(super) fn cast_pool(&mut self, message: PoolMessage) {
-        let Some(pool) = &mut self.pool else { return };
+        let Some(pool) = &mut self.me.pool else { return };
         let at = Self::arrival(&mut self.dice, self.now, &mut pool.inbox);
-        self.agenda.plan(at, Event::Pool(message));
+        self.plan_for(self.me.number, at, Event::Pool(message));
     }
 
-    pub(super) fn begin_pool(&mut self) {
-        self.wishes = self.draw_wishes();
+    pub(super) fn begin_pool(&mut self, adopted: Option<KnownPool>) {
+        let adoption = adopted.as_ref().and_then(Adoption::of);
+        // The program wants the same whenever it is run.
+        if self.pools == 1 && adopted.is_none() {
+            self.wishes = self.draw_wishes();
+        }
+        let retries = self.dice.count(0, 3);
+        self.me.queue = Some(super::tasks::Queue::new(retries, self.mutation));
+        self.me.pool = Some(Pool::new(adopted));
+        if let Some(adoption) = adoption {
+            self.cast_pool(PoolMessage::Heard(Heard::Adopted(Box::new(adoption))));
+        }
         // Half of them are impatient, so that much happens in the time that calls come.
         let scaling = match self.dice.chance(500) {
             true => Scaling::default(),
@@ -118,14 +178,20 @@ impl World {
     }
 
     pub(super) fn pool_hears(&mut self, message: PoolMessage) {
-        let Some(pool) = self.pool.as_mut().filter(|it| !it.ended) else { return };
+        if let (PoolMessage::Noticed { rank, attempt, within }, Some(Mutation::NoticeTwice)) =
+            (&message, self.mutation)
+        {
+            let again = PoolMessage::Noticed { rank: *rank, attempt: attempt.next(), within: *within };
+            self.plan(self.timing.boot / 4, Event::Pool(again));
+        }
+        let Some(pool) = self.me.pool.as_mut().filter(|it| !it.ended) else { return };
         let heard = pool.take_in(message);
         self.hear_pool(heard);
     }
 
     fn hear_pool(&mut self, heard: Heard) {
         let moment = self.moment();
-        let Some(pool) = self.pool.as_mut().filter(|it| !it.ended) else { return };
+        let Some(pool) = self.me.pool.as_mut().filter(|it| !it.ended) else { return };
         let moment = match heard {
             Heard::Prepared(_) | Heard::Woke(Timer::Provision)
                 if self.mutation == Some(Mutation::FreeBoots) =>
@@ -142,14 +208,35 @@ impl World {
     }
 
     fn pool_does(&mut self, effect: Effect) {
-        let teardown = self.mutation != Some(Mutation::ForgetTeardown) || self.summary.started == 1;
-        let Some(pool) = &mut self.pool else { return };
+        let teardown = self.mutation != Some(Mutation::ForgetTeardown) || self.summary.started > 0;
+        let Some(pool) = &mut self.me.pool else { return };
         match effect {
             Effect::AskOffers => self.ask(Asked::Offers),
-            Effect::Prepare { candidate, .. } => self.ask(Asked::Prepare { candidate }),
+            Effect::Prepare { .. }
+                if pool.kits.is_empty()
+                    && let Some(known) = &pool.adopted =>
+            {
+                let kits = inherited(known)
+                    .into_iter()
+                    .map(|it| (Arc::new(Kit::known(it.candidate, it.deed.request.clone())), it.machines));
+                let kits: Vec<_> = kits.collect();
+                let Some((last, _)) = kits.last() else {
+                    let why = StartError::Internal("nothing can be read".to_owned());
+                    return self.cast_pool(PoolMessage::Heard(Heard::Prepared(Err(why))));
+                };
+                let part = Part::new(DeedKind::Prepare, Arc::clone(last));
+                self.send(Errand::new(Why::Readopt(kits), [part]));
+            }
+            Effect::Prepare { candidate, lease } => {
+                let Some((id, _)) = self.me.owner.clone() else { return };
+                let kit = Arc::new(Kit::new(id, *candidate, lease));
+                let part = Part::new(DeedKind::Prepare, Arc::clone(&kit));
+                self.send(Errand::new(Why::Prepare(kit), [part]));
+            }
             Effect::Provision { request, count } => {
-                if let Some(source) = pool.source.clone() {
-                    self.ask(Asked::Provision { request, count, source });
+                if let Some(kit) = pool.kit.clone() {
+                    let part = Part { count, ..Part::new(DeedKind::Provision, Arc::clone(&kit)) };
+                    self.send(Errand::new(Why::Provision(request, kit), [part]));
                 }
             }
             Effect::DropNode { rank, attempt } => {
@@ -190,7 +277,9 @@ impl World {
                 if let Some(life) = pool.nodes.get(&(rank, attempt)).copied() {
                     self.leaves(life);
                 }
-                self.cast_queue(Letter::NodeLeaves { rank, by_choice });
+                if self.mutation != Some(Mutation::NoticeUntold) {
+                    self.cast_queue(Letter::NodeLeaves { rank, by_choice });
+                }
             }
             Effect::QueueGone { rank } => self.cast_queue(Letter::NodeGone { rank }),
             Effect::QueueLost { rank } => self.cast_queue(Letter::NodeLost { rank }),
@@ -200,24 +289,55 @@ impl World {
                 }
             }
             Effect::Keep { rank, instance } => self.ask(Asked::Keep { rank, instance }),
-            Effect::Release { instances } => self.ask(Asked::Release { instances }),
-            Effect::Terminate { mut instances } if !pool.kits.is_empty() => {
-                if self.mutation == Some(Mutation::ReleaseKept) {
-                    instances = self.own_machines().map(|it| it.name.clone()).collect();
-                }
-                self.ask(Asked::Terminate { instances });
+            Effect::Release { instances } => {
+                let parts = pool.homes_of(&instances);
+                self.send(Errand::new(Why::Release(instances), parts));
             }
-            Effect::Terminate { .. } => self.cast_pool(PoolMessage::Heard(Heard::Terminated(Ok(())))),
-            Effect::Teardown if !pool.kits.is_empty() && teardown => self.ask(Asked::Teardown),
-            Effect::Teardown => self.cast_pool(PoolMessage::Heard(Heard::TornDown(Ok(Vec::new())))),
+            Effect::Terminate { mut instances } => {
+                if self.mutation == Some(Mutation::ReleaseKept) {
+                    instances = pool.homes.keys().cloned().collect();
+                }
+                let parts = pool.homes_of(&instances);
+                self.send(Errand::new(Why::Terminate, parts));
+            }
+            Effect::Teardown => {
+                let mut kits = if teardown { pool.kits.clone() } else { Vec::new() };
+                if self.mutation == Some(Mutation::ForgetFirstCloud) {
+                    let first = kits.first().map(|it| it.request.offer.provider.clone());
+                    let is_first = |it: &Arc<Kit>| Some(&it.request.offer.provider) == first.as_ref();
+                    if !kits.iter().all(is_first) {
+                        kits.retain(|it| !is_first(it));
+                    }
+                }
+                let parts = kits.into_iter().rev().map(|it| Part::new(DeedKind::Teardown, it));
+                self.send(Errand::new(Why::Teardown, parts));
+            }
             Effect::Wake(Timer::Budget, _) if self.mutation == Some(Mutation::ForgetBudget) => {}
             Effect::Wake(Timer::Keep, _) if self.mutation == Some(Mutation::ForgetKept) => {}
             Effect::Wake(timer, after) => self.plan(after, Event::PoolTimer(timer)),
-            Effect::Announce(EventKind::Pool(PoolPhase::Stopping)) => pool.stopping = Some(self.now),
+            Effect::Announce(EventKind::Pool(PoolPhase::Stopping)) => {
+                pool.stopping = Some(self.now);
+                // Here the disk has always room for it.
+                if let Some(owner) = self.me.owner.clone()
+                    && self.mutation != Some(Mutation::ForgetClose)
+                {
+                    let _ = self.journal.close(&owner);
+                }
+            }
             Effect::Announce(EventKind::Scaled { from, to, why }) => self.judge_size(from, to, &why),
-            // No client of this world leaves its pool.
-            Effect::Announce(_) | Effect::Detach => {}
-            Effect::Started { .. } => self.summary.started = 1,
+            Effect::Announce(_) => {}
+            Effect::Detach => {
+                pool.detached = true;
+                self.detach();
+            }
+            Effect::Started { .. } => {
+                self.summary.started += 1;
+                let within = self.now + self.timing.grace;
+                if pool.is_adopted() {
+                    self.plan(Duration::ZERO, Event::Opens(within));
+                }
+                self.draw_fate_of_ready();
+            }
             Effect::Failed { .. } => {
                 pool.failed = true;
                 self.summary.kept += 1;
@@ -241,38 +361,82 @@ impl World {
     }
 
     fn spawn(&mut self, rank: Rank, attempt: Attempt, instance: InstanceId) {
-        if let Some(other) = self
-            .lives
-            .iter()
-            .find(|it| it.alive && (it.rank == rank && !it.leaving || it.instance == instance))
-        {
+        if let Some(other) = self.lives.iter().find(|it| {
+            it.alive
+                && it.program == self.me.number
+                && (it.rank == rank && !it.leaving || it.instance == instance)
+        }) {
             let what = format!("{rank}.{attempt} on {instance} beside {}.{}", other.rank, other.attempt);
             self.breach(Law::Ranks, what);
         }
-        let life = self.begin_life(rank, attempt, instance);
-        if let Some(pool) = &mut self.pool {
+        let Some(pool) = &mut self.me.pool else { return };
+        let lease = pool.homes.get(&instance).map_or(self.timing.lease, |it| it.request.lease);
+        let known = pool.known.remove(&instance);
+        let life = self.begin_life((rank, attempt, instance), lease, known);
+        if let Some(pool) = &mut self.me.pool {
             pool.nodes.insert((rank, attempt), life);
+        }
+    }
+
+    /// The program lets go of the pool, and of what its calls would cancel.
+    fn detach(&mut self) {
+        self.summary.left += 1;
+        self.me.calls.clear();
+        self.me.open_calls = 0;
+        self.me.queue = None;
+        let number = self.me.number;
+        for life in self.lives.iter_mut().filter(|it| it.program == number) {
+            life.alive = false;
+        }
+        for link in self.links_by(number) {
+            self.break_link(link, "the pool's owner has left it");
         }
     }
 
     fn end_pool(&mut self, failure: Option<&StartError>, left: &[Leftover]) {
         self.note(|| format!("    pool ended: {failure:?}, left {left:?}"));
-        let Some(pool) = &mut self.pool else { return };
+        let number = self.me.number;
+        let Some(pool) = &mut self.me.pool else { return };
         pool.ended = true;
+        let stays = pool.detached || pool.is_adopted() && pool.kits.is_empty();
         // Its actor's timers end with it.
-        self.agenda.retain(|event| !matches!(event, Event::PoolTimer(_)));
-        let Some(pool) = &mut self.pool else { return };
+        self.agenda.retain(|(program, event)| *program != number || !matches!(event, Event::PoolTimer(_)));
+        let Some(pool) = &mut self.me.pool else { return };
+        let detached = pool.detached;
         for life in std::mem::take(&mut pool.nodes).into_values() {
             self.cast_node(life, NodeMessage::Stop);
         }
         self.end_queue();
+        if !stays && self.newest_owner == number {
+            self.judge_what_is_left(left);
+        }
+        let forgets = self.mutation == Some(Mutation::ForgetEntry);
+        if (left.is_empty() || forgets) && !detached {
+            self.forget();
+        }
+        self.said |= !left.is_empty();
+        self.journal.free(number);
+        self.after_program();
+    }
+
+    fn judge_what_is_left(&mut self, left: &[Leftover]) {
         let named = |name: &InstanceId| left.iter().any(|it| it.what.ends_with(&format!(" {name}")));
-        let forgotten = self.own_machines().find(|it| it.told && it.dead.is_none() && !named(&it.name));
+        let own = self.me.owner.as_ref().map(|it| &it.0);
+        let there = |it: &&super::cloud::Machine| {
+            Some(&it.place.0) == own && self.me.knows(it) && it.dead.is_none() && !it.lied && !named(&it.name)
+        };
+        let forgotten = self.own_machines().find(there).map(|it| it.name.clone());
+        let is_set_up = self.prepared.iter().any(|it| Some(&it.0) == own);
         if let Some(machine) = forgotten {
-            let what = format!("the pool has ended without a word of {}", machine.name);
-            self.breach(Law::NothingLeft, what);
-        } else if !self.prepared.is_empty() && left.is_empty() {
+            self.breach(Law::NothingLeft, format!("the pool has ended without a word of {machine}"));
+        } else if is_set_up && left.is_empty() {
             self.breach(Law::NothingLeft, "what was prepared is still there, and not named".to_owned());
         }
     }
+}
+
+/// What this was asked with.
+pub(super) fn kit_of(deed: &Deed) -> Option<Arc<Kit>> {
+    let candidate: Candidate = serde_json::from_str(&deed.terms).ok()?;
+    Some(Arc::new(Kit::known(candidate, deed.request.clone())))
 }

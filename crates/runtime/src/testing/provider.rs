@@ -1,113 +1,84 @@
-//! A provider's answers: the counterpart of the ProviderActor and of the steps of a pool.
+//! What the clouds of a simulated world do when they are asked, and what goes wrong with it.
 
-use std::time::Duration;
-
+use super::asking::{Kit, short};
 use super::cloud::Machine;
 use super::event::{Asked, Event};
 use super::failure::Law;
 use super::knobs::Mutation;
 use super::pool::PoolMessage;
 use super::world::World;
-use crate::model::{Attempt, InstanceId, Leftover};
+use crate::model::{InstanceId, Leftover};
 use crate::pool::messages::{Heard, Shortfall};
-use crate::pool::{Candidate, StartError};
 use crate::provider::ProviderErrorKind;
 
 impl World {
-    /// Asks the provider: reads at once, writes in their turn.
+    /// Asks the provider for something that changes nothing at a cloud.
     pub(super) fn ask(&mut self, asked: Asked) {
         let most = match self.dice.chance(100) {
             true => self.timing.provision,
             false => self.timing.provision / 20,
         };
         let took = self.dice.up_to(most);
-        let at = match asked {
-            Asked::Offers | Asked::Keep { .. } => self.now + took,
-            Asked::Prepare { .. }
-            | Asked::Provision { .. }
-            | Asked::Release { .. }
-            | Asked::Terminate { .. }
-            | Asked::Teardown => {
-                self.cloud.busy = self.cloud.busy.max(self.now) + took;
-                self.cloud.busy
-            }
-        };
-        self.agenda.plan(at, Event::Cloud(asked));
+        self.plan(took, Event::Cloud(asked));
     }
 
-    /// The provider does it. Its answer may come twice; when the client has died, nobody hears it.
+    /// The provider answers, now and then twice.
     pub(super) fn provide(&mut self, asked: Asked) {
         let heard = match asked {
             Asked::Offers => {
                 let plan = self.plan_of_offers();
                 Heard::Offered(self.told_plan(plan))
             }
-            Asked::Prepare { candidate } => return self.prepare(*candidate),
-            Asked::Provision { request, count, source } => self.provision(request, count, &source),
             Asked::Keep { rank, instance } => {
                 let kept = self.keep(rank, &instance);
                 Heard::Kept { instance, kept }
             }
-            Asked::Release { instances } => {
-                let result = self.terminate(&instances);
-                Heard::Released { instances, result }
-            }
-            Asked::Terminate { instances } => Heard::Terminated(self.terminate(&instances)),
-            Asked::Teardown => Heard::TornDown(self.teardown()),
         };
         if self.dice.chance(self.weather.twice) {
-            let after = self.dice.up_to(Duration::from_secs(10));
+            let after = self.dice.up_to(std::time::Duration::from_secs(10));
             self.plan(after, Event::Pool(PoolMessage::Heard(heard.clone())));
         }
         self.cast_pool(PoolMessage::Heard(heard));
     }
 
     /// One that took too long has failed, and is there nevertheless.
-    fn prepare(&mut self, candidate: Candidate) {
-        let (fails, provider) = (self.dice.chance(self.weather.unprepared), candidate.offer.provider.clone());
+    pub(super) fn prepare(&mut self, kit: &Kit) -> Result<(), String> {
+        let fails = self.dice.chance(self.weather.unprepared);
         if !fails || self.dice.chance(500) {
-            self.prepared.insert(provider.clone());
+            self.prepared.insert((kit.request.pool.clone(), kit.request.offer.provider.clone()));
         }
-        self.summary.candidates += 1;
-        let error = StartError::Prepare { provider: provider.clone(), reason: "not in time".to_owned() };
-        self.cast_pool(match fails {
-            true => PoolMessage::Unprepared(provider, error),
-            false => PoolMessage::Prepared(Box::new(candidate)),
-        });
+        if fails { Err("not in time".to_owned()) } else { Ok(()) }
     }
 
-    fn provision(&mut self, request: Attempt, count: u32, source: &Candidate) -> Heard {
-        let tariff = self.real_tariff(source);
-        let short = |reason: &str, kind| Some(Shortfall { reason: reason.to_owned(), kind, after: None });
+    pub(super) fn provision(
+        &mut self,
+        program: u32,
+        count: u32,
+        kit: &Kit,
+    ) -> (Vec<InstanceId>, Option<Shortfall>) {
         if self.dice.chance(self.weather.unreported) {
             // The cloud did some of it, and its answer was lost.
             for _ in 0..self.dice.count(0, count) {
-                self.make_machine(false, tariff);
+                self.make_machine(None, kit);
             }
-            return Heard::Provisioned {
-                request,
-                instances: Vec::new(),
-                shortfall: short("no answer", ProviderErrorKind::Transient),
-            };
+            return (Vec::new(), short("no answer", ProviderErrorKind::Transient));
         }
         if self.dice.chance(self.weather.refused) {
             let kind = self.draw_refusal();
-            return Heard::Provisioned {
-                request,
-                instances: Vec::new(),
-                shortfall: short("no capacity", kind),
-            };
+            return (Vec::new(), short("no capacity", kind));
         }
         let given = match self.dice.chance(self.weather.partial) {
             true => self.dice.count(0, count),
             false => count,
         };
-        let instances = (0..given).map(|_| self.make_machine(true, tariff)).collect();
+        // Nobody hears an answer who has been killed.
+        let told = self.is_alive(program).then_some(program);
+        let instances = (0..given).map(|_| self.make_machine(told, kit)).collect();
         let shortfall = if given < count { short("no more capacity", self.draw_refusal()) } else { None };
-        Heard::Provisioned { request, instances, shortfall }
+        (instances, shortfall)
     }
 
-    fn terminate(&mut self, instances: &[InstanceId]) -> Result<(), String> {
+    pub(super) fn terminate(&mut self, program: u32, instances: &[InstanceId]) -> Result<(), String> {
         let mut kept = Vec::new();
         for name in instances {
             let Some(id) = self.cloud.names.get(name).copied() else { continue };
@@ -122,34 +93,38 @@ impl World {
             if self.dice.chance(self.weather.kept) {
                 kept.push(name.to_string());
             } else {
-                self.check_kept(id);
-                self.kill(id, "given back");
+                self.check_kept(program, id);
+                match self.dice.chance(self.weather.lies) {
+                    true => self.lie(id),
+                    false => self.kill(id, "given back"),
+                }
             }
         }
         if kept.is_empty() { Ok(()) } else { Err(format!("still there: {}", kept.join(", "))) }
     }
 
-    fn teardown(&mut self) -> Result<Vec<Leftover>, String> {
+    /// Removes what the cloud's list shows of a pool.
+    pub(super) fn teardown(&mut self, program: u32, kit: &Kit) -> Result<Vec<Leftover>, String> {
         if self.dice.chance(self.weather.kept / 2) {
             return Err("the cloud does not answer".to_owned());
         }
         let others = self.mutation == Some(Mutation::TakeOthers);
-        let ours = |it: &&Machine| it.dead.is_none() && (others || it.owner == self.number);
+        let (now, number) = (self.now, self.number);
+        let place = (kit.request.pool.clone(), kit.request.offer.provider.clone());
+        let ours = |it: &&Machine| it.is_listed(now) && (others || it.owner == number && it.place == place);
         let alive = self.cloud.machines.iter().filter(ours);
         let alive: Vec<InstanceId> = alive.map(|it| it.name.clone()).collect();
         let left = |what: String| Leftover { what, reason: "in use".to_owned() };
         let mut kept = Vec::new();
         for name in alive {
-            if self.terminate(std::slice::from_ref(&name)).is_err() {
+            if self.terminate(program, std::slice::from_ref(&name)).is_err() {
                 kept.push(left(format!("machine {name}")));
             }
         }
         if self.dice.chance(self.weather.kept) {
             kept.push(left("the network".to_owned()));
         } else {
-            let kept = self.mutation == Some(Mutation::ForgetFirstCloud);
-            let first = self.prepared.first().cloned().filter(|_| kept && self.prepared.len() > 1);
-            self.prepared = first.into_iter().collect();
+            self.prepared.remove(&place);
         }
         Ok(kept)
     }

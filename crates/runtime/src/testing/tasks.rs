@@ -12,7 +12,7 @@ use super::link::LinkId;
 use super::pool::PoolMessage;
 use super::worker::Work;
 use super::world::World;
-use crate::model::{Attempt, Incarnation, Rank, TaskId};
+use crate::model::{Attempt, Incarnation, Key, Rank, TaskId};
 use crate::pool::messages::Heard as PoolHeard;
 use crate::tasks::ahead::{Ahead, Load};
 use crate::tasks::state::{Demand, Effect, Heard, State};
@@ -26,6 +26,22 @@ pub(super) enum Letter {
         target: Target,
         group: GroupId,
         load: Load,
+    },
+    /// The task that is submitted next has this key.
+    Keyed {
+        id: TaskId,
+        key: Key,
+    },
+    /// A worker has something under these keys.
+    Held {
+        rank: Rank,
+        worker: Incarnation,
+        keys: Vec<Key>,
+    },
+    /// What a task came to stays at its worker.
+    Stays {
+        id: TaskId,
+        attempt: Attempt,
     },
     Broadcast {
         first: TaskId,
@@ -149,6 +165,9 @@ impl Queue {
                 self.callers.insert(id, true);
                 Heard::Submitted { id, target, group, retries: self.retries, load }
             }
+            Letter::Keyed { id, key } => Heard::Keyed { id, key },
+            Letter::Held { rank, worker, keys } => Heard::Held { rank, worker, keys },
+            Letter::Stays { id, attempt } => Heard::Stays { id, attempt },
             Letter::Broadcast { first, group, load } => {
                 self.shares.insert(first);
                 Heard::Broadcast { first, group, retries: self.retries, lost: OnLost::FailFast, load }
@@ -222,13 +241,13 @@ impl Queue {
 
 impl World {
     pub(super) fn cast_queue(&mut self, letter: Letter) {
-        let Some(queue) = &mut self.queue else { return };
+        let Some(queue) = &mut self.me.queue else { return };
         let at = Self::arrival(&mut self.dice, self.now, &mut queue.inbox);
-        self.agenda.plan(at, Event::Queue(letter));
+        self.plan_for(self.me.number, at, Event::Queue(letter));
     }
 
     pub(super) fn queue_hears(&mut self, letter: Letter) {
-        let Some(queue) = &mut self.queue else { return self.undelivered(&letter) };
+        let Some(queue) = &mut self.me.queue else { return self.undelivered(&letter) };
         let mut worker = Incarnation::new("");
         match &letter {
             Letter::NodeReady { link, .. } => {
@@ -243,9 +262,10 @@ impl World {
             }
             _ => {}
         }
-        let Some(queue) = &mut self.queue else { return };
+        let Some(queue) = &mut self.me.queue else { return };
         let heard = queue.take_in(letter, self.slots, worker);
         let fresh = queue.ledger.hears(&heard);
+        let full = matches!(heard, Heard::Full { .. });
         let before = (!fresh).then(|| queue.state.clone());
         let mutated = mutate(self.mutation, heard.clone(), &queue.ledger);
         let effects = mutated.map(|it| queue.state.hear(it)).unwrap_or_default();
@@ -260,7 +280,7 @@ impl World {
             self.breach(law, what);
         }
         for effect in effects {
-            self.queue_does(effect);
+            self.queue_does(effect, full);
         }
         if look {
             self.plan(LOOK, Event::Queue(Letter::Looked));
@@ -270,10 +290,11 @@ impl World {
 
     /// A pool that scales hears what is wanted of it, when that has changed.
     fn tell_demand(&mut self) {
-        if self.mutation == Some(Mutation::ForgetDemand) || self.pool.as_ref().is_none_or(|it| !it.scales) {
+        if self.mutation == Some(Mutation::ForgetDemand) || self.me.pool.as_ref().is_none_or(|it| !it.scales)
+        {
             return;
         }
-        let Some(queue) = &mut self.queue else { return };
+        let Some(queue) = &mut self.me.queue else { return };
         let demand = queue.state.demand();
         if demand != queue.told {
             queue.told = demand.clone();
@@ -283,7 +304,7 @@ impl World {
 
     /// A node takes nothing more, if it has nothing. Whether it does not.
     pub(super) fn close_idle(&mut self, rank: Rank) -> bool {
-        let Some(queue) = &mut self.queue else { return false };
+        let Some(queue) = &mut self.me.queue else { return false };
         let is_idle = queue.state.is_idle(rank) || self.mutation == Some(Mutation::CloseBusy);
         if is_idle {
             if let Some(id) = queue.ledger.on(rank) {
@@ -295,8 +316,8 @@ impl World {
         is_idle
     }
 
-    fn queue_does(&mut self, effect: Effect) {
-        let Some(queue) = &mut self.queue else { return };
+    fn queue_does(&mut self, effect: Effect, full: bool) {
+        let Some(queue) = &mut self.me.queue else { return };
         match effect {
             Effect::Grant { id, attempt, rank } => {
                 let Some(link) = queue.links.get(&rank).copied() else { return };
@@ -304,6 +325,7 @@ impl World {
                 if std::mem::take(waits) {
                     self.summary.retried += u64::from(attempt.0 > 0);
                     self.check_stopping(id);
+                    self.check_leaving(link, id);
                     if attempt.0 == 0 || self.mutation != Some(Mutation::LoseRetry) {
                         self.decide(id, Decided::Grant { attempt, link });
                     }
@@ -333,6 +355,8 @@ impl World {
                 }
             }
             Effect::Release { id, attempt, rank } => {
+                self.excuse_released(id, full);
+                let Some(queue) = &self.me.queue else { return };
                 let Some(link) = queue.links.get(&rank).copied() else { return };
                 self.tell_worker(link, Work::Release((id, attempt)));
             }
@@ -354,6 +378,9 @@ impl World {
             | Letter::GivenBack { id, .. } => self.decide(*id, Decided::Over),
             Letter::Broadcast { first, .. } => self.decide(caller_of(*first), Decided::Over),
             Letter::Answered { .. }
+            | Letter::Keyed { .. }
+            | Letter::Held { .. }
+            | Letter::Stays { .. }
             | Letter::Committed { .. }
             | Letter::Looked
             | Letter::Cancelled { .. }
@@ -371,13 +398,31 @@ impl World {
         }
     }
 
+    /// Whether every worker that is linked has said under which keys it has something.
+    pub(super) fn is_reconciled(&self) -> bool {
+        self.me.queue.as_ref().is_none_or(|it| it.state.is_reconciled())
+    }
+
+    /// A worker has said under which keys it has something.
+    pub(super) fn hears_keys(&mut self, link: LinkId, worker: Incarnation, keys: Vec<Key>) {
+        if self.mutation == Some(Mutation::IgnoreKeys) {
+            return;
+        }
+        let Some(rank) = self.rank_of(link) else { return };
+        if !keys.is_empty() {
+            self.cast_queue(Letter::Held { rank, worker: worker.clone(), keys });
+        }
+        // What has no more to say says that.
+        self.cast_queue(Letter::Held { rank, worker, keys: Vec::new() });
+    }
+
     fn decide(&mut self, id: TaskId, decided: Decided) {
         let after = self.dice.up_to(Duration::from_millis(1));
         self.plan(after, Event::Call(id, CallEvent::Decided(decided)));
     }
 
     fn share(&mut self, first: TaskId, ranks: Vec<Rank>) {
-        let Some(queue) = self.queue.as_mut().filter(|it| it.shares.contains(&first)) else { return };
+        let Some(queue) = self.me.queue.as_mut().filter(|it| it.shares.contains(&first)) else { return };
         queue.shares.remove(&first);
         let mut shares = Vec::with_capacity(ranks.len());
         let mut id = first;
@@ -408,7 +453,7 @@ impl World {
 
     /// The queue's actor ends: what waits for a decision learns that there will be none.
     pub(super) fn end_queue(&mut self) {
-        let Some(queue) = self.queue.take() else { return };
+        let Some(queue) = self.me.queue.take() else { return };
         if let Some(id) = queue.ledger.open_tasks().find(|it| self.is_long_over(*it)) {
             self.breach(Law::Known, format!("the queue keeps task {id}, which nobody waits for"));
         }

@@ -61,8 +61,11 @@ fn two_thousand_seeds() {
         assert!(sum.spilled > count / 100 && sum.full > count / 200, "{sum:?}");
         assert!(sum.capped > count / 3 && sum.spent > count / 20, "{sum:?}");
         assert!(sum.candidates > count * 4 / 5, "{sum:?}");
-        assert!(sum.noticed > count / 100 && sum.slept > count / 100, "{sum:?}");
+        assert!(sum.noticed > count / 100 && sum.overslept > count / 100, "{sum:?}");
         assert!(sum.grown > count / 4 && sum.shrunk > count / 20, "{sum:?}");
+        assert!(sum.attached > count / 30 && sum.held > count / 30 && sum.left > count / 200, "{sum:?}");
+        assert!(sum.reaped > count / 10 && sum.slept > count / 10 && sum.outdated > count / 200, "{sum:?}");
+        assert!(sum.lies > count / 10 && sum.noticed > count / 30 && sum.unbegun > count / 1000, "{sum:?}");
         assert!(sum.retried > count / 10 && sum.lapsed > count / 10 && sum.broken > count, "{sum:?}");
     }
 }
@@ -72,7 +75,8 @@ fn a_world_without_trouble_starts_every_pool_whose_owner_waits() {
     let knobs = Knobs { trouble: 0, ..Knobs::default() };
     let sum = live(0..200, &knobs).unwrap_or_else(|failure| panic!("{failure}"));
     // What was given back is a second try of what never had a first.
-    assert_eq!((sum.timed_out, sum.retried), (0, sum.given_back), "{sum:?}");
+    assert_eq!((sum.timed_out, sum.lies, sum.unbegun, sum.slept), (0, 0, 0, 0), "{sum:?}");
+    assert!(sum.retried <= sum.given_back + sum.turned_away, "{sum:?}");
     assert!(sum.started > 120, "{sum:?}");
 }
 

@@ -35,9 +35,10 @@ impl Universe {
             kept = world.step();
             std::mem::swap(&mut world.cloud, &mut self.cloud);
             // All pools of a client die with it.
-            if world.killed {
-                for other in self.worlds.iter_mut().filter(|it| !it.killed) {
-                    other.client_dies();
+            if std::mem::take(&mut world.killed) {
+                let now = world.now;
+                for other in &mut self.worlds {
+                    other.dies_too(now);
                 }
             }
         }

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::agenda::Agenda;
-use super::calls::Call;
 use super::cloud::{Cloud, MachineId};
 use super::dice::Dice;
 use super::event::{Event, Owner};
@@ -14,11 +13,13 @@ use super::knobs::{Knobs, Mutation, Weather};
 use super::link::Link;
 use super::market::Wishes;
 use super::node::Life;
-use super::pool::{Pool, PoolMessage};
-use super::tasks::Queue;
+use super::once::Begun;
+use super::pool::PoolMessage;
+use super::program::Program;
+use super::store::Store;
 use super::worker::{Work, Worker};
-use crate::model::TaskId;
-use crate::tasks::GroupId;
+use crate::model::{PoolId, TaskId};
+use crate::pool::messages::Heard;
 use crate::timing::Timing;
 
 /// Everything that there is.
@@ -33,30 +34,49 @@ pub(super) struct World {
     pub(super) dice: Dice,
     pub(super) weather: Weather,
     pub(super) mutation: Option<Mutation>,
-    pub(super) agenda: Agenda<Event>,
+    /// Each event with the program in which it happens, if it does in one.
+    pub(super) agenda: Agenda<(u32, Event)>,
     pub(super) specs: usize,
     pub(super) nodes: u32,
     pub(super) slots: u32,
-    /// The owner gives the pool back when the last call is over.
-    pub(super) stops_when_done: bool,
     pub(super) cloud: Cloud,
-    /// At which clouds, by name, what `prepare` set up is there.
-    pub(super) prepared: BTreeSet<String>,
+    /// For which pools and at which clouds, by name, what `prepare` set up is there.
+    pub(super) prepared: BTreeSet<(PoolId, String)>,
     pub(super) wishes: Wishes,
     pub(super) links: Vec<Link>,
     pub(super) workers: BTreeMap<MachineId, Worker>,
     /// How many workers were started.
     pub(super) started: u64,
-    // What lives in the client's process.
-    pub(super) pool: Option<Pool>,
-    pub(super) queue: Option<Queue>,
+    /// The nodes of all programs.
     pub(super) lives: Vec<Life>,
-    pub(super) calls: BTreeMap<TaskId, Call>,
-    pub(super) open_calls: usize,
-    /// Groups of which a call has failed.
-    pub(super) failed: BTreeSet<GroupId>,
-    /// The client's process was killed.
+    /// The program in which something happens now, and those beside it.
+    pub(super) me: Program,
+    pub(super) others: Vec<Program>,
+    /// How many programs and pools there were, and which program became the pool's owner last.
+    pub(super) programs: u32,
+    pub(super) pools: u32,
+    pub(super) newest_owner: u32,
+    /// How many owners each pool had.
+    pub(super) owners: BTreeMap<PoolId, u32>,
+    /// A client was killed just now, and was once.
     pub(super) killed: bool,
+    pub(super) died: bool,
+    /// The pool has a name: what a program leaves can be attached to.
+    pub(super) named: bool,
+    pub(super) journal: Store,
+    /// How far the clock on the wall was set.
+    pub(super) set_forward: Duration,
+    pub(super) set_back: Duration,
+    /// How many calls a program makes at most, and how many keys there were.
+    pub(super) callers: u32,
+    pub(super) keys: u32,
+    /// What was begun under keys, and which of them may be computed again.
+    pub(super) begun: Vec<Begun>,
+    pub(super) excused: BTreeSet<u32>,
+    /// How often it was tried in vain to give back what nobody owns.
+    pub(super) rounds: u32,
+    /// Somebody was told what is left.
+    pub(super) said: bool,
     pub(super) summary: Summary,
     /// The first law that was broken.
     broken: Option<(Law, String)>,
@@ -72,7 +92,9 @@ impl World {
         if dice.chance(300) {
             timing.keep = dice.between(timing.lease / 4, timing.boot);
         }
-        let retries = dice.count(0, 3);
+        if dice.chance(300) {
+            timing.lease = timing.ttl;
+        }
         let mut world = Self {
             number,
             now: Duration::ZERO,
@@ -80,7 +102,6 @@ impl World {
             specs: 1 + usize::from(dice.chance(500)),
             nodes: dice.count(1, knobs.nodes.max(1)),
             slots: dice.count(1, knobs.slots.max(1)),
-            stops_when_done: false,
             weather,
             timing,
             mutation: knobs.mutation,
@@ -91,30 +112,65 @@ impl World {
             links: Vec::new(),
             workers: BTreeMap::new(),
             started: 0,
-            pool: Some(Pool::new()),
-            queue: Some(Queue::new(retries, knobs.mutation)),
-            lives: Vec::new(),
-            calls: BTreeMap::new(),
-            open_calls: 0,
-            failed: BTreeSet::new(),
+            me: Program::new(0, None),
+            others: Vec::new(),
+            programs: 0,
+            pools: 0,
+            newest_owner: 0,
+            owners: BTreeMap::new(),
             killed: false,
+            died: false,
+            named: dice.chance(600),
+            journal: Store::default(),
+            set_forward: Duration::ZERO,
+            set_back: Duration::ZERO,
+            callers: knobs.callers.max(1),
+            keys: 0,
+            begun: Vec::new(),
+            excused: BTreeSet::new(),
+            rounds: 0,
+            said: false,
+            lives: Vec::new(),
             summary: Summary::default(),
             broken: None,
             transcript: transcript.then(VecDeque::new),
             dice,
         };
-        world.begin_pool();
-        world.draw_calls(knobs.callers.max(1));
-        world.draw_ending();
+        world.journal.unfenced = knobs.mutation == Some(Mutation::WriteAsOld);
+        world.run();
+        world.draw_others();
         world
     }
 
+    /// What others do meanwhile: a second client, a clock that is set, somebody who reaps.
+    fn draw_others(&mut self) {
+        let span = self.timing.boot * 2;
+        for _ in 0..2 {
+            let at = self.dice.up_to(span);
+            if self.named && self.dice.chance(self.weather.second) {
+                self.plan(at, Event::Owner(Owner::Runs));
+            }
+            let at = self.dice.up_to(span);
+            if self.dice.chance(self.weather.second) {
+                let named = self.dice.chance(300);
+                self.plan(at, Event::Owner(Owner::Reaps { named }));
+            }
+            let (at, length) = (self.dice.up_to(span), self.dice.up_to(SET));
+            if self.dice.chance(self.weather.set) {
+                let forward = self.dice.chance(500);
+                self.plan(at, Event::Owner(Owner::Sets { length, forward }));
+            }
+        }
+    }
+
     /// Half of the endings that come from outside come while the pool starts.
-    fn draw_ending(&mut self) {
+    pub(super) fn draw_ending(&mut self) {
         let boot = self.timing.boot;
-        if self.dice.chance(self.weather.sleeps) {
-            let at = self.dice.up_to(boot);
-            self.plan(at, Event::Owner(Owner::Wakes));
+        for _ in 0..2 {
+            let (at, length) = (self.dice.up_to(boot * 2), self.dice.up_to(self.timing.lease * 2));
+            if self.dice.chance(self.weather.asleep) {
+                self.plan(at, Event::Owner(Owner::Sleeps(length)));
+            }
         }
         if self.wishes.max_total_cost.is_some() && self.dice.chance(500) {
             // What ends it is what it costs.
@@ -122,15 +178,38 @@ impl World {
         }
         let at = if self.dice.chance(500) { self.dice.up_to(boot / 8) } else { self.dice.up_to(boot * 2) };
         match self.dice.below(10) {
-            0..=4 => self.stops_when_done = true,
+            0..=4 => self.me.stops_when_done = true,
             5..=7 => {
                 self.plan(at, Event::Owner(Owner::Stops));
                 // Once more changes nothing.
                 let again = self.dice.up_to(boot / 4);
                 self.plan(at + again, Event::Owner(Owner::Stops));
             }
+            8 if self.named => {
+                self.plan(at, Event::Owner(Owner::Leaves));
+                // One that is not ready cannot be left.
+                self.plan(LATE, Event::Owner(Owner::Stops));
+            }
             _ => self.plan(at, Event::Owner(Owner::Dies)),
         }
+    }
+
+    /// What else may befall a program whose pool is ready.
+    pub(super) fn draw_fate_of_ready(&mut self) {
+        if !self.named || !self.dice.chance(400) {
+            return;
+        }
+        let after = self.dice.up_to(self.timing.boot / 4);
+        let length = self.dice.up_to(self.timing.lease * 2);
+        let asleep = self.dice.chance(self.weather.asleep);
+        self.plan(
+            after,
+            Event::Owner(match self.dice.below(4) {
+                0 => Owner::Leaves,
+                1 if asleep => Owner::Sleeps(length),
+                _ => Owner::Dies,
+            }),
+        );
     }
 
     /// When the next event is due.
@@ -140,11 +219,21 @@ impl World {
 
     /// Lives the next event. Returns whether every law was kept.
     pub(super) fn step(&mut self) -> bool {
-        let Some((at, event)) = self.agenda.next() else { return true };
+        let Some((at, (program, event))) = self.agenda.next() else { return true };
         self.now = at;
+        if program > 0 {
+            // What is meant for a program that is no more is lost; one that sleeps hears it when it wakes.
+            if !self.become_program(program) {
+                return true;
+            }
+            if self.me.asleep > at {
+                self.agenda.plan(self.me.asleep, (program, event));
+                return true;
+            }
+        }
         self.summary.events += 1;
         if at > LONGEST || self.summary.events > MOST {
-            let what = format!("it still goes on; {} calls are open", self.open_calls);
+            let what = format!("it still goes on; {} calls are open", self.me.open_calls);
             self.breach(Law::Ends, what);
         } else {
             self.note(|| format!("[{:>10.4}] {event:?}", at.as_secs_f64()));
@@ -166,12 +255,18 @@ impl World {
     }
 
     pub(super) fn plan(&mut self, after: Duration, event: Event) {
-        self.agenda.plan(self.now + after, event);
+        self.plan_for(self.me.number, self.now + after, event);
+    }
+
+    /// Plans what happens at this time, in this program where it happens in one.
+    pub(super) fn plan_for(&mut self, program: u32, at: Duration, event: Event) {
+        let program = if event.is_inside() { program } else { 0 };
+        self.agenda.plan(at, (program, event));
     }
 
     /// The present as the machines are told it.
     pub(super) fn moment(&self) -> Instant {
-        self.base + self.now
+        self.base + self.now.saturating_sub(self.me.slept)
     }
 
     /// When a message that is sent now is read: a mailbox keeps the order in which it was filled.
@@ -196,7 +291,7 @@ impl World {
 
     /// A queue whose pool is being given back hands out nothing once it has had time to hear of it.
     pub(super) fn check_stopping(&mut self, id: TaskId) {
-        let since = self.pool.as_ref().and_then(|it| it.stopping);
+        let since = self.me.pool.as_ref().and_then(|it| it.stopping);
         if since.is_some_and(|it| self.now > it + HICCUP * 2) {
             self.breach(Law::Stopped, format!("task {id} is granted while the pool is given back"));
         }
@@ -208,7 +303,7 @@ impl World {
             Event::Node(life, message) => self.node_hears(life, message),
             Event::Queue(letter) => self.queue_hears(letter),
             Event::PoolTimer(timer) => {
-                self.cast_pool(PoolMessage::Heard(crate::pool::messages::Heard::Woke(timer)));
+                self.cast_pool(PoolMessage::Heard(Heard::Woke(timer)));
             }
             Event::NodeTimer(life, timer, number) => self.node_wakes(life, timer, number),
             Event::Step(life, step) => self.step_ends(life, step),
@@ -226,60 +321,48 @@ impl World {
             Event::Inside(machine, number, inside) => self.happens_inside(machine, number, inside),
             Event::Reply(link, it, word) => self.replied(link, it, word),
             Event::Taken(link, count) => self.tell_worker(link, Work::Taken(count)),
-            Event::Audit((task, attempt), since) => self.audit(task, attempt, since),
+            Event::Keys(link, worker, keys) => self.hears_keys(link, worker, keys),
+            Event::Intends => self.intends(),
+            Event::Acts(order) => self.acts(*order),
+            Event::Answered(answer) => self.answered(*answer),
+            Event::Fresh => self.fresh(),
+            Event::Opens(until) => self.opens(until),
+            Event::Audit(program, it, since) => self.audit(program, it, since),
             // Who was told that the start has failed has nothing to stop; a signal may still come.
             Event::Owner(Owner::Stops)
-                if self.pool.as_ref().is_some_and(|it| it.failed) && self.dice.chance(700) => {}
+                if self.me.pool.as_ref().is_some_and(|it| it.failed) && self.dice.chance(700) => {}
             Event::Owner(Owner::Stops) => self.cast_pool(PoolMessage::Stop),
             Event::Owner(Owner::Dies) => self.client_dies(),
-            Event::Owner(Owner::Wakes) => self.client_wakes(),
+            Event::Owner(Owner::Leaves) => self.cast_pool(PoolMessage::Heard(Heard::Detach)),
+            Event::Owner(Owner::Sleeps(length)) => self.sleeps(length),
+            Event::Owner(Owner::Wakes) => self.wakes(),
+            Event::Owner(owner @ (Owner::Runs | Owner::Reaps { .. } | Owner::Sets { .. })) => {
+                self.owner_does(owner);
+            }
         }
-    }
-
-    /// Everything in the client's process vanishes; what was asked of a cloud may still happen.
-    pub(super) fn client_dies(&mut self) {
-        self.killed = true;
-        if self.pool.as_ref().is_some_and(|it| it.ended) {
-            return;
-        }
-        self.pool = None;
-        self.queue = None;
-        self.calls.clear();
-        self.open_calls = 0;
-        for life in &mut self.lives {
-            life.alive = false;
-        }
-        let dice = &mut self.dice;
-        self.agenda.retain(|event| match event {
-            Event::Machine(..) => true,
-            Event::Cloud(_) => dice.chance(500),
-            Event::Pool(_)
-            | Event::Node(..)
-            | Event::Queue(_)
-            | Event::PoolTimer(_)
-            | Event::NodeTimer(..)
-            | Event::Step(..)
-            | Event::LinkBroken(..)
-            | Event::Work(..)
-            | Event::Inside(..)
-            | Event::Reply(..)
-            | Event::Taken(..)
-            | Event::Audit(..)
-            | Event::Call(..)
-            | Event::Owner(_) => false,
-        });
     }
 
     pub(super) fn judge_the_end(&mut self) {
         self.judge_budget();
         let alive = self.own_machines().find(|it| it.dead.is_none());
-        if let Some(id) = self.endless_call() {
-            self.breach(Law::NoneLost, format!("task {id} has no end"));
-        } else if let Some(machine) = alive {
+        if let Some(machine) = alive {
             let what = format!("machine {} is still there", machine.name);
-            self.breach(Law::NothingLeft, what);
-        } else if self.pool.as_ref().is_some_and(|it| !it.ended) {
-            self.breach(Law::Ends, "nothing more happens, and the pool has not ended".to_owned());
+            return self.breach(Law::NothingLeft, what);
+        }
+        if !self.said && (self.journal.entry().is_some() || !self.prepared.is_empty()) {
+            let what = format!("{:?} is left, and nobody was told", self.prepared);
+            return self.breach(Law::NothingLeft, what);
+        }
+        let programs: Vec<u32> = std::iter::once(&self.me).chain(&self.others).map(|it| it.number).collect();
+        for program in programs {
+            if !self.become_program(program) {
+                continue;
+            }
+            if let Some(id) = self.endless_call() {
+                self.breach(Law::NoneLost, format!("task {id} of program {program} has no end"));
+            } else if self.me.pool.as_ref().is_some_and(|it| !it.ended) {
+                self.breach(Law::Ends, "nothing more happens, and the pool has not ended".to_owned());
+            }
         }
     }
 }
@@ -288,13 +371,16 @@ impl World {
 pub(super) const HICCUP: Duration = Duration::from_millis(50);
 
 /// How long a life may be: far longer than the time-outs of one add up to.
-const LONGEST: Duration = Duration::from_secs(4 * 3600);
+const LONGEST: Duration = Duration::from_secs(12 * 3600);
 
 /// When an owner stops a pool that should have come to its end by itself.
 const LATE: Duration = Duration::from_secs(1800);
 
-/// How many events a life may have: a hundred times what the longest has.
-const MOST: u64 = 1_000_000;
+/// How many events a life may have: many times what the longest has.
+const MOST: u64 = 300_000;
 
 /// How many lines of a transcript are kept.
 const LINES: usize = 400;
+
+/// How far a clock is set at most.
+const SET: Duration = Duration::from_secs(1800);

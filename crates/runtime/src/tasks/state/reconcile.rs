@@ -122,7 +122,7 @@ impl State {
     }
 
     /// Whether every worker that is linked has said under which keys it has something.
-    pub(in crate::tasks) fn is_reconciled(&self) -> bool {
+    pub(crate) fn is_reconciled(&self) -> bool {
         self.lives.values().all(|it| it.heard)
     }
 

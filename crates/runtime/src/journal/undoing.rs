@@ -1,0 +1,94 @@
+//! How everything of a pool that nobody owns is given back: which cloud is asked for what, and when its entry may be
+//! forgotten. Pure; whoever gives back drives it.
+//!
+//! ```text
+//! each request, the last first: machines by their names → whatever else there is → …→ forgotten, if nothing is left
+//! ```
+
+use std::collections::VecDeque;
+
+use super::state::{Deed, KnownPool};
+use crate::model::{InstanceId, Leftover};
+
+/// A pool that is being given back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undoing {
+    waiting: VecDeque<(Deed, Vec<InstanceId>)>,
+    left: Vec<Leftover>,
+}
+
+/// What is to be done next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Undo {
+    /// These machines are ended by their names: a cloud's list may lag behind, or not have what is known here.
+    Terminate(Box<Deed>, Vec<InstanceId>),
+    /// Everything that the cloud has of the pool is removed.
+    Teardown(Box<Deed>),
+    /// Nothing is left: the entry is forgotten.
+    Forget,
+    /// This is left, and stays in the journal.
+    Keep(Vec<Leftover>),
+}
+
+impl Undoing {
+    /// Begins with a pool that was claimed for this.
+    pub fn of(pool: &KnownPool) -> Self {
+        let mut left = Vec::new();
+        if !pool.whole {
+            let what = format!("something that the journal says of pool {}", pool.title());
+            let reason = "this version of skyward cannot read it; use the one that began the pool".to_owned();
+            left.push(Leftover { what, reason });
+        }
+        let known = |deed: &Deed| {
+            let of_deed = |number: i64| pool.deed(number).is_some_and(|it| it.request == deed.request);
+            let machines = pool.machines.iter().filter(|it| of_deed(it.deed));
+            machines.map(|it| it.instance.clone()).collect()
+        };
+        let waiting = pool.undos().into_iter().map(|deed| (deed.clone(), known(deed))).collect();
+        Self { waiting, left }
+    }
+
+    /// What is to be done; the same again until it is said what came of it.
+    pub fn next(&self) -> Undo {
+        match self.waiting.front() {
+            Some((deed, machines)) if machines.is_empty() => Undo::Teardown(Box::new(deed.clone())),
+            Some((deed, machines)) => Undo::Terminate(Box::new(deed.clone()), machines.clone()),
+            None if self.left.is_empty() => Undo::Forget,
+            None => Undo::Keep(self.left.clone()),
+        }
+    }
+
+    /// The cloud of the present request cannot be asked: what it has stays.
+    pub fn unasked(&mut self, reason: String) {
+        if let Some((deed, _)) = self.waiting.pop_front() {
+            self.left.push(Leftover { what: format!("what {} has of it", deed.provider), reason });
+        }
+    }
+
+    /// The machines are gone, or may not be: then nothing else of the request is touched.
+    pub fn terminated(&mut self, result: Result<(), String>) {
+        match result {
+            Ok(()) => self.waiting.iter_mut().take(1).for_each(|(_, machines)| machines.clear()),
+            Err(reason) => {
+                if let Some((deed, _)) = self.waiting.pop_front() {
+                    self.left.push(Leftover { what: format!("machines of {}", deed.provider), reason });
+                }
+            }
+        }
+    }
+
+    /// What the cloud could not remove, or that it could not be asked.
+    pub fn torn_down(&mut self, result: Result<Vec<Leftover>, String>) {
+        match result {
+            Ok(kept) => {
+                self.waiting.pop_front();
+                self.left.extend(kept);
+            }
+            Err(reason) => self.unasked(reason),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "undoing_tests.rs"]
+mod tests;

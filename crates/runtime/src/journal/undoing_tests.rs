@@ -1,0 +1,95 @@
+//! What is asked for a pool that is given back, and when its entry is forgotten.
+
+use std::time::Duration;
+
+use super::*;
+use crate::journal::{DeedKind, Machine};
+use crate::model::{Epoch, InstanceType, Market, Offer, PoolId, Price};
+use crate::provider::Request;
+use crate::usd;
+
+/// A pool with a machine `a` in one region, and one `b` in another, that was rented last.
+fn pool(whole: bool) -> KnownPool {
+    let deed = |number: i64, region: &str| Deed {
+        number,
+        kind: DeedKind::Provision,
+        provider: "c".into(),
+        settings: "{}".into(),
+        request: Request {
+            pool: PoolId::new("p"),
+            offer: Offer {
+                region: Some(region.into()),
+                ..Offer::of("c", InstanceType::named("small"), Price::on_demand(usd!(1)))
+            },
+            market: Market::OnDemand,
+            disk_gb: None,
+            volumes: Vec::new(),
+            ssh_key: String::new(),
+            lease: Duration::from_secs(60),
+        },
+        terms: String::new(),
+        ended: true,
+    };
+    let machine = |instance: &str, deed| Machine {
+        instance: InstanceId::new(instance),
+        provider: "c".into(),
+        deed,
+        node: None,
+    };
+    KnownPool {
+        id: PoolId::new("p"),
+        name: Some("train".into()),
+        program: String::new(),
+        specs: String::new(),
+        epoch: Epoch(1),
+        ttl: Duration::from_secs(600),
+        begun: Duration::ZERO,
+        seen: Duration::ZERO,
+        deeds: vec![deed(1, "north"), deed(2, "south")],
+        machines: vec![machine("a", 1), machine("b", 2)],
+        whole,
+    }
+}
+
+/// What is next, in words.
+fn next(undoing: &Undoing) -> String {
+    match undoing.next() {
+        Undo::Terminate(deed, machines) => format!("terminate {machines:?} of {}", deed.number),
+        Undo::Teardown(deed) => format!("teardown of {}", deed.number),
+        Undo::Forget => "forget".to_owned(),
+        Undo::Keep(left) => format!("{} left", left.len()),
+    }
+}
+
+#[test]
+fn machines_are_ended_by_their_names_before_what_else_there_is_and_the_last_request_comes_first() {
+    let mut undoing = Undoing::of(&pool(true));
+    for (deed, machine) in [(2, "b"), (1, "a")] {
+        assert_eq!(next(&undoing), format!("terminate [InstanceId(\"{machine}\")] of {deed}"));
+        undoing.terminated(Ok(()));
+        assert_eq!(next(&undoing), format!("teardown of {deed}"));
+        undoing.torn_down(Ok(Vec::new()));
+    }
+    assert_eq!(next(&undoing), "forget");
+}
+
+#[test]
+fn whatever_is_left_keeps_the_entry_and_no_other_request_from_being_undone() {
+    let mut undoing = Undoing::of(&pool(true));
+    undoing.terminated(Err("busy".into()));
+    assert_eq!(next(&undoing), "terminate [InstanceId(\"a\")] of 1");
+    undoing.terminated(Ok(()));
+    undoing.torn_down(Err("late".into()));
+    assert_eq!(next(&undoing), "2 left");
+    let mut undoing = Undoing::of(&pool(true));
+    undoing.unasked("no key".into());
+    undoing.terminated(Ok(()));
+    undoing.torn_down(Ok(vec![Leftover { what: "the network".into(), reason: "in use".into() }]));
+    assert_eq!(next(&undoing), "2 left");
+    let mut unread = Undoing::of(&pool(false));
+    for _ in 0..2 {
+        unread.terminated(Ok(()));
+        unread.torn_down(Ok(Vec::new()));
+    }
+    assert_eq!(next(&unread), "1 left");
+}
