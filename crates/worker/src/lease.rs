@@ -29,7 +29,7 @@ impl Lease {
         let content = content.trim();
         // It goes on from what the client has written, so that the number keeps growing.
         let renewals = Mutex::new(Renewals::from(content.parse().unwrap_or(0)));
-        (content != LAPSED).then(|| Self { path, length, renewals })
+        (content != LAPSED).then_some(Self { path, length, renewals })
     }
 
     /// Renews, if the one who asks may.

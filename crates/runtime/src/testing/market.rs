@@ -155,7 +155,9 @@ impl World {
     /// No pool costs more than it may, and one unit of a bill for each of its nodes. Each owner counts what it spends
     /// itself.
     pub(super) fn judge_budget(&mut self) {
-        let Some(cap) = self.wishes.max_total_cost else { return };
+        // A pool counts on a clock that stands still while its computer sleeps: what it costs then, at most until its
+        // leases are over, it does not know.
+        let Some(cap) = self.wishes.max_total_cost.filter(|_| self.summary.slept == 0) else { return };
         let unit = |meter: &Meter| {
             let billing = meter.tariff.billing;
             meter.tariff.cost(Duration::from_secs(billing.unit.seconds()).max(billing.minimum))

@@ -202,14 +202,12 @@ impl World {
         let after = self.dice.up_to(self.timing.boot / 4);
         let length = self.dice.up_to(self.timing.lease * 2);
         let asleep = self.dice.chance(self.weather.asleep);
-        self.plan(
-            after,
-            Event::Owner(match self.dice.below(4) {
-                0 => Owner::Leaves,
-                1 if asleep => Owner::Sleeps(length),
-                _ => Owner::Dies,
-            }),
-        );
+        let fate = match self.dice.below(4) {
+            0 => Owner::Leaves,
+            1 if asleep => Owner::Sleeps(length),
+            _ => Owner::Dies,
+        };
+        self.plan(after, Event::Owner(fate));
     }
 
     /// When the next event is due.
