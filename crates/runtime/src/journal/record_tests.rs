@@ -310,6 +310,20 @@ async fn wherever_a_program_stops_what_its_cloud_has_is_in_the_journal_and_can_b
 }
 
 #[tokio::test]
+async fn a_node_that_is_told_to_finish_is_not_attached_to() {
+    let home = tempfile::tempdir().expect("made");
+    let journal = Journal::open(home.path()).expect("opened");
+    let record = begin(&journal);
+    let cloud = Recorded::new(Arc::new(Watching(journal.clone())), Arc::clone(&record), String::new());
+    cloud.prepare(&request()).await.expect("prepared");
+    cloud.provision(&request(), 2).await.expect("rented");
+    record.node(&InstanceId::new("a"), &node()).await.expect("written");
+    record.leaves(&InstanceId::new("a")).await.expect("written");
+    let pool = journal.named("train").expect("read").expect("there");
+    assert!(!pool.has_nodes() && pool.machines.len() == 2);
+}
+
+#[tokio::test]
 async fn a_pool_whose_owner_is_killed_while_it_gives_back_is_never_attached_to() {
     let home = tempfile::tempdir().expect("made");
     let journal = Journal::open(home.path()).expect("opened");

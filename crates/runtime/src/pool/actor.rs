@@ -398,9 +398,7 @@ impl Doing {
                 self.timers.push(wake.abort_handle());
             }
             Effect::Announce(kind) => {
-                // Before any worker is told to take nothing more.
-                if kind == EventKind::Pool(PoolPhase::Stopping)
-                    && let Some(record) = &self.request.record
+                if let (EventKind::Pool(PoolPhase::Stopping), Some(record)) = (&kind, &self.request.record)
                     && let Err(error) = record.close().await
                 {
                     tracing::warn!(%error, "that the pool is being given back is not in the journal");
@@ -497,8 +495,6 @@ fn gather_output(hub: &Hub, rank: Rank, link: &Link) {
 
 fn begin(myself: &ActorRef<PoolMessage>, step: impl Future<Output = PoolMessage> + Send + 'static) {
     let myself = myself.clone();
-    tokio::spawn(async move {
-        // Fails only when the pool is over.
-        let _ = myself.cast(step.await);
-    });
+    // Fails only when the pool is over.
+    tokio::spawn(async move { drop(myself.cast(step.await)) });
 }

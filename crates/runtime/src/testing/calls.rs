@@ -98,7 +98,7 @@ impl Call {
     }
 
     /// Whether it waits for nothing any more.
-    const fn is_over(&self) -> bool {
+    pub(super) const fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Over)
     }
 
@@ -442,7 +442,10 @@ impl World {
         }
         match end {
             End::Answered => self.summary.answered += 1,
-            End::Refused => self.summary.refused += 1,
+            End::Refused => {
+                self.summary.refused += 1;
+                self.excuse(id);
+            }
             End::Cancelled => self.summary.cancelled += 1,
             End::TimedOut => self.summary.timed_out += 1,
         }

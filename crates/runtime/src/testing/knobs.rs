@@ -140,6 +140,8 @@ pub enum Mutation {
     ForgetEntry,
     /// That a pool is being given back is not written down.
     ForgetClose,
+    /// That a node is told to finish is not written down.
+    ForgetLeaving,
     /// How a worker is found again is not written down.
     NodeUnwritten,
     /// A notice for one node detaches another of the same rank.
@@ -150,7 +152,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 59] = [
+    pub const ALL: [Self; 60] = [
         Self::DropNodeGone,
         Self::AcceptStale,
         Self::ForgetMachine,
@@ -207,6 +209,7 @@ impl Mutation {
         Self::SleepUncounted,
         Self::ForgetEntry,
         Self::ForgetClose,
+        Self::ForgetLeaving,
         Self::NodeUnwritten,
         Self::NoticeTwice,
         Self::NoticeUntold,

@@ -215,7 +215,15 @@ impl World {
                 }
             }
             Effect::Drain(leave) => {
-                let (machine, link) = (life.machine, life.link);
+                let (machine, link, instance) = (life.machine, life.link, life.instance.clone());
+                let goes_on = leave.preempted || leave.within > self.timing.drain;
+                // Here the disk has always room for it.
+                if let Some(owner) = self.me.owner.clone().filter(|_| goes_on)
+                    && self.mutation != Some(Mutation::ForgetLeaving)
+                {
+                    let _ = self.journal.leaves(&owner, &instance);
+                    self.workers.get_mut(&machine).into_iter().for_each(|it| it.unwritten = true);
+                }
                 if leave.preempted && !self.machine(machine).is_some_and(|it| it.noticed) {
                     let what = format!("a node drains as if {machine:?} was to be taken, which is not");
                     self.breach(Law::Noticed, what);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::calls::Call;
 use super::cloud::MachineId;
 use super::failure::Law;
+use super::link::LinkId;
 use super::worker::{CALM, Of, Worker, key};
 use super::world::World;
 use crate::model::{Key, TaskId};
@@ -59,7 +60,7 @@ impl World {
         let name = self.machine(machine).map(|it| &it.name);
         let Some(written) = entry.machines.iter().find(|it| Some(&it.instance) == name) else { return };
         let found = written.node.as_ref().map(|it| &it.incarnation);
-        if found != Some(&worker.name()) && !worker.unwritten {
+        if found != Some(&worker.name()) && !worker.unwritten && !worker.draining {
             let what = format!("{} is given a call, and the journal has {found:?} there", worker.name());
             self.breach(Law::Written, what);
         }
@@ -79,13 +80,34 @@ impl World {
         }
     }
 
-    /// What a worker had under these keys, and does not have any more, was in the way of something new.
-    pub(super) fn excuse_evicted(&mut self, machine: MachineId, before: Vec<Key>) {
+    /// What a worker had under these keys, and what its client does not wait for there, is waited for elsewhere.
+    pub(super) fn give_up_elsewhere(&mut self, machine: MachineId, link: LinkId, before: Vec<Key>) {
+        let gone = self.gone(machine, before);
+        let client = self.links.get(link.0).and_then(|it| self.program(it.program));
+        let waits = |number: u32| {
+            client.is_some_and(|it| it.calls.values().any(|it| it.key() == Some(number) && !it.is_over()))
+        };
+        // Or it was taken from where it was begun later.
+        let last = |number: u32| self.begun.iter().rev().find(|it| it.key == number).map(|it| it.machine);
+        let elsewhere = gone.into_iter().filter(|it| waits(*it) || last(*it) != Some(machine));
+        let elsewhere: Vec<u32> = elsewhere.collect();
+        self.begun.retain(|it| it.machine != machine || !elsewhere.contains(&it.key));
+    }
+
+    /// The keys of these under which a worker has nothing any more.
+    fn gone(&self, machine: MachineId, before: Vec<Key>) -> Vec<u32> {
         let after: BTreeSet<Key> =
             self.workers.get(&machine).map(Worker::keys).into_iter().flatten().collect();
         let gone: BTreeSet<Key> = before.into_iter().filter(|it| !after.contains(it)).collect();
-        if !gone.is_empty() {
-            self.excused.extend((0..self.keys).filter(|it| gone.contains(&key(*it))));
+        if gone.is_empty() {
+            return Vec::new();
         }
+        (0..self.keys).filter(|it| gone.contains(&key(*it))).collect()
+    }
+
+    /// What a worker had under these keys, and does not have any more, was in the way of something new.
+    pub(super) fn excuse_evicted(&mut self, machine: MachineId, before: Vec<Key>) {
+        let gone = self.gone(machine, before);
+        self.excused.extend(gone);
     }
 }

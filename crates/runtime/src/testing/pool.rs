@@ -318,9 +318,8 @@ impl World {
             Effect::Announce(EventKind::Pool(PoolPhase::Stopping)) => {
                 pool.stopping = Some(self.now);
                 // Here the disk has always room for it.
-                if let Some(owner) = self.me.owner.clone()
-                    && self.mutation != Some(Mutation::ForgetClose)
-                {
+                let owner = self.me.owner.clone().filter(|_| self.mutation != Some(Mutation::ForgetClose));
+                if let Some(owner) = owner {
                     let _ = self.journal.close(&owner);
                 }
             }

@@ -156,6 +156,17 @@ impl Store {
         Ok(())
     }
 
+    /// Writes down that the node on a machine is told to finish.
+    pub(super) fn leaves(
+        &mut self,
+        owner: &(PoolId, Epoch),
+        instance: &InstanceId,
+    ) -> Result<(), JournalError> {
+        let machines = &mut self.own(owner)?.machines;
+        machines.iter_mut().filter(|it| it.instance == *instance).for_each(|it| it.node = None);
+        Ok(())
+    }
+
     /// Writes down that the owner lives.
     pub(super) fn fresh(&mut self, owner: &(PoolId, Epoch), now: Duration) -> Result<(), JournalError> {
         let entry = self.own(owner)?;

@@ -128,6 +128,12 @@ async fn the_journal_of_the_simulated_world_is_the_journal() {
                     continue;
                 }
                 6 if dice.chance(300) => {
+                    let instance = InstanceId::new(format!("m{}", dice.below(6)));
+                    let told = record.leaves(&instance).await;
+                    assert_eq!(told.is_ok(), store.leaves(&owner, &instance).is_ok(), "{seed}/{step}");
+                    continue;
+                }
+                6 if dice.chance(300) => {
                     assert_eq!(record.close().await.is_ok(), store.close(&owner).is_ok(), "{seed}/{step}");
                     continue;
                 }

@@ -295,7 +295,10 @@ impl World {
             return;
         }
         let Some(queue) = &mut self.me.queue else { return };
-        let demand = queue.state.demand();
+        let mut demand = queue.state.demand();
+        if self.mutation == Some(Mutation::CloseBusy) {
+            demand = Demand { idle: queue.links.keys().copied().collect(), ..Demand::default() };
+        }
         if demand != queue.told {
             queue.told = demand.clone();
             self.cast_pool(PoolMessage::Heard(PoolHeard::Demanded(demand)));

@@ -105,8 +105,10 @@ impl World {
             }
             Work::Waits(waits) => {
                 if self.mutation != Some(Mutation::ForgetReplay) {
+                    let before = worker.keys();
                     worker.outcomes.reconcile(&waits.into_iter().collect());
                     self.drop_unwanted(id);
+                    self.give_up_elsewhere(id, link, before);
                 }
                 self.tell_keys(id, link);
             }
