@@ -138,10 +138,6 @@ pub enum Mutation {
     SleepUncounted,
     /// A pool's entry is forgotten while something is left.
     ForgetEntry,
-    /// That a pool is being given back is not written down.
-    ForgetClose,
-    /// That a node is told to finish is not written down.
-    ForgetLeaving,
     /// How a worker is found again is not written down.
     NodeUnwritten,
     /// A notice for one node detaches another of the same rank.
@@ -152,7 +148,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 60] = [
+    pub const ALL: [Self; 58] = [
         Self::DropNodeGone,
         Self::AcceptStale,
         Self::ForgetMachine,
@@ -208,8 +204,6 @@ impl Mutation {
         Self::RenewByDead,
         Self::SleepUncounted,
         Self::ForgetEntry,
-        Self::ForgetClose,
-        Self::ForgetLeaving,
         Self::NodeUnwritten,
         Self::NoticeTwice,
         Self::NoticeUntold,

@@ -218,9 +218,7 @@ impl World {
                 let (machine, link, instance) = (life.machine, life.link, life.instance.clone());
                 let goes_on = leave.preempted || leave.within > self.timing.drain;
                 // Here the disk has always room for it.
-                if let Some(owner) = self.me.owner.clone().filter(|_| goes_on)
-                    && self.mutation != Some(Mutation::ForgetLeaving)
-                {
+                if let Some(owner) = self.me.owner.clone().filter(|_| goes_on) {
                     let _ = self.journal.leaves(&owner, &instance);
                     self.workers.get_mut(&machine).into_iter().for_each(|it| it.unwritten = true);
                 }

@@ -318,8 +318,7 @@ impl World {
             Effect::Announce(EventKind::Pool(PoolPhase::Stopping)) => {
                 pool.stopping = Some(self.now);
                 // Here the disk has always room for it.
-                let owner = self.me.owner.clone().filter(|_| self.mutation != Some(Mutation::ForgetClose));
-                if let Some(owner) = owner {
+                if let Some(owner) = self.me.owner.clone() {
                     let _ = self.journal.close(&owner);
                 }
             }
