@@ -49,7 +49,7 @@ impl Provider for Shelf {
             let ssh = SshEndpoint { host, port: 22, user: "sky".into(), host_key, login: Box::default() };
             // A computer of one's own costs nothing more when its lease lapses.
             let end = End::Command { shell: "true".into() };
-            InstanceState::Running { ssh, address, end, notice: Notice::None }
+            InstanceState::Running { ssh, address, private: None, end, notice: Notice::None }
         });
         Ok(Instance { id: id.clone(), state })
     }

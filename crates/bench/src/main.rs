@@ -7,6 +7,7 @@ mod bulk;
 mod crowd;
 mod fleet;
 mod floor;
+mod hosts;
 mod idle;
 mod import;
 mod latency;
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 /// The cases, for who names none of them.
 const CASES: &str = "start, idle, latency, throughput, throughput-16, bulk, behind-bulk, fairness, broadcast, fleet, stream, \
-    plan, plan-million or catalog-import";
+    plan, plan-million, catalog-import, hosts-start, hosts-spread, hosts-udp or hosts-delay";
 
 #[skyward::main]
 async fn main() -> skyward::Result<()> {
@@ -47,6 +48,10 @@ async fn main() -> skyward::Result<()> {
         "fleet" => fleet::fleet().await?,
         "plan" => planning::measure(rounds(51))?,
         "plan-million" => planning::measure_million(rounds(5))?,
+        "hosts-start" => hosts::start(rounds(3)).await?,
+        "hosts-spread" => hosts::spread().await?,
+        "hosts-udp" => hosts::udp(rounds(3)).await?,
+        "hosts-delay" => hosts::delay(rounds(3)).await?,
         "catalog-import" => import::measure(rounds(7))?,
         _ => {
             return Err(format!(

@@ -35,6 +35,7 @@ fn init_with(entry: Vec<OsString>) {
     match Role::current() {
         Role::Worker => skyward_worker::main(),
         Role::Pipe => program::pipe(),
+        Role::Fetch => skyward_worker::fetch_main(),
         Role::Task => skyward_worker::task_main(),
         Role::Machine => skyward_providers::local::machine_main(),
         Role::Client => {}

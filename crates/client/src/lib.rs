@@ -95,7 +95,7 @@
 //! # Inside a function
 //!
 //! A function can ask where it runs: [`instance_info`] knows the pool as it is now, [`is_head`] is true on
-//! one node, [`shard`] gives this node its part of the data. [`node_state`] keeps what is built once for
+//! one node, [`peers`] are the ways to the others, [`shard`] gives this node its part of the data. [`node_state`] keeps what is built once for
 //! each node, [`secret`] what the pool was given and nothing else sees, and [`cancelled`] tells a plain
 //! function that runs long whether anybody still waits. In a `.local()` call there is no node: the share
 //! is everything, and there are no secrets.
@@ -255,14 +255,14 @@ pub use skyward_providers::verda::{self, Verda};
 pub use skyward_runtime::backoff::Backoff;
 pub use skyward_runtime::files::{Artifact, FileError, FileTrouble, Transferred};
 pub use skyward_runtime::inside::{
-    Cancellation, InstanceInfo, cancellation, cancelled, instance_info, preempted, preemption, secret,
+    Cancellation, InstanceInfo, cancellation, cancelled, instance_info, peers, preempted, preemption, secret,
 };
 pub use skyward_runtime::model::{
     Accelerator, Allocation, Architecture, Bill, Carrier, Choice, Crash, Event, EventKind, FunctionCost,
     Image, Incarnation, InvalidRequest, InvalidUsd, KeptMachine, Key, KeyError, Leftover, Line, Loss,
-    MachineCost, NodePhase, Nodes, OutputStream, Panic, Peer, PipIndex, PoolId, PoolPhase, Rank, Rented,
-    Requirements, Retention, ScaledBecause, Scaling, Secret, Selection, Tariff, Timeout, Usd, Volume,
-    accelerator, accelerators,
+    MachineCost, Mode, NodePhase, Nodes, OutputStream, Panic, Peer, PipIndex, PoolId, PoolPhase, Rank,
+    Rented, Requirements, Retention, ScaledBecause, Scaling, Secret, Selection, Standalone, Tariff, Timeout,
+    Usd, Volume, accelerator, accelerators,
 };
 pub use skyward_runtime::output::Show;
 pub use skyward_runtime::pool::{

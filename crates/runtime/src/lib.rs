@@ -10,6 +10,7 @@
 //! tasks                             queue, slots, retries, broadcast
 //! bootstrap                         what a bare machine must become
 //! program                           the running program as the worker
+//! spread                            what nodes pass on among themselves
 //! ssh | link | control | files | output   reaching machines; calls, membership, files, output of a worker
 //! events | items                    where facts go; the items of streams
 //! catalog | journal                 what clouds have for rent; what was rented, in files
@@ -39,6 +40,7 @@ pub mod provider;
 pub mod random;
 pub mod registry;
 pub mod retention;
+pub mod spread;
 pub mod ssh;
 pub mod status;
 pub mod supervisor;

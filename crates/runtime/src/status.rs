@@ -112,6 +112,13 @@ impl Status {
             EventKind::LinkLost { rank, reason } => {
                 self.note(*rank, format!("its link is dialled again: {reason}"));
             }
+            EventKind::PeerFailed { rank, peer, reason } => self.note(
+                *rank,
+                format!(
+                    "what nodes share does not come to it from node {peer}, and comes from elsewhere, at worst from the \
+                     client: {reason}"
+                ),
+            ),
             EventKind::WorkerRestarted { rank } => {
                 self.note(*rank, "its worker is being restarted".to_owned())
             }

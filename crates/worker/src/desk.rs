@@ -184,6 +184,7 @@ impl Desk {
                 let calls = self.calls();
                 if !calls.over {
                     self.worker.executor.forget_common(&key);
+                    self.worker.mesh.store.forget(&key);
                 }
             }
             Request::Recall { number } => {

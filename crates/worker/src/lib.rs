@@ -15,8 +15,10 @@ mod desk;
 mod end;
 mod execute;
 mod executor;
+mod fetch;
 mod keep;
 mod lease;
+mod mesh;
 mod notice;
 mod output;
 mod panics;
@@ -67,6 +69,12 @@ pub fn main() -> ! {
 /// [`Role::current`](skyward_runtime::program::Role::current) says so, before anything is printed.
 pub fn task_main() -> ! {
     executor::task_main()
+}
+
+/// Runs this process as one that gets files on a machine that has no worker yet, to its end. Call it when
+/// [`Role::current`](skyward_runtime::program::Role::current) says so, before anything is printed.
+pub fn fetch_main() -> ! {
+    fetch::main()
 }
 
 /// Returns only when the worker could not start.

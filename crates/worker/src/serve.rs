@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skyward_runtime::inside::{self, InstanceInfo};
-use skyward_runtime::link::{Arrival, LinkError, Listener, Refusal, Session};
-use skyward_runtime::model::Peer;
+use skyward_runtime::link::{Arrival, Hello, LinkError, Listener, PROTOCOL, Refusal, Session, Who};
+use skyward_runtime::model::{Incarnation, Peer};
 use skyward_runtime::program::{WorkerStart, WorkerUp};
 use skyward_runtime::registry::Registry;
 use skyward_runtime::timing::Timing;
@@ -20,6 +20,7 @@ use crate::desk::Desk;
 use crate::executor::Executor;
 use crate::keep::Keep;
 use crate::lease::Lease;
+use crate::mesh::{self, Mesh};
 use crate::notice::Fate;
 use crate::output::{self, Output};
 use crate::seat::{Seat, Terms};
@@ -58,7 +59,17 @@ async fn begin(
     let fate = Fate::new();
     let executor = Executor::new(&start, &output, fate.watch());
     let keep = Keep::new(start.retention, PathBuf::from(home));
-    let worker = Arc::new(Worker { start, registry, slots, executor, output, lease, seat, keep, fate });
+    let hello = Hello {
+        protocol: PROTOCOL,
+        registry: registry.hash(),
+        program: None,
+        pool: start.pool.clone(),
+        incarnation: start.incarnation.clone(),
+        epoch: start.epoch,
+    };
+    let mesh = Arc::new(Mesh::new(&start.identity, hello, &timing)?);
+    let worker = Worker { start, registry, slots, executor, output, lease, seat, keep, fate, mesh };
+    let worker = Arc::new(worker);
     control::start(Arc::clone(&worker)).await.map_err(|it| runtime(&it))?;
     declare(&worker.start)?;
     let up = WorkerUp::Listening { port: listener.port(), tcp: listener.tcp_port(), pid: std::process::id() };
@@ -130,7 +141,11 @@ async fn welcome_all(worker: Arc<Worker>, listener: Arc<Listener>) {
             let session = welcome(&worker, arrival).await;
             drop(permit);
             match session {
-                Ok(Some((session, desk))) => session::serve(worker, session, desk).await,
+                Ok(Some(Welcomed::Client(session, desk))) => session::serve(worker, session, desk).await,
+                Ok(Some(Welcomed::Peer(name, session))) => {
+                    let is_there = move || mesh::peers().contains(&name);
+                    mesh::serve(Arc::clone(&worker.mesh), session, is_there).await;
+                }
                 // It belongs to a link that is served already.
                 Ok(None) => {}
                 Err(error) => tracing::info!(%error, "somebody was not let in"),
@@ -139,8 +154,14 @@ async fn welcome_all(worker: Arc<Worker>, listener: Arc<Listener>) {
     }
 }
 
-async fn welcome(worker: &Arc<Worker>, arrival: Arrival) -> Result<Option<(Arc<Session>, Desk)>, LinkError> {
-    let Some(guest) = arrival.greet(GREETING).await? else { return Ok(None) };
+/// Who was let in.
+enum Welcomed {
+    Client(Arc<Session>, Desk),
+    Peer(Incarnation, Session),
+}
+
+async fn welcome(worker: &Arc<Worker>, arrival: Arrival) -> Result<Option<Welcomed>, LinkError> {
+    let Some(guest) = arrival.greet(GREETING, &mesh::peers()).await? else { return Ok(None) };
     let terms = Terms {
         registry: worker.registry.hash(),
         pool: worker.start.pool.clone(),
@@ -150,10 +171,18 @@ async fn welcome(worker: &Arc<Worker>, arrival: Arrival) -> Result<Option<(Arc<S
     let admitted = terms
         .check(hello)
         .and_then(|()| if worker.lease.has_lapsed() { Err(Refusal::Lapsed) } else { Ok(()) })
-        .and_then(|()| worker.seat.claim(hello.epoch).map_err(|owner| Refusal::Epoch { owner }));
+        // The seat is the client's.
+        .and_then(|()| match guest.who() {
+            Who::Client => worker.seat.claim(hello.epoch).map_err(|owner| Refusal::Epoch { owner }),
+            Who::Peer(_) => Ok(()),
+        });
     if let Err(refusal) = admitted {
         guest.refuse(refusal.clone()).await;
         return Err(LinkError::Refused(refusal));
+    }
+    if let Who::Peer(name) = guest.who().clone() {
+        tracing::info!(%name, "another node has linked");
+        return Ok(Some(Welcomed::Peer(name, guest.welcome().await?)));
     }
     let session = Arc::new(guest.welcome().await?);
     let desk = Desk::new(Arc::clone(worker), session.hello().epoch);
@@ -161,5 +190,5 @@ async fn welcome(worker: &Arc<Worker>, arrival: Arrival) -> Result<Option<(Arc<S
         return Ok(None);
     }
     tracing::info!(epoch = %session.hello().epoch, program = ?session.hello().program, "the client has linked");
-    Ok(Some((session, desk)))
+    Ok(Some(Welcomed::Client(session, desk)))
 }

@@ -19,6 +19,7 @@ use crate::desk::Desk;
 use crate::execute::{Deadline, Place, execute};
 use crate::executor::Job;
 use crate::keep::{Done, Known};
+use crate::mesh;
 use crate::streams::{self, Arrivals};
 use crate::worker::Worker;
 
@@ -60,6 +61,8 @@ async fn converse(
         Ok(Kind::Stream) => worker.slots.track(streams::call(&worker, &session, &arrivals, stream)).await,
         Ok(Kind::Input) => arrivals.take_in(stream, worker.start.inputs).await,
         Ok(Kind::Output) => worker.output.serve(&mut stream).await,
+        Ok(Kind::Spread) => mesh::take(&worker, &mut stream).await,
+        Ok(Kind::Chunks) => Err(WireError::Kind(Kind::Chunks as u8)),
         Ok(Kind::Hello) => Err(WireError::Kind(Kind::Hello as u8)),
         Err(error) => Err(error),
     };

@@ -8,6 +8,7 @@ use skyward_runtime::registry::Registry;
 use crate::executor::Executor;
 use crate::keep::Keep;
 use crate::lease::Lease;
+use crate::mesh::Mesh;
 use crate::notice::Fate;
 use crate::output::Output;
 use crate::seat::Seat;
@@ -25,4 +26,5 @@ pub(crate) struct Worker {
     pub(crate) seat: Seat,
     pub(crate) keep: Keep,
     pub(crate) fate: Fate,
+    pub(crate) mesh: Arc<Mesh>,
 }

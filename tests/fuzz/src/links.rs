@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use skyward_runtime::control::{DrainOrder, Drained, LeaseState, Packed, Renewal};
 use skyward_runtime::link::{Frames, LANE_LIMIT, Outcome, Reply, Request, WireError};
 use skyward_runtime::model::{
-    Attempt, Crash, Epoch, FunctionId, Incarnation, Key, Panic, Peer, Rank, Roster, TaskId,
+    Attempt, Crash, Epoch, FunctionId, Incarnation, Key, Mode, Panic, Peer, Rank, Roster, TaskId,
 };
 use skyward_runtime::testing::{again, read};
 
@@ -140,8 +140,12 @@ pub(crate) fn control_seeds() -> Vec<Vec<u8>> {
         ]
         .concat(),
         [&[3][..], &Packed::new(Drained { unfinished: 1 }).into_bytes()].concat(),
-        [&[4][..], &Packed::new(Roster { epoch: Epoch(1), number: 2, peers: vec![peer] }).into_bytes()]
-            .concat(),
+        [
+            &[4][..],
+            &Packed::new(Roster { epoch: Epoch(1), number: 2, mode: Mode::Cluster, peers: vec![peer] })
+                .into_bytes(),
+        ]
+        .concat(),
         vec![5, 0xcf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
     ]
 }

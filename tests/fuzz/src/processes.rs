@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use skyward_runtime::link::{Identity, Outcome};
 use skyward_runtime::model::{
-    Accelerator, Attempt, Crash, End, Epoch, Executor, FunctionId, Incarnation, Notice, Peer, PoolId, Rank,
-    Retention, Roster, Secret, TaskId,
+    Accelerator, Attempt, Crash, End, Epoch, Executor, FunctionId, Incarnation, Mode, Notice, Peer, PoolId,
+    Rank, Retention, Roster, Secret, TaskId,
 };
 use skyward_runtime::program::{TaskOrder, TaskReport, TaskStart, WorkerStart, WorkerUp};
 use skyward_runtime::registry::Fault;
@@ -64,7 +64,7 @@ pub(crate) fn task_seeds() -> Vec<Vec<u8>> {
     let peers = vec![Peer::new(Rank(0), Incarnation::new("a"), Ipv4Addr::LOCALHOST.into())];
     let orders = [
         TaskOrder::Start(Box::new(start)),
-        TaskOrder::Peers(Roster { epoch: Epoch(1), number: 3, peers }),
+        TaskOrder::Peers(Roster { epoch: Epoch(1), number: 3, mode: Mode::Cluster, peers }),
         run,
         TaskOrder::More,
         TaskOrder::Given { index: 1, items: Bytes::from_static(b"\0\0\0\x01x") },

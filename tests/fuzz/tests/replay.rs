@@ -50,6 +50,7 @@ decoders! {
     parcels: "parcels",
     queue: "queue",
     roles: "roles",
+    spread_words: "spread-words",
     stream_items: "stream-items",
     task_process: "task-process",
     worker_start: "worker-start",

@@ -43,6 +43,23 @@ impl Host {
         self.weather(Weather { no_udp: true, ..Weather::default() });
     }
 
+    /// Cuts it off from every other host that is set apart as well, and from nobody else.
+    pub fn set_apart(&self) {
+        self.outside("ip", &["link", "set", "dev", &self.name, "type", "bridge_slave", "isolated", "on"]);
+    }
+
+    /// Lets so many bits pass in a second, each way, by queues of the kernel. On plain wires, where a
+    /// [`weather`](Self::weather) of many hosts at once would take the processor that is to be measured.
+    ///
+    /// # Panics
+    /// When the kernel has no such queues.
+    pub fn narrow(&self, bits_per_second: u64) {
+        let rate = format!("{bits_per_second}bit");
+        let queue = ["root", "tbf", "rate", &rate, "burst", "128kb", "latency", "50ms"];
+        self.outside("tc", &[&["qdisc", "replace", "dev", &self.name], &queue[..]].concat());
+        self.run(&format!("tc qdisc replace dev eth0 {}", queue.join(" ")));
+    }
+
     /// Stops every process on it, its first one included.
     pub fn freeze(&self) {
         self.signal(Signal::STOP, 'T');

@@ -46,6 +46,7 @@ pub struct Builder {
     worker: Worker,
     carrier: Carrier,
     scaling: Scaling,
+    cluster: Option<bool>,
     pub(super) timing: Timing,
     queue: usize,
     interruptions: u32,
@@ -89,6 +90,7 @@ impl Default for Builder {
             worker: Worker::default(),
             carrier: Carrier::default(),
             scaling: Scaling::default(),
+            cluster: None,
             timing: Timing::default(),
             queue: QUEUE,
             interruptions: INTERRUPTIONS,
@@ -211,6 +213,26 @@ impl Builder {
     /// ```
     pub fn scaling(mut self, scaling: Scaling) -> Self {
         self.scaling = scaling;
+        self
+    }
+
+    /// Whether the nodes are linked to each other. Default: where their machines can reach each other
+    /// ([`Capabilities::peers`](crate::provider::Capabilities)), wherever they may be rented.
+    ///
+    /// Calls, groups, gathers and broadcasts are the same either way. In a cluster functions know ways to the other
+    /// nodes ([`peers`](crate::peers), [`InstanceInfo::head`](crate::InstanceInfo)); where each node stands alone they
+    /// are refused those, with what to do. Asking for a cluster where machines cannot reach each other fails the
+    /// start.
+    ///
+    /// ```no_run
+    /// # use skyward::prelude::*;
+    /// # async fn start() -> skyward::Result<()> {
+    /// let compute = Compute::builder().nodes(4).cluster(false).start().await?;
+    /// # compute.stop().await
+    /// # }
+    /// ```
+    pub fn cluster(mut self, linked: bool) -> Self {
+        self.cluster = Some(linked);
         self
     }
 
@@ -396,7 +418,8 @@ impl Builder {
         }
         let id = random::text(ID_LETTERS).map_err(Error::from)?;
         let specs = or_local(self.specs);
-        let terms = format!("{:?} {:?} {:?} {:?}", self.nodes, self.image, self.worker, self.carrier);
+        let terms = (self.nodes, &self.image, &self.worker, self.carrier, self.cluster);
+        let terms = format!("{terms:?}");
         let (name, state) = (self.name, self.state);
         let holds = name.is_some();
         let asked = Asked { id: PoolId::new(id), name, state, specs: specs.clone(), terms };
@@ -423,6 +446,7 @@ impl Builder {
             worker: self.worker,
             carrier: self.carrier,
             scaling: self.scaling,
+            cluster: self.cluster,
             timing: Timing { keep: self.keep.unwrap_or(self.timing.keep), ..self.timing },
             queue: self.queue,
             interruptions: self.interruptions,

@@ -239,6 +239,7 @@ fn running(machine: &types::Instance, address: IpAddr, config: &Config) -> Insta
     InstanceState::Running {
         ssh,
         address,
+        private: machine.private_ip_address().and_then(|it| it.parse().ok()),
         end: End::Command { shell: config.shutdown_command.clone() },
         notice,
     }

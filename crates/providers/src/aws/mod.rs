@@ -174,7 +174,14 @@ impl Provider for Aws {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { root: true, ends_itself: true, udp: true, sized_disk: true, ..Capabilities::NONE }
+        Capabilities {
+            root: true,
+            ends_itself: true,
+            udp: true,
+            sized_disk: true,
+            peers: true,
+            ..Capabilities::NONE
+        }
     }
 
     fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {

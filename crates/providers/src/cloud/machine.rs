@@ -18,7 +18,7 @@ pub(crate) fn reached(address: IpAddr, port: u16, user: &str) -> InstanceState {
         host_key: HostKey::PinOnFirstUse,
         login: Box::default(),
     };
-    InstanceState::Running { ssh, address, end: End::Outside, notice: Notice::None }
+    InstanceState::Running { ssh, address, private: None, end: End::Outside, notice: Notice::None }
 }
 
 /// A machine that a cloud does not know.

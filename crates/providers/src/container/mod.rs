@@ -318,6 +318,7 @@ impl Container {
                 login: Box::default(),
             },
             address: seen.address.filter(|_| engine.info.reaches).unwrap_or(nowhere),
+            private: seen.address,
             end: End::Command { shell: CONTAINER_END.to_owned() },
             notice: Notice::None,
         }))
@@ -334,7 +335,7 @@ impl Provider for Container {
         // Known once the runtime was asked, which offers do.
         let udp = self.engine.get().map_or(cfg!(target_os = "linux"), |it| it.info.reaches);
         let root = self.config.is_root();
-        Capabilities { root, ends_itself: true, udp, same_computer: true, ..Capabilities::NONE }
+        Capabilities { root, ends_itself: true, udp, same_computer: true, peers: udp, ..Capabilities::NONE }
     }
 
     fn settings(&self) -> String {

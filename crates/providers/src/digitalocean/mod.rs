@@ -224,7 +224,7 @@ impl Provider for DigitalOcean {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { root: true, udp: true, ..Capabilities::NONE }
+        Capabilities { root: true, udp: true, peers: true, ..Capabilities::NONE }
     }
 
     fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {

@@ -181,7 +181,7 @@ impl Provider for Lambda {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { root: true, udp: true, ..Capabilities::NONE }
+        Capabilities { root: true, udp: true, peers: true, ..Capabilities::NONE }
     }
 
     fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {

@@ -186,6 +186,7 @@ pub(super) fn running(door: &Door, pid: u32, directory: PathBuf, notice: Notice)
             login: Box::default(),
         },
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        private: None,
         end: End::Process { pid, directory },
         notice,
     }

@@ -176,6 +176,7 @@ impl Provider for Local {
             ends_itself: true,
             udp: !self.faults.no_udp,
             same_computer: true,
+            peers: true,
             ..Capabilities::NONE
         }
     }

@@ -232,6 +232,7 @@ pub(super) fn instance(pod: &Pod, market: Market) -> Instance {
                 login: Box::default(),
             },
             address,
+            private: None,
             end: start::end(),
             notice: Notice::None,
         },

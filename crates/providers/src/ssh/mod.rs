@@ -165,7 +165,7 @@ impl Ssh {
         ssh.login.home = Some(folder.to_owned());
         let address = host.address(config).await?;
         let end = End::Process { pid, directory: PathBuf::from(folder) };
-        Ok(InstanceState::Running { ssh, address, end, notice: Notice::None })
+        Ok(InstanceState::Running { ssh, address, private: None, end, notice: Notice::None })
     }
 
     /// Where a machine is: remembered, or read from its name.
@@ -206,7 +206,7 @@ impl Provider for Ssh {
 
     fn capabilities(&self) -> Capabilities {
         let Config { root, udp, .. } = self.config;
-        Capabilities { root, udp, ends_itself: true, ..Capabilities::NONE }
+        Capabilities { root, udp, peers: udp, ends_itself: true, ..Capabilities::NONE }
     }
 
     fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {

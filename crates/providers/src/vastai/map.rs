@@ -101,7 +101,7 @@ pub(super) fn instance(instance: &Instance, config: &Config) -> skyward_runtime:
             let address = instance.public_ipaddr.as_ref().and_then(|it| it.trim().parse().ok());
             let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
             let end = End::Command { shell: guard::end(base_url(config)) };
-            InstanceState::Running { ssh, address, end, notice: Notice::None }
+            InstanceState::Running { ssh, address, private: None, end, notice: Notice::None }
         }
         _ => InstanceState::Pending,
     };

@@ -197,7 +197,7 @@ impl Provider for Verda {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { root: true, udp: true, ..Capabilities::NONE }
+        Capabilities { root: true, udp: true, peers: true, ..Capabilities::NONE }
     }
 
     fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {

@@ -1,4 +1,4 @@
-//! Puts the program on a machine. Called by the node after its bootstrap.
+//! Puts the program on a machine. Called by the node after its bootstrap, or before it where files go from node to node.
 
 use std::time::Duration;
 

@@ -27,6 +27,7 @@ mod script;
 mod shell_tests;
 mod slim;
 mod steps;
+mod unpack;
 mod walk;
 mod worker;
 
@@ -38,5 +39,6 @@ pub use program::Program;
 pub use progress::Progress;
 pub use run::{BootstrapError, run};
 pub use script::script;
+pub use unpack::unpack;
 pub use walk::IncludeError;
-pub use worker::{Listening, StartWorkerError, pipe_command, start_worker};
+pub use worker::{Listening, StartWorkerError, fetch_command, pipe_command, start_worker};

@@ -149,11 +149,17 @@ fn command(program_path: &str, arguments: &[OsString]) -> String {
 /// The command line that makes the program at this path below the machine's `$HOME` a pipe to a worker;
 /// `None` when the program cannot become one.
 pub fn pipe_command(program_path: &str) -> Option<String> {
-    Some(pipe(program_path, entry_arguments()?))
+    Some(with_streams(Role::Pipe, program_path, entry_arguments()?))
 }
 
-fn pipe(program_path: &str, arguments: &[OsString]) -> String {
-    let start = quote(&format!("{} \"$HOME/$0\" \"$@\"", Role::Pipe.shell_prefix()));
+/// The command line that makes it what gets files; `None` when it cannot become that.
+pub fn fetch_command(program_path: &str) -> Option<String> {
+    Some(with_streams(Role::Fetch, program_path, entry_arguments()?))
+}
+
+/// The program in a role in which it has the command's streams.
+fn with_streams(role: Role, program_path: &str, arguments: &[OsString]) -> String {
+    let start = quote(&format!("{} \"$HOME/$0\" \"$@\"", role.shell_prefix()));
     format!("exec sh -c {start} {}{}", quote(program_path), words(arguments))
 }
 
@@ -269,7 +275,7 @@ mod tests {
         let program = "#!/bin/sh\n[ \"$SKYWARD_ROLE\" = pipe:$$ ] && echo pipe\nprintf '<%s>' \"$@\"\ncat\n";
         write_program(&home.path().join("program"), program.as_bytes());
         let mut shell = Command::new("sh")
-            .args(["-c", &pipe("program", &["it's".into(), "$HOME".into()])])
+            .args(["-c", &with_streams(Role::Pipe, "program", &["it's".into(), "$HOME".into()])])
             .env("HOME", home.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -6,7 +6,7 @@ use std::sync::{PoisonError, RwLock};
 use serde::{Deserialize, Serialize};
 
 use crate::model::accelerator::Count;
-use crate::model::{Accelerator, Epoch, Incarnation, Peer, PoolId, Rank, Roster};
+use crate::model::{Accelerator, Epoch, Incarnation, Mode, Peer, PoolId, Rank, Roster, Standalone};
 
 /// The node that a function runs on, and the pool around it, at the moment of asking.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +21,10 @@ pub struct InstanceInfo {
     /// How many nodes the pool has now: those that take calls, or will again when their link is
     /// dialled anew.
     pub nodes: u32,
-    /// The address of the node of rank 0; `None` while the pool has none.
+    /// What the nodes of the pool are to each other.
+    pub mode: Mode,
+    /// The address of the node of rank 0, at which the others reach it; `None` while the pool has none, and where
+    /// the nodes stand alone.
     pub head: Option<IpAddr>,
     /// The nodes of the pool by rank, this one included. Ranks may be missing while nodes are.
     pub peers: Vec<Peer>,
@@ -51,9 +54,10 @@ impl InstanceInfo {
         // A fraction of a device is seen as one.
         let counts = accelerators.iter().map(|it| it.count.parts().div_ceil(Count::PARTS));
         let devices = (0..counts.fold(0, u32::saturating_add)).collect();
-        let (nodes, head, peers, slot) = (0, None, Vec::new(), None);
-        let mut info = Self { pool, rank, name, nodes, head, peers, accelerators, devices, slots, slot };
-        info.set_peers(vec![peer]);
+        let (nodes, mode, head, peers, slot) = (0, Mode::default(), None, Vec::new(), None);
+        let mut info =
+            Self { pool, rank, name, nodes, mode, head, peers, accelerators, devices, slots, slot };
+        info.set_peers(mode, vec![peer]);
         info
     }
 
@@ -83,9 +87,10 @@ impl InstanceInfo {
         (own.unwrap_or_default(), self.peers.len().max(1))
     }
 
-    fn set_peers(&mut self, peers: Vec<Peer>) {
+    fn set_peers(&mut self, mode: Mode, peers: Vec<Peer>) {
         self.nodes = u32::try_from(peers.len()).unwrap_or(u32::MAX);
-        self.head = peers.iter().find(|it| it.rank == Rank(0)).map(|it| it.address);
+        let head = peers.iter().find(|it| it.rank == Rank(0) && mode == Mode::Cluster);
+        (self.mode, self.head) = (mode, head.map(|it| it.address));
         self.peers = peers;
     }
 }
@@ -97,7 +102,7 @@ impl Declared {
             return false;
         }
         self.age = roster.age();
-        self.info.set_peers(roster.peers);
+        self.info.set_peers(roster.mode, roster.peers);
         true
     }
 }
@@ -115,6 +120,25 @@ impl Declared {
 /// ```
 pub fn instance_info() -> Option<InstanceInfo> {
     with(InstanceInfo::clone)
+}
+
+/// The other nodes of the pool as they are now, by rank, at addresses at which this one reaches them; none outside of
+/// a worker.
+///
+/// # Errors
+/// Where the nodes of the pool stand alone: nothing leads from one to another.
+///
+/// ```
+/// use skyward_runtime::inside::peers;
+/// // Outside of a worker there are none.
+/// assert_eq!(peers().map(|it| it.len()), Ok(0));
+/// ```
+pub fn peers() -> Result<Vec<Peer>, Standalone> {
+    let others = with(|it| {
+        let others = it.peers.iter().filter(|peer| peer.rank != it.rank);
+        if it.mode == Mode::Cluster { Ok(others.cloned().collect()) } else { Err(Standalone) }
+    });
+    others.unwrap_or(Ok(Vec::new()))
 }
 
 /// [`InstanceInfo::place`] of this process; outside of a worker it is the only one.
@@ -143,7 +167,7 @@ mod tests {
     }
 
     fn roster(epoch: u64, number: u64, peers: Vec<Peer>) -> Roster {
-        Roster { epoch: Epoch(epoch), number, peers }
+        Roster { epoch: Epoch(epoch), number, mode: Mode::Cluster, peers }
     }
 
     #[test]
@@ -166,6 +190,15 @@ mod tests {
         }
         assert_eq!(declared.info.place(), (1, 2));
         assert_eq!(declared.info.head, Some(Ipv4Addr::new(10, 0, 0, 0).into()));
+    }
+
+    #[test]
+    fn a_node_that_stands_alone_knows_who_else_there_is_and_no_way_there() {
+        let mut info = InstanceInfo::alone(PoolId::new("p"), peer(1, "b"), vec![], 1);
+        info.set_peers(Mode::Standalone, vec![peer(0, "a"), peer(1, "b")]);
+        assert_eq!((info.mode, info.place(), info.nodes, info.head), (Mode::Standalone, (1, 2), 2, None));
+        let said = Standalone.to_string();
+        assert!(said.contains("cannot reach each other") && said.contains(".cluster(true)"), "{said}");
     }
 
     #[test]

@@ -83,6 +83,7 @@ fn node() -> KnownNode {
             login: Box::default(),
         },
         address: [127, 0, 0, 1].into(),
+        private: Some([10, 0, 0, 7].into()),
         end: End::Outside,
         port: 1,
         tcp: 2,

@@ -105,6 +105,9 @@ pub struct KnownNode {
     pub ssh: SshEndpoint,
     /// Where the worker is reached.
     pub address: IpAddr,
+    /// Where other machines of the pool reach it, if that is elsewhere.
+    #[serde(default)]
+    pub private: Option<IpAddr>,
     /// How the machine ends itself.
     pub end: End,
     /// The worker's UDP port.
@@ -259,6 +262,7 @@ mod tests {
                 login: Box::default(),
             },
             address: IpAddr::from([127, 0, 0, 1]),
+            private: None,
             end: End::Outside,
             port: 1,
             tcp: 2,

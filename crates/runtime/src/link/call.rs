@@ -128,9 +128,9 @@ pub(crate) enum OutcomeKind {
 }
 
 /// A stream that is given up unless the call on it has come to its end.
-struct Held {
-    stream: Stream,
-    ended: bool,
+pub(crate) struct Held {
+    pub(crate) stream: Stream,
+    pub(crate) ended: bool,
 }
 
 /// The client's half of a call, or of asking for the outcome of one that was sent over a link that broke.

@@ -230,7 +230,19 @@ impl Link {
     /// When the link is over, or the value is over the limit.
     pub fn share(&self, common: Arc<Common>) -> impl Future<Output = Result<(), LinkError>> + Send + 'static {
         let shared = Arc::clone(&self.shared);
-        async move { shares::share(&shared, &common).await }
+        async move { shares::share(&shared, &common, || shares::send(&shared, &common)).await }
+    }
+
+    /// As [`Self::share`], by another way: `send` has the worker have the value.
+    ///
+    /// # Errors
+    /// As [`Self::share`], and what `send` says.
+    pub async fn share_by<F: Future<Output = Result<(), LinkError>> + Send>(
+        &self,
+        common: &Common,
+        send: impl FnOnce() -> F + Send,
+    ) -> Result<(), LinkError> {
+        shares::share(&self.shared, common, send).await
     }
 
     /// Waits until no call is under way: whoever asked has what became of it. Without a limit of its own.
@@ -260,7 +272,7 @@ impl Link {
     /// When the link is over.
     pub async fn open(&self, kind: Kind, priority: i32) -> Result<Stream, LinkError> {
         // How large files are is not known yet; most that are worth sending are.
-        let bytes = if kind == Kind::File { u64::MAX } else { 0 };
+        let bytes = if matches!(kind, Kind::File | Kind::Spread) { u64::MAX } else { 0 };
         let mut stream = self.shared.carrier.open_for(bytes).await?;
         stream.outgoing.prioritise(priority);
         let told = stream.outgoing.write_all(&[kind as u8]).await;

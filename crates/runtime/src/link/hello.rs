@@ -9,7 +9,7 @@ use super::wire::{self, Kind, WireError};
 use crate::model::{Epoch, Incarnation, PoolId};
 
 /// The version of everything that travels on a link.
-pub const PROTOCOL: u16 = 2;
+pub const PROTOCOL: u16 = 3;
 
 /// What a client says first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,7 +133,9 @@ pub(super) async fn listen(stream: &mut Stream) -> Result<Result<Hello, Refusal>
         | Kind::Input
         | Kind::Lane
         | Kind::Outcome
-        | Kind::Shared) => {
+        | Kind::Shared
+        | Kind::Spread
+        | Kind::Chunks) => {
             return Err(WireError::Kind(other as u8));
         }
     }

@@ -368,7 +368,7 @@ async fn a_shared_value_is_sent_once_and_forgotten_with_its_last_owner() {
     let common = Common::of("what this test shares".into());
     let share = || {
         let (shared, common) = (Arc::clone(&ends.shared), Arc::clone(&common));
-        tokio::spawn(async move { shares::share(&shared, &common).await })
+        tokio::spawn(async move { shares::share(&shared, &common, || shares::send(&shared, &common)).await })
     };
     let asked = [share(), share()];
     let mut stream = ends.opened.recv().await.expect("opened");
@@ -381,7 +381,7 @@ async fn a_shared_value_is_sent_once_and_forgotten_with_its_last_owner() {
     for asked in asked {
         assert_eq!(asked.await.expect("joined"), Ok(()));
     }
-    assert_eq!(shares::share(&ends.shared, &common).await, Ok(()));
+    assert_eq!(shares::share(&ends.shared, &common, || shares::send(&ends.shared, &common)).await, Ok(()));
     assert!(ends.opened.try_recv().is_err());
     let key = *common.key();
     drop(common);

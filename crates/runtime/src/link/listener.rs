@@ -17,6 +17,7 @@ use super::session::Session;
 use super::tls;
 use super::transport::{Stream, Transport};
 use super::wire::WireError;
+use crate::model::Incarnation;
 use crate::timing::Timing;
 
 /// How long a refused client is given to read the answer.
@@ -51,9 +52,19 @@ enum Door {
     Bytes(TcpStream, SocketAddr, Box<Bytes>),
 }
 
-/// The pool's client with a hello, not yet answered.
+/// Who is at a port, by its certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The pool's client.
+    Client,
+    /// Another worker of the pool.
+    Peer(Incarnation),
+}
+
+/// Somebody who may come in, with a hello that is not yet answered.
 #[derive(Debug)]
 pub struct Guest {
+    who: Who,
     hello: Hello,
     carrier: Box<dyn Transport>,
     stream: Stream,
@@ -117,39 +128,44 @@ impl Listener {
 
 impl Arrival {
     /// Goes through the handshake and reads the hello. `None` is one more connection of a link that is
-    /// there already.
+    /// there already. `peers` are the workers that may come in too.
     ///
     /// # Errors
-    /// When it is not the pool's client, or does not say a proper hello within `deadline`. Then the
-    /// connection is closed.
-    pub async fn greet(self, deadline: Duration) -> Result<Option<Guest>, LinkError> {
+    /// When it is neither the pool's client nor one of those, or does not say a proper hello within `deadline`. Then
+    /// the connection is closed.
+    pub async fn greet(self, deadline: Duration, peers: &[Incarnation]) -> Result<Option<Guest>, LinkError> {
         let address = match &self.0 {
             Door::Quic(incoming) => incoming.remote_address(),
             Door::Bytes(_, from, _) => *from,
         };
         let greeted = tokio::time::timeout(deadline, async {
-            match self.enter().await? {
-                Some(carrier) => hear(carrier).await.map(Some),
+            match self.enter(peers).await? {
+                Some((who, carrier)) => hear(who, carrier).await.map(Some),
                 None => Ok(None),
             }
         });
         greeted.await.unwrap_or(Err(LinkError::Late { address, after: deadline }))
     }
 
-    async fn enter(self) -> Result<Option<Box<dyn Transport>>, LinkError> {
+    async fn enter(self, peers: &[Incarnation]) -> Result<Option<(Who, Box<dyn Transport>)>, LinkError> {
         match self.0 {
             Door::Quic(incoming) => {
                 let carrier = Quic::new((*incoming).await.map_err(quic::link_error)?);
-                if !carrier.is_with(CLIENT) {
-                    carrier.close(Cause::Protocol, "only the pool's client may link to a worker");
+                let peer = || peers.iter().find(|it| carrier.is_with(it.as_str())).cloned().map(Who::Peer);
+                let who = if carrier.is_with(CLIENT) { Some(Who::Client) } else { peer() };
+                let Some(who) = who else {
+                    carrier.close(
+                        Cause::Protocol,
+                        "only the pool's client and nodes of its cluster may link to a worker",
+                    );
                     return Err(LinkError::Untrusted { reason: "not the client's certificate".to_owned() });
-                }
-                Ok(Some(Box::new(carrier)))
+                };
+                Ok(Some((who, Box::new(carrier))))
             }
             Door::Bytes(stream, _, bytes) => {
                 let Bytes { acceptor, links, together, timing } = *bytes;
                 match mux::visit(stream, &acceptor, &links, &together, &timing).await? {
-                    Visit::Link(carrier) => Ok(Some(carrier)),
+                    Visit::Link(carrier) => Ok(Some((Who::Client, carrier))),
                     Visit::Joined => Ok(None),
                 }
             }
@@ -157,10 +173,10 @@ impl Arrival {
     }
 }
 
-async fn hear(carrier: Box<dyn Transport>) -> Result<Guest, LinkError> {
+async fn hear(who: Who, carrier: Box<dyn Transport>) -> Result<Guest, LinkError> {
     let mut stream = carrier.accept().await?;
     match hello::listen(&mut stream).await {
-        Ok(Ok(hello)) => Ok(Guest { hello, carrier, stream }),
+        Ok(Ok(hello)) => Ok(Guest { who, hello, carrier, stream }),
         Ok(Err(refusal)) => {
             refuse(&*carrier, &mut stream, refusal.clone()).await;
             Err(LinkError::Refused(refusal))
@@ -188,15 +204,20 @@ impl std::fmt::Debug for Arrival {
 }
 
 impl Guest {
-    /// What the client said.
+    /// Who it is.
+    pub const fn who(&self) -> &Who {
+        &self.who
+    }
+
+    /// What it said.
     pub const fn hello(&self) -> &Hello {
         &self.hello
     }
 
-    /// Lets the client in.
+    /// Lets it in.
     ///
     /// # Errors
-    /// When the client is gone.
+    /// When it is gone.
     pub async fn welcome(mut self) -> Result<Session, LinkError> {
         match hello::answer(&mut self.stream, &Answer::Welcome).await {
             Ok(()) => Ok(Session::new(self.hello, self.carrier)),
@@ -207,7 +228,7 @@ impl Guest {
         }
     }
 
-    /// Sends the client away, with a reason.
+    /// Sends it away, with a reason.
     pub async fn refuse(mut self, refusal: Refusal) {
         refuse(&*self.carrier, &mut self.stream, refusal).await;
     }

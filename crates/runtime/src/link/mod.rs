@@ -34,10 +34,10 @@ mod tls;
 mod transport;
 mod wire;
 
-pub(crate) use call::OutcomeKind;
 pub use call::{
     CallRequest, Outcome, RequestHeader, read_arguments, read_header, read_number, write_outcome,
 };
+pub(crate) use call::{Held, OutcomeKind};
 pub use calling::Calling;
 pub use cork::{Cork, corked};
 pub use dialer::{Dialer, InUse, Link};
@@ -45,7 +45,7 @@ pub use error::{Cause, LinkError, Side};
 pub use frame::{CREDIT_BYTES, CREDIT_CALLS, Frames, LANE_LIMIT, Reply, Request};
 pub use hello::{Hello, PROTOCOL, Refusal};
 pub use identity::{Authority, CLIENT, Identity, IdentityError};
-pub use listener::{Arrival, Guest, Listener};
+pub use listener::{Arrival, Guest, Listener, Who};
 pub use mux::{Duplex, Tunnel};
 pub use outbox::Outbox;
 pub use session::Session;

@@ -46,7 +46,9 @@ impl Session {
             | Kind::Input
             | Kind::Lane
             | Kind::Outcome
-            | Kind::Shared) => Ok(kind),
+            | Kind::Shared
+            | Kind::Spread
+            | Kind::Chunks) => Ok(kind),
         }
     }
 

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::OnceCell;
 
+use super::call::Held;
 use super::dialer::Shared;
 use super::error::LinkError;
 use super::transport::{Incoming, Outgoing};
@@ -27,9 +28,11 @@ pub(super) struct Shares(Mutex<BTreeMap<CommonKey, Arc<OnceCell<()>>>>);
 const HERE: u8 = 1;
 
 impl Shares {
-    fn cell(&self, key: &CommonKey) -> Arc<OnceCell<()>> {
+    /// What is known of a value, and whether nothing was.
+    fn cell(&self, key: &CommonKey) -> (Arc<OnceCell<()>>, bool) {
         let mut sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(sent.entry(*key).or_default())
+        let is_new = !sent.contains_key(key);
+        (Arc::clone(sent.entry(*key).or_default()), is_new)
     }
 
     /// Whether the worker has it.
@@ -44,12 +47,20 @@ impl Shares {
     }
 }
 
-/// Has the worker have a value. Those who ask at once wait for the same sending.
-pub(super) async fn share(shared: &Arc<Shared>, common: &Common) -> Result<(), LinkError> {
+/// Has the worker have a value, by whatever way `send` is. Those who ask at once wait for the same sending.
+pub(super) async fn share<F: Future<Output = Result<(), LinkError>>>(
+    shared: &Arc<Shared>,
+    common: &Common,
+    send: impl FnOnce() -> F,
+) -> Result<(), LinkError> {
     let key = *common.key();
-    let cell = shared.shares.cell(&key);
-    cell.get_or_try_init(|| async {
-        send(shared, common).await?;
+    let length = common.payload().len() as u64;
+    if length > shared.body_limit {
+        return Err(LinkError::TooLarge { what: "a shared value", length, limit: shared.body_limit });
+    }
+    let (cell, is_new) = shared.shares.cell(&key);
+    if is_new {
+        // Before anything is sent: of what is given up in the middle something may be there as well.
         let link: Weak<Shared> = Arc::downgrade(shared);
         common.when_dropped(move || {
             if let Some(link) = link.upgrade()
@@ -58,18 +69,16 @@ pub(super) async fn share(shared: &Arc<Shared>, common: &Common) -> Result<(), L
                 link.lanes.forget_common(key);
             }
         });
-        Ok(())
-    })
-    .await
-    .copied()
+    }
+    cell.get_or_try_init(send).await.copied()
 }
 
-async fn send(shared: &Shared, common: &Common) -> Result<(), LinkError> {
+/// Sends it on a stream of its own.
+pub(super) async fn send(shared: &Shared, common: &Common) -> Result<(), LinkError> {
     let length = common.payload().len() as u64;
-    if length > shared.body_limit {
-        return Err(LinkError::TooLarge { what: "a shared value", length, limit: shared.body_limit });
-    }
-    let mut stream = shared.carrier.open().await?;
+    // Given up in the middle it has to be reset: an end in good order would be one too early.
+    let mut held = Held { stream: shared.carrier.open().await?, ended: false };
+    let stream = &mut held.stream;
     let sent = async {
         let mut head = vec![Kind::Shared as u8];
         head.extend_from_slice(common.key());
@@ -82,7 +91,9 @@ async fn send(shared: &Shared, common: &Common) -> Result<(), LinkError> {
         stream.incoming.read_u8().await
     };
     let broken = |it: std::io::Error| LinkError::Broken { reason: it.to_string() };
-    match sent.await.map_err(|it| shared.carrier.over().unwrap_or(broken(it)))? {
+    let said = sent.await.map_err(|it| shared.carrier.over().unwrap_or(broken(it)))?;
+    held.ended = true;
+    match said {
         HERE => Ok(()),
         other => Err(LinkError::Garbled(WireError::Kind(other))),
     }

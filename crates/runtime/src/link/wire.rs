@@ -45,6 +45,10 @@ pub enum Kind {
     Outcome = 8,
     /// A value that many calls share.
     Shared = 9,
+    /// The same, which the node may have from others.
+    Spread = 11,
+    /// What one node gives another of it.
+    Chunks = 12,
 }
 
 /// Bytes from the other side that make no sense, or stopped coming.
@@ -130,6 +134,8 @@ impl TryFrom<u8> for Kind {
             10 => Ok(Self::Lane),
             8 => Ok(Self::Outcome),
             9 => Ok(Self::Shared),
+            11 => Ok(Self::Spread),
+            12 => Ok(Self::Chunks),
             other => Err(WireError::Kind(other)),
         }
     }
@@ -270,7 +276,9 @@ mod tests {
             (&[10], Ok(Kind::Lane)),
             (&[8], Ok(Kind::Outcome)),
             (&[9], Ok(Kind::Shared)),
-            (&[11], Err(WireError::Kind(11))),
+            (&[11], Ok(Kind::Spread)),
+            (&[12], Ok(Kind::Chunks)),
+            (&[13], Err(WireError::Kind(13))),
             (&[0], Err(WireError::Kind(0))),
             (&[255], Err(WireError::Kind(255))),
             (&[], Err(WireError::Truncated("its kind"))),

@@ -18,6 +18,10 @@ pub struct Capabilities {
     /// The size of a machine's disk can be chosen. Where this is false, and an offer does not come with
     /// a disk that is large enough, a spec that asks for one is refused.
     pub sized_disk: bool,
+    /// Machines of one pool reach each other: what one listens on by UDP the others can dial, at
+    /// [`InstanceState::Running`](super::InstanceState)'s `private` address where there is one. Where this is false
+    /// the nodes of a pool stand alone, and a pool that asks to be a cluster is refused.
+    pub peers: bool,
     /// The provider mounts a spec's volumes. Where this is false, a spec with one is refused.
     pub volumes: bool,
 }
@@ -30,6 +34,7 @@ impl Capabilities {
         udp: false,
         same_computer: false,
         sized_disk: false,
+        peers: false,
         volumes: false,
     };
 }

@@ -66,6 +66,10 @@ pub enum EventKind {
     Deployed { rank: Rank, bytes: u64, sent: bool },
     /// A worker is linked, over this carrier: for the first time or again.
     Linked { rank: Rank, carrier: Carrier },
+    /// A node has what nodes share: from another node, or from the client.
+    Given { rank: Rank, from: Option<Rank>, bytes: u64 },
+    /// A node could not have something from another node, and has it from elsewhere.
+    PeerFailed { rank: Rank, peer: Rank, reason: String },
     /// A link broke and is dialled again.
     LinkLost { rank: Rank, reason: String },
     /// A link is back.
@@ -251,6 +255,16 @@ impl fmt::Display for EventKind {
             }
             Self::Deployed { rank, sent: false, .. } => write!(f, "node {rank}: program already there"),
             Self::Linked { rank, carrier } => write!(f, "node {rank}: linked over {carrier}"),
+            Self::Given { rank, from, bytes } => {
+                let megabytes = *bytes as f64 / 1e6;
+                match from {
+                    Some(from) => write!(f, "node {rank}: has {megabytes:.1} MB from node {from}"),
+                    None => write!(f, "node {rank}: has {megabytes:.1} MB from the client"),
+                }
+            }
+            Self::PeerFailed { rank, peer, reason } => {
+                write!(f, "node {rank}: cannot have it from node {peer}, and has it from elsewhere: {reason}")
+            }
             Self::LinkLost { rank, reason } => write!(f, "node {rank}: link lost, redialling: {reason}"),
             Self::LinkRestored { rank } => write!(f, "node {rank}: link restored"),
             Self::WorkerRestarted { rank } => write!(f, "node {rank}: its worker ended and is restarted"),

@@ -29,6 +29,8 @@ pub enum InstanceState {
         ssh: SshEndpoint,
         /// The address at which a worker's port is reached, where it is not the SSH host's.
         address: IpAddr,
+        /// The address at which other machines of its pool reach it, where that is another.
+        private: Option<IpAddr>,
         /// How it ends itself.
         end: End,
         /// How it is heard that it will be taken.

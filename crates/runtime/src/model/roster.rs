@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Epoch, Incarnation, Rank};
+use super::{Epoch, Incarnation, Mode, Rank};
 
 /// One node of a pool as the others see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,7 +14,8 @@ pub struct Peer {
     pub rank: Rank,
     /// The name of this life of it.
     pub name: Incarnation,
-    /// The address at which the pool's client reaches it.
+    /// The address at which the other nodes reach it, in a [cluster](super::Mode); else that at which the pool's client
+    /// does.
     pub address: IpAddr,
 }
 
@@ -33,6 +34,9 @@ pub struct Roster {
     pub epoch: Epoch,
     /// Grows with each change.
     pub number: u64,
+    /// What they are to each other.
+    #[serde(default)]
+    pub mode: Mode,
     /// The nodes, by rank.
     pub peers: Vec<Peer>,
 }

@@ -14,16 +14,14 @@ use super::kit::NodeKit;
 use super::messages::{Heard, Leave, NodeMessage, NodeReport, Recipient, Reported, Timer, Trouble};
 use super::reach::Reach;
 use super::state::State;
-use super::steps::Steps;
+use super::steps::{Steps, incarnation};
 use crate::bootstrap::Listening;
 use crate::control::{Member, Taken};
 use crate::journal::KnownNode;
 use crate::link::{Link, LinkError};
 use crate::model::{
-    Attempt, Carrier, End, EventKind, HostKey, Incarnation, Instance, InstanceId, InstanceState, Notice,
-    Rank, SshEndpoint,
+    Attempt, Carrier, End, EventKind, HostKey, Instance, InstanceId, InstanceState, Notice, Rank, SshEndpoint,
 };
-use crate::random;
 use crate::ssh::{Session, SshError};
 
 /// A node behind its actor.
@@ -104,6 +102,8 @@ struct Doing {
     session: Option<Session>,
     ssh: Option<SshEndpoint>,
     address: Option<(IpAddr, End)>,
+    /// Where other machines of the pool reach it, if that is elsewhere.
+    private: Option<IpAddr>,
     notice: Notice,
     /// What the first link ran over, which says whether UDP gets through at all.
     carrier: Option<Carrier>,
@@ -135,6 +135,7 @@ impl Actor for NodeActor {
             renewals: 0,
             session: None,
             ssh: known.as_ref().map(|it| it.ssh.clone()),
+            private: known.as_ref().and_then(|it| it.private),
             address: known.map(|it| (it.address, it.end)),
             notice: Notice::None,
             carrier: None,
@@ -162,7 +163,9 @@ impl Doing {
     fn take_in(&mut self, message: NodeMessage, myself: &ActorRef<NodeMessage>) -> Option<Heard> {
         Some(match message {
             NodeMessage::Heard(heard) => {
-                if let Heard::Described(Ok(InstanceState::Running { ssh, address, end, notice })) = &heard {
+                if let Heard::Described(Ok(InstanceState::Running { ssh, address, private, end, notice })) =
+                    &heard
+                {
                     // A key that was seen before is better than none.
                     let seen = self.ssh.take().filter(|it| {
                         ssh.host_key == HostKey::PinOnFirstUse
@@ -171,6 +174,7 @@ impl Doing {
                     self.ssh = Some(seen.unwrap_or_else(|| ssh.clone()));
                     self.notice = notice.clone();
                     self.address = Some((*address, end.clone()));
+                    self.private = *private;
                 }
                 // Also one that came of a dial that nothing waits for any more: renewals must not go there.
                 if matches!(heard, Heard::LinkClosed { .. }) {
@@ -226,13 +230,14 @@ impl Doing {
                         Err(error @ SshError::Rejected { .. }) => {
                             NodeMessage::Heard(Heard::KeyRefused { reason: error.to_string() })
                         }
-                        Err(error) => NodeMessage::Heard(Heard::Reached(Err(trouble(&error)))),
+                        Err(error) => NodeMessage::Heard(Heard::Reached(Err(Trouble::from(&error)))),
                     }
                 });
             }
             Effect::Bootstrap => {
-                self.with_session(myself, Heard::Bootstrapped, |steps, session| async move {
-                    steps.bootstrap(&session).await
+                let address = self.address.as_ref().map(|it| (it.0, self.steps.met_at(it.0, self.private)));
+                self.with_session(myself, Heard::Bootstrapped, move |steps, session| async move {
+                    steps.bootstrap(&session, address).await
                 })
             }
             Effect::StartWorker => self.start_worker(myself),
@@ -289,9 +294,12 @@ impl Doing {
                 self.steps.kit.events.emit(said.event(self.steps.rank, self.attempt));
             }
             Effect::ReportReady => {
-                if let (Some((link, member)), Some((address, _))) = (&self.link, &self.address) {
+                if let (Some((link, member)), Some((address, _)), Some(port)) =
+                    (&self.link, &self.address, self.state.port())
+                {
                     let (link, member) = (link.clone(), member.clone());
-                    self.report(Reported::Ready { link, member, address: *address });
+                    let address = self.steps.met_at(*address, self.private);
+                    self.report(Reported::Ready { link, member, address, port });
                 }
             }
             Effect::ReportPaused => {
@@ -319,18 +327,18 @@ impl Doing {
 
     /// Each worker has an incarnation of its own, so that nothing meant for the last one reaches it.
     fn start_worker(&mut self, myself: &ActorRef<NodeMessage>) {
-        let (address, notice) = (self.address.clone(), self.notice.clone());
+        let (address, private, notice) = (self.address.clone(), self.private, self.notice.clone());
         let incarnation = incarnation(&self.steps.kit, self.steps.rank, self.attempt);
         if let Ok(incarnation) = &incarnation {
             self.steps.incarnation = incarnation.clone();
         }
         let place = (self.attempt, self.instance.clone());
-        self.with_session(myself, Heard::Started, |steps, session| async move {
+        self.with_session(myself, Heard::Started, move |steps, session| async move {
             let never = |reason: String| Trouble { reason, retry: false };
             incarnation.map_err(|error| never(format!("the system has no random numbers: {error}")))?;
             let (listen, end) = address.ok_or_else(|| never("the machine has no address".to_owned()))?;
             let worker = steps.start_worker(&session, listen, end.clone(), notice).await?;
-            steps.write_down(place, &session, (listen, end), worker).await;
+            steps.write_down(place, &session, (listen, private, end), worker).await;
             Ok(worker)
         });
     }
@@ -486,14 +494,4 @@ impl Doing {
     fn report(&self, what: Reported) {
         (self.reports)(NodeReport { rank: self.steps.rank, attempt: self.attempt, what });
     }
-}
-
-fn trouble(error: &SshError) -> Trouble {
-    Trouble { retry: error.retry(), reason: error.to_string() }
-}
-
-/// A fresh name for a life of a worker.
-fn incarnation(kit: &NodeKit, rank: Rank, attempt: Attempt) -> Result<Incarnation, getrandom::Error> {
-    let life = random::text(8)?;
-    Ok(Incarnation::new(format!("{}-{rank}-{attempt}-{life}", kit.request.pool)))
 }

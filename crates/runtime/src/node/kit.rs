@@ -11,8 +11,9 @@ use crate::control::Cluster;
 use crate::events::Events;
 use crate::journal::Record;
 use crate::link::{Authority, Dialer};
-use crate::model::{Carrier, Epoch, Secret, Worker};
+use crate::model::{Carrier, Epoch, Mode, Secret, Worker};
 use crate::provider::{ProviderRef, Request};
+use crate::spread::Spreads;
 use crate::ssh::ClientKey;
 use crate::timing::Timing;
 
@@ -27,6 +28,8 @@ pub struct NodeKit {
     pub plan: Plan,
     /// The files that are copied to it.
     pub includes: Includes,
+    /// How machines have them of each other, where they do.
+    pub files: Option<Spreads>,
     /// The program that becomes the worker.
     pub program: ProgramCell,
     /// The client's SSH key.
@@ -47,6 +50,8 @@ pub struct NodeKit {
     pub worker: Worker,
     /// What the links run over.
     pub carrier: Carrier,
+    /// What the nodes are to each other.
+    pub mode: Mode,
     /// Every time-out.
     pub timing: Timing,
     /// Where facts go.

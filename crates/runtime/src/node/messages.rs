@@ -10,7 +10,7 @@ use crate::bootstrap::Listening;
 use crate::control::Member;
 use crate::link::Link;
 use crate::model::{Attempt, InstanceState, Rank};
-use crate::ssh::Session;
+use crate::ssh::{Session, SshError};
 
 /// Messages of the NodeActor: the results of its own steps, its timers, and two orders.
 #[derive(Debug, RactorMessage)]
@@ -63,8 +63,10 @@ pub enum Reported {
         link: Link,
         /// As this member of the cluster.
         member: Member,
-        /// At this address.
+        /// At this address, as its pool's mode has it.
         address: IpAddr,
+        /// On this port, by UDP.
+        port: u16,
     },
     /// Its link is being dialled again.
     Paused,
@@ -129,6 +131,12 @@ pub(crate) enum Heard {
 pub(crate) struct Trouble {
     pub(crate) reason: String,
     pub(crate) retry: bool,
+}
+
+impl From<&SshError> for Trouble {
+    fn from(error: &SshError) -> Self {
+        Self { retry: error.retry(), reason: error.to_string() }
+    }
 }
 
 /// Why a node wakes up.

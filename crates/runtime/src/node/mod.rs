@@ -11,6 +11,7 @@
 
 mod actor;
 pub(crate) mod effect;
+mod files;
 mod kit;
 pub(crate) mod messages;
 mod reach;

@@ -81,6 +81,21 @@ impl State {
         effects
     }
 
+    /// The UDP port of its worker, when that is ready.
+    pub(crate) const fn port(&self) -> Option<u16> {
+        match self {
+            Self::Ready { worker, .. } => Some(worker.port),
+            Self::Unborn
+            | Self::Launching { .. }
+            | Self::Reaching(_)
+            | Self::Bootstrapping
+            | Self::Joining(_)
+            | Self::Redialling(_)
+            | Self::Draining(..)
+            | Self::Gone => None,
+        }
+    }
+
     fn step(self, heard: Heard, now: Instant, timing: &Timing) -> (Self, Vec<Effect>) {
         match (self, heard) {
             (Self::Gone, _) => (Self::Gone, vec![]),

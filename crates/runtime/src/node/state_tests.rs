@@ -21,7 +21,13 @@ fn ssh() -> SshEndpoint {
 fn running() -> Heard {
     let end = End::Process { pid: 7, directory: PathBuf::from("/m") };
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    Heard::Described(Ok(InstanceState::Running { ssh: ssh(), address, end, notice: Notice::None }))
+    Heard::Described(Ok(InstanceState::Running {
+        ssh: ssh(),
+        address,
+        private: None,
+        end,
+        notice: Notice::None,
+    }))
 }
 
 fn gone(reason: &str) -> Heard {

@@ -12,8 +12,9 @@ use crate::control::Member;
 use crate::journal::KnownNode;
 use crate::lease;
 use crate::link::{Hello, Link, PROTOCOL};
-use crate::model::{Attempt, End, EventKind, Incarnation, InstanceId, Notice, Rank};
+use crate::model::{Attempt, End, EventKind, Incarnation, InstanceId, Mode, Notice, Rank};
 use crate::program::WorkerStart;
+use crate::random;
 use crate::registry::Registry;
 use crate::ssh::Session;
 
@@ -26,16 +27,31 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    /// Makes the machine what the image asks for.
-    pub(super) async fn bootstrap(&self, session: &Session) -> Result<(), Trouble> {
+    /// Makes the machine what the image asks for. `address`: where its ports are reached, from outside and by other
+    /// machines.
+    pub(super) async fn bootstrap(
+        &self,
+        session: &Session,
+        address: Option<(IpAddr, IpAddr)>,
+    ) -> Result<(), Trouble> {
         let tell = |progress: Progress| self.kit.events.emit(told(self.rank, progress));
         let kit = &self.kit;
+        if let Some(address) = address
+            && let Err(reason) = self.fetch_files(session, address).await
+        {
+            tracing::info!(pool = %kit.request.pool, rank = %self.rank, reason, "the client uploads the files itself");
+        }
         bootstrap::run(session, &kit.plan, &kit.includes, kit.timing.upload + kit.timing.bootstrap, &tell)
             .await
             .map_err(|error| Trouble {
                 retry: error.retry(),
                 reason: format!("failed to bootstrap: {error}"),
             })
+    }
+
+    /// Where the other nodes reach a machine that is reached there, and from inside its cloud perhaps elsewhere.
+    pub(super) fn met_at(&self, address: IpAddr, private: Option<IpAddr>) -> IpAddr {
+        private.filter(|_| self.kit.mode == Mode::Cluster).unwrap_or(address)
     }
 
     /// Uploads the program and starts it as a worker. Returns the port on which it listens. `address` is
@@ -90,12 +106,12 @@ impl Steps {
         &self,
         (attempt, instance): (Attempt, InstanceId),
         session: &Session,
-        (address, end): (IpAddr, End),
+        (address, private, end): (IpAddr, Option<IpAddr>, End),
         Listening { port, tcp, pid }: Listening,
     ) {
         let Some(record) = &self.kit.record else { return };
         let (rank, incarnation, ssh) = (self.rank, self.incarnation.clone(), session.verified());
-        let node = KnownNode { rank, attempt, incarnation, ssh, address, end, port, tcp, pid };
+        let node = KnownNode { rank, attempt, incarnation, ssh, address, private, end, port, tcp, pid };
         if let Err(error) = record.node(&instance, &node).await {
             tracing::warn!(%rank, %error, "a node is not in the journal: nobody could attach to it");
         }
@@ -156,12 +172,22 @@ impl Steps {
 /// Where a worker listens that is reached at this address. Clouds put public addresses before machines
 /// that do not have them, so there it listens at all that the machine has; who comes must show the pool's
 /// certificate.
-const fn listen_at(address: IpAddr) -> IpAddr {
+pub(super) const fn listen_at(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(it) if !it.is_loopback() => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(it) if !it.is_loopback() => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         IpAddr::V4(_) | IpAddr::V6(_) => address,
     }
+}
+
+/// A fresh name for a life of a worker.
+pub(super) fn incarnation(
+    kit: &NodeKit,
+    rank: Rank,
+    attempt: Attempt,
+) -> Result<Incarnation, getrandom::Error> {
+    let life = random::text(8)?;
+    Ok(Incarnation::new(format!("{}-{rank}-{attempt}-{life}", kit.request.pool)))
 }
 
 /// A bootstrap's progress as an event of its node.

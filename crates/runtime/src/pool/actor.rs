@@ -101,6 +101,7 @@ impl Actor for PoolActor {
             myself.cast(PoolMessage::heard(Heard::Adopted(Box::new(adoption))))?;
         }
         let heartbeat = request.record.clone().map(|it| it.kept_fresh(request.timing.renew()));
+        let rosters = Rosters::new(request.mode(), tasks.spreads().cloned());
         let limits = Limits {
             total: request.max_total_cost,
             hourly: request.max_hourly_cost,
@@ -122,7 +123,7 @@ impl Actor for PoolActor {
             links: BTreeMap::new(),
             timers: heartbeat.into_iter().collect(),
             resized: None,
-            rosters: Rosters::default(),
+            rosters,
             keys: BTreeMap::new(),
             known,
             detached: false,
@@ -211,12 +212,11 @@ impl Doing {
                 Heard::Prepared(Err(error))
             }
             PoolMessage::Node(NodeReport { rank, attempt, what }) => match what {
-                // Ready for the pool's state when all know of each other: no call runs on a node that
-                // is told less than what there is.
-                Reported::Ready { link, member, address } => {
+                // Ready for the pool's state when all know of each other: no call runs on a node that knows less.
+                Reported::Ready { link, member, address, port } => {
                     gather_output(&self.request.output, rank, &link);
                     let within = self.request.timing.control;
-                    let known = self.rosters.ready(rank, attempt, &link, member, address, within);
+                    let known = self.rosters.ready(rank, attempt, &link, member, (address, port), within);
                     begin(myself, async move {
                         known.await;
                         PoolMessage::Introduced { rank, attempt, link }

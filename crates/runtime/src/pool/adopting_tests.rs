@@ -68,6 +68,7 @@ fn machine(instance: &str, deed: i64, node: Option<(u32, u32)>) -> Machine {
             login: Box::default(),
         },
         address: IpAddr::from([127, 0, 0, 1]),
+        private: None,
         end: End::Outside,
         port: 1,
         tcp: 2,

@@ -12,9 +12,10 @@ use super::messages::PoolMessage;
 use super::request::PoolRequest;
 use crate::events::Events;
 use crate::link::{InUse, Link};
-use crate::model::{Bill, Event, Incarnation, InvalidRequest, Leftover, PoolId, Rank};
+use crate::model::{Bill, Event, Incarnation, InvalidRequest, Leftover, Mode, PoolId, Rank};
 use crate::output::{Hub, Reader};
 use crate::provider::ProviderRef;
+use crate::spread::Spreads;
 use crate::status::Explanation;
 use crate::tasks::{Retries, Tasks};
 
@@ -69,6 +70,7 @@ impl Pool {
         supervisor: ActorCell,
     ) -> Result<Self, SpawnErr> {
         let (events, output) = (request.events.clone(), request.output.clone());
+        let spreads = (request.mode() == Mode::Cluster).then(|| Spreads::new(events.clone()));
         let tasks = Tasks::start(
             Retries { own: 0, infrastructure: request.interruptions, crashes: request.crash_limit },
             request.queue,
@@ -76,6 +78,7 @@ impl Pool {
             request.timing.detect,
             request.output.clone(),
             events.clone(),
+            spreads,
         );
         let can_be_left = request.holds;
         if can_be_left {

@@ -7,7 +7,7 @@ use super::spec::Spec;
 use crate::events::Events;
 use crate::journal::{KnownPool, Record};
 use crate::model::{
-    Architecture, Carrier, Image, InvalidRequest, Nodes, Scaling, Secret, Selection, Usd, Worker,
+    Architecture, Carrier, Image, InvalidRequest, Mode, Nodes, Scaling, Secret, Selection, Usd, Worker,
 };
 use crate::output::Hub;
 use crate::timing::Timing;
@@ -31,6 +31,8 @@ pub struct PoolRequest {
     pub worker: Worker,
     /// What the links run over.
     pub carrier: Carrier,
+    /// Whether the nodes are linked to each other; `None`: where their machines can reach each other.
+    pub cluster: Option<bool>,
     /// What functions may ask for by name. It reaches workers on their standard input alone.
     pub secrets: BTreeMap<String, Secret<String>>,
     /// When it gives nodes back, where it scales.
@@ -73,6 +75,15 @@ impl PoolRequest {
                 return Err(InvalidRequest::new("architecture", wanted, allowed));
             }
         }
+        let apart = self.specs.iter().find(|it| !it.provider().capabilities().peers);
+        if let (Some(true), Some(spec)) = (self.cluster, apart) {
+            let name = spec.provider().name();
+            let allowed = format!(
+                "machines of {name} cannot reach each other; leave it out, or say `.cluster(false)`: calls, groups, \
+                 gathers and broadcasts are the same where each node stands alone"
+            );
+            return Err(InvalidRequest::new("cluster", true, allowed));
+        }
         self.worker.check()?;
         for (field, cap) in
             [("max_hourly_cost", self.max_hourly_cost), ("max_total_cost", self.max_total_cost)]
@@ -82,5 +93,16 @@ impl PoolRequest {
             }
         }
         Ok(())
+    }
+
+    /// What the nodes are to each other, where the pool does not say: a cluster if all of its machines can reach each
+    /// other, wherever they are rented.
+    pub fn mode(&self) -> Mode {
+        let providers = || self.specs.iter().map(|it| it.provider());
+        let first = providers().next().map(|it| it.name());
+        let is_mixed =
+            self.specs.iter().any(|it| it.wanted().mixed) && providers().any(|it| Some(it.name()) != first);
+        let can = !is_mixed && providers().all(|it| it.capabilities().peers);
+        if self.cluster.unwrap_or(can) { Mode::Cluster } else { Mode::Standalone }
     }
 }

@@ -13,7 +13,8 @@ use tokio::sync::watch;
 
 use crate::control::Member;
 use crate::link::Link;
-use crate::model::{Attempt, Epoch, Incarnation, Peer, Rank, Roster};
+use crate::model::{Attempt, Epoch, Incarnation, Mode, Peer, Rank, Roster};
+use crate::spread::{Door, Spreads};
 
 /// The nodes that there are, and what they have been told.
 #[derive(Debug)]
@@ -21,6 +22,9 @@ pub(super) struct Rosters {
     nodes: BTreeMap<Rank, Known>,
     /// Lives that finish what they have: nobody is told of them, but they have what was left there.
     leaving: BTreeMap<(Rank, Attempt), Link>,
+    mode: Mode,
+    /// What nodes pass on among themselves, where they do.
+    spreads: Option<Spreads>,
     newest: watch::Sender<Roster>,
 }
 
@@ -35,17 +39,13 @@ struct Known {
     told: watch::Receiver<u64>,
 }
 
-impl Default for Rosters {
-    fn default() -> Self {
-        Self {
-            nodes: BTreeMap::new(),
-            leaving: BTreeMap::new(),
-            newest: watch::Sender::new(Roster::default()),
-        }
-    }
-}
-
 impl Rosters {
+    /// Nobody is there.
+    pub(super) fn new(mode: Mode, spreads: Option<Spreads>) -> Self {
+        let newest = watch::Sender::new(Roster::default());
+        Self { nodes: BTreeMap::new(), leaving: BTreeMap::new(), mode, spreads, newest }
+    }
+
     /// A node is ready, for the first time or over a new link. The future is over when everybody knows
     /// everybody, or `within` has passed; a node that did not even learn of itself is made to link again.
     pub(super) fn ready(
@@ -54,10 +54,14 @@ impl Rosters {
         attempt: Attempt,
         link: &Link,
         member: Member,
-        address: IpAddr,
+        (address, port): (IpAddr, u16),
         within: Duration,
     ) -> impl Future<Output = ()> + Send + use<> {
         let hello = link.hello();
+        if let Some(spreads) = self.spreads.as_ref().filter(|_| !address.is_unspecified()) {
+            let name = hello.incarnation.clone();
+            spreads.here(rank, name.clone(), Door { name, address, port });
+        }
         let (teller, told) = watch::channel(0);
         let known = Known {
             attempt,
@@ -91,12 +95,11 @@ impl Rosters {
     /// A node is gone.
     pub(super) fn gone(&mut self, rank: Rank, attempt: Attempt) {
         self.leaving.remove(&(rank, attempt));
-        if let Some(known) = self.nodes.get(&rank)
-            && known.attempt == attempt
+        if self.nodes.get(&rank).is_some_and(|it| it.attempt == attempt)
+            && let Some(known) = self.nodes.remove(&rank)
         {
-            let epoch = known.link.hello().epoch;
-            self.nodes.remove(&rank);
-            self.publish(epoch);
+            self.publish(known.link.hello().epoch);
+            self.spreads.iter().for_each(|it| it.left(&known.name));
         }
     }
 
@@ -121,16 +124,21 @@ impl Rosters {
     fn publish(&self, epoch: Epoch) -> u64 {
         let nodes = self.nodes.iter().map(|(rank, it)| (*rank, (it.name.clone(), it.address))).collect();
         let number = self.newest.borrow().number.saturating_add(1);
-        self.newest.send_replace(roster(epoch, number, &nodes));
+        self.newest.send_replace(roster(epoch, number, self.mode, &nodes));
         number
     }
 }
 
-/// The roster of these nodes. Pure.
-fn roster(epoch: Epoch, number: u64, nodes: &BTreeMap<Rank, (Incarnation, IpAddr)>) -> Roster {
+/// The roster of these nodes. Pure. They are no cluster where an address leads another node to itself: that of a machine
+/// behind another (unspecified), and that of this computer (loopback) among those of others.
+fn roster(epoch: Epoch, number: u64, mode: Mode, nodes: &BTreeMap<Rank, (Incarnation, IpAddr)>) -> Roster {
     let peer =
         |(rank, (name, address)): (&Rank, &(Incarnation, IpAddr))| Peer::new(*rank, name.clone(), *address);
-    Roster { epoch, number, peers: nodes.iter().map(peer).collect() }
+    let peers: Vec<Peer> = nodes.iter().map(peer).collect();
+    let here = peers.iter().filter(|it| it.address.is_loopback()).count();
+    let is_nowhere = peers.iter().any(|it| it.address.is_unspecified());
+    let mode = if is_nowhere || (here > 0 && here < peers.len()) { Mode::Standalone } else { mode };
+    Roster { epoch, number, mode, peers }
 }
 
 /// Brings the newest roster to one worker, as long as it is a member and the pool is there.
@@ -192,9 +200,29 @@ mod tests {
         let expected = Roster {
             epoch: Epoch(1),
             number: 7,
+            mode: Mode::Cluster,
             peers: vec![Peer::new(Rank(0), name("a"), address), Peer::new(Rank(2), name("c"), address)],
         };
-        assert_eq!(roster(Epoch(1), 7, &nodes), expected);
-        assert_eq!(roster(Epoch(1), 8, &BTreeMap::new()).peers, []);
+        assert_eq!(roster(Epoch(1), 7, Mode::Cluster, &nodes), expected);
+        assert_eq!(roster(Epoch(1), 8, Mode::Cluster, &BTreeMap::new()).peers, []);
+    }
+
+    #[test]
+    fn nodes_whose_addresses_lead_others_astray_are_no_cluster() {
+        let nodes = |addresses: &[[u8; 4]]| {
+            let node = |(rank, it): (u32, &[u8; 4])| (Rank(rank), (Incarnation::new("n"), IpAddr::from(*it)));
+            (0..).zip(addresses).map(node).collect()
+        };
+        let (here, there, nowhere) = ([127, 0, 0, 1], [10, 0, 0, 7], [0, 0, 0, 0]);
+        for (addresses, expected) in [
+            (&[here, here][..], Mode::Cluster),
+            (&[there, there], Mode::Cluster),
+            (&[there, here], Mode::Standalone),
+            (&[nowhere, there], Mode::Standalone),
+            (&[nowhere, nowhere], Mode::Standalone),
+        ] {
+            assert_eq!(roster(Epoch(1), 1, Mode::Cluster, &nodes(addresses)).mode, expected, "{addresses:?}");
+        }
+        assert_eq!(roster(Epoch(1), 1, Mode::Standalone, &nodes(&[there])).mode, Mode::Standalone);
     }
 }

@@ -19,10 +19,12 @@ use crate::bootstrap::{self, Includes};
 use crate::journal::{KnownPool, Recorded};
 use crate::lease;
 use crate::model::{
-    Architecture, Attempt, Carrier, Epoch, EventKind, InstanceId, InstanceState, KeptMachine, Leftover, Rank,
+    Architecture, Attempt, Carrier, Epoch, EventKind, InstanceId, InstanceState, KeptMachine, Leftover, Mode,
+    Rank,
 };
 use crate::node::{NodeKit, ProgramCell};
 use crate::provider::{ProviderRef, Request};
+use crate::spread::Spreads;
 use crate::ssh::Session;
 use crate::timing::Timing;
 
@@ -149,11 +151,14 @@ async fn make_kit(
         ssh_key: keys.ssh.public().to_owned(),
         lease,
     });
+    let nodes = spec.and_then(|it| it.nodes).unwrap_or(request.nodes);
+    let passes_on = request.mode() == Mode::Cluster && nodes.desired > 1 && !capabilities.same_computer;
     Ok(NodeKit {
         provider,
         request: Arc::new(asked),
         plan,
         includes,
+        files: passes_on.then(|| Spreads::new(request.events.clone())),
         program,
         ssh_key: keys.ssh,
         authority: keys.authority,
@@ -166,6 +171,7 @@ async fn make_kit(
             Carrier::Auto if !capabilities.udp => Carrier::Ssh,
             carrier => carrier,
         },
+        mode: request.mode(),
         worker: request.worker,
         timing,
         events: request.events.clone(),

@@ -20,6 +20,8 @@ pub enum Role {
     Worker,
     /// A process on a node that joins an SSH command's streams to the worker's port.
     Pipe,
+    /// A process that gets files on a machine that has no worker yet.
+    Fetch,
     /// A machine of the `Local` provider, or the first process of a container.
     Machine,
     /// The process of a worker's tasks, one at a time.
@@ -37,6 +39,7 @@ impl Role {
             Some((role, pid)) if pid.parse() == Ok(own) => match role {
                 "worker" => Self::Worker,
                 "pipe" => Self::Pipe,
+                "fetch" => Self::Fetch,
                 "machine" => Self::Machine,
                 "task" => Self::Task,
                 _ => Self::Client,
@@ -51,6 +54,7 @@ impl Role {
             Self::Client => "exec",
             Self::Worker => "SKYWARD_ROLE=worker:$$ exec",
             Self::Pipe => "SKYWARD_ROLE=pipe:$$ exec",
+            Self::Fetch => "SKYWARD_ROLE=fetch:$$ exec",
             Self::Machine => "SKYWARD_ROLE=machine:$$ exec",
             Self::Task => "SKYWARD_ROLE=task:$$ exec",
         }
@@ -93,6 +97,7 @@ mod tests {
             ("machine:7", Role::Machine),
             ("pipe:7", Role::Pipe),
             ("task:7", Role::Task),
+            ("fetch:7", Role::Fetch),
             ("task:8", Role::Client),
             ("worker:8", Role::Client),
             ("worker:", Role::Client),

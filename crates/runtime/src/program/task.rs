@@ -281,7 +281,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Crash, Epoch, Peer};
+    use crate::model::{Crash, Epoch, Mode, Peer};
 
     fn start() -> TaskStart {
         TaskStart {
@@ -317,7 +317,7 @@ mod tests {
             TaskOrder::Start(Box::new(start())),
             run(Bytes::new()),
             run(large.clone()),
-            TaskOrder::Peers(Roster { epoch: Epoch(1), number: 3, peers }),
+            TaskOrder::Peers(Roster { epoch: Epoch(1), number: 3, mode: Mode::Cluster, peers }),
             TaskOrder::Taken { within: Duration::from_secs(30) },
             TaskOrder::More,
             TaskOrder::Given { index: 1, items: large.clone() },

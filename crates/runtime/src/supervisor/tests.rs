@@ -70,6 +70,7 @@ async fn the_end_of_its_queue_ends_a_pool_with_the_reason() {
         image: Image::default(),
         worker: Worker::default(),
         scaling: crate::model::Scaling::default(),
+        cluster: None,
         timing: Timing::short(),
         secrets: [].into(),
         queue: 1,

@@ -260,7 +260,7 @@ impl Opening {
             arguments: self.order.arguments.clone(),
         };
         for common in &self.order.shared {
-            if let Err(error) = grant.link.share(common.clone()).await {
+            if let Err(error) = self.ticket.tasks.share(&grant.link, common).await {
                 return (Begun::failed(error), true);
             }
         }

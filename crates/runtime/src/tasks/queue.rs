@@ -10,7 +10,6 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::ahead::{Ahead, Load};
-use super::flow::Flow;
 use super::guarded::{Errands, Queue, Started, Waiting, refused};
 use super::messages::{Decision, Grant, Share, TasksMessage};
 use super::order::{GroupId, OnLost, Order, Retries, Undone};
@@ -19,13 +18,17 @@ use super::state::{Effect, Heard, State};
 use crate::events::Events;
 use crate::model::{Attempt, EventKind, Nodes, Rank, TaskId, Usd};
 use crate::output::Hub;
-use crate::registry::BoxSource;
+use crate::spread::Spreads;
 use crate::status::Waits;
 
+#[path = "flows.rs"]
+mod flows;
 #[path = "kept.rs"]
 mod kept;
 #[path = "looks.rs"]
 mod looks;
+#[path = "sharing.rs"]
+mod sharing;
 
 /// The queue of a pool, for callers. Clones share it.
 #[derive(Clone, Debug)]
@@ -47,6 +50,8 @@ struct Inner {
     call: Duration,
     patience: Duration,
     output: Hub,
+    /// What nodes pass on among themselves, where they do.
+    spreads: Option<Spreads>,
     staying: kept::Staying,
     /// Who hears of the end of the queue when that is a defect.
     watcher: OnceLock<Watcher>,
@@ -94,7 +99,8 @@ impl Tasks {
     /// Starts the queue of a pool. At most `queue` tasks wait for a grant at once;
     /// further callers wait to be let in. `retries` is how often a call is tried again where it does not
     /// say, `call` how long one may run by default, `patience` how much longer than that its worker is
-    /// waited for, `output` where what is shown of calls is said. Must be called inside a tokio runtime.
+    /// waited for, `output` where what is shown of calls is said, `spreads` how nodes have shared values of each
+    /// other, where they do. Must be called inside a tokio runtime.
     pub fn start(
         retries: Retries,
         queue: usize,
@@ -102,6 +108,7 @@ impl Tasks {
         patience: Duration,
         output: Hub,
         events: Events,
+        spreads: Option<Spreads>,
     ) -> Self {
         let room = Arc::new(Semaphore::new(queue.clamp(1, Semaphore::MAX_PERMITS)));
         let queue = Queue {
@@ -122,6 +129,7 @@ impl Tasks {
             call,
             patience,
             output,
+            spreads,
             staying: kept::Staying::default(),
             watcher: OnceLock::new(),
             provider: OnceLock::new(),
@@ -158,29 +166,6 @@ impl Tasks {
             (rank, Running::shared(self.clone(), Order { key, ..order.clone() }, id, decision))
         };
         Ok(shares.into_iter().map(run).collect())
-    }
-
-    /// The items of one call of a function of streams, or of a call that takes streams. Nothing happens
-    /// until it is polled; dropping it cancels the call wherever it is.
-    pub fn flow(&self, order: Order, idle: Option<Duration>, inputs: Vec<BoxSource>) -> Flow {
-        Flow::queued(self.clone(), order, idle, inputs)
-    }
-
-    /// One call of a function of streams on every node that is ready now, in rank order, like
-    /// [`broadcast`](Self::broadcast). A share that is lost is the reader's to judge.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn flow_everywhere(&self, order: Order, idle: Option<Duration>) -> Result<Vec<(Rank, Flow)>, Undone> {
-        let group = order.group.unwrap_or_else(|| self.group());
-        let (retries, function, load) = (self.retries(&order), order.function.name, load(&order));
-        let lost = OnLost::FailFast;
-        let heard = Heard::Broadcast { first: self.first_share(), group, retries, lost, load };
-        let run = |it: Share| {
-            let (rank, id, decision) = it.take();
-            (rank, Flow::shared(self.clone(), order.clone(), idle, id, decision))
-        };
-        Ok(self.shares(heard, function)?.into_iter().map(run).collect())
     }
 
     /// The first of a row of ids that is long enough for every rank.

@@ -139,7 +139,7 @@ impl Running {
             .shared
             .iter()
             .filter(|it| !grant.link.has(it))
-            .map(|it| grant.link.share(it.clone()))
+            .map(|it| self.tasks.share(&grant.link, it))
             .collect();
         if missing.is_empty() {
             return self.call(grant);

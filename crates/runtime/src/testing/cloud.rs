@@ -383,6 +383,7 @@ impl World {
             (None, Some(_)) => Ok(InstanceState::Running {
                 ssh: endpoint(name),
                 address: std::net::Ipv4Addr::LOCALHOST.into(),
+                private: None,
                 end: End::Command { shell: "shutdown".to_owned() },
                 notice: Notice::None,
             }),

@@ -427,6 +427,7 @@ impl World {
             incarnation,
             ssh: endpoint(&instance),
             address: std::net::Ipv4Addr::LOCALHOST.into(),
+            private: None,
             end: End::Command { shell: "shutdown".to_owned() },
             port,
             tcp,

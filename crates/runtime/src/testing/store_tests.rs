@@ -77,6 +77,7 @@ fn node(instance: &InstanceId, rank: u32) -> KnownNode {
         incarnation: Incarnation::new(format!("w-{instance}")),
         ssh: endpoint(instance),
         address: [127, 0, 0, 1].into(),
+        private: None,
         end: End::Outside,
         port: 1,
         tcp: 2,

@@ -19,6 +19,7 @@ mod talk;
 mod tap;
 mod task;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -103,6 +104,12 @@ impl Executor {
             Self::Processes(processes) => processes.commons().keep(&key, &bytes).await?,
         }
         Ok(())
+    }
+
+    /// Where it lies, if in a file.
+    pub(crate) fn common_file(&self, key: &CommonKey) -> Option<PathBuf> {
+        let folder = self.processes()?.commons().folder();
+        Some(folder.join(inside::common_name(key)))
     }
 
     /// Lets go of it.

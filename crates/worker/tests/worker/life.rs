@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use skyward_runtime::control::{Cluster, ControlError, Drained, Member};
 use skyward_runtime::lease::LEASE_FILE;
 use skyward_runtime::link::{Cause, Link, LinkError, Outcome, Side};
-use skyward_runtime::model::{End, Incarnation, Peer, Rank, Roster};
+use skyward_runtime::model::{End, Incarnation, Mode, Peer, Rank, Roster};
 use skyward_runtime::program::WorkerUp;
 use tokio::io::AsyncReadExt;
 
@@ -230,7 +230,7 @@ async fn a_worker_knows_the_newest_roster_that_it_is_in() {
         (3, vec![other(0), other(1), other(2)], "2"),
         (4, vec![peer(0, own.clone()), other(1), other(2)], "3"),
     ] {
-        let roster = Roster { epoch: node.hello.epoch, number, peers };
+        let roster = Roster { epoch: node.hello.epoch, number, mode: Mode::Cluster, peers };
         member.introduce(roster, SOON).await.expect("answered");
         assert_eq!(call(&link, "count_nodes", "").await, Outcome::Returned(known.into()), "{number}");
     }

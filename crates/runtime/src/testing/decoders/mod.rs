@@ -8,6 +8,7 @@ mod machines;
 mod model;
 mod mux;
 mod queue;
+mod spread;
 
 use std::fmt::Debug;
 
@@ -45,6 +46,7 @@ pub const DECODERS: &[Decoder] = &[
     Decoder { name: "bootstrap-lines", check: machines::lines, seeds: machines::line_seeds },
     Decoder { name: "host-keys", check: machines::host_keys, seeds: machines::host_key_seeds },
     Decoder { name: "roles", check: machines::roles, seeds: machines::role_seeds },
+    Decoder { name: "spread-words", check: spread::words, seeds: spread::word_seeds },
     Decoder { name: "queue", check: queue::lives, seeds: queue::seeds },
 ];
 
