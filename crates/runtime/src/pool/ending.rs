@@ -113,7 +113,7 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Phase {
         self.left = result.unwrap_or_else(|reason| self.unknown(&reason));
-        let is_named = |it: &InstanceId| self.left.iter().any(|left| left.what.ends_with(it.as_str()));
+        let is_named = |it: &InstanceId| self.left.iter().any(|left| names(left, it));
         let instances: Vec<InstanceId> = self.rented.keys().filter(|it| !is_named(it)).cloned().collect();
         if instances.is_empty() {
             return self.end(since, now, effects);
@@ -133,9 +133,14 @@ impl State {
         match result {
             Ok(()) => self.given_back(self.rented.keys().cloned().collect(), now, effects),
             Err(reason) => {
-                let named: Vec<Leftover> = self.unknown(&reason);
-                self.left.extend(named);
-                self.left.dedup();
+                let is_named = |it: &&InstanceId| self.left.iter().any(|left| names(left, it));
+                let unnamed = self.rented.iter().filter(|(it, _)| !is_named(it));
+                let left = unnamed.map(|(it, provider)| Leftover {
+                    what: format!("{provider} machine {it}"),
+                    reason: reason.clone(),
+                });
+                let left: Vec<Leftover> = left.collect();
+                self.left.extend(left);
             }
         }
         self.end(since, now, effects)
@@ -231,5 +236,24 @@ impl State {
             }
             Step::Nodes | Step::Provider | Step::Names => Phase::Stopping { since, step, waiting },
         }
+    }
+}
+
+/// Whether it is said of this machine that it is left: clouds have words of their own around its name.
+fn names(left: &Leftover, machine: &InstanceId) -> bool {
+    let is_part = |it: char| it.is_ascii_alphanumeric() || "-_.:/".contains(it);
+    left.what.split(|it| !is_part(it)).any(|word| word == machine.as_str())
+}
+
+#[test]
+fn a_machine_is_named_whatever_its_cloud_says_around_it() {
+    let left = |what: &str| Leftover { what: what.to_owned(), reason: "in use".to_owned() };
+    for (what, named) in [
+        ("machine i-1", true),
+        ("instance i-1 (skyward-p-0)", true),
+        ("instance i-12 (skyward-p-0)", false),
+        ("the network of i", false),
+    ] {
+        assert_eq!(names(&left(what), &InstanceId::new("i-1")), named, "{what}");
     }
 }
