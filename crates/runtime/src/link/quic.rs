@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::udp::{UdpSockRef, UdpSocketState};
 use quinn::{
@@ -48,6 +49,10 @@ const SOCKET_BUFFER: usize = 8 << 20;
 /// counted in packets. Ten of them, which quinn hands to the system at once, must fit into the 64 KiB of one send.
 /// Elsewhere the search for what a path carries ends at its own limit.
 const PACKET: u16 = 6500;
+
+/// How much may be under way before anything was acknowledged, in bytes. quinn's own 14,720 are two such packets, and it
+/// holds back a farewell while one more would not fit: the other side never hears why the connection was closed.
+const FIRST: u64 = 10 * PACKET as u64;
 
 /// How many strangers may be in the middle of connecting before further ones are dropped unanswered.
 const MAX_INCOMING: usize = 256;
@@ -226,6 +231,8 @@ pub(super) async fn stop(endpoint: &Endpoint, cause: Cause, reason: &str) {
 fn transport(timing: &Timing) -> Arc<TransportConfig> {
     let mut search = MtuDiscoveryConfig::default();
     search.upper_bound(PACKET);
+    let mut cubic = CubicConfig::default();
+    cubic.initial_window(FIRST);
     let mut transport = TransportConfig::default();
     transport
         // An idle time too long to be written means none.
@@ -234,7 +241,7 @@ fn transport(timing: &Timing) -> Arc<TransportConfig> {
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
         .send_window(u64::from(CONNECTION_WINDOW))
-        .congestion_controller_factory(Arc::new(ShortQueue(Arc::default())))
+        .congestion_controller_factory(Arc::new(ShortQueue(Arc::new(cubic))))
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .mtu_discovery_config(Some(search))
