@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use skyward::prelude::*;
+use skyward::{EventKind, Events};
 
 use crate::Ground;
 
@@ -29,6 +30,22 @@ pub async fn end(compute: Compute, ground: &Ground) -> skyward::Result<()> {
     compute.stop().await?;
     assert_eq!(ground.left(), Vec::<String>::new());
     Ok(())
+}
+
+/// Waits until the pool has said this.
+///
+/// # Panics
+/// When the pool ends without, or the deadline passes.
+pub async fn until_said(events: &mut Events, deadline: Duration, mut what: impl FnMut(&EventKind) -> bool) {
+    let said = tokio::time::timeout(deadline, async {
+        while let Some(event) = events.next().await {
+            if what(&event.kind) {
+                return true;
+            }
+        }
+        false
+    });
+    assert!(said.await.expect("in time"), "the pool ended");
 }
 
 /// A directory of a test's own that no machine is in.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use skyward::prelude::*;
 use skyward::{EventKind, OnLost};
-use skyward_tests::{Ground, end, send};
+use skyward_tests::{Ground, end, send, until_said};
 
 #[skyward::function]
 async fn sleeps(millis: u64) -> Option<u32> {
@@ -59,19 +59,6 @@ async fn process() -> u32 {
 #[skyward::function]
 async fn home() -> String {
     std::env::var("HOME").unwrap_or_default()
-}
-
-/// Waits until the pool has said this of a rank.
-async fn until_said(events: &mut skyward::Events, deadline: Duration, what: impl Fn(&EventKind) -> bool) {
-    let said = tokio::time::timeout(deadline, async {
-        while let Some(event) = events.next().await {
-            if what(&event.kind) {
-                return true;
-            }
-        }
-        false
-    });
-    assert!(said.await.expect("in time"), "the pool ended");
 }
 
 #[skyward::test]

@@ -9,7 +9,7 @@ use skyward::Bytes;
 use skyward::prelude::*;
 use skyward::{EventKind, Loss, NodePhase};
 use skyward_providers::local::Faults;
-use skyward_tests::{Ground, end, patient};
+use skyward_tests::{Ground, end, patient, until_said};
 
 /// Long enough for another machine to become a node while cores are busy.
 const NOTICE: &str = "90";
@@ -77,15 +77,7 @@ fn spec(ground: &Ground) -> Spec {
 }
 
 async fn until(events: &mut skyward::Events, what: impl Fn(&EventKind) -> bool) {
-    let said = tokio::time::timeout(Duration::from_secs(60), async {
-        while let Some(event) = events.next().await {
-            if what(&event.kind) {
-                return true;
-            }
-        }
-        false
-    });
-    assert!(said.await.expect("in time"), "the pool ended");
+    until_said(events, Duration::from_secs(60), what).await;
 }
 
 /// Gives a machine notice, as its cloud would.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use skyward::prelude::*;
 use skyward::{EventKind, ScaledBecause, Scaling};
-use skyward_tests::{Ground, builder, end, send};
+use skyward_tests::{Ground, builder, end, send, until_said};
 
 #[skyward::function]
 async fn works(millis: u64) -> (u32, u32) {
@@ -24,16 +24,8 @@ async fn home() -> String {
 /// Gives nodes back as soon as they are not used.
 const EAGER: Scaling = Scaling { idle: Duration::from_millis(500), cooldown: Duration::from_millis(300) };
 
-async fn until(events: &mut skyward::Events, mut what: impl FnMut(&EventKind) -> bool) {
-    let said = tokio::time::timeout(Duration::from_secs(90), async {
-        while let Some(event) = events.next().await {
-            if what(&event.kind) {
-                return true;
-            }
-        }
-        false
-    });
-    assert!(said.await.expect("in time"), "the pool ended");
+async fn until(events: &mut skyward::Events, what: impl FnMut(&EventKind) -> bool) {
+    until_said(events, Duration::from_secs(90), what).await;
 }
 
 #[skyward::test]

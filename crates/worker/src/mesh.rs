@@ -116,11 +116,7 @@ pub(crate) async fn serve(mesh: Arc<Mesh>, session: Session, may_ask: impl Fn() 
 
 async fn give(mesh: Arc<Mesh>, session: Arc<Session>, mut stream: Stream) {
     let given = match Session::kind(&mut stream).await {
-        Ok(Kind::Chunks) => match mesh.giving.acquire().await {
-            Ok(_turn) => spread::serve(&mesh.store, &mut stream).await,
-            // It is never closed.
-            Err(_) => Ok(()),
-        },
+        Ok(Kind::Chunks) => spread::serve(&mesh.store, &mut stream, &mesh.giving, mesh.stall).await,
         // Nothing else is another node's to ask.
         Ok(kind) => Err(WireError::Kind(kind as u8)),
         Err(error) => Err(error),

@@ -324,6 +324,15 @@ async fn a_provision_that_nobody_waits_for_is_undone_by_the_next() {
 }
 
 #[tokio::test]
+async fn a_network_that_stays_though_it_is_removed_is_named_in_the_end() {
+    let stays = "'network ls'*) echo '{\"Name\":\"skyward-p1\",\"Labels\":\"skyward.pool=p1\"}';;";
+    let fake = Fake::failing("docker", "nothing", "", stays);
+    let left = Container::new(fake.config()).teardown(&request()).await.expect("torn down");
+    assert!(left.iter().any(|it| it.reason.contains("is still there")), "{left:?}");
+    assert_eq!(fake.asked().iter().filter(|it| it.starts_with("network rm")).count(), TRIES as usize);
+}
+
+#[tokio::test]
 async fn a_list_that_is_not_understood_means_that_nothing_is_gone() {
     let fake = Fake::failing("docker", "nothing", "", "'network ls'*) echo 'WARNING: hello';;");
     let left = Container::new(fake.config()).teardown(&request()).await.expect("torn down");

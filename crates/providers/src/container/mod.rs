@@ -442,21 +442,24 @@ impl Provider for Container {
 
 /// Removes a network, a few times: containers that were just removed may hold it for a moment.
 async fn disconnect(engine: &Engine, pool: &PoolId, name: &str) -> Result<(), ProviderError> {
-    let mut tries = 0;
-    loop {
-        let listed =
-            engine.list("list networks", &engine.runtime.networks(&format!("{POOL}={pool}"))).await?;
-        if !listed.iter().any(|it| it.name == name) {
+    let networks = engine.runtime.networks(&format!("{POOL}={pool}"));
+    let mut refused = None;
+    for tried in 0..=TRIES {
+        if !engine.list("list networks", &networks).await?.iter().any(|it| it.name == name) {
             return Ok(());
         }
-        let removed = engine.ask("remove a network", &engine.runtime.remove_network(name)).await;
-        tries += 1;
-        match removed {
-            Err(error) if tries >= TRIES => return Err(error),
-            Err(_) => tokio::time::sleep(PAUSE).await,
-            Ok(_) => {}
+        if tried == TRIES {
+            break;
         }
+        if tried > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+        refused = engine.ask("remove a network", &engine.runtime.remove_network(name)).await.err();
     }
+    Err(refused.unwrap_or_else(|| {
+        let message = format!("failed to remove the network {name}: it was removed {TRIES} times and is still there; remove it by hand");
+        ProviderError::new(ProviderErrorKind::Transient, message)
+    }))
 }
 
 /// Now, as labels count it.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::io::{AsyncReadExt as _, DuplexStream, ReadBuf, duplex};
+use tokio::sync::Semaphore;
 
 use super::*;
 use crate::link::{Incoming, Outgoing, Stream};
@@ -109,7 +110,7 @@ impl Open for Net {
                     return Ok(Box::new(Half(Some(given))) as Box<dyn Incoming>);
                 }
             };
-            tokio::spawn(async move { serve(&store, &mut stream).await });
+            tokio::spawn(async move { serve(&store, &mut stream, &Semaphore::new(1), LONG).await });
             // The question stays open as long as the answer.
             let (relay, cut) = duplex(1 << 16);
             tokio::spawn(async move {
@@ -285,4 +286,16 @@ async fn what_broke_off_is_gone_on_with() {
     bench.give(0).await;
     let sent = bench.sent()[0];
     assert!((2 * CHUNK..2 * CHUNK + WORDS).contains(&sent), "{sent}");
+}
+
+#[tokio::test]
+async fn a_node_that_asks_nothing_takes_no_turn_and_is_given_up() {
+    let ((_asks, asked), (gives, _given)) = (duplex(64), duplex(64));
+    let mut stream = Stream { outgoing: Box::new(Half(Some(gives))), incoming: Box::new(Half(Some(asked))) };
+    let (store, turns) = (Store::default(), Semaphore::new(1));
+    let mut silent = Box::pin(serve(&store, &mut stream, &turns, Duration::from_millis(20)));
+    assert!((&mut silent).now_or_never().is_none());
+    assert_eq!(turns.available_permits(), 1);
+    let error = silent.await.expect_err("nothing was asked").to_string();
+    assert!(error.contains("no question"), "{error}");
 }

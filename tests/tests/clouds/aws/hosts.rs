@@ -11,6 +11,7 @@ use skyward::prelude::*;
 use skyward::{EventKind, Loss, NodePhase};
 use skyward_providers::aws::{Aws as Provided, Config};
 use skyward_tests::testbed::{Bed, Host};
+use skyward_tests::until_said;
 
 use super::{Aws, Moto, REGION, config};
 use crate::fake::{Condition, Fake};
@@ -147,15 +148,7 @@ fn host() -> String {
 }
 
 async fn until(events: &mut skyward::Events, what: impl Fn(&EventKind) -> bool) {
-    let said = tokio::time::timeout(Duration::from_secs(180), async {
-        while let Some(event) = events.next().await {
-            if what(&event.kind) {
-                return true;
-            }
-        }
-        false
-    });
-    assert!(said.await.expect("in time"), "the pool ended");
+    until_said(events, Duration::from_secs(180), what).await;
 }
 
 async fn works(compute: &Compute) -> skyward::Result<()> {
