@@ -1,7 +1,5 @@
 //! Machines whose cloud says that it takes them, with real processes: who hears of it, what goes on, what comes instead.
 
-#![expect(clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
-
 use std::path::Path;
 use std::time::{Duration, Instant};
 
