@@ -259,7 +259,7 @@ pub use skyward_runtime::inside::{
 };
 pub use skyward_runtime::model::{
     Accelerator, Allocation, Architecture, Bill, Carrier, Choice, Crash, Event, EventKind, FunctionCost,
-    Image, Incarnation, InvalidRequest, InvalidUsd, KeptMachine, Key, KeyError, Leftover, Line, Loss,
+    Health, Image, Incarnation, InvalidRequest, InvalidUsd, KeptMachine, Key, KeyError, Leftover, Line, Loss,
     MachineCost, Mode, NodePhase, Nodes, OutputStream, Panic, Peer, PipIndex, PoolId, PoolPhase, Rank,
     Rented, Requirements, Retention, ScaledBecause, Scaling, Secret, Selection, Standalone, Tariff, Timeout,
     Usd, Volume, accelerator, accelerators,

@@ -97,6 +97,7 @@ impl Status {
             // A life that leaves has its last words while the next of its rank is under way.
             EventKind::Node { rank, attempt, .. }
             | EventKind::NodeLost { rank, attempt, .. }
+            | EventKind::ProbeFailed { rank, attempt, .. }
             | EventKind::Preempting { rank, attempt, .. }
                 if self.nodes.get(rank).is_some_and(|it| it.attempt > *attempt) => {}
             EventKind::Node { rank, attempt, phase } => {
@@ -125,6 +126,9 @@ impl Status {
             EventKind::NodeLost { rank, reason, loss, .. } => {
                 let loss = loss.map(|it| format!(" ({it})")).unwrap_or_default();
                 self.note(*rank, format!("lost{loss}: {reason}"));
+            }
+            EventKind::ProbeFailed { rank, failed, reason, .. } => {
+                self.note(*rank, format!("its probe failed ({failed} in a row): {reason}"));
             }
             EventKind::Preempting { rank, within, reason, .. } => {
                 self.note(*rank, format!("its machine will be taken within {within:.0?}: {reason}"));

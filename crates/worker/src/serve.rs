@@ -68,7 +68,8 @@ async fn begin(
         epoch: start.epoch,
     };
     let mesh = Arc::new(Mesh::new(&start.identity, hello, &timing)?);
-    let worker = Worker { start, registry, slots, executor, output, lease, seat, keep, fate, mesh };
+    let probes = Arc::new(Semaphore::new(1));
+    let worker = Worker { start, registry, slots, executor, output, lease, seat, keep, fate, mesh, probes };
     let worker = Arc::new(worker);
     control::start(Arc::clone(&worker)).await.map_err(|it| runtime(&it))?;
     declare(&worker.start)?;

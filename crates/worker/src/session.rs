@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use skyward_runtime::control::Attachment;
+use skyward_runtime::inside::TaskContext;
 use skyward_runtime::link::{
     BODY_LIMIT, Cause, Kind, Outcome, RequestHeader, Session, Stream, WireError, confirm_common,
     read_arguments, read_common, read_header, write_outcome,
@@ -16,7 +17,7 @@ use skyward_runtime::{files, inside};
 use tokio::sync::oneshot;
 
 use crate::desk::Desk;
-use crate::execute::{Deadline, Place, execute};
+use crate::execute::{self, Deadline, Place, execute};
 use crate::executor::Job;
 use crate::keep::{Done, Known};
 use crate::mesh;
@@ -54,6 +55,7 @@ async fn converse(
             control(&worker, &session, stream).await;
             Ok(())
         }
+        Ok(Kind::Probe) => probe(&worker, &mut stream).await,
         Ok(Kind::Lane) => desk.serve(stream).await,
         Ok(Kind::Outcome) => desk.hand_over(&mut stream).await,
         Ok(Kind::Shared) => share(&worker, &mut stream).await,
@@ -117,6 +119,34 @@ async fn call(worker: &Worker, desk: &Desk, stream: &mut Stream) -> Result<(), W
         Arrived::Full(_) => Outcome::Full,
     };
     write_outcome(&mut **outgoing, word, BODY_LIMIT).await
+}
+
+/// A probe runs beside the calls, in this process: it takes no slot, nothing of it is kept, and it ends with its stream.
+/// One at a time: a plain function that hangs cannot be ended, and must not gather threads.
+async fn probe(worker: &Worker, stream: &mut Stream) -> Result<(), WireError> {
+    let Stream { outgoing, incoming } = stream;
+    let header = read_header(&mut **incoming).await?;
+    let deadline = Deadline::after(header.remaining);
+    let Some(function) = worker.registry.get(header.function) else {
+        incoming.stop();
+        return write_outcome(&mut **outgoing, Outcome::UnknownFunction, BODY_LIMIT).await;
+    };
+    let arguments = read_arguments(&mut **incoming, &header, BODY_LIMIT).await?;
+    let outcome = match Arc::clone(&worker.probes).try_acquire_owned() {
+        Ok(alone) => {
+            let context = TaskContext::of(header.task);
+            tokio::select! {
+                biased;
+                outcome = execute::run(function, arguments, alone, &context) => outcome,
+                () = deadline.over() => Outcome::TimedOut(Vec::new()),
+                () = outgoing.unwanted() => return Ok(()),
+            }
+        }
+        Err(_) => Outcome::NotStarted(
+            "the one before it still runs, since a plain function cannot be ended".to_owned(),
+        ),
+    };
+    write_outcome(&mut **outgoing, outcome, BODY_LIMIT).await
 }
 
 /// Answers with what becomes of a call, as soon as that is known.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use skyward_runtime::program::WorkerStart;
 use skyward_runtime::registry::Registry;
+use tokio::sync::Semaphore;
 
 use crate::executor::Executor;
 use crate::keep::Keep;
@@ -27,4 +28,6 @@ pub(crate) struct Worker {
     pub(crate) keep: Keep,
     pub(crate) fate: Fate,
     pub(crate) mesh: Arc<Mesh>,
+    /// Who may probe: one at a time.
+    pub(crate) probes: Arc<Semaphore>,
 }

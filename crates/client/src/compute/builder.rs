@@ -1,24 +1,18 @@
-//! Describes a pool, and starts it.
+//! Describes a pool; `start.rs` starts it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use skyward_runtime::events::Events as Facts;
-use skyward_runtime::model::{
-    Carrier, EventKind, Image, Nodes, OutputStream, PoolId, Scaling, Secret, Selection, Usd,
-};
-use skyward_runtime::output::{Hub, Show};
-use skyward_runtime::pool::{PoolRequest, Spec, Worker};
+use skyward_runtime::model::{Carrier, Health, Image, Nodes, Scaling, Secret, Selection, Usd};
+use skyward_runtime::node::Probe;
+use skyward_runtime::output::Show;
+use skyward_runtime::pool::{Spec, Worker};
 use skyward_runtime::timing::Timing;
-use skyward_runtime::{program, random};
 
-use super::owning::{Asked, or_local};
-use super::{Compute, Events, Output};
-use crate::engine::Engine;
-use crate::error::Error;
+use crate::Call;
 
-/// A pool to start. Made by [`Compute::builder`]; everything has a default.
+/// A pool to start. Made by [`Compute::builder`](crate::Compute::builder); everything has a default.
 ///
 /// ```no_run
 /// # use skyward::prelude::*;
@@ -41,23 +35,24 @@ pub struct Builder {
     pub(super) nodes: Nodes,
     pub(super) selection: Selection,
     pub(super) max_hourly_cost: Option<Usd>,
-    max_total_cost: Option<Usd>,
-    image: Image,
-    worker: Worker,
-    carrier: Carrier,
-    scaling: Scaling,
-    cluster: Option<bool>,
+    pub(super) max_total_cost: Option<Usd>,
+    pub(super) image: Image,
+    pub(super) worker: Worker,
+    pub(super) carrier: Carrier,
+    pub(super) scaling: Scaling,
+    pub(super) cluster: Option<bool>,
+    pub(super) probe: Option<Result<Probe, String>>,
     pub(super) timing: Timing,
-    queue: usize,
-    interruptions: u32,
-    keep: Option<Duration>,
-    crash_limit: u32,
-    show: Show,
-    secrets: BTreeMap<String, Secret<String>>,
-    console: bool,
-    signals: bool,
-    name: Option<String>,
-    state: Option<PathBuf>,
+    pub(super) queue: usize,
+    pub(super) interruptions: u32,
+    pub(super) keep: Option<Duration>,
+    pub(super) crash_limit: u32,
+    pub(super) show: Show,
+    pub(super) secrets: BTreeMap<String, Secret<String>>,
+    pub(super) console: bool,
+    pub(super) signals: bool,
+    pub(super) name: Option<String>,
+    pub(super) state: Option<PathBuf>,
 }
 
 /// Default of how many calls wait in a pool's queue before more have to wait outside it. Enough that a
@@ -70,13 +65,6 @@ const INTERRUPTIONS: u32 = 3;
 /// Default of how often a call is tried again whose worker ended while it ran. One less than a machine's
 /// worker is restarted, so that a call that ends its worker costs no machine.
 const CRASH_LIMIT: u32 = 2;
-
-/// Bytes of all secrets of a pool. They are part of a worker's order, which has at most a mebibyte.
-const MOST_SECRETS: usize = 256 << 10;
-
-/// How long a pool's id is, at five bits a letter: short enough to be read, and one in a million
-/// million pools has another's.
-const ID_LETTERS: usize = 8;
 
 impl Default for Builder {
     fn default() -> Self {
@@ -91,6 +79,7 @@ impl Default for Builder {
             carrier: Carrier::default(),
             scaling: Scaling::default(),
             cluster: None,
+            probe: None,
             timing: Timing::default(),
             queue: QUEUE,
             interruptions: INTERRUPTIONS,
@@ -236,6 +225,30 @@ impl Builder {
         self
     }
 
+    /// Asks every node again and again whether it is well, by calling this function there: it returns when the node is,
+    /// and fails when it is not. Default: a node that is linked is well.
+    ///
+    /// A node takes calls when it has passed. One that fails [`failures`](Health::failures) times in a row is replaced;
+    /// `docs/health.md` has the rest. [`start`](Self::start) says when the call cannot be sent, or when `health` has a
+    /// number that cannot be kept.
+    ///
+    /// ```no_run
+    /// # use skyward::prelude::*;
+    /// # use skyward::Health;
+    /// #[skyward::function]
+    /// fn is_there() -> Result<(), Failure> {
+    ///     Ok(std::fs::metadata("/dev/nvidia0").map(drop)?)
+    /// }
+    /// # async fn start() -> skyward::Result<()> {
+    /// let compute = Compute::builder().nodes(4).health(is_there(), Health::default()).start().await?;
+    /// # compute.stop().await
+    /// # }
+    /// ```
+    pub fn health<E: Send + Sync + 'static>(mut self, probe: Call<(), E>, health: Health) -> Self {
+        self.probe = Some(probe.into_probe(health));
+        self
+    }
+
     /// How long things may take; see [`Timing`] for the defaults.
     pub fn timing(mut self, timing: Timing) -> Self {
         self.timing = timing;
@@ -323,7 +336,8 @@ impl Builder {
     }
 
     /// Which lines of what runs on the nodes are shown, by [`console`](Self::console) and to those who read
-    /// [`Compute::output`]. Default all. A call can show less, by [`Call::show`](crate::Call::show).
+    /// [`Compute::output`](crate::Compute::output). Default all. A call can show less, by
+    /// [`Call::show`](crate::Call::show).
     ///
     /// ```no_run
     /// # use skyward::{Compute, Show};
@@ -361,7 +375,7 @@ impl Builder {
     /// ([`Retention`](crate::Retention)).
     ///
     /// A program that ends in any other way, or is told to by a signal, gives everything back as always; one that
-    /// means to leave its pool says [`Compute::detach`]. One program has a pool at a time.
+    /// means to leave its pool says [`Compute::detach`](crate::Compute::detach). One program has a pool at a time.
     ///
     /// ```no_run
     /// # use skyward::prelude::*;
@@ -385,109 +399,5 @@ impl Builder {
     pub fn state(mut self, folder: impl Into<PathBuf>) -> Self {
         self.state = Some(folder.into());
         self
-    }
-
-    /// Rents the machines, makes them ready, and returns when all of them take calls.
-    ///
-    /// Dropping the future gives back what it had rented, in the background.
-    ///
-    /// # Errors
-    /// When the program has not called `skyward::init()` (or has no `#[skyward::main]`), when it is
-    /// being ended by a signal, or when the machines cannot be had or made ready; then they are given
-    /// back first, apart from what [`keep_on_failure`](Self::keep_on_failure) keeps. When the journal
-    /// cannot be written and machines of a cloud are wanted, when another program has the pool of this name, or
-    /// when that lives and was begun by another build of the program or with other specs. The cause is found by
-    /// `error.downcast_ref::<`[`StartError`](crate::StartError)`>()`.
-    pub async fn start(self) -> Result<Compute, Error> {
-        if program::entry_arguments().is_none() {
-            return Err(Error::from(
-                "the program cannot become a worker; put #[skyward::main] on main, or call \
-                 skyward::init() as its first line",
-            ));
-        }
-        let secrets: usize = self.secrets.iter().map(|(name, it)| name.len() + it.reveal().len()).sum();
-        if secrets > MOST_SECRETS {
-            return Err(Error::from(format!(
-                "the pool's secrets have {secrets} bytes, more than {MOST_SECRETS}: give the functions a \
-                 secret with which they fetch the rest"
-            )));
-        }
-        let engine = Engine::get()?;
-        if self.signals {
-            engine.heed_signals();
-        }
-        let id = random::text(ID_LETTERS).map_err(Error::from)?;
-        let specs = or_local(self.specs);
-        let terms = (self.nodes, &self.image, &self.worker, self.carrier, self.cluster);
-        let terms = format!("{terms:?}");
-        let (name, state) = (self.name, self.state);
-        let holds = name.is_some();
-        let asked = Asked { id: PoolId::new(id), name, state, specs: specs.clone(), terms };
-        let owned = engine.handle().spawn(asked.own()).await.map_err(Error::from)??;
-        let events = Facts::new(owned.id);
-        let lines = Events::new(events.subscribe());
-        let output = Hub::new(self.show);
-        let read = output.clone();
-        let printer = self.console.then(|| {
-            let written = Output::new(read.read());
-            engine.handle().spawn(async { tokio::join!(print(lines), print_output(written)).0 })
-        });
-        if let Some(reason) = owned.unrecorded {
-            tracing::warn!(reason, "the pool is in no journal");
-            events.emit(EventKind::Unrecorded { reason });
-        }
-        let request = PoolRequest {
-            specs,
-            nodes: self.nodes,
-            selection: self.selection,
-            max_hourly_cost: self.max_hourly_cost,
-            max_total_cost: self.max_total_cost,
-            image: self.image,
-            worker: self.worker,
-            carrier: self.carrier,
-            scaling: self.scaling,
-            cluster: self.cluster,
-            timing: Timing { keep: self.keep.unwrap_or(self.timing.keep), ..self.timing },
-            queue: self.queue,
-            interruptions: self.interruptions,
-            crash_limit: self.crash_limit,
-            output,
-            secrets: self.secrets,
-            events,
-            holds: holds && owned.record.is_some(),
-            record: owned.record,
-            adopted: owned.adopted,
-        };
-        let record = request.record.clone();
-        let kept = engine.keep(request, printer).await;
-        if let (Err(_), Some(record)) = (&kept, record)
-            && let Err(error) = record.withdraw().await
-        {
-            tracing::warn!(%error, "a pool that was never begun is in the journal");
-        }
-        let (pool, _, keeper) = kept?;
-        Ok(Compute::new(engine, pool, keeper))
-    }
-}
-
-/// Prints events, one line each, until the pool ends.
-#[expect(clippy::print_stderr, reason = "the program asked for it")]
-async fn print(mut events: Events) {
-    while let Some(event) = events.next().await {
-        eprintln!("{event}");
-        if matches!(event.kind, EventKind::Stopped { .. } | EventKind::Detached) {
-            break;
-        }
-    }
-}
-
-/// Prints what functions write, until the pool ends.
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the program asked for it")]
-async fn print_output(mut output: Output) {
-    while let Some(line) = output.next().await {
-        match line.stream {
-            OutputStream::Stdout => println!("{line}"),
-            OutputStream::Stderr | OutputStream::Log | OutputStream::Missed(_) => eprintln!("{line}"),
-        }
     }
 }

@@ -11,6 +11,7 @@ mod node;
 mod output;
 mod owning;
 mod plan;
+mod start;
 
 use std::fmt;
 

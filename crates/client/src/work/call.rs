@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use skyward_runtime::model::{Key, KeyError};
+use skyward_runtime::model::{Health, Key, KeyError};
+use skyward_runtime::node::{Probe, Words};
 use skyward_runtime::output::Show;
-use skyward_runtime::registry::Function;
+use skyward_runtime::registry::{Function, Registry};
 use skyward_runtime::tasks::{Order, Target, Undone};
 
 use super::route::Run;
@@ -171,6 +173,27 @@ impl<T, E> Call<T, E> {
             show: self.show,
             key,
         })
+    }
+
+    /// The call as what a pool asks its nodes to see whether they are well.
+    pub(crate) fn into_probe(self, terms: Health) -> Result<Probe, String>
+    where
+        T: 'static,
+        E: Send + Sync + 'static,
+    {
+        let Encoded { payload: arguments, shared } = self.arguments?;
+        if !shared.is_empty() {
+            return Err(
+                "a shared value reaches nodes with their calls, so a probe cannot take one".to_owned()
+            );
+        }
+        let registry = Registry::global().map_err(|error| error.to_string())?;
+        let function = registry.id(self.function).ok_or("it is not registered")?;
+        let decoding = self.decoding;
+        let words: Words = Arc::new(move |error: &Bytes| {
+            CallError::new(Undone::Failed(error.clone()), decoding).words().join(": ")
+        });
+        Ok(Probe { function, arguments, terms, words })
     }
 
     pub(super) const fn decoding(&self) -> Decoding<T, E> {

@@ -141,6 +141,25 @@ pub(super) async fn call(
     resumes: bool,
     limit: u64,
 ) -> Result<Outcome, LinkError> {
+    send(carrier, Kind::Call, request, resumes, limit).await
+}
+
+/// The client's half of a probe. Dropping the future gives the stream up, and the probe with it.
+pub(super) async fn probe(
+    carrier: &dyn Transport,
+    request: CallRequest,
+    limit: u64,
+) -> Result<Outcome, LinkError> {
+    send(carrier, Kind::Probe, request, false, limit).await
+}
+
+async fn send(
+    carrier: &dyn Transport,
+    kind: Kind,
+    request: CallRequest,
+    resumes: bool,
+    limit: u64,
+) -> Result<Outcome, LinkError> {
     let length = request.arguments.len() as u64;
     let mut held = Held { stream: carrier.open_for(length).await?, ended: false };
     let Stream { outgoing, incoming } = &mut held.stream;
@@ -148,7 +167,7 @@ pub(super) async fn call(
     // reading says why.
     let answered = tokio::select! {
         answered = read_outcome(&mut **incoming, limit) => answered,
-        never = write_request(&mut **outgoing, request, resumes) => match never {},
+        never = write_request(&mut **outgoing, kind, request, resumes) => match never {},
     };
     held.ended = answered.is_ok();
     answered.map_err(|it| failure(carrier, it))
@@ -235,13 +254,14 @@ pub async fn write_outcome(
 
 async fn write_request(
     outgoing: &mut dyn Outgoing,
+    kind: Kind,
     request: CallRequest,
     resumes: bool,
 ) -> std::convert::Infallible {
     let CallRequest { task, attempt, function, turn, remaining, key, arguments } = request;
     let length = arguments.len() as u64;
     let header = RequestHeader { task, attempt, function, turn, remaining, length, key, resumes };
-    let mut buffer = vec![Kind::Call as u8];
+    let mut buffer = vec![kind as u8];
     match wire::put_compact(&mut buffer, &header) {
         Ok(()) => {
             let _ = write_whole(outgoing, buffer, &arguments).await;

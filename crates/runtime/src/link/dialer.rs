@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::call::CallRequest;
+use super::call::{self, CallRequest, Outcome};
 use super::calling::Calling;
 use super::error::{Cause, LinkError};
 use super::hello::{self, Hello};
@@ -190,6 +190,15 @@ impl Link {
     /// When the link breaks, at once; when arguments or outcome are over the limit.
     pub fn call(&self, request: CallRequest) -> Calling {
         Calling::new(Arc::clone(&self.shared), request, false)
+    }
+
+    /// Calls a function on the worker beside its calls, without a slot: whether the node is well. Dropping the future
+    /// gives it up. Nothing is kept of it.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn probe(&self, request: CallRequest) -> Result<Outcome, LinkError> {
+        call::probe(&*self.shared.carrier, request, self.shared.body_limit).await
     }
 
     /// The outcome of a call that was sent over a link to the same worker that broke: whether it runs there,

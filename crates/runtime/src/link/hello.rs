@@ -133,6 +133,7 @@ pub(super) async fn listen(stream: &mut Stream) -> Result<Result<Hello, Refusal>
         | Kind::Input
         | Kind::Lane
         | Kind::Outcome
+        | Kind::Probe
         | Kind::Shared
         | Kind::Spread
         | Kind::Chunks) => {

@@ -46,6 +46,7 @@ impl Session {
             | Kind::Input
             | Kind::Lane
             | Kind::Outcome
+            | Kind::Probe
             | Kind::Shared
             | Kind::Spread
             | Kind::Chunks) => Ok(kind),

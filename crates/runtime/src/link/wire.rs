@@ -49,6 +49,8 @@ pub enum Kind {
     Spread = 11,
     /// What one node gives another of it.
     Chunks = 12,
+    /// A call that shows whether the node is well.
+    Probe = 13,
 }
 
 /// Bytes from the other side that make no sense, or stopped coming.
@@ -136,6 +138,7 @@ impl TryFrom<u8> for Kind {
             9 => Ok(Self::Shared),
             11 => Ok(Self::Spread),
             12 => Ok(Self::Chunks),
+            13 => Ok(Self::Probe),
             other => Err(WireError::Kind(other)),
         }
     }
@@ -278,7 +281,8 @@ mod tests {
             (&[9], Ok(Kind::Shared)),
             (&[11], Ok(Kind::Spread)),
             (&[12], Ok(Kind::Chunks)),
-            (&[13], Err(WireError::Kind(13))),
+            (&[13], Ok(Kind::Probe)),
+            (&[14], Err(WireError::Kind(14))),
             (&[0], Err(WireError::Kind(0))),
             (&[255], Err(WireError::Kind(255))),
             (&[], Err(WireError::Truncated("its kind"))),

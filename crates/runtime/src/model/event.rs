@@ -76,6 +76,8 @@ pub enum EventKind {
     LinkRestored { rank: Rank },
     /// A worker ended, its machine lives: another worker is started there.
     WorkerRestarted { rank: Rank },
+    /// A node's probe failed, the how-manieth time in a row.
+    ProbeFailed { rank: Rank, attempt: Attempt, failed: u32, reason: String },
     /// The machine of a node will be taken by its cloud within so long: the node takes nothing new, what runs there
     /// may go on until then, and another machine is rented for its rank.
     Preempting { rank: Rank, attempt: Attempt, within: Duration, reason: String },
@@ -145,6 +147,8 @@ pub enum NodePhase {
     Bootstrapping,
     /// Starting the worker and linking to it.
     Joining,
+    /// Its worker is linked; its probe has to pass before it takes tasks.
+    Probing,
     /// Taking tasks.
     Ready,
     /// Finishing what runs, taking nothing new.
@@ -189,6 +193,7 @@ impl fmt::Display for NodePhase {
             Self::Reaching => "reaching over ssh",
             Self::Bootstrapping => "bootstrapping",
             Self::Joining => "joining",
+            Self::Probing => "waiting for its probe to pass",
             Self::Ready => "ready",
             Self::Draining => "draining",
             Self::Gone => "gone",
@@ -268,6 +273,9 @@ impl fmt::Display for EventKind {
             Self::LinkLost { rank, reason } => write!(f, "node {rank}: link lost, redialling: {reason}"),
             Self::LinkRestored { rank } => write!(f, "node {rank}: link restored"),
             Self::WorkerRestarted { rank } => write!(f, "node {rank}: its worker ended and is restarted"),
+            Self::ProbeFailed { rank, failed, reason, .. } => {
+                write!(f, "node {rank}: its probe failed ({failed} in a row): {reason}")
+            }
             Self::Preempting { rank, within, reason, .. } => {
                 write!(f, "node {rank}: its machine will be taken within {within:.0?}: {reason}")
             }

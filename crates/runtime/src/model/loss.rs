@@ -16,6 +16,8 @@ pub enum Loss {
     Crashed,
     /// It may still be there, and could not be reached any more.
     Network,
+    /// Its probe failed too often in a row.
+    Unhealthy,
 }
 
 impl fmt::Display for Loss {
@@ -25,6 +27,7 @@ impl fmt::Display for Loss {
             Self::Stopped => "stopped",
             Self::Crashed => "crashed",
             Self::Network => "network",
+            Self::Unhealthy => "unhealthy",
         })
     }
 }

@@ -9,20 +9,25 @@ use std::time::{Duration, Instant};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr};
 use tokio::task::AbortHandle;
 
-use super::effect::Effect;
+use super::effect::{Effect, Said};
+use super::health::{self, Health};
 use super::kit::NodeKit;
 use super::messages::{Heard, Leave, NodeMessage, NodeReport, Recipient, Reported, Timer, Trouble};
 use super::reach::Reach;
 use super::state::State;
 use super::steps::{Steps, incarnation};
 use crate::bootstrap::Listening;
-use crate::control::{Member, Taken};
+use crate::control::Member;
 use crate::journal::KnownNode;
 use crate::link::{Link, LinkError};
 use crate::model::{
-    Attempt, Carrier, End, EventKind, HostKey, Instance, InstanceId, InstanceState, Notice, Rank, SshEndpoint,
+    Attempt, Carrier, End, EventKind, HostKey, Incarnation, InstanceId, InstanceState, NodePhase, Notice,
+    Rank, SshEndpoint,
 };
 use crate::ssh::{Session, SshError};
+
+#[path = "probing.rs"]
+mod probing;
 
 /// A node behind its actor.
 #[derive(Clone, Debug)]
@@ -108,6 +113,10 @@ struct Doing {
     /// What the first link ran over, which says whether UDP gets through at all.
     carrier: Option<Carrier>,
     link: Option<(Link, Member)>,
+    /// Whether it is well, where that is asked; which worker was asked last, and what waits to ask again.
+    health: Option<Health>,
+    asked: Option<Incarnation>,
+    due: Option<AbortHandle>,
 }
 
 impl Actor for NodeActor {
@@ -123,6 +132,7 @@ impl Actor for NodeActor {
         let Birth { steps, attempt, instance, known, reports } = birth;
         let worker = known.as_ref().map(|it| Listening { port: it.port, tcp: it.tcp, pid: it.pid });
         myself.cast(NodeMessage::Heard(worker.map_or(Heard::Born, Heard::Adopted)))?;
+        let health = steps.kit.probe.as_ref().map(|it| Health::new(it.terms));
         Ok(Doing {
             steps,
             attempt,
@@ -140,6 +150,9 @@ impl Actor for NodeActor {
             notice: Notice::None,
             carrier: None,
             link: None,
+            health,
+            asked: None,
+            due: None,
         })
     }
 
@@ -212,6 +225,7 @@ impl Doing {
                 self.keep_session(session, myself);
                 return None;
             }
+            NodeMessage::Health(heard) => return self.look_after(heard, myself),
             NodeMessage::Woke(timer) => Heard::Woke(timer),
             NodeMessage::Drain(leave) => Heard::Drain(leave),
             NodeMessage::Stop => Heard::Stop,
@@ -263,6 +277,8 @@ impl Doing {
                 );
             }
             Effect::Drain(Leave { within, preempted }) => {
+                // Its end is decided.
+                self.health = None;
                 let linked = self.link.clone();
                 // Where the pool goes on. When it ends, nobody waits for what is on its way.
                 let goes_on = preempted || within > self.steps.kit.timing.drain;
@@ -290,24 +306,24 @@ impl Doing {
             }
             Effect::Wake(timer, after) => self.wake(timer, after, myself),
             Effect::Quiet(timer) => self.quiet(timer),
-            Effect::Announce(said) => {
-                self.steps.kit.events.emit(said.event(self.steps.rank, self.attempt));
+            // It is ready when it is known to be well.
+            Effect::Announce(Said::Entered(NodePhase::Ready)) if self.is_to_be_probed() => {
+                self.announce(Said::Entered(NodePhase::Probing));
             }
-            Effect::ReportReady => {
-                if let (Some((link, member)), Some((address, _)), Some(port)) =
-                    (&self.link, &self.address, self.state.port())
-                {
-                    let (link, member) = (link.clone(), member.clone());
-                    let address = self.steps.met_at(*address, self.private);
-                    self.report(Reported::Ready { link, member, address, port });
-                }
+            Effect::Announce(said) => self.announce(said),
+            Effect::ReportReady if self.health.is_some() => {
+                let fresh = self.is_to_be_probed();
+                self.asked = Some(self.steps.incarnation.clone());
+                self.look_after_link(health::Heard::Linked { fresh }, myself);
             }
+            Effect::ReportReady => self.report_ready(),
             Effect::ReportPaused => {
                 self.link = None;
+                self.look_after_link(health::Heard::Unlinked, myself);
                 self.report(Reported::Paused);
             }
             Effect::ReportCrashed => self.report(Reported::Crashed),
-            Effect::ReportNoticed { within } => self.report(Reported::Noticed { within }),
+            Effect::ReportNoticed { within, reason } => self.report(Reported::Noticed { within, reason }),
             Effect::End { reason, retry } => {
                 self.let_go();
                 self.report(Reported::Gone { reason, retry });
@@ -384,37 +400,6 @@ impl Doing {
         });
     }
 
-    /// Tells the actor once when it is heard that the machine will be taken, for as long as the link lasts.
-    fn follow_notice(&mut self, member: Member, myself: &ActorRef<NodeMessage>) {
-        let (kit, id, notice) = (Arc::clone(&self.steps.kit), self.instance.clone(), self.notice.clone());
-        let follow = async move {
-            match notice {
-                Notice::None => std::future::pending().await,
-                Notice::Command { .. } => {
-                    let Taken { within, reason } = member.taken(kit.timing.control).await;
-                    Heard::Noticed { within, reason }
-                }
-                Notice::Described { every } => loop {
-                    tokio::time::sleep(every).await;
-                    let asked =
-                        kit.provider.describe(Arc::clone(&kit.request), id.clone(), kit.timing.provision);
-                    if let Ok(Instance { state: state @ InstanceState::Leaving { .. }, .. }) = asked.await {
-                        break Heard::Described(Ok(state));
-                    }
-                },
-            }
-        };
-        if let Some(handle) = self.notices.take() {
-            handle.abort();
-        }
-        let myself = myself.clone();
-        let handle = tokio::spawn(async move {
-            // Fails only when the node has ended meanwhile.
-            let _ = myself.cast(NodeMessage::Heard(follow.await));
-        });
-        self.notices = Some(handle.abort_handle());
-    }
-
     /// What a step needs to reach the machine.
     fn reach(&self, myself: &ActorRef<NodeMessage>) -> Reach {
         let myself = myself.clone();
@@ -482,6 +467,7 @@ impl Doing {
             .into_values()
             .chain(self.running.drain(..))
             .chain(self.notices.take())
+            .chain(self.due.take())
         {
             handle.abort();
         }

@@ -37,8 +37,8 @@ pub(crate) enum Effect {
     ReportPaused,
     /// Tell the pool that the worker's process has ended, while its machine lives.
     ReportCrashed,
-    /// Tell the pool that the machine will be taken.
-    ReportNoticed { within: Duration },
+    /// Tell the pool that the node will end: its machine will be taken, or it is not well.
+    ReportNoticed { within: Duration, reason: String },
     /// Let everything go and tell the pool why.
     End { reason: String, retry: bool },
 }
@@ -52,6 +52,8 @@ pub(crate) enum Said {
     WorkerRestarted,
     /// Its machine will be taken.
     Noticed(Duration, String),
+    /// Its probe failed, the how-manieth time in a row.
+    ProbeFailed(u32, String),
     Lost(String, Option<Loss>),
 }
 
@@ -63,6 +65,7 @@ impl Said {
             Self::LinkLost(reason) => EventKind::LinkLost { rank, reason },
             Self::LinkRestored => EventKind::LinkRestored { rank },
             Self::WorkerRestarted => EventKind::WorkerRestarted { rank },
+            Self::ProbeFailed(failed, reason) => EventKind::ProbeFailed { rank, attempt, failed, reason },
             Self::Noticed(within, reason) => EventKind::Preempting { rank, attempt, within, reason },
             Self::Lost(reason, loss) => EventKind::NodeLost { rank, attempt, reason, loss },
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 
+use super::probe::Probe;
 use crate::bootstrap::{Includes, Plan, Program};
 use crate::control::Cluster;
 use crate::events::Events;
@@ -48,6 +49,8 @@ pub struct NodeKit {
     pub secrets: BTreeMap<String, Secret<String>>,
     /// How a node runs tasks.
     pub worker: Worker,
+    /// How it is known whether a node is well.
+    pub probe: Option<Probe>,
     /// What the links run over.
     pub carrier: Carrier,
     /// What the nodes are to each other.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ractor_cluster::RactorMessage;
 
+use super::health;
 use crate::bootstrap::Listening;
 use crate::control::Member;
 use crate::link::Link;
@@ -25,6 +26,8 @@ pub(super) enum NodeMessage {
     Linked(Link, Member),
     /// A timer went off.
     Woke(Timer),
+    /// Its health.
+    Health(health::Heard),
     /// Finish what runs, then end.
     Drain(Leave),
     /// End now.
@@ -72,10 +75,12 @@ pub enum Reported {
     Paused,
     /// Its worker's process has ended, while its machine lives.
     Crashed,
-    /// Its machine will be taken.
+    /// It will end: its machine will be taken, or it is not well.
     Noticed {
         /// In how long.
         within: Duration,
+        /// Why.
+        reason: String,
     },
     /// It has ended, or will never be.
     Gone {
@@ -120,6 +125,8 @@ pub(crate) enum Heard {
     Woke(Timer),
     /// Its machine will be taken in so long.
     Noticed { within: Duration, reason: String },
+    /// Its probe has failed too often. `was_ready`: it has taken calls.
+    Unhealthy { was_ready: bool, reason: String },
     /// The pool wants it to finish.
     Drain(Leave),
     /// The pool wants it to end now.

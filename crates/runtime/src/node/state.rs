@@ -19,20 +19,13 @@ const RESTARTS: u32 = 3;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Unborn,
-    Launching {
-        since: Instant,
-        looks: u32,
-    },
+    Launching { since: Instant, looks: u32 },
     Reaching(Reaching),
     Bootstrapping,
     Joining(Joining),
-    Ready {
-        worker: Listening,
-        restarts: u32,
-    },
+    Ready { worker: Listening, restarts: u32 },
     Redialling(Redialling),
-    /// Until then, or until nothing runs there.
-    Draining(Leave, Instant),
+    Draining(Draining),
     Gone,
 }
 
@@ -45,6 +38,14 @@ pub(crate) struct Reaching {
     last: String,
     /// Whether the last try failed because our key was refused.
     refused: bool,
+}
+
+/// What runs there may come to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Draining {
+    until: Instant,
+    /// What the node is lost to after that, and why; nothing where its pool wanted it to end.
+    loss: Option<(Loss, String)>,
 }
 
 /// A worker is being started, then linked.
@@ -100,18 +101,21 @@ impl State {
         match (self, heard) {
             (Self::Gone, _) => (Self::Gone, vec![]),
             (_, Heard::Stop) => Self::end("stopped", true, vec![]),
-            (Self::Ready { .. }, Heard::Drain(leave)) => {
-                let effects = vec![
-                    enter(NodePhase::Draining),
-                    Effect::Drain(leave),
-                    wake(Timer::Deadline, leave.within),
-                ];
-                (Self::Draining(leave, end_of(leave, now)), effects)
+            (Self::Ready { .. }, Heard::Drain(leave)) => Self::drain(leave, Self::taken(leave), now, vec![]),
+            (Self::Draining(at), Heard::Drain(sooner)) if end_of(sooner, now) < at.until => {
+                let effects = vec![wake(Timer::Deadline, sooner.within)];
+                (Self::Draining(Draining { until: end_of(sooner, now), ..at }), effects)
             }
-            (Self::Draining(leave, until), Heard::Drain(sooner)) if end_of(sooner, now) < until => {
-                (Self::Draining(leave, end_of(sooner, now)), vec![wake(Timer::Deadline, sooner.within)])
+            (state @ Self::Draining(_), Heard::Drain(_)) => (state, vec![]),
+            (Self::Ready { .. }, Heard::Unhealthy { was_ready: false, reason }) => {
+                Self::lost_to(Loss::Unhealthy, reason)
             }
-            (state @ Self::Draining(..), Heard::Drain(_)) => (state, vec![]),
+            // What runs there has the time that it has when a pool ends; its rank gets another machine meanwhile.
+            (Self::Ready { .. }, Heard::Unhealthy { was_ready: true, reason }) => {
+                let leave = Leave { within: timing.drain, preempted: true };
+                let told = Effect::ReportNoticed { within: leave.within, reason: reason.clone() };
+                Self::drain(leave, Some((Loss::Unhealthy, reason)), now, vec![told])
+            }
             // What runs there may still come to its end, and is told of it, once there is a link.
             (Self::Redialling(at), Heard::Drain(leave)) if leave.preempted => {
                 // A time beyond all counting is as good as a long one.
@@ -175,17 +179,16 @@ impl State {
                 Heard::Noticed { within, reason }
                 | Heard::Described(Ok(InstanceState::Leaving { within, reason })),
             ) => {
-                let effects =
-                    vec![Effect::Announce(Said::Noticed(within, reason)), Effect::ReportNoticed { within }];
-                (state, effects)
+                let told = Effect::Announce(Said::Noticed(within, reason.clone()));
+                (state, vec![told, Effect::ReportNoticed { within, reason }])
             }
             (Self::Redialling(at), heard) => at.step(heard, now, timing),
             (
-                Self::Draining(leave, _),
+                Self::Draining(Draining { loss, .. }),
                 Heard::Drained | Heard::LinkClosed { .. } | Heard::Woke(Timer::Deadline),
-            ) => match leave.preempted {
-                true => Self::lost_to(Loss::Preempted, "its machine is taken".to_owned()),
-                false => Self::end("drained", true, vec![]),
+            ) => match loss {
+                Some((loss, reason)) => Self::lost_to(loss, reason),
+                None => Self::end("drained", true, vec![]),
             },
             (state, _) => (state, vec![]),
         }
@@ -230,6 +233,26 @@ impl State {
         }
     }
 
+    /// What runs there may go on for a while, and then it ends.
+    fn drain(
+        leave: Leave,
+        loss: Option<(Loss, String)>,
+        now: Instant,
+        mut effects: Vec<Effect>,
+    ) -> (Self, Vec<Effect>) {
+        effects.extend([
+            enter(NodePhase::Draining),
+            Effect::Drain(leave),
+            wake(Timer::Deadline, leave.within),
+        ]);
+        (Self::Draining(Draining { until: end_of(leave, now), loss }), effects)
+    }
+
+    /// What a node is lost to that is told to leave.
+    fn taken(leave: Leave) -> Option<(Loss, String)> {
+        leave.preempted.then(|| (Loss::Preempted, "its machine is taken".to_owned()))
+    }
+
     /// The end that nobody wanted.
     fn lost(trouble: Trouble) -> (Self, Vec<Effect>) {
         let Trouble { reason, retry } = trouble;
@@ -263,13 +286,7 @@ impl Redialling {
             }
             (Heard::Linked(Ok(())), Some((leave, until))) => {
                 let leave = Leave { within: until.saturating_duration_since(now), ..leave };
-                let effects = vec![
-                    Effect::Announce(Said::LinkRestored),
-                    enter(NodePhase::Draining),
-                    Effect::Drain(leave),
-                    wake(Timer::Deadline, leave.within),
-                ];
-                (State::Draining(leave, until), effects)
+                State::drain(leave, State::taken(leave), now, vec![Effect::Announce(Said::LinkRestored)])
             }
             (Heard::Linked(Err(trouble @ Trouble { retry: false, .. })), _) => State::lost(trouble),
             (Heard::Linked(Err(Trouble { retry: true, .. })), _) => {
@@ -286,9 +303,8 @@ impl Redialling {
                 _,
             ) if !self.noticed => {
                 self.noticed = true;
-                let effects =
-                    vec![Effect::Announce(Said::Noticed(within, reason)), Effect::ReportNoticed { within }];
-                (State::Redialling(self), effects)
+                let told = Effect::Announce(Said::Noticed(within, reason.clone()));
+                (State::Redialling(self), vec![told, Effect::ReportNoticed { within, reason }])
             }
             // Another worker would be taken along too.
             (Heard::WorkerEnded(true) | Heard::Woke(Timer::Deadline), Some(_)) => {

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use super::*;
 use crate::model::{End, HostKey, Notice};
 
+#[path = "leaving_tests.rs"]
+mod leaving;
+
 const WORKER: Listening = Listening { port: 4433, tcp: 4434, pid: 99 };
 
 fn ssh() -> SshEndpoint {
@@ -75,45 +78,6 @@ fn check(state: &mut State, steps: Vec<(u64, Heard, Vec<Effect>)>) {
 fn redialling(restarts: u32, tries: u32, reason: &str) -> State {
     let (worker, reason) = (WORKER, reason.to_owned());
     State::Redialling(Redialling { worker, restarts, tries, reason, noticed: false, leave: None })
-}
-
-#[test]
-fn a_notice_while_the_link_is_dialled_again_counts_and_the_node_drains_once_it_is_linked() {
-    let timing = Timing::default();
-    let within = Duration::from_secs(12);
-    let leave = Leave { within, preempted: true };
-    let leaving = || Heard::Described(Ok(InstanceState::Leaving { within, reason: "reclaimed".into() }));
-    let told =
-        vec![Effect::Announce(Said::Noticed(within, "reclaimed".into())), Effect::ReportNoticed { within }];
-    let noticed = || {
-        vec![
-            (0, leaving(), told.clone()),
-            (0, leaving(), vec![]),
-            (0, Heard::Drain(leave), vec![wake(Timer::Deadline, within.min(timing.grace))]),
-        ]
-    };
-    let rest = Leave { within: Duration::from_secs(7), preempted: true };
-    let mut linked = noticed();
-    linked.extend([
-        (0, Heard::Linked(Err(again("refused"))), vec![wake(Timer::Retry, timing.redial.delay(0))]),
-        (
-            5,
-            Heard::Linked(Ok(())),
-            vec![
-                Effect::Announce(Said::LinkRestored),
-                enter(NodePhase::Draining),
-                Effect::Drain(rest),
-                wake(Timer::Deadline, rest.within),
-            ],
-        ),
-        (0, Heard::Drained, taken(Loss::Preempted, "its machine is taken")),
-    ]);
-    check(&mut redialling(0, 0, "silent"), linked);
-    for over in [Heard::WorkerEnded(true), Heard::Woke(Timer::Deadline)] {
-        let mut steps = noticed();
-        steps.push((1, over, taken(Loss::Preempted, "its machine is taken")));
-        check(&mut redialling(0, 0, "silent"), steps);
-    }
 }
 
 fn ready() -> State {
@@ -370,56 +334,6 @@ fn a_link_that_stays_broken_or_whose_machine_is_gone_ends_the_node() {
     check(&mut broken(), vec![(0, gone("killed"), taken(Loss::Stopped, "the machine has ended: killed"))]);
     let refused = "the worker runs another build";
     check(&mut broken(), vec![(0, Heard::Linked(Err(never(refused))), end(refused, false))]);
-}
-
-#[test]
-fn a_ready_node_drains_before_it_ends_and_any_other_ends_at_once() {
-    let over =
-        |reason: &str| vec![enter(NodePhase::Gone), Effect::End { reason: reason.into(), retry: true }];
-    let within = Duration::from_secs(9);
-    let leave = Leave { within, preempted: false };
-    let drain = || vec![enter(NodePhase::Draining), Effect::Drain(leave), wake(Timer::Deadline, within)];
-    for last in [Heard::Drained, Heard::Woke(Timer::Deadline), Heard::LinkClosed { reason: String::new() }] {
-        check(
-            &mut ready(),
-            vec![
-                (0, Heard::Drain(leave), drain()),
-                (0, Heard::Drain(leave), vec![]),
-                (1, last, over("drained")),
-                (0, Heard::Stop, vec![]),
-            ],
-        );
-    }
-    check(&mut reaching(), vec![(0, Heard::Drain(leave), over("stopped"))]);
-    check(&mut State::Bootstrapping, vec![(0, Heard::Stop, over("stopped"))]);
-    check(&mut ready(), vec![(0, Heard::Stop, over("stopped"))]);
-}
-
-#[test]
-fn a_notice_is_told_and_a_node_that_drains_for_it_is_lost_to_its_cloud() {
-    let within = Duration::from_secs(120);
-    let reason = || "the market".to_owned();
-    let told = || vec![Effect::Announce(Said::Noticed(within, reason())), Effect::ReportNoticed { within }];
-    let leaving = || Heard::Described(Ok(InstanceState::Leaving { within, reason: reason() }));
-    let leave = Leave { within, preempted: true };
-    let sooner = Leave { within: Duration::from_secs(3), preempted: false };
-    check(
-        &mut ready(),
-        vec![
-            (0, Heard::Noticed { within, reason: reason() }, told()),
-            (1, leaving(), told()),
-            (
-                0,
-                Heard::Drain(leave),
-                vec![enter(NodePhase::Draining), Effect::Drain(leave), wake(Timer::Deadline, within)],
-            ),
-            (0, Heard::Noticed { within, reason: reason() }, vec![]),
-            (0, Heard::Drain(sooner), vec![wake(Timer::Deadline, sooner.within)]),
-            (3, Heard::Woke(Timer::Deadline), taken(Loss::Preempted, "its machine is taken")),
-        ],
-    );
-    let why = "the machine is taken before it could be reached: the market";
-    check(&mut reaching(), vec![(0, leaving(), taken(Loss::Preempted, why))]);
 }
 
 #[test]

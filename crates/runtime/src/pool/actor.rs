@@ -223,7 +223,7 @@ impl Doing {
                     });
                     return None;
                 }
-                Reported::Noticed { within } => Heard::NodeNoticed { rank, attempt, within },
+                Reported::Noticed { within, reason } => Heard::NodeNoticed { rank, attempt, within, reason },
                 Reported::Paused => Heard::NodePaused { rank, attempt },
                 Reported::Crashed => {
                     self.tasks.tell(TasksMessage::WorkerDied { rank });

@@ -289,4 +289,4 @@ impl Lives {
 
 /// Machines that are to be taken so soon after they were ready are not worth renting again and again. Shorter, and a
 /// market that takes everything back after a while is paid for ever; longer, and bad luck passes for that.
-const SOON: Duration = Duration::from_mins(10);
+pub(super) const SOON: Duration = Duration::from_mins(10);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::effect::Effect;
 use super::error::StartError;
-use super::lives::Ended;
+use super::lives::{Ended, SOON};
 use super::messages::Timer;
 use super::scale::Refusal;
 use super::state::{Phase, State};
@@ -19,12 +19,12 @@ use crate::node::Leave;
 use crate::timing::Timing;
 
 impl State {
-    /// The machine of a node will be taken: what runs there may go on until then, and its rank gets another one.
+    /// A node will end soon: what runs there may go on until then, and its rank gets another one.
     #[expect(clippy::too_many_arguments, reason = "the message and the phase, taken apart by the match")]
     pub(super) fn noticed(
         &mut self,
         (rank, attempt): (Rank, Attempt),
-        within: Duration,
+        (within, reason): (Duration, String),
         ready: bool,
         stop: bool,
         now: Instant,
@@ -40,8 +40,8 @@ impl State {
         }
         if taken >= timing.provision_attempts {
             let reason = format!(
-                "{taken} machines in a row were to be taken soon after they were ready; another market, region or \
-                 type may last longer"
+                "{taken} machines in a row did not last for {SOON:.0?}, the last one because: {reason}; another market, \
+                 region or type may last longer"
             );
             return self.does_without(rank, reason, true, ready, now, timing, effects);
         }

@@ -111,8 +111,8 @@ pub(crate) enum Heard {
     NodeReady { rank: Rank, attempt: Attempt },
     /// A node's link is being dialled again.
     NodePaused { rank: Rank, attempt: Attempt },
-    /// The machine of a node will be taken in so long.
-    NodeNoticed { rank: Rank, attempt: Attempt, within: Duration },
+    /// A node will end in so long: its machine will be taken, or it is not well.
+    NodeNoticed { rank: Rank, attempt: Attempt, within: Duration, reason: String },
     /// A node has ended. `retry`: another machine may do better.
     NodeGone { rank: Rank, attempt: Attempt, reason: String, retry: bool },
     /// Whether a machine that failed lives on for a while.

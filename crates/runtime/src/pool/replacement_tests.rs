@@ -154,7 +154,10 @@ fn a_machine_that_will_be_taken_finishes_while_its_rank_gets_another() {
     let within = Duration::from_secs(120);
     let leave = Leave { within, preempted: true };
     let again = Effect::Spawn { rank: Rank(0), attempt: Attempt(1), instance: instance(2) };
-    let noticed = || Heard::NodeNoticed { rank: Rank(0), attempt: Attempt(0), within };
+    let noticed = || {
+        let reason = "sold".to_owned();
+        Heard::NodeNoticed { rank: Rank(0), attempt: Attempt(0), within, reason }
+    };
     let left = |number| {
         vec![
             Effect::QueueLeaves { rank: Rank(0), attempt: Attempt(number), by_choice: false },
@@ -191,7 +194,12 @@ fn a_machine_that_will_be_taken_finishes_while_its_rank_gets_another() {
 fn a_rank_whose_machines_are_taken_soon_after_they_are_ready_pauses_and_is_given_up() {
     let timing = Timing::default();
     let within = Duration::from_secs(120);
-    let noticed = |attempt| Heard::NodeNoticed { rank: Rank(0), attempt: Attempt(attempt), within };
+    let noticed = |attempt| Heard::NodeNoticed {
+        rank: Rank(0),
+        attempt: Attempt(attempt),
+        within,
+        reason: "sold".to_owned(),
+    };
     let left = |attempt| {
         let (rank, attempt) = (Rank(0), Attempt(attempt));
         let leave = Leave { within, preempted: true };

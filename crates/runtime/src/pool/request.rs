@@ -9,6 +9,7 @@ use crate::journal::{KnownPool, Record};
 use crate::model::{
     Architecture, Carrier, Image, InvalidRequest, Mode, Nodes, Scaling, Secret, Selection, Usd, Worker,
 };
+use crate::node::Probe;
 use crate::output::Hub;
 use crate::timing::Timing;
 
@@ -35,6 +36,8 @@ pub struct PoolRequest {
     pub cluster: Option<bool>,
     /// What functions may ask for by name. It reaches workers on their standard input alone.
     pub secrets: BTreeMap<String, Secret<String>>,
+    /// How it is known whether a node is well. `None`: one that is linked is.
+    pub probe: Option<Probe>,
     /// When it gives nodes back, where it scales.
     pub scaling: Scaling,
     /// Every time-out.
@@ -85,6 +88,7 @@ impl PoolRequest {
             return Err(InvalidRequest::new("cluster", true, allowed));
         }
         self.worker.check()?;
+        self.probe.as_ref().map(|it| it.terms.validated()).transpose()?;
         for (field, cap) in
             [("max_hourly_cost", self.max_hourly_cost), ("max_total_cost", self.max_total_cost)]
         {

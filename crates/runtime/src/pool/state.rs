@@ -226,10 +226,10 @@ impl State {
                 }
                 phase
             }
-            (Phase::Living { ready, stop }, Heard::NodeNoticed { rank, attempt, within })
+            (Phase::Living { ready, stop }, Heard::NodeNoticed { rank, attempt, within, reason })
                 if self.lives.is_current(rank, attempt) =>
             {
-                self.noticed((rank, attempt), within, ready, stop, now, timing, effects)
+                self.noticed((rank, attempt), (within, reason), ready, stop, now, timing, effects)
             }
             (phase @ Phase::Living { .. }, Heard::NodeGone { rank, attempt, .. })
                 if self.lives.is_leaving(rank, attempt) =>

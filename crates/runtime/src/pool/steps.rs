@@ -173,6 +173,7 @@ async fn make_kit(
         },
         mode: request.mode(),
         worker: request.worker,
+        probe: request.probe.clone(),
         timing,
         events: request.events.clone(),
         record,

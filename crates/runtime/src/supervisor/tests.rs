@@ -69,6 +69,7 @@ async fn the_end_of_its_queue_ends_a_pool_with_the_reason() {
         max_total_cost: None,
         image: Image::default(),
         worker: Worker::default(),
+        probe: None,
         scaling: crate::model::Scaling::default(),
         cluster: None,
         timing: Timing::short(),

@@ -254,7 +254,7 @@ impl World {
                 let (rank, attempt) = (life.rank, life.attempt);
                 self.cast_pool(PoolMessage::Paused { rank, attempt });
             }
-            Effect::ReportNoticed { within } => {
+            Effect::ReportNoticed { within, .. } => {
                 let (rank, attempt) = (life.rank, life.attempt);
                 self.cast_pool(PoolMessage::Noticed { rank, attempt, within });
             }

@@ -135,7 +135,9 @@ impl Pool {
                 self.links.insert(rank, link);
                 Heard::NodeReady { rank, attempt }
             }
-            PoolMessage::Noticed { rank, attempt, within } => Heard::NodeNoticed { rank, attempt, within },
+            PoolMessage::Noticed { rank, attempt, within } => {
+                Heard::NodeNoticed { rank, attempt, within, reason: "noticed".to_owned() }
+            }
             PoolMessage::Paused { rank, attempt } => Heard::NodePaused { rank, attempt },
             PoolMessage::Gone { rank, attempt, reason, retry } => {
                 self.nodes.remove(&(rank, attempt));

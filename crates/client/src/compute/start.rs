@@ -1,0 +1,130 @@
+//! Starts the pool that a builder describes, and prints what it says where the program asked for that.
+
+use skyward_runtime::events::Events as Facts;
+use skyward_runtime::model::{EventKind, OutputStream, PoolId};
+use skyward_runtime::output::Hub;
+use skyward_runtime::pool::PoolRequest;
+use skyward_runtime::timing::Timing;
+use skyward_runtime::{program, random};
+
+use super::owning::{Asked, or_local};
+use super::{Builder, Compute, Events, Output};
+use crate::engine::Engine;
+use crate::error::Error;
+
+/// Bytes of all secrets of a pool. They are part of a worker's order, which has at most a mebibyte.
+const MOST_SECRETS: usize = 256 << 10;
+
+/// How long a pool's id is, at five bits a letter: short enough to be read, and one in a million
+/// million pools has another's.
+const ID_LETTERS: usize = 8;
+
+impl Builder {
+    /// Rents the machines, makes them ready, and returns when all of them take calls.
+    ///
+    /// Dropping the future gives back what it had rented, in the background.
+    ///
+    /// # Errors
+    /// When the program has not called `skyward::init()` (or has no `#[skyward::main]`), when it is
+    /// being ended by a signal, or when the machines cannot be had or made ready; then they are given
+    /// back first, apart from what [`keep_on_failure`](Self::keep_on_failure) keeps. When the journal
+    /// cannot be written and machines of a cloud are wanted, when another program has the pool of this name, or
+    /// when that lives and was begun by another build of the program or with other specs. The cause is found by
+    /// `error.downcast_ref::<`[`StartError`](crate::StartError)`>()`.
+    pub async fn start(self) -> Result<Compute, Error> {
+        if program::entry_arguments().is_none() {
+            return Err(Error::from(
+                "the program cannot become a worker; put #[skyward::main] on main, or call \
+                 skyward::init() as its first line",
+            ));
+        }
+        let secrets: usize = self.secrets.iter().map(|(name, it)| name.len() + it.reveal().len()).sum();
+        if secrets > MOST_SECRETS {
+            return Err(Error::from(format!(
+                "the pool's secrets have {secrets} bytes, more than {MOST_SECRETS}: give the functions a \
+                 secret with which they fetch the rest"
+            )));
+        }
+        let probe = self.probe.transpose();
+        let probe =
+            probe.map_err(|reason| Error::from(format!("the pool's probe cannot be sent: {reason}")))?;
+        let engine = Engine::get()?;
+        if self.signals {
+            engine.heed_signals();
+        }
+        let id = random::text(ID_LETTERS).map_err(Error::from)?;
+        let specs = or_local(self.specs);
+        let terms = (self.nodes, &self.image, &self.worker, self.carrier, self.cluster);
+        let terms = format!("{terms:?}");
+        let (name, state) = (self.name, self.state);
+        let holds = name.is_some();
+        let asked = Asked { id: PoolId::new(id), name, state, specs: specs.clone(), terms };
+        let owned = engine.handle().spawn(asked.own()).await.map_err(Error::from)??;
+        let events = Facts::new(owned.id);
+        let lines = Events::new(events.subscribe());
+        let output = Hub::new(self.show);
+        let read = output.clone();
+        let printer = self.console.then(|| {
+            let written = Output::new(read.read());
+            engine.handle().spawn(async { tokio::join!(print(lines), print_output(written)).0 })
+        });
+        if let Some(reason) = owned.unrecorded {
+            tracing::warn!(reason, "the pool is in no journal");
+            events.emit(EventKind::Unrecorded { reason });
+        }
+        let request = PoolRequest {
+            specs,
+            nodes: self.nodes,
+            selection: self.selection,
+            max_hourly_cost: self.max_hourly_cost,
+            max_total_cost: self.max_total_cost,
+            image: self.image,
+            worker: self.worker,
+            carrier: self.carrier,
+            probe,
+            scaling: self.scaling,
+            cluster: self.cluster,
+            timing: Timing { keep: self.keep.unwrap_or(self.timing.keep), ..self.timing },
+            queue: self.queue,
+            interruptions: self.interruptions,
+            crash_limit: self.crash_limit,
+            output,
+            secrets: self.secrets,
+            events,
+            holds: holds && owned.record.is_some(),
+            record: owned.record,
+            adopted: owned.adopted,
+        };
+        let record = request.record.clone();
+        let kept = engine.keep(request, printer).await;
+        if let (Err(_), Some(record)) = (&kept, record)
+            && let Err(error) = record.withdraw().await
+        {
+            tracing::warn!(%error, "a pool that was never begun is in the journal");
+        }
+        let (pool, _, keeper) = kept?;
+        Ok(Compute::new(engine, pool, keeper))
+    }
+}
+
+/// Prints events, one line each, until the pool ends.
+#[expect(clippy::print_stderr, reason = "the program asked for it")]
+async fn print(mut events: Events) {
+    while let Some(event) = events.next().await {
+        eprintln!("{event}");
+        if matches!(event.kind, EventKind::Stopped { .. } | EventKind::Detached) {
+            break;
+        }
+    }
+}
+
+/// Prints what functions write, until the pool ends.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the program asked for it")]
+async fn print_output(mut output: Output) {
+    while let Some(line) = output.next().await {
+        match line.stream {
+            OutputStream::Stdout => println!("{line}"),
+            OutputStream::Stderr | OutputStream::Log | OutputStream::Missed(_) => eprintln!("{line}"),
+        }
+    }
+}
