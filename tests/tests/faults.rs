@@ -217,7 +217,10 @@ async fn the_head_is_replaced_like_any_other() -> skyward::Result<()> {
 #[skyward::test]
 async fn a_broadcast_does_with_a_lost_node_what_it_was_told() -> skyward::Result<()> {
     let ground = Ground::new("lost-shares");
-    let compute = pool(&ground, 2).await?;
+    let local = Local::default().directory(ground.path());
+    // Three machines of a rank are killed.
+    let timing = Timing { provision_attempts: 9, ..timing() };
+    let compute = Compute::builder().spec(Spec::on(local)).nodes(2).timing(timing).start().await?;
     for (lost, expected) in [
         (OnLost::FailFast, None),
         (OnLost::Ignore, Some(vec![Some(0)])),

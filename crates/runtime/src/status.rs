@@ -51,6 +51,8 @@ pub struct NodeStatus {
     pub since: Duration,
     /// What it is doing, or what went wrong with it last.
     pub note: Option<String>,
+    /// Until when no other machine is rented for its rank, because the last ones did not last.
+    pub paused: Option<Duration>,
 }
 
 /// Why calls wait, counted.
@@ -101,10 +103,17 @@ impl Status {
             | EventKind::Preempting { rank, attempt, .. }
                 if self.nodes.get(rank).is_some_and(|it| it.attempt > *attempt) => {}
             EventKind::Node { rank, attempt, phase } => {
+                let before = self.nodes.remove(rank);
+                let paused = before.as_ref().filter(|it| it.attempt == *attempt).and_then(|it| it.paused);
                 // Why a rank was lost stays told until its next life is ready.
-                let note =
-                    self.nodes.remove(rank).and_then(|it| it.note).filter(|_| *phase != NodePhase::Ready);
-                self.nodes.insert(*rank, NodeStatus { attempt: *attempt, phase: *phase, since: after, note });
+                let note = before.and_then(|it| it.note).filter(|_| *phase != NodePhase::Ready);
+                let (attempt, phase) = (*attempt, *phase);
+                self.nodes.insert(*rank, NodeStatus { attempt, phase, since: after, note, paused });
+            }
+            EventKind::ReplacementPaused { rank, pause, .. } => {
+                if let Some(node) = self.nodes.get_mut(rank) {
+                    node.paused = Some(after.saturating_add(*pause));
+                }
             }
             EventKind::StepStarted { rank, step } => self.note(*rank, format!("step `{step}` is running")),
             EventKind::BootstrapWaiting { rank } => {
@@ -173,6 +182,10 @@ impl fmt::Display for Explanation {
             write!(f, "\nnode {rank} is {}, for {:.1}s", node.phase, ago(node.since))?;
             if let Some(note) = &node.note {
                 write!(f, ": {note}")?;
+            }
+            if let Some(until) = node.paused.filter(|it| *it > self.after) {
+                let left = until.saturating_sub(self.after).as_secs_f64();
+                write!(f, "; its machines do not last, another is rented in {left:.1}s")?;
             }
         }
         match &self.calls {
@@ -270,7 +283,35 @@ mod tests {
         ] {
             status.take_in(&kind, at(1));
         }
-        let next = NodeStatus { attempt: Attempt(1), phase: NodePhase::Ready, since: at(1), note: None };
+        let (attempt, phase) = (Attempt(1), NodePhase::Ready);
+        let next = NodeStatus { attempt, phase, since: at(1), note: None, paused: None };
         assert_eq!(status.nodes, [(Rank(0), next)].into());
+    }
+
+    #[test]
+    fn a_rank_whose_replacement_waits_says_so_until_it_has_another_machine() {
+        let mut status = Status::default();
+        let lost = EventKind::NodeLost {
+            rank: Rank(0),
+            attempt: Attempt(0),
+            reason: "frozen".into(),
+            loss: Some(Loss::Network),
+        };
+        let paused = EventKind::ReplacementPaused { rank: Rank(0), machines: 2, pause: at(5) };
+        // Its cloud takes it, it leaves, and its last words come while the rank waits.
+        for kind in [node(0, NodePhase::Ready), paused, lost, node(0, NodePhase::Gone)] {
+            status.take_in(&kind, at(2));
+        }
+        let told = |status: &Status, after| {
+            let status = status.clone();
+            Explanation { after: at(after), status, calls: None }.to_string()
+        };
+        let gone = "node 0 is gone, for 1.0s: lost (network): frozen";
+        let waits = format!("{gone}; its machines do not last, another is rented in 4.0s");
+        assert!(told(&status, 3).contains(&waits), "{}", told(&status, 3));
+        assert!(!told(&status, 7).contains("another is rented"), "{}", told(&status, 7));
+        let again = EventKind::Node { rank: Rank(0), attempt: Attempt(1), phase: NodePhase::Launching };
+        status.take_in(&again, at(3));
+        assert!(!told(&status, 3).contains("another is rented"), "{}", told(&status, 3));
     }
 }

@@ -34,8 +34,8 @@ pub struct Timing {
     /// too short loses the cheap ones that answer slowly, and too long makes every start wait.
     pub offers: Duration,
     /// How often renting is tried before it has failed, how many machines of a rank in a row may fail before they are
-    /// ready, and how many may be taken by their cloud within ten minutes of being ready: then the rank is given up.
-    /// Default 3.
+    /// ready, and how many may be lost or taken by their cloud within ten minutes of being ready: then the rank is given
+    /// up. Default 3. More rents for longer what does not last.
     pub provision_attempts: u32,
     /// The waits between those tries. Default 5 s, constant.
     pub provision_retry: Backoff,
@@ -72,7 +72,7 @@ pub struct Timing {
     /// together, so only a client that broke off in between is waited for in vain; too short fails calls on
     /// a link that is busy.
     pub inputs: Duration,
-    /// How long a draining node may finish its tasks when its pool ends. Default 5 s.
+    /// How long a draining node may finish its tasks when its pool ends, or when it is not well. Default 5 s.
     pub drain: Duration,
     /// How long a node that its pool gives up, because nobody needs it or a resize says so, may finish what it has.
     /// Default 600 s. Shorter has calls run again that were nearly done; longer pays for a node that was given up.

@@ -81,6 +81,8 @@ pub enum EventKind {
     /// The machine of a node will be taken by its cloud within so long: the node takes nothing new, what runs there
     /// may go on until then, and another machine is rented for its rank.
     Preempting { rank: Rank, attempt: Attempt, within: Duration, reason: String },
+    /// So many machines of a rank in a row did not last: the next is rented only after a pause.
+    ReplacementPaused { rank: Rank, machines: u32, pause: Duration },
     /// This life of a node is over. `loss` says what became of its machine, where it is that which is lost.
     NodeLost { rank: Rank, attempt: Attempt, reason: String, loss: Option<Loss> },
     /// The machine of a node that did not become ready is kept for a person to look at.
@@ -278,6 +280,12 @@ impl fmt::Display for EventKind {
             }
             Self::Preempting { rank, within, reason, .. } => {
                 write!(f, "node {rank}: its machine will be taken within {within:.0?}: {reason}")
+            }
+            Self::ReplacementPaused { rank, machines, pause } => {
+                write!(
+                    f,
+                    "node {rank}: {machines} machines in a row did not last; the next is rented in {pause:.0?}"
+                )
             }
             Self::NodeLost { rank, reason, loss: Some(loss), .. } => {
                 write!(f, "node {rank}: lost ({loss}): {reason}")

@@ -39,20 +39,19 @@ impl State {
             return Phase::Living { ready, stop };
         }
         if taken >= timing.provision_attempts {
-            let reason = format!(
-                "{taken} machines in a row did not last for {SOON:.0?}, the last one because: {reason}; another market, \
-                 region or type may last longer"
-            );
+            let reason = short_lived(taken, &reason);
             return self.does_without(rank, reason, true, ready, now, timing, effects);
         }
-        self.pause_after(taken, timing, effects);
+        self.pause_after(rank, taken, timing, effects);
         self.reconcile(ready, now, timing, effects)
     }
 
     /// One that did not last is bad luck, and has its successor at once; the next has it later.
-    fn pause_after(&mut self, taken: u32, timing: &Timing, effects: &mut Vec<Effect>) {
+    fn pause_after(&mut self, rank: Rank, taken: u32, timing: &Timing, effects: &mut Vec<Effect>) {
         if let Some(before) = taken.checked_sub(2) {
-            effects.push(Effect::Wake(Timer::Provision, timing.provision_retry.delay(before)));
+            let pause = timing.provision_retry.delay(before);
+            effects.push(Effect::Announce(EventKind::ReplacementPaused { rank, machines: taken, pause }));
+            effects.push(Effect::Wake(Timer::Provision, pause));
             self.resting = true;
         }
     }
@@ -73,9 +72,7 @@ impl State {
         let Some(Ended { instance, was_ready, failures, .. }) = self.lives.ends(rank) else {
             return Phase::Living { ready, stop };
         };
-        // A pool that scales rents again when it has given a rank up; one that keeps its number does not.
-        let counts = was_ready && self.scale.bounds().is_some();
-        let taken = if counts { self.lives.did_not_last(rank, is_new) } else { 0 };
+        let taken = if was_ready { self.lives.did_not_last(rank, is_new) } else { 0 };
         let again = retry && failures.max(taken) < timing.provision_attempts;
         if !was_ready && !stop && self.may_keep(now, timing) && self.keeping.ask(rank, &instance, timing.keep)
         {
@@ -91,9 +88,10 @@ impl State {
             return Phase::Living { ready, stop };
         }
         if again {
-            self.pause_after(taken, timing, effects);
+            self.pause_after(rank, taken, timing, effects);
             return self.reconcile(ready, now, timing, effects);
         }
+        let reason = if retry && taken > 0 { short_lived(taken, &reason) } else { reason };
         self.does_without(rank, reason, retry, ready, now, timing, effects)
     }
 
@@ -116,10 +114,8 @@ impl State {
         }
         let wanted = self.lives.count();
         self.give_up(rank, effects);
-        if ready {
-            let refusal = if retry { self.failed(now) } else { Refusal::Final };
-            self.refused_growth(wanted, &reason, refusal, now, effects);
-        }
+        let refusal = if retry { self.failed(now) } else { Refusal::Final };
+        self.made_do(wanted, &reason, refusal, ready, now, effects);
         Phase::Living { ready: self.is_enough(ready, effects), stop: false }
     }
 
@@ -171,4 +167,12 @@ impl State {
             effects.push(Effect::Release { instances });
         }
     }
+}
+
+/// Why a rank gets no other machine after so many.
+fn short_lived(machines: u32, last: &str) -> String {
+    format!(
+        "{machines} machines in a row did not last for {SOON:.0?}, the last one because: {last}; another market, region or \
+         type may last longer"
+    )
 }

@@ -191,9 +191,7 @@ impl State {
             for rank in self.lives.wanting() {
                 self.give_up(rank, effects);
             }
-            if ready {
-                self.refused_growth(wanted, &error.to_string(), refusal, now, effects);
-            }
+            self.made_do(wanted, &error.to_string(), refusal, ready, now, effects);
             return Phase::Living { ready: self.is_enough(ready, effects), stop: false };
         };
         if !keep {
@@ -334,9 +332,7 @@ impl State {
         for rank in wanting.into_iter().skip(usize::try_from(within).unwrap_or(usize::MAX)) {
             self.give_up(rank, effects);
         }
-        if ready {
-            self.refused_growth(wanted, DEARER, Refusal::None, now, effects);
-        }
+        self.made_do(wanted, DEARER, Refusal::None, ready, now, effects);
         Phase::Living { ready: self.is_enough(ready, effects), stop: false }
     }
 
@@ -366,10 +362,8 @@ impl State {
         for rank in dearer {
             self.give_up(rank, effects);
         }
-        if ready {
-            let why = "they would cost more than max_total_cost";
-            self.refused_growth(wanted, why, Refusal::None, now, effects);
-        }
+        let why = "they would cost more than max_total_cost";
+        self.made_do(wanted, why, Refusal::None, ready, now, effects);
         Phase::Living { ready: self.is_enough(ready, effects), stop: false }
     }
 }

@@ -186,7 +186,11 @@ fn a_running_pool_never_gives_back_what_works_for_a_rank_that_is_lost() {
             (node_gone(1, "frozen"), vec![release(1), Effect::QueueGone { rank: Rank(1) }, ask(2, 1)]),
             (
                 fails(2, &[], ProviderErrorKind::OfferGone),
-                vec![refused("no", 1), Effect::QueueLost { rank: Rank(1) }],
+                vec![
+                    refused("no", 1),
+                    Effect::QueueLost { rank: Rank(1) },
+                    fewer(2, "one gave 1 of 2 machines (attempt 1): no"),
+                ],
             ),
         ],
     );

@@ -1,6 +1,7 @@
 //! Ranks that are lost, replaced and given up, as tables.
 
 use super::*;
+use crate::tasks::Demand;
 
 #[test]
 fn a_machine_that_fails_while_starting_is_replaced_as_often_as_machines_are_asked_for() {
@@ -95,7 +96,14 @@ fn a_rank_that_cannot_be_replaced_is_given_up_and_the_pool_goes_on() {
             (Heard::Woke(Timer::Provision), vec![ask(3, 1)]),
             (full(3), vec![refused("full", 2), rest()]),
             (Heard::Woke(Timer::Provision), vec![ask(4, 1)]),
-            (full(4), vec![refused("full", 3), Effect::QueueLost { rank: Rank(1) }]),
+            (
+                full(4),
+                vec![
+                    refused("full", 3),
+                    Effect::QueueLost { rank: Rank(1) },
+                    fewer(2, "one gave 1 of 2 machines (attempt 3): full"),
+                ],
+            ),
             (Heard::Stop, stopping(&[0])),
         ],
     );
@@ -123,7 +131,10 @@ fn a_pool_with_a_least_number_does_not_fail_for_one_node_less() {
     check(
         &mut after(vec![born(), offered, Heard::Prepared(Ok(())), given(&[0, 1], None)]),
         vec![
-            (node_failed(0, 0, "step failed"), vec![release(0), Effect::QueueLost { rank: Rank(0) }]),
+            (
+                node_failed(0, 0, "step failed"),
+                vec![release(0), Effect::QueueLost { rank: Rank(0) }, fewer(2, "step failed")],
+            ),
             (
                 node_ready(1),
                 vec![
@@ -190,6 +201,63 @@ fn a_machine_that_will_be_taken_finishes_while_its_rank_gets_another() {
     assert_eq!(stop, stopping_lives(&[(0, 0), (1, 0)]));
 }
 
+/// What is said and set before the third machine of a rank.
+fn pause(rank: u32) -> [Effect; 2] {
+    let pause = Timing::default().provision_retry.delay(0);
+    let paused = EventKind::ReplacementPaused { rank: Rank(rank), machines: 2, pause };
+    [Effect::Announce(paused), Effect::Wake(Timer::Provision, pause)]
+}
+
+/// Why a rank is given up, the last of whose machines was lost to this.
+fn do_not_last(reason: &str) -> String {
+    format!(
+        "3 machines in a row did not last for 600s, the last one because: {reason}; another market, region or type may \
+         last longer"
+    )
+}
+
+#[test]
+fn a_rank_whose_machines_vanish_soon_after_they_are_ready_pauses_and_is_given_up() {
+    let rank = Rank(1);
+    let vanished =
+        |attempt| Heard::NodeGone { rank, attempt: Attempt(attempt), reason: "frozen".into(), retry: true };
+    let lost = |machine| vec![release(machine), Effect::QueueGone { rank }];
+    let again = |request: u32, attempt| {
+        let attempt = Attempt(attempt);
+        let spawn = Effect::Spawn { rank, attempt, instance: instance(request) };
+        vec![
+            (answer(request, &[request], None), vec![provisioned_as(&[(request, Some(1))], 1), spawn]),
+            (Heard::NodeReady { rank, attempt }, vec![Effect::QueueReady { rank }]),
+        ]
+    };
+    let with = |mut effects: Vec<Effect>, last: &[Effect]| {
+        effects.extend_from_slice(last);
+        effects
+    };
+    let mut steps = vec![(vanished(0), with(lost(1), &[ask(2, 1)]))];
+    steps.extend(again(2, 1));
+    steps.push((vanished(1), with(lost(2), &pause(1))));
+    steps.push((Heard::Woke(Timer::Provision), vec![ask(3, 1)]));
+    steps.extend(again(3, 2));
+    let given_up = [Effect::QueueLost { rank }, fewer(2, &do_not_last("frozen"))];
+    steps.push((vanished(2), with(lost(3), &given_up)));
+    let mut state = ready(2);
+    check(&mut state, steps);
+    // Its owner may have it tried again.
+    let asked = state.hear(Heard::Resized { nodes: 2, demand: Demand::default() }, now(), &Timing::default());
+    assert!(asked.contains(&ask(4, 1)), "{asked:?}");
+
+    // Machines that lasted for a while are replaced as often as they vanish.
+    let (mut state, mut now) = (ready(2), now());
+    for attempt in 0..8 {
+        now += Duration::from_secs(3600);
+        let told = state.hear(vanished(attempt), now, &Timing::default());
+        assert!(matches!(told.last(), Some(Effect::Provision { .. })), "{told:?}");
+        state.hear(answer(attempt + 2, &[attempt + 2], None), now, &Timing::default());
+        state.hear(Heard::NodeReady { rank, attempt: Attempt(attempt + 1) }, now, &Timing::default());
+    }
+}
+
 #[test]
 fn a_rank_whose_machines_are_taken_soon_after_they_are_ready_pauses_and_is_given_up() {
     let timing = Timing::default();
@@ -221,13 +289,14 @@ fn a_rank_whose_machines_are_taken_soon_after_they_are_ready_pauses_and_is_given
             (Heard::NodeReady { rank, attempt }, vec![Effect::QueueReady { rank }]),
         ]
     };
-    let rest = Effect::Wake(Timer::Provision, timing.provision_retry.delay(0));
     let mut steps = vec![(noticed(0), with(left(0), ask(2, 1)))];
     steps.extend(again(2, 1));
-    steps.push((noticed(1), with(left(1), rest)));
+    let [paused, rest] = pause(0);
+    steps.push((noticed(1), with(with(left(1), paused), rest)));
     steps.push((Heard::Woke(Timer::Provision), vec![ask(3, 1)]));
     steps.extend(again(3, 2));
-    steps.push((noticed(2), with(left(2), Effect::QueueLost { rank: Rank(0) })));
+    let given_up = with(left(2), Effect::QueueLost { rank: Rank(0) });
+    steps.push((noticed(2), with(given_up, fewer(2, &do_not_last("sold")))));
     // What is leaving is still given back.
     steps.push((node_gone(0, "its machine is taken"), vec![release(0)]));
     check(&mut ready(2), steps);

@@ -122,11 +122,12 @@ impl State {
         let most = self.affordable().filter(|_| !self.is_giving_back());
         let to = most.map_or(to, |most| to.min(most));
         if to <= from {
-            if self.scale.bounds().is_none() {
+            if self.scale.bounds().is_some() {
+                self.refused_growth(from, DEARER, Refusal::None, now, effects);
+            } else {
                 let why = ScaledBecause::Refused(DEARER.to_owned());
                 effects.push(Effect::Announce(EventKind::Scaled { from, to: from, why }));
             }
-            self.refused_growth(from, DEARER, Refusal::None, now, effects);
             return Phase::Living { ready, stop: false };
         }
         if why == ScaledBecause::Asked {
@@ -231,9 +232,32 @@ impl State {
         self.give_up(rank, effects);
     }
 
+    /// Of so many wanted nodes some were given up. `ready`: before that a pool is content with what it needs to start.
+    pub(super) fn made_do(
+        &mut self,
+        wanted: u32,
+        reason: &str,
+        refusal: Refusal,
+        ready: bool,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        if ready && self.scale.bounds().is_some() {
+            return self.refused_growth(wanted, reason, refusal, now, effects);
+        }
+        let to = self.lives.count();
+        if to < wanted {
+            let why = ScaledBecause::Refused(match self.scale.bounds() {
+                Some(_) => reason.to_owned(),
+                None => format!("{reason}; `resize` has it tried again"),
+            });
+            effects.push(Effect::Announce(EventKind::Scaled { from: wanted, to, why }));
+        }
+    }
+
     /// More nodes cannot be had now: a pool that scales makes do with those that it has, and tries again later, where
     /// that may help.
-    pub(super) fn refused_growth(
+    fn refused_growth(
         &mut self,
         wanted: u32,
         reason: &str,
@@ -241,9 +265,6 @@ impl State {
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {
-        if self.scale.bounds().is_none() {
-            return;
-        }
         self.scale.hold(refusal, now);
         let reason = match self.scale.is_final() {
             true => format!("{reason}; it grows again after `resize`"),

@@ -1,7 +1,6 @@
 //! How a pool grows and shrinks, as tables.
 
 use super::*;
-use crate::model::ScaledBecause;
 use crate::tasks::Demand;
 
 const BAND: Nodes = Nodes { desired: 2, min: Some(1), max: Some(4) };

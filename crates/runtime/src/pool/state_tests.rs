@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::usd;
-use crate::model::{Billing, InstanceType, Market, Nodes, Offer, Price, Rented, Tariff};
+use crate::model::{Billing, InstanceType, Market, Nodes, Offer, Price, Rented, ScaledBecause, Tariff};
 use crate::pool::messages::Shortfall;
 use crate::pool::plan::Plan;
 use crate::provider::ProviderErrorKind;
@@ -192,6 +192,12 @@ fn over(failure: Option<StartError>, left: Vec<Leftover>) -> Vec<Effect> {
         Effect::Announce(EventKind::Stopped { left: left.clone(), took: START, bill: Box::default() }),
         Effect::Ended { failure, left },
     ]
+}
+
+/// A pool of a fixed number of nodes goes on with one less.
+fn fewer(from: u32, reason: &str) -> Effect {
+    let why = ScaledBecause::Refused(format!("{reason}; `resize` has it tried again"));
+    Effect::Announce(EventKind::Scaled { from, to: from - 1, why })
 }
 
 /// Runs a table of steps and checks the effects of each, all of them.
