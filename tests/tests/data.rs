@@ -46,6 +46,30 @@ async fn length(of: Shared<Array<u64>>) -> u64 {
     of.len() as u64
 }
 
+/// Something shared and raw data in one value.
+#[derive(Serialize, Deserialize)]
+struct Step {
+    model: Shared<Array<f32>>,
+    batch: Array<f32>,
+}
+
+#[skyward::function]
+async fn step(model: Shared<Array<f32>>, batch: Array<f32>) -> (f32, f32) {
+    (model.iter().sum(), batch.iter().sum())
+}
+
+#[skyward::function]
+async fn between(all: (Bytes, Shared<Array<f32>>, Array<f32>), step: Step) -> (usize, f32, f32, f32, f32) {
+    let (image, model, batch) = all;
+    let (theirs, raw) = (step.model.iter().sum(), step.batch.iter().sum());
+    (image.len(), model.iter().sum(), batch.iter().sum(), theirs, raw)
+}
+
+#[skyward::function]
+async fn both(model: Shared<Array<f32>>, image: Bytes) -> (Shared<Array<f32>>, Bytes) {
+    (model, image)
+}
+
 async fn pool(ground: &Ground, nodes: u32) -> skyward::Result<Compute> {
     let mut local = Local::default();
     local.directory = Some(ground.path().to_owned());
@@ -87,6 +111,30 @@ async fn a_shared_value_is_decoded_once_on_each_node_however_many_calls_need_it(
     // Another of the same content is sent anew, after the first has been forgotten.
     let again = Shared::new(Counted(1000))?;
     assert_eq!((add(again.clone(), 7) * &compute).await?, [(1007, 2), (1007, 2)]);
+    compute.stop().await
+}
+
+#[skyward::test]
+async fn raw_data_may_stand_before_and_behind_a_shared_value() -> skyward::Result<()> {
+    let ground = Ground::new("shared-and-raw");
+    let compute = pool(&ground, 1).await?;
+    // Each has another content, so that a node decodes it within the call.
+    let model = |of: f32| Shared::new(Array::from(vec![of; 1000]));
+    let (batch, image) = (Array::from(vec![1.0_f32; 2000]), Bytes::from(vec![9; 3000]));
+    for base in [1.0, 3.0] {
+        let on_pool = base < 2.0;
+        let first = step(model(base)?, batch.clone());
+        let first = if on_pool { (first >> &compute).await? } else { first.local().await? };
+        assert_eq!(first, (base * 1000.0, 2000.0));
+        let inner = Step { model: model(base + 1.0)?, batch: batch.clone() };
+        let second = between((image.clone(), model(base + 0.5)?, batch.clone()), inner);
+        let second = if on_pool { (second >> &compute).await? } else { second.local().await? };
+        assert_eq!(second, (3000, base * 1000.0 + 500.0, 2000.0, base * 1000.0 + 1000.0, 2000.0));
+        let given = model(base + 1.5)?;
+        let third = both(given.clone(), image.clone());
+        let (shared, raw) = if on_pool { (third >> &compute).await? } else { third.local().await? };
+        assert_eq!((&shared[..], raw), (&given[..], image.clone()));
+    }
     compute.stop().await
 }
 

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::thread::LocalKey;
 
 use bytes::{BufMut, Bytes};
 use skyward_runtime::payload::{Common, Payload};
@@ -38,19 +39,36 @@ thread_local! {
 
 /// Encodes something and gathers its raw pieces into `segments`.
 pub(crate) fn collecting<T>(segments: &mut Segments, encode: impl FnOnce() -> T) -> T {
-    // Put back even when a user's encoding panics: taking is all that the next one does.
-    COLLECTED.with(|it| it.replace(Some(std::mem::take(segments))));
-    let encoded = encode();
-    *segments = COLLECTED.with(RefCell::take).unwrap_or_default();
-    encoded
+    with(&COLLECTED, segments, encode)
 }
 
 /// Decodes something whose raw pieces are `segments`.
 pub(crate) fn offering<T>(segments: &mut Segments, decode: impl FnOnce() -> T) -> T {
-    OFFERED.with(|it| it.replace(Some(std::mem::take(segments))));
-    let decoded = decode();
-    *segments = OFFERED.with(RefCell::take).unwrap_or_default();
-    decoded
+    with(&OFFERED, segments, decode)
+}
+
+type Place = LocalKey<RefCell<Option<Segments>>>;
+
+/// Does something with `segments` in a place of this thread. A body may have a shared value within, which is a
+/// body of its own, so what the place had before is put back.
+fn with<T>(place: &'static Place, segments: &mut Segments, act: impl FnOnce() -> T) -> T {
+    let before = Before { place, segments: place.replace(Some(std::mem::take(segments))) };
+    let done = act();
+    *segments = place.take().unwrap_or_default();
+    drop(before);
+    done
+}
+
+/// What a place is given back when it is dropped, also by a panic of a user's encoding.
+struct Before {
+    place: &'static Place,
+    segments: Option<Segments>,
+}
+
+impl Drop for Before {
+    fn drop(&mut self) {
+        self.place.replace(self.segments.take());
+    }
 }
 
 /// Whether a body with segments is being decoded on this thread.
@@ -162,6 +180,35 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn of(piece: &'static [u8]) -> Segments {
+        Segments { pieces: vec![Bytes::from_static(piece)], shared: Vec::new() }
+    }
+
+    #[test]
+    fn a_body_within_a_body_leaves_the_outer_one_its_segments_also_when_it_panics() {
+        let (mut outer, mut inner) = (of(b"outer"), of(b"inner"));
+        offering(&mut outer, || {
+            assert_eq!(offering(&mut inner, || offered(0)).as_deref(), Some(&b"inner"[..]));
+            assert_eq!(offered(0).as_deref(), Some(&b"outer"[..]));
+            let broken = std::panic::catch_unwind(|| offering(&mut of(b"broken"), || panic!("by a user")));
+            assert!(broken.is_err());
+            assert_eq!(offered(0).as_deref(), Some(&b"outer"[..]));
+        });
+        assert_eq!((outer.pieces.len(), inner.pieces.len(), is_offering()), (1, 1, false));
+    }
+
+    #[test]
+    fn what_is_encoded_within_something_else_gathers_for_itself() {
+        let (first, second) = (Bytes::from(vec![1; LEAST]), Bytes::from(vec![2; LEAST]));
+        let (mut outer, mut inner) = (Segments::new(), Segments::new());
+        collecting(&mut outer, || {
+            assert_eq!(collect(&first), Some(0));
+            assert_eq!(collecting(&mut inner, || collect(&second)), Some(0));
+            assert_eq!(collect(&second), Some(1));
+        });
+        assert_eq!((outer.pieces, inner.pieces), (vec![first, second.clone()], vec![second]));
+    }
 
     proptest! {
         #[test]
