@@ -29,6 +29,9 @@ const SHORT: u64 = 4;
 /// The seconds of leases within which a program is run again.
 const LONG: u64 = 20;
 
+/// The seconds of leases that nothing waits for.
+const PATIENT: u64 = 300;
+
 /// What all runs of one program share.
 struct Place(Ground);
 
@@ -200,13 +203,14 @@ fn killed_once(kill: u64) {
 #[test]
 fn a_second_program_is_told_who_has_the_pool_and_other_specs_are_refused() {
     let place = Place::new("attach-second");
-    let mut holder = place.command("train", SHORT, "hold");
+    std::fs::write(place.path("data"), "some").expect("written");
+    let mut holder = place.command("train", PATIENT, "hold");
     holder.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut holder = holder.spawn().expect("started");
     let mut line = String::new();
     BufReader::new(holder.stdout.take().expect("piped")).read_line(&mut line).expect("readable");
     assert_eq!(line.trim(), "running");
-    let second = place.run("train", SHORT, "sweep");
+    let second = place.run("train", PATIENT, "sweep");
     let told = said(&second);
     assert!(!second.status.success(), "{told}");
     assert!(told.contains(&format!("pool train is in use by process {}", holder.id())), "{told}");
@@ -215,11 +219,21 @@ fn a_second_program_is_told_who_has_the_pool_and_other_specs_are_refused() {
     assert!(third.status.success(), "{}", said(&third));
     holder.kill().expect("killed");
     holder.wait().expect("waited");
-    let wider = place.run("train", SHORT, "wider");
-    let told = said(&wider);
-    assert!(!wider.status.success(), "{told}");
-    assert!(told.contains("specs, nodes, image or worker are others") && told.contains("sky reap"), "{told}");
-    place.expect_nothing_after_leases_and_reap();
+    let refuses = |deed: &str, words: &str| {
+        let other = place.run("train", PATIENT, deed);
+        let told = said(&other);
+        assert!(!other.status.success(), "{told}");
+        assert!(told.contains(words) && told.contains("sky reap"), "{told}");
+    };
+    refuses("wider", "specs, nodes, image or worker are others");
+    refuses("secret", "its secrets are others");
+    std::fs::write(place.path("data"), "other").expect("written");
+    refuses("sweep", "its included files are others");
+    let journal = place.journal();
+    let pool = journal.named("train").expect("read").expect("there");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("built");
+    assert_eq!(runtime.block_on(give_back(&journal, &pool)).expect("given back"), []);
+    assert_eq!((place.left(), journal.read().expect("read").pools), (Vec::new(), Vec::new()));
 }
 
 #[test]

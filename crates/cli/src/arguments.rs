@@ -26,8 +26,29 @@ pub(crate) enum Command {
     /// Who can be asked, and whether their keys are good.
     #[command(subcommand)]
     Providers(ProvidersCommand),
+    /// A pool that a program has left: what there is of it; runs a command on its nodes, or gives it back.
+    Attach(AttachArguments),
     /// What programs of yours have rented and nobody owns any more; gives it back with --yes.
     Reap(ReapArguments),
+}
+
+/// A pool that nobody has. Leases are not renewed: that does a program that attaches, which may come at any time.
+#[derive(Debug, Args)]
+pub(crate) struct AttachArguments {
+    /// The pool, by its name or its id.
+    pub(crate) name: String,
+    /// Run the command on this node, by its rank. Default: on all nodes, at once.
+    #[arg(long, value_name = "RANK", requires = "command")]
+    pub(crate) node: Option<u32>,
+    /// Give it back, also when programs could still attach to it.
+    #[arg(long, conflicts_with_all = ["command", "json"])]
+    pub(crate) stop: bool,
+    /// Answer in JSON.
+    #[arg(long, conflicts_with = "command")]
+    pub(crate) json: bool,
+    /// What to run, after `--`: one argument is a line for the shell, several are a program and its arguments.
+    #[arg(last = true)]
+    pub(crate) command: Vec<String>,
 }
 
 /// What is given back. Pools that a living program has never are.
@@ -42,6 +63,16 @@ pub(crate) struct ReapArguments {
     /// Also pools that can still be attached to.
     #[arg(long)]
     pub(crate) all: bool,
+    /// Give back what --pool names although it was begun elsewhere: nobody knows whether somebody uses it.
+    #[arg(long, requires = "pool")]
+    pub(crate) force: bool,
+    /// Only what this computer knows of: no cloud is asked what else is there.
+    #[arg(long, conflicts_with = "force")]
+    pub(crate) known: bool,
+    /// Take what --pool names from the journal and give nothing back: for what can never be given back, as its key
+    /// does not exist any more. Says what it forgets.
+    #[arg(long, requires = "pool", conflicts_with_all = ["all", "watch"])]
+    pub(crate) forget: bool,
     /// Again and again, until it is interrupted.
     #[arg(long)]
     pub(crate) watch: bool,

@@ -3,6 +3,7 @@
 //! arguments → a command → its answer on stdout, what else is to be said on stderr → exit code
 
 mod arguments;
+mod attach;
 mod offers;
 mod plan;
 mod providers;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Plan(it) => plan::plan(it),
         Command::Providers(ProvidersCommand::List(it)) => providers::list(it),
         Command::Providers(ProvidersCommand::Check(it)) => providers::check(it),
+        Command::Attach(it) => attach::attach(it),
         Command::Reap(it) => reap::reap(it),
     };
     let told = match answer {
@@ -75,6 +77,14 @@ impl Answer {
 fn is_usage(error: &(dyn std::error::Error + 'static)) -> bool {
     let wrong = matches!(error.downcast_ref(), Some(CatalogError::Filter(_) | CatalogError::Sql { .. }));
     wrong || error.is::<InvalidRequest>()
+}
+
+/// An error of the library, which knows what it was made from.
+pub(crate) fn failed(error: skyward::Error) -> Failed {
+    match error.downcast_ref::<InvalidRequest>() {
+        Some(wrong) => wrong.clone().into(),
+        None => error.boxed(),
+    }
 }
 
 /// An error with all that caused it.

@@ -1,23 +1,34 @@
-//! `sky reap`: what this user's programs have rented and nobody owns any more, and giving it back.
+//! `sky reap`: what this user's programs have rented and nobody owns any more, what clouds have that nobody knows of,
+//! and giving it back.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use skyward::InvalidRequest;
-use skyward::journal::{Journal, KnownPool, Standing, give_back};
+use skyward::journal::{
+    ForeignPool, Foreigners, Journal, KnownPool, Standing, foreigners, forget, give_back, obstacles,
+};
+use skyward::{InvalidRequest, Leftover};
 
 use crate::arguments::ReapArguments;
 use crate::table::{Side, Table, terminal};
-use crate::{Answer, Failed};
+use crate::{Answer, Failed, failed};
 
 /// A pool, and what may be done with it.
 struct Line {
-    pool: KnownPool,
-    standing: Standing,
+    pool: Pool,
+    state: String,
     /// Whether it is given back, or would be.
     reaped: bool,
     /// What came of that.
     told: String,
+}
+
+/// Whose it is.
+enum Pool {
+    /// A program of this user began it here.
+    Own(Box<KnownPool>),
+    /// A cloud has it, and nobody knows of it here.
+    Foreign(ForeignPool),
 }
 
 /// Lists, and gives back when that is asked for.
@@ -41,48 +52,119 @@ pub(crate) fn reap(arguments: &ReapArguments) -> Result<Answer, Failed> {
 /// One look. `first`: what is named must be there; later it may have been given back.
 fn once(arguments: &ReapArguments, first: bool) -> Result<Answer, Failed> {
     let folder = Journal::folder_of_user()?;
-    if !Journal::exists(&folder) {
-        let notes = vec![format!("there is no journal in {}: nothing was rented", folder.display())];
-        return Ok(Answer { text: empty(arguments), notes, found: true });
-    }
-    let journal = Journal::open(&folder)?;
-    let reading = journal.read()?;
+    let journal = if Journal::exists(&folder) { Some(Journal::open(&folder)?) } else { None };
+    let reading = journal.as_ref().map(Journal::read).transpose()?.unwrap_or_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut notes: Vec<String> =
+        reading.damage.iter().map(|it| format!("warning: the journal is damaged: {it}")).collect();
+    let foreign = match arguments.known {
+        true => Foreigners::default(),
+        false => runtime.block_on(foreigners(&reading)).map_err(failed)?,
+    };
+    let unasked =
+        |(name, why): &(String, String)| format!("warning: {name} was not asked what else is there: {why}");
+    notes.extend(foreign.failed.iter().map(unasked));
+    let own = reading.pools.into_iter().filter_map(|it| Some(line(journal.as_ref()?, it, arguments)));
+    let foreign = foreign.pools.into_iter().map(|it| foreign_line(it, arguments));
+    let mut lines: Vec<Line> = own.chain(foreign).collect();
     for named in arguments.pool.iter().filter(|_| first) {
-        if !reading.pools.iter().any(|it| is_called(it, named)) {
+        if !lines.iter().any(|it| it.pool.is_called(named)) {
             let allowed = "must be the name or the id of a pool that `sky reap` lists";
             return Err(InvalidRequest::new("pool", named, allowed).into());
         }
     }
-    let mut notes: Vec<String> =
-        reading.damage.iter().map(|it| format!("warning: the journal is damaged: {it}")).collect();
-    let mut lines: Vec<Line> = reading.pools.into_iter().map(|it| line(&journal, it, arguments)).collect();
-    let mut failed = false;
+    if journal.is_none() {
+        notes.push(format!("there is no journal in {}: nothing was rented from here", folder.display()));
+    }
+    let mut is_left = false;
     if arguments.yes {
-        journal.sweep();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        journal.iter().for_each(Journal::sweep);
         for line in lines.iter_mut().filter(|it| it.reaped) {
-            line.told = match runtime.block_on(give_back(&journal, &line.pool)) {
+            let ended = runtime.block_on(line.pool.end(journal.as_ref(), arguments.forget));
+            line.told = match ended {
+                Ok(left) if left.is_empty() && arguments.forget => {
+                    format!("forgotten, and not given back: {}", line.pool.machines())
+                }
                 Ok(left) if left.is_empty() => "given back".to_owned(),
                 Ok(left) => {
-                    let left: Vec<String> = left.iter().map(ToString::to_string).collect();
-                    failed = true;
-                    format!("left: {}", left.join("; "))
+                    is_left = true;
+                    format!("left: {}", joined(&left))
                 }
                 Err(error) => {
-                    failed = true;
+                    is_left = true;
                     error.to_string()
                 }
             };
         }
     } else if lines.iter().any(|it| it.reaped) {
-        notes.push("nothing was given back: say --yes to do so".to_owned());
+        let what = if arguments.forget { "forgotten" } else { "given back" };
+        notes.push(format!("nothing was {what}: say --yes to do so"));
     }
-    Ok(Answer { text: text(&lines, arguments), notes, found: !failed })
+    if arguments.forget && lines.iter().any(|it| it.reaped) {
+        notes.push(FORGETTING.to_owned());
+    }
+    Ok(Answer { text: text(&lines, arguments), notes, found: !is_left })
+}
+
+impl Pool {
+    fn id(&self) -> &str {
+        match self {
+            Self::Own(pool) => pool.id.as_str(),
+            Self::Foreign(pool) => pool.id.as_str(),
+        }
+    }
+
+    fn name(&self) -> Option<&str> {
+        match self {
+            Self::Own(pool) => pool.name.as_deref(),
+            Self::Foreign(_) => None,
+        }
+    }
+
+    fn is_called(&self, named: &str) -> bool {
+        self.id() == named || self.name() == Some(named)
+    }
+
+    /// Its machines, by their cloud and what that calls them.
+    fn instances(&self) -> Vec<(&str, &str)> {
+        match self {
+            Self::Own(pool) => {
+                pool.machines.iter().map(|it| (it.provider.as_str(), it.instance.as_str())).collect()
+            }
+            Self::Foreign(pool) => {
+                pool.machines.iter().map(|it| (pool.provider(), it.instance.as_str())).collect()
+            }
+        }
+    }
+
+    /// The same for people.
+    fn machines(&self) -> String {
+        let machines: Vec<_> = self.instances().iter().map(|(cloud, it)| format!("{cloud} {it}")).collect();
+        if machines.is_empty() { "-".to_owned() } else { machines.join(", ") }
+    }
+
+    /// Gives it back, or forgets it; what is left.
+    async fn end(
+        &self,
+        journal: Option<&Journal>,
+        is_forgotten: bool,
+    ) -> Result<Vec<Leftover>, skyward::Error> {
+        match (self, journal) {
+            (Self::Foreign(pool), _) => pool.give_back().await,
+            (Self::Own(pool), Some(journal)) if is_forgotten => {
+                forget(journal, pool).await.map(|()| Vec::new())
+            }
+            (Self::Own(pool), Some(journal)) => give_back(journal, pool).await,
+            (Self::Own(_), None) => Ok(Vec::new()),
+        }
+    }
 }
 
 fn line(journal: &Journal, pool: KnownPool, arguments: &ReapArguments) -> Line {
     let standing = pool.standing(journal.holder(&pool), Journal::now());
-    let named = arguments.pool.iter().any(|it| is_called(&pool, it));
+    let obstacles = obstacles(&pool);
+    let pool = Pool::Own(Box::new(pool));
+    let named = arguments.pool.iter().any(|it| pool.is_called(it));
     let chosen = arguments.pool.is_empty() || named;
     let reaped = chosen
         && match standing {
@@ -90,13 +172,47 @@ fn line(journal: &Journal, pool: KnownPool, arguments: &ReapArguments) -> Line {
             Standing::Attachable(_) => named || arguments.all,
             Standing::Lapsed => true,
         };
-    let told = if reaped { "would be given back" } else { "is left alone" };
-    Line { pool, standing, reaped, told: told.to_owned() }
+    let told = match (reaped, arguments.forget) {
+        (false, _) => "is left alone".to_owned(),
+        (true, true) => format!("would be forgotten, and not given back: {}", pool.machines()),
+        (true, false) if obstacles.is_empty() => "would be given back".to_owned(),
+        (true, false) => format!("would not be given back: {}", joined(&obstacles)),
+    };
+    Line { pool, state: state(&standing), reaped, told }
 }
 
-fn is_called(pool: &KnownPool, named: &str) -> bool {
-    pool.id.as_str() == named || pool.name.as_deref() == Some(named)
+/// Nothing foreign is given back that is not named, and meant.
+fn foreign_line(pool: ForeignPool, arguments: &ReapArguments) -> Line {
+    let now = Journal::now();
+    let (age, starting) = (pool.age(now), pool.may_be_starting(now));
+    let state = match age {
+        Some(age) => format!("foreign, {} s old", age.as_secs()),
+        None => "foreign, nobody knows how old".to_owned(),
+    };
+    let settled = pool.settled().as_secs();
+    let pool = Pool::Foreign(pool);
+    let named = arguments.pool.iter().any(|it| pool.is_called(it));
+    let (reaped, told) = match (named, starting, arguments.force) {
+        (false, ..) => (false, "is left alone".to_owned()),
+        (true, ..) if arguments.forget => (false, "is left alone: it is in no journal".to_owned()),
+        (true, true, _) => (
+            false,
+            format!("is left alone: it is not known to be older than {settled} s, and may be starting"),
+        ),
+        (true, false, false) => {
+            (false, "is left alone: somebody else may be using it; say --force to give it back".to_owned())
+        }
+        (true, false, true) => (true, "would be given back".to_owned()),
+    };
+    Line { pool, state, reaped, told }
 }
+
+fn joined(left: &[Leftover]) -> String {
+    left.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// What forgetting means.
+const FORGETTING: &str = "what is forgotten may still be there and cost money: look at what its cloud lists";
 
 fn state(standing: &Standing) -> String {
     match standing {
@@ -110,10 +226,11 @@ fn text(lines: &[Line], arguments: &ReapArguments) -> String {
     if arguments.json {
         let line = |it: &Line| {
             json!({
-                "pool": it.pool.id.as_str(),
-                "name": it.pool.name,
-                "state": state(&it.standing),
-                "machines": it.pool.machines.iter().map(|it| it.instance.as_str()).collect::<Vec<_>>(),
+                "pool": it.pool.id(),
+                "name": it.pool.name(),
+                "foreign": matches!(it.pool, Pool::Foreign(_)),
+                "state": it.state,
+                "machines": it.pool.instances().into_iter().map(|(_, it)| it).collect::<Vec<_>>(),
                 "reaped": it.reaped,
                 "told": it.told,
             })
@@ -125,16 +242,9 @@ fn text(lines: &[Line], arguments: &ReapArguments) -> String {
     }
     let columns = ["POOL", "NAME", "MACHINES", "STATE", ""].map(|it| (it, Side::Left));
     let mut table = Table::new(&columns);
-    for Line { pool, standing, told, .. } in lines {
-        let name = pool.name.clone().unwrap_or_else(|| "-".to_owned());
-        let machines: Vec<String> =
-            pool.machines.iter().map(|it| format!("{} {}", it.provider, it.instance)).collect();
-        let machines = if machines.is_empty() { "-".to_owned() } else { machines.join(", ") };
-        table.line(vec![pool.id.to_string(), name, machines, state(standing), told.clone()]);
+    for Line { pool, state, told, .. } in lines {
+        let name = pool.name().unwrap_or("-").to_owned();
+        table.line(vec![pool.id().to_owned(), name, pool.machines(), state.clone(), told.clone()]);
     }
     table.text(terminal())
-}
-
-fn empty(arguments: &ReapArguments) -> String {
-    if arguments.json { "[]\n".to_owned() } else { String::new() }
 }

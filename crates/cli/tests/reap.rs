@@ -7,11 +7,21 @@ use std::process::Command;
 use std::time::Duration;
 
 use skyward::prelude::*;
+use skyward::provider::{
+    BoxStream, Capabilities, Instance, InstanceId, InstanceState, InstanceType, KeyPrint, Leftover, Offer,
+    Price, Provider, ProviderError, ProviderErrorKind, Provisioned, Request, async_trait, stream,
+};
 
 /// What it prints, and its exit code.
 fn sky(home: &Path, arguments: &[&str]) -> (String, Option<i32>) {
+    sky_with(home, &[], arguments)
+}
+
+/// The same with these variables. No cloud is asked: the way out is a proxy that does not exist.
+fn sky_with(home: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> (String, Option<i32>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sky"));
-    command.env_clear().env("HOME", home).arg("reap").args(arguments);
+    command.env_clear().env("HOME", home).env("HTTPS_PROXY", "http://127.0.0.1:1");
+    command.envs(variables.iter().copied()).arg("reap").args(arguments);
     let told = command.output().expect("sky runs");
     let text = [told.stdout, told.stderr].concat();
     (String::from_utf8(text).expect("text"), told.status.code())
@@ -36,7 +46,7 @@ async fn a_pool_is_given_back_when_nobody_has_it_and_that_is_asked_for() -> skyw
         assert!(words.iter().all(|it| text.contains(it)), "{arguments:?}: {text}");
         assert_eq!(ended, Some(code), "{arguments:?}: {text}");
     };
-    says(&[], &["there is no journal", "nothing was rented"], 0);
+    says(&[], &["there is no journal", "nothing was rented from here"], 0);
 
     let compute = builder().start().await?;
     let own = format!("in use by process {}", std::process::id());
@@ -64,5 +74,66 @@ async fn a_pool_is_given_back_when_nobody_has_it_and_that_is_asked_for() -> skyw
     says(&["--all", "--yes", "--json"], &["\"told\": \"given back\""], 0);
     says(&[], &["nothing is rented, as far as this computer knows"], 0);
     assert!(!machines.exists());
+    Ok(())
+}
+
+/// A cloud that is called like one of ours, and fails as soon as it is asked for anything.
+struct Unreachable;
+
+#[async_trait]
+impl Provider for Unreachable {
+    fn name(&self) -> &str {
+        "lambda"
+    }
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { root: true, ..Capabilities::NONE }
+    }
+    fn account(&self) -> Option<KeyPrint> {
+        Some(KeyPrint::new("0123456789abcdef"))
+    }
+    fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {
+        let offer = Offer::of("lambda", InstanceType::named("small"), Price::on_demand(usd!(1)));
+        Box::pin(stream::iter([Ok(offer)]))
+    }
+    async fn prepare(&self, _: &Request) -> Result<(), ProviderError> {
+        Err(ProviderError::new(ProviderErrorKind::Local, "the cable is out"))
+    }
+    async fn provision(&self, _: &Request, _: u32) -> Result<Provisioned, ProviderError> {
+        Err(ProviderError::new(ProviderErrorKind::Local, "the cable is out"))
+    }
+    async fn describe(&self, _: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
+        Ok(Instance { id: id.clone(), state: InstanceState::Pending })
+    }
+    async fn terminate(&self, _: &Request, _: &[InstanceId]) -> Result<(), ProviderError> {
+        Ok(())
+    }
+    async fn teardown(&self, _: &Request) -> Result<Vec<Leftover>, ProviderError> {
+        Err(ProviderError::new(ProviderErrorKind::Local, "the cable is out"))
+    }
+}
+
+#[skyward::test]
+async fn what_needs_another_key_says_so_and_is_forgotten_only_by_its_name() -> skyward::Result<()> {
+    let home = tempfile::tempdir()?;
+    let builder = Compute::builder().spec(Spec::on(Unreachable)).name("sweep").timing(Timing::short());
+    let failed = builder.state(home.path().join(".local/state/skyward")).start().await;
+    assert!(failed.is_err());
+    let key = [("LAMBDA_API_KEY", "of another account")];
+    let says = |arguments: &[&str], words: &[&str], code: i32| {
+        let (text, ended) = sky_with(home.path(), &key, arguments);
+        assert!(words.iter().all(|it| text.contains(it)) && !text.contains("of another account"), "{text}");
+        assert_eq!(ended, Some(code), "{arguments:?}: {text}");
+    };
+    let needed =
+        ["with the key 0123456789abcdef", "the one that is there now is", "put that key in LAMBDA_API_KEY"];
+    says(&["--known", "--json"], &needed, 0);
+    says(&["--known", "--yes", "--json"], &needed, 1);
+    says(&["--known", "--yes", "--json"], &needed, 1);
+    says(&["--forget"], &["--pool"], 2);
+    let forget = ["--known", "--forget", "--pool", "sweep", "--yes"];
+    says(&forget[..4], &["would be forgotten, and not given back", "say --yes to do so"], 0);
+    says(&["--known", "--json"], &needed, 0);
+    says(&forget, &["forgotten, and not given back", "look at what its cloud lists"], 0);
+    says(&[], &["nothing is rented, as far as this computer knows"], 0);
     Ok(())
 }

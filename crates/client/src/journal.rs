@@ -19,6 +19,9 @@
 //! # }
 //! ```
 
+mod foreign;
+mod visit;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,50 +29,129 @@ use serde_json::Value;
 use skyward_providers::cloud;
 use skyward_providers::local::Local;
 use skyward_runtime::journal::{Record, Recorded, Undo, Undoing};
-use skyward_runtime::model::Leftover;
+use skyward_runtime::model::{KeyPrint, Leftover};
+use skyward_runtime::pool::Candidate;
 use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind};
 use skyward_runtime::timing::Timing;
 
 use crate::engine::Engine;
 use crate::error::Error;
 
+pub use foreign::{ForeignPool, Foreigners, foreigners, foreigners_of};
 pub use skyward_runtime::journal::{
-    Deed, DeedKind, Holder, Journal, JournalError, KnownNode, KnownPool, Machine, Reading, Standing,
+    Deed, DeedKind, Holder, Journal, JournalError, KnownNode, KnownPool, Machine, PastMachine, Reading,
+    Standing,
 };
+pub use visit::{Command, Piece, SeenNode, Visit};
 
 /// Gives back everything of a pool that nobody owns, and takes it from the journal when nothing is left. What is left
-/// is in the answer, and stays in the journal.
+/// is in the answer, and stays in the journal: also what was rented with another key than clouds are asked with now,
+/// or at a provider of a program's own, which is known to that program alone ([`give_back_with`]).
 ///
 /// # Errors
-/// When somebody has the pool, or what its machines were rented from cannot be asked: a provider of a program's own
-/// is known to that program alone.
+/// When somebody has the pool, or the journal cannot be written.
 pub async fn give_back(journal: &Journal, pool: &KnownPool) -> Result<Vec<Leftover>, Error> {
-    give_back_by(journal, pool, Vec::new()).await
+    give_back_with(journal, pool, Vec::new()).await
 }
 
-/// The same with providers that are there already.
-pub(crate) async fn give_back_by(
+/// The same by way of these providers: of a program's own, or with keys that are not where keys are looked for. Each
+/// gives back what its like rented with the same key; what none of them has rented is given back by the others.
+///
+/// # Errors
+/// As [`give_back`].
+///
+/// ```no_run
+/// # async fn end(other: std::sync::Arc<dyn skyward::Provider>) -> skyward::Result<()> {
+/// use skyward::journal::{Journal, give_back_with};
+///
+/// let journal = Journal::open(&Journal::folder_of_user()?)?;
+/// for pool in journal.read()?.pools {
+///     give_back_with(&journal, &pool, vec![other.clone()]).await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub async fn give_back_with(
     journal: &Journal,
     pool: &KnownPool,
-    own: Vec<Arc<dyn Provider>>,
+    providers: Vec<Arc<dyn Provider>>,
 ) -> Result<Vec<Leftover>, Error> {
     let (journal, pool) = (journal.clone(), pool.clone());
-    let undone = Engine::get()?.handle().spawn(async move { undo(&journal, pool, &own).await });
+    let undone = Engine::get()?.handle().spawn(async move { undo(&journal, pool, &providers).await });
     undone.await.map_err(Error::from)?
 }
 
-async fn undo(journal: &Journal, pool: KnownPool, own: &[Arc<dyn Provider>]) -> Result<Vec<Leftover>, Error> {
+/// What [`give_back`] could not give back of a pool as things are, and why. Asks nobody.
+///
+/// ```no_run
+/// # fn look(pool: &skyward::journal::KnownPool) {
+/// for left in skyward::journal::obstacles(pool) {
+///     println!("{left}"); // its key is not there
+/// }
+/// # }
+/// ```
+pub fn obstacles(pool: &KnownPool) -> Vec<Leftover> {
+    let mut undoing = Undoing::of(pool);
+    loop {
+        let deed = match undoing.next() {
+            Undo::Terminate(deed, _) | Undo::Teardown(deed) => deed,
+            Undo::Forget => return Vec::new(),
+            Undo::Keep(left) => return left,
+        };
+        match provider_of(&deed, &[]) {
+            Ok(_) => {
+                undoing.terminated(Ok(()));
+                undoing.torn_down(Ok(Vec::new()));
+            }
+            Err(reason) => undoing.unasked(reason),
+        }
+    }
+}
+
+/// Takes a pool that nobody owns from the journal, and gives nothing back: what it has is nobody's from then on, and
+/// costs until somebody ends it by hand. For what can never be given back, as its key does not exist any more.
+///
+/// # Errors
+/// When somebody has the pool, or the journal cannot be written.
+///
+/// ```no_run
+/// # async fn drop_it(pool: skyward::journal::KnownPool) -> skyward::Result<()> {
+/// use skyward::journal::{Journal, forget};
+///
+/// let journal = Journal::open(&Journal::folder_of_user()?)?;
+/// forget(&journal, &pool).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub async fn forget(journal: &Journal, pool: &KnownPool) -> Result<(), Error> {
+    let (journal, pool) = (journal.clone(), pool.clone());
+    let forgotten = Engine::get()?.handle().spawn(async move {
+        if let Some((_, record)) = claim(&journal, pool).await? {
+            record.forget().await?;
+            record.free();
+        }
+        Ok(())
+    });
+    forgotten.await.map_err(Error::from)?
+}
+
+/// Becomes the owner of a pool that nobody has, with what the journal says of it now. Nothing if it is not there.
+async fn claim(journal: &Journal, pool: KnownPool) -> Result<Option<(KnownPool, Arc<Record>)>, Error> {
     let taken = journal.clone();
     let owned = tokio::task::spawn_blocking(move || {
         let lock = taken.lock(&pool.id, pool.name.as_deref())?;
         // Its owner of before may have given it back just now.
         let pool = taken.read()?.pools.into_iter().find(|it| it.id == pool.id);
         let record = pool.as_ref().map(|it| Record::claim(&taken, lock, it)).transpose()?;
-        Ok::<_, JournalError>(pool.zip(record))
+        Ok::<_, JournalError>(pool.zip(record.map(Arc::new)))
     });
-    let Some((pool, record)) = owned.await?? else { return Ok(Vec::new()) };
-    let record = Arc::new(record);
+    Ok(owned.await??)
+}
+
+async fn undo(journal: &Journal, pool: KnownPool, own: &[Arc<dyn Provider>]) -> Result<Vec<Leftover>, Error> {
+    let Some((pool, record)) = claim(journal, pool).await? else { return Ok(Vec::new()) };
     let mut undoing = Undoing::of(&pool);
+    let within = Timing::default().provision;
     let left = loop {
         let (deed, machines) = match undoing.next() {
             Undo::Terminate(deed, machines) => (deed, Some(machines)),
@@ -80,32 +162,89 @@ async fn undo(journal: &Journal, pool: KnownPool, own: &[Arc<dyn Provider>]) -> 
             }
             Undo::Keep(left) => break left,
         };
-        let known = own.iter().find(|it| it.name() == deed.provider && it.settings() == deed.settings);
-        let provider =
-            match known.map_or_else(|| provider(&deed.provider, &deed.settings), |it| Ok(Arc::clone(it))) {
-                Ok(provider) => provider,
-                Err(error) => {
-                    undoing.unasked(error.to_string());
-                    continue;
-                }
-            };
+        let provider = match provider_of(&deed, own) {
+            Ok(provider) => provider,
+            Err(reason) => {
+                undoing.unasked(reason);
+                continue;
+            }
+        };
+        let is_here = provider.capabilities().same_computer;
         let recorded = Recorded::new(provider, Arc::clone(&record), deed.terms.clone());
-        let within = Timing::default().provision;
         match machines {
             Some(machines) => {
-                let late = |_| Err(self::late(&deed.provider, within));
                 let ended = tokio::time::timeout(within, recorded.terminate(&deed.request, &machines)).await;
-                undoing.terminated(ended.unwrap_or_else(late).map_err(|error| error.to_string()));
+                let ended = ended.unwrap_or_else(|_| Err(late(&deed.provider, within)));
+                undoing.terminated(ended.map_err(|error| error.to_string()));
             }
             None => {
                 let torn = tokio::time::timeout(within, recorded.teardown(&deed.request)).await;
-                let late = |_| Err(self::late(&deed.provider, within));
-                undoing.torn_down(torn.unwrap_or_else(late).map_err(|error| error.to_string()));
+                let torn = torn.unwrap_or_else(|_| Err(late(&deed.provider, within)));
+                // A machine of this computer is begun by the program that asks for it, and by nobody after that.
+                let pending = pending(&pool, &deed).filter(|_| !is_here);
+                let torn = torn.map(|left| left.into_iter().chain(pending).collect());
+                undoing.torn_down(torn.map_err(|error| error.to_string()));
             }
         }
     };
     record.free();
     Ok(left)
+}
+
+/// What a request may yet bring whose program ended before it was answered: no list has it now.
+fn pending(pool: &KnownPool, undo: &Deed) -> Option<Leftover> {
+    let requests = pool.deeds.iter().filter(|it| it.is_undone_with(undo));
+    let left = requests.filter_map(|it| it.may_yet_bring(Journal::now())).max()?;
+    let what = format!("what {} may yet rent, as it was asked to and nobody heard the answer", undo.provider);
+    Some(Leftover { what, reason: format!("try again in {} s", left.as_secs() + 1) })
+}
+
+fn late(provider: &str, within: Duration) -> ProviderError {
+    let message = format!("{provider} did not answer within {within:?}; is it reachable?");
+    ProviderError::new(ProviderErrorKind::Transient, message)
+}
+
+/// Who can undo a deed: one of a program's own, of which the one of the deed's spec goes first, or one that is made
+/// from what was written down. It must ask with the key that was asked with then.
+fn provider_of(deed: &Deed, own: &[Arc<dyn Provider>]) -> Result<Arc<dyn Provider>, String> {
+    let spec = serde_json::from_str::<Candidate>(&deed.terms).ok().and_then(|it| own.get(it.spec));
+    let likes = |it: &&Arc<dyn Provider>| it.name() == deed.provider && it.settings() == deed.settings;
+    let mut keys: Vec<KeyPrint> = Vec::new();
+    for known in spec.into_iter().chain(own).filter(likes) {
+        let account = known.account();
+        if deed.is_of(account.as_ref()) {
+            return Ok(Arc::clone(known));
+        }
+        keys.extend(account);
+    }
+    let made = match provider(&deed.provider, &deed.settings) {
+        Ok(made) => made,
+        // The one that was known had another key.
+        Err(_) if !keys.is_empty() => return Err(other_key(deed, &keys)),
+        Err(error) => return Err(error.to_string()),
+    };
+    let account = made.account();
+    if deed.is_of(account.as_ref()) {
+        return Ok(made);
+    }
+    keys.extend(account);
+    Err(other_key(deed, &keys))
+}
+
+/// What to do about a key that is not there.
+fn other_key(deed: &Deed, keys: &[KeyPrint]) -> String {
+    let wanted = deed.account.as_ref().map_or("", KeyPrint::as_str);
+    let mut there: Vec<&str> = keys.iter().map(KeyPrint::as_str).collect();
+    there.dedup();
+    let there = match there.as_slice() {
+        [] => "there is none now".to_owned(),
+        keys => format!("the one that is there now is {}", keys.join(", ")),
+    };
+    let places = cloud::named(&deed.provider).map_or_else(String::new, |it| format!(" in {}", it.keys));
+    format!(
+        "it was rented with the key {wanted} (the beginning of its sha256), and {there}: put that key{places} and try \
+         again"
+    )
 }
 
 /// The provider of this name, with these settings.
@@ -126,9 +265,4 @@ fn provider(name: &str, settings: &str) -> Result<Arc<dyn Provider>, Error> {
     };
     let account: Arc<dyn cloud::Account> = Arc::from((cloud.open)(settings)?);
     Ok(account)
-}
-
-fn late(provider: &str, within: Duration) -> ProviderError {
-    let message = format!("{provider} did not tear down within {within:?}; is it reachable?");
-    ProviderError::new(ProviderErrorKind::Transient, message)
 }

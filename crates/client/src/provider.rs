@@ -47,9 +47,9 @@ pub use futures_util::stream::{self, BoxStream};
 pub use skyward_providers::{cloud, http};
 pub use skyward_runtime::model::{
     Architecture, Billing, BillingUnit, Capabilities, Conversion, End, HostKey, Identity, Instance,
-    InstanceId, InstanceState, InstanceType, Leftover, Login, Loss, Market, Notice, Offer, PoolId, Price,
-    SshEndpoint, Volume,
+    InstanceId, InstanceState, InstanceType, KeyPrint, Leftover, Login, Loss, Market, Notice, Offer, PoolId,
+    Price, SshEndpoint, Volume,
 };
 pub use skyward_runtime::provider::{
-    Provider, ProviderError, ProviderErrorKind, Provisioned, Request, Retry,
+    Provider, ProviderError, ProviderErrorKind, Provisioned, Request, Retry, Sighting,
 };

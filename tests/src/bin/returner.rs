@@ -72,7 +72,10 @@ async fn main() -> skyward::Result<()> {
     let timing = Timing { lease, ttl: lease, detect, grace, ..Timing::short() };
     let nodes = if deed == "wider" { 3 } else { 2 };
     let builder = Compute::builder().spec(spec).nodes(nodes).timing(timing);
-    let builder = builder.worker(Worker { concurrency: 4, ..Worker::default() });
+    let data = folder.join("data");
+    let image = if data.exists() { Image::new().include(data) } else { Image::new() };
+    let builder = if deed == "secret" { builder.secret("TOKEN", "hunter2") } else { builder };
+    let builder = builder.image(image).worker(Worker { concurrency: 4, ..Worker::default() });
     let compute = builder.name(name).state(folder.join("state")).console().start().await?;
     println!("running");
     if deed == "hold" {

@@ -1,7 +1,8 @@
 //! What every cloud must do, as functions of a stand-in for it.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::TryStreamExt;
 use skyward::PoolId;
@@ -281,6 +282,28 @@ pub(crate) async fn a_leak_is_found_by_its_tag_and_other_pools_are_left_alone(fa
     assert_eq!(provider.provision(&other, 1).await.unwrap().instances.len(), 1, "its key is still there");
     assert_eq!(provider.teardown(&other).await.unwrap(), []);
     assert_eq!(fake.left(), [""; 0]);
+}
+
+pub(crate) async fn machines_of_all_pools_are_seen_with_their_age(fake: &Fake) {
+    let (provider, _, ids) = rented(fake, 2).await;
+    let other = self::request(fake, "pool12");
+    provider.prepare(&other).await.unwrap();
+    let others = provider.provision(&other, 1).await.unwrap().instances;
+    // By somebody who rented none of them.
+    let seen = fake.provider().sightings().await.unwrap().expect("a list");
+    let of = |pool: &str| {
+        let ids = seen.iter().filter(|it| it.pool.as_str() == pool).map(|it| it.instance.clone());
+        ids.collect::<BTreeSet<_>>()
+    };
+    assert_eq!((seen.len(), of("pool1")), (3, ids.into_iter().collect()));
+    assert_eq!(of("pool12"), others.into_iter().map(|it| it.id).collect());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    for it in seen {
+        assert_eq!(it.lease, Some(other.lease));
+        assert!(it.since.is_some_and(|it| it <= now && it + Duration::from_secs(60) > now), "{it:?}");
+    }
+    provider.teardown(&other).await.unwrap();
+    assert_eq!(fake.provider().sightings().await.unwrap().expect("a list").len(), 2);
 }
 
 pub(crate) async fn only_giving_back_ends_the_bill(fake: &Fake) {

@@ -75,6 +75,7 @@ async fn every_check_holds_for_every_cloud() {
         a_teardown_after_half_a_preparation,
         a_later_preparation_that_fails_leaves_the_machines_alone,
         a_leak_is_found_by_its_tag_and_other_pools_are_left_alone,
+        machines_of_all_pools_are_seen_with_their_age,
         only_giving_back_ends_the_bill,
         a_market_that_is_not_there,
         the_account_is_checked_with_one_call,

@@ -35,6 +35,8 @@ mod mutation;
 #[cfg(test)]
 mod pages;
 #[cfg(test)]
+mod reaping;
+#[cfg(test)]
 mod runpod;
 #[cfg(test)]
 mod server;

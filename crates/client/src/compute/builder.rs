@@ -142,8 +142,9 @@ impl Builder {
     ///
     /// Machines are rented only if they can be paid until they have booted and are given back again; at
     /// four fifths there is an event; and the pool ends, as if it was stopped, when giving its machines
-    /// back costs the rest. Leases are short enough that a program that is killed does not overspend, as
-    /// far as a lease of 3 s allows. What is counted is the cloud's price with its begun minutes or hours;
+    /// back costs the rest. Leases are at most a twentieth of the time for which the rest lasts (but a minute, if
+    /// that is at most a quarter), so that a program that is killed does not overspend, as far as a lease of 3 s
+    /// allows. What is counted is the cloud's price with its begun minutes or hours;
     /// traffic and storage that a cloud asks for beside its machines are not.
     ///
     /// ```no_run

@@ -5,19 +5,20 @@
 //! name, or a cloud -> lock -> not there: begun | left with nodes: attached to | left without: given back, then begun
 //! ```
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use skyward_providers::local::Local;
-use skyward_runtime::bootstrap::Program;
-use skyward_runtime::journal::{Found, Journal, JournalError, KnownPool, NewPool, Record};
-use skyward_runtime::model::PoolId;
-use skyward_runtime::pool::{Spec, StartError};
+use skyward_runtime::bootstrap::{Includes, Program};
+use skyward_runtime::journal::{Found, Inputs, Journal, JournalError, KnownPool, NewPool, Record};
+use skyward_runtime::model::{Image, PoolId, Secret};
+use skyward_runtime::pool::{Candidate, Spec, StartError};
 use skyward_runtime::provider::Provider;
 use skyward_runtime::registry::Registry;
 
 use crate::error::Error;
-use crate::journal::give_back_by;
+use crate::journal::give_back_with;
 
 /// What is to be owned.
 pub(super) struct Asked {
@@ -27,6 +28,9 @@ pub(super) struct Asked {
     pub(super) specs: Vec<Spec>,
     /// What of the rest of the request must be as it was.
     pub(super) terms: String,
+    /// The image of specs that have none of their own.
+    pub(super) image: Image,
+    pub(super) secrets: BTreeMap<String, Secret<String>>,
 }
 
 /// What is owned.
@@ -72,7 +76,7 @@ impl Asked {
                     return Ok(Owned { id, record, adopted: Some(Arc::new(pool)), unrecorded: None });
                 }
                 Ok(Owner::Stale(journal, pool)) => {
-                    let left = give_back_by(&journal, &pool, own.clone()).await?;
+                    let left = give_back_with(&journal, &pool, own.clone()).await?;
                     if let Some(first) = left.first() {
                         let title = pool.title();
                         return Err(Error::from(format!(
@@ -100,14 +104,17 @@ impl Asked {
             None => Journal::folder_of_user().map_err(StartError::Journal)?,
         };
         let journal = Journal::open(&folder).map_err(StartError::Journal)?;
-        let (program, specs) = (self.program()?, self.specs());
+        let (program, specs, files) = (self.program()?, self.specs(), self.files()?);
         let lock = journal.lock(&self.id, self.name.as_deref()).map_err(StartError::Journal)?;
         let known = match &self.name {
             Some(name) => journal.named(name).map_err(StartError::Journal)?,
             None => None,
         };
         let Some(pool) = known else {
-            let pool = NewPool { id: self.id.clone(), name: self.name.clone(), program, specs };
+            let salt = Inputs::salt().map_err(|error| StartError::Internal(error.to_string()))?;
+            let inputs = Inputs::new(&salt, files, &self.secrets);
+            let (id, name, salt) = (self.id.clone(), self.name.clone(), Secret::new(salt));
+            let pool = NewPool { id, name, program, specs, inputs, salt };
             return Record::begin(&journal, lock, pool).map(Owner::Begun).map_err(StartError::Journal);
         };
         match pool.found(&program, &specs, Journal::now()) {
@@ -120,6 +127,23 @@ impl Asked {
             }
             Found::Differs(what) => {
                 return Err(StartError::Differs { pool: pool.title().to_owned(), what });
+            }
+        }
+        let differs = |what| StartError::Differs { pool: pool.title().to_owned(), what };
+        let salt = journal.salt(&pool.id).map_err(StartError::Journal)?;
+        let inputs = Inputs::new(salt.reveal(), files, &self.secrets);
+        if let Some(what) = pool.inputs.differs_from(&inputs) {
+            return Err(differs(what));
+        }
+        for deed in pool.undos() {
+            let candidate: Candidate = serde_json::from_str(&deed.terms).map_err(|error| {
+                let reason = format!("what pool {} was rented for cannot be read: {error}", pool.title());
+                let (folder, pools) = (journal.folder().to_owned(), vec![pool.id.to_string()]);
+                StartError::Journal(JournalError::Damaged { folder, reason, pools })
+            })?;
+            let account = self.specs.get(candidate.spec).and_then(|it| it.provider().account());
+            if !deed.is_of(account.as_ref()) {
+                return Err(differs("it was rented with the key of another account"));
             }
         }
         let record = Record::attach(&journal, lock, &pool).map_err(StartError::Journal)?;
@@ -138,6 +162,19 @@ impl Asked {
         let registry = Registry::global().map_err(|error| failed(&error))?.hash();
         let functions: String = registry.iter().map(|it| format!("{it:02x}")).collect();
         Ok(format!("{functions} {}", Program::of_running(false).map_err(|error| failed(&error))?.hash()))
+    }
+
+    /// The hashes of what the images include.
+    fn files(&self) -> Result<String, StartError> {
+        if self.name.is_none() {
+            return Ok(String::new());
+        }
+        let mut hashes: Vec<String> = Vec::new();
+        for image in self.specs.iter().map(|it| it.own_image().unwrap_or(&self.image)) {
+            let packed = Includes::pack(image).map_err(|error| StartError::Image(error.to_string()))?;
+            hashes.push(packed.archive().map_or_else(String::new, |it| it.hash.clone()));
+        }
+        Ok(hashes.join(" "))
     }
 
     fn specs(&self) -> String {

@@ -58,7 +58,8 @@ impl Builder {
         let terms = format!("{terms:?}");
         let (name, state) = (self.name, self.state);
         let holds = name.is_some();
-        let asked = Asked { id: PoolId::new(id), name, state, specs: specs.clone(), terms };
+        let (image, secrets) = (self.image.clone(), self.secrets.clone());
+        let asked = Asked { id: PoolId::new(id), name, state, specs: specs.clone(), terms, image, secrets };
         let owned = engine.handle().spawn(asked.own()).await.map_err(Error::from)??;
         let events = Facts::new(owned.id);
         let lines = Events::new(events.subscribe());

@@ -9,14 +9,14 @@ use std::time::{Duration, SystemTime};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{self, ProvideCredentials, error::CredentialsError, future};
 use serde::Deserialize;
-use skyward_runtime::model::Secret;
+use skyward_runtime::model::{KeyPrint, Secret};
 use skyward_runtime::provider::{ProviderError, ProviderErrorKind};
 use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::config::{CREDENTIALS, Config, KEYS};
 use super::{TITLE, profile};
-use crate::cloud::Found;
+use crate::cloud::{Found, print};
 
 /// The key in use, kept until shortly before it ends.
 #[derive(Debug)]
@@ -73,6 +73,33 @@ impl Keys {
         };
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
         Ok(found)
+    }
+
+    /// What tells the account from others: the print of a key that stays, or of the account that the profile names.
+    /// Nothing for a key of a session that does not say whose it is.
+    pub(super) fn print(&self) -> Option<KeyPrint> {
+        // The one that is asked with, whatever the files say by now.
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(kept) = kept.filter(|it| it.session_token().is_none()) {
+            return Some(print(kept.secret_access_key()));
+        }
+        match self.lying_about().ok()? {
+            Some((key, _)) if key.session_token().is_none() => Some(print(key.secret_access_key())),
+            // Those of the environment are no profile's.
+            Some((_, place)) if !place.starts_with("the profile") => None,
+            Some(_) | None => {
+                let (profile, _) = self.profile();
+                let texts = [config_file(), credentials_file()]
+                    .into_iter()
+                    .filter_map(|(path, _)| std::fs::read_to_string(path?).ok());
+                texts.into_iter().find_map(|text| {
+                    let said = |name: &str| profile::value(&text, &profile, name);
+                    // arn:aws:iam::123456789012:role/name
+                    let of_role = || said("role_arn")?.split(':').nth(4).map(str::to_owned);
+                    said("sso_account_id").or_else(of_role).map(|it| print(&it))
+                })
+            }
+        }
     }
 
     /// The profile to look at, and whether somebody named it.

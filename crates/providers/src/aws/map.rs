@@ -10,10 +10,10 @@ use skyward_runtime::model::{
     Accelerator, Architecture, BillingUnit, End, HostKey, Instance, InstanceId, InstanceState, InstanceType,
     Loss, Market, Notice, Offer, Price, SshEndpoint, Usd,
 };
-use skyward_runtime::provider::Request;
+use skyward_runtime::provider::{Request, Sighting};
 
 use super::{Config, NAME, notice};
-use crate::cloud::{SKYWARD, pool_name, sold};
+use crate::cloud::{self, SKYWARD, pool_name, sold};
 
 /// What one region has for rent: kinds of machines, joined with where each is and what it costs.
 #[derive(Debug, Default)]
@@ -255,6 +255,13 @@ fn is_over(state: &InstanceStateName) -> bool {
 pub(super) fn lives(machine: &types::Instance) -> bool {
     use InstanceStateName::{ShuttingDown, Terminated};
     !matches!(machine.state().and_then(|it| it.name()), Some(ShuttingDown | Terminated))
+}
+
+/// A machine of whichever pool. Its order's name says when it was asked for.
+pub(super) fn sighting(machine: &types::Instance, region: &str) -> Option<Sighting> {
+    let order = machine.tags().iter().find(|it| it.key() == Some(ORDER)).and_then(|it| it.value())?;
+    let told = cloud::sighting(machine.instance_id()?, order)?;
+    Some(Sighting { region: Some(region.to_owned()), ..told })
 }
 
 /// What became of a machine, and why.

@@ -38,8 +38,10 @@ use async_trait::async_trait;
 use aws_sdk_ec2::types;
 use futures_util::future::{join, join_all};
 use futures_util::stream::{self, BoxStream, StreamExt};
-use skyward_runtime::model::{Capabilities, Instance, InstanceId, InstanceState, Leftover, Offer, PoolId};
-use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
+use skyward_runtime::model::{
+    Capabilities, Instance, InstanceId, InstanceState, KeyPrint, Leftover, Offer, PoolId,
+};
+use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request, Sighting};
 use tokio::time::Instant;
 
 use crate::cloud::setup::{self, all_at_once};
@@ -184,6 +186,10 @@ impl Provider for Aws {
         }
     }
 
+    fn account(&self) -> Option<KeyPrint> {
+        self.keys.print()
+    }
+
     fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {
         let regions = self.regions();
         let left = Arc::new(AtomicUsize::new(regions.len()));
@@ -259,6 +265,18 @@ impl Provider for Aws {
         })
     }
 
+    async fn sightings(&self) -> Result<Option<Vec<Sighting>>, ProviderError> {
+        let way = self.way()?;
+        let mut all = Vec::new();
+        for region in self.regions() {
+            let machines = end::machines(way, &region, EVERY).await?;
+            all.extend(
+                machines.iter().filter(|it| map::lives(it)).filter_map(|it| map::sighting(it, &region)),
+            );
+        }
+        Ok(Some(all))
+    }
+
     async fn terminate(&self, request: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {
         let known = Rental::known(ids);
         if known.is_empty() {
@@ -322,6 +340,9 @@ impl Account for Aws {
 
 /// Where machines are rented when nobody says.
 const HOME: &str = "us-east-1";
+
+/// Any value of a tag, in a filter.
+const EVERY: &str = "*";
 
 /// How many regions are asked at once.
 const AT_ONCE: usize = 4;

@@ -88,7 +88,7 @@ pub(super) async fn rent(
             break;
         }
         sleep(pause.min(end.saturating_duration_since(Instant::now()))).await;
-        order.token = machine_name(&request.pool)?;
+        order.token = machine_name(request)?;
     }
     Ok(())
 }
@@ -195,7 +195,7 @@ async fn order(way: &Way, config: &Config, request: &Request, count: u32) -> Res
         );
         return Err(ProviderError::new(Kind::OfferGone, message));
     }
-    let name = machine_name(&request.pool)?;
+    let name = machine_name(request)?;
     let key = pool_name(&request.pool);
     let group = match &config.security_group_id {
         Some(group) => group.clone(),

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use skyward_runtime::model::Secret;
+use sha2::{Digest, Sha256};
+use skyward_runtime::model::{KeyPrint, Secret};
 use skyward_runtime::provider::{ProviderError, ProviderErrorKind};
 
 /// The places, in the order in which they are looked at, after the settings.
@@ -32,6 +33,22 @@ pub struct Found {
     /// Where, for people.
     pub place: String,
 }
+
+impl Found {
+    /// What tells this key from others, and nothing of it.
+    pub fn print(&self) -> KeyPrint {
+        print(self.key.reveal())
+    }
+}
+
+/// The beginning of a text's hash: of a key, which nobody finds by trying.
+pub(crate) fn print(text: &str) -> KeyPrint {
+    let hash = Sha256::digest(text.as_bytes());
+    KeyPrint::new(hash.iter().take(PRINTED).map(|it| format!("{it:02x}")).collect::<String>())
+}
+
+/// The bytes of a hash that are told: no two of anybody's keys have the same.
+const PRINTED: usize = 8;
 
 impl KeyPlaces {
     /// The key of the settings, or the first that is found.
@@ -96,6 +113,12 @@ mod tests {
         variables: &["ONE", "OTHER"],
         file: Some(KeyFile { path: ".cloud/key", read: |text| text.strip_prefix("key=").map(str::to_owned) }),
     };
+
+    #[test]
+    fn a_print_tells_keys_apart_and_nothing_of_them() {
+        assert_eq!(print("abc"), KeyPrint::new("ba7816bf8f01cfea"));
+        assert_ne!(print("abc"), print("abd"));
+    }
 
     #[test]
     fn the_settings_come_first_then_the_environment_then_the_file() {

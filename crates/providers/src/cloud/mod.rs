@@ -19,7 +19,9 @@ pub use key::{Found, KeyFile, KeyPlaces};
 pub use ubuntu::ubuntu;
 
 pub(crate) use ends::{GONE, Rental, end_all, leftovers, none_left, until};
-pub(crate) use label::{SKYWARD, is_plain, machine_name, pool_name};
+#[cfg(feature = "aws")]
+pub(crate) use key::print;
+pub(crate) use label::{SKYWARD, is_plain, machine_name, pool_name, sighting};
 pub(crate) use machine::{found_or_stranger, reached, sold, stranger};
 pub(crate) use snapshot::Snapshot;
 

@@ -6,32 +6,51 @@ use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 use serde::de::IgnoredAny;
-use skyward_runtime::model::{Instance, Leftover, Offer};
+use skyward_runtime::model::{Instance, KeyPrint, Leftover, Offer, Secret};
 use skyward_runtime::provider::{ProviderError, ProviderErrorKind, Provisioned};
 use tokio::time::{Instant, timeout_at};
 
+use super::{Account, Found};
 use crate::http::{Access, Auth, Call, Client, Service};
 
 /// The way to a cloud, opened when it is first needed.
 #[derive(Debug, Default)]
-pub(crate) struct Way(OnceLock<Client>);
+pub(crate) struct Way {
+    client: OnceLock<Client>,
+    key: OnceLock<Found>,
+}
 
 impl Way {
-    /// The client; `auth` finds the key and is asked once.
+    /// The client of this account, which asks with `auth` of its key. The key that is found first is the one.
     ///
     /// # Errors
-    /// Those of `auth`, and of [`Client::new`].
+    /// Those of the key, of `auth`, and of [`Client::new`].
     pub(crate) fn open(
         &self,
         service: Service,
         access: &Access,
-        auth: impl FnOnce() -> Result<Auth, ProviderError>,
+        account: &dyn Account,
+        auth: impl FnOnce(Secret<String>) -> Result<Auth, ProviderError>,
     ) -> Result<&Client, ProviderError> {
-        if let Some(client) = self.0.get() {
+        if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let client = Client::new(service, access.clone(), auth()?)?;
-        Ok(self.0.get_or_init(|| client))
+        let key = self.key(account)?.key.clone();
+        let client = Client::new(service, access.clone(), auth(key)?)?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    /// What tells the key that is asked with from others, if there is one.
+    pub(crate) fn print(&self, account: &dyn Account) -> Option<KeyPrint> {
+        self.key(account).ok().map(Found::print)
+    }
+
+    fn key(&self, account: &dyn Account) -> Result<&Found, ProviderError> {
+        if let Some(found) = self.key.get() {
+            return Ok(found);
+        }
+        let found = account.key()?;
+        Ok(self.key.get_or_init(|| found))
     }
 }
 

@@ -24,13 +24,13 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use serde::de::{DeserializeOwned, IgnoredAny};
-use skyward_runtime::model::{Capabilities, Instance, InstanceId, Leftover, Market, Offer, PoolId};
-use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
+use skyward_runtime::model::{Capabilities, Instance, InstanceId, KeyPrint, Leftover, Market, Offer, PoolId};
+use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request, Sighting};
 
 use crate::cloud::setup::{self, Way};
 use crate::cloud::{
-    Account, Found, GONE, Rental, end_all, found_or_stranger, is_plain, leftovers, machine_name, pool_name,
-    stranger, until,
+    Account, Found, GONE, Rental, SKYWARD, end_all, found_or_stranger, is_plain, leftovers, machine_name,
+    pool_name, sighting, stranger, until,
 };
 use crate::http::{Auth, Call, Client};
 use api::{Droplet, Droplets, Firewalls, Keys, OneAccount, OneDroplet, OneKey, Paged};
@@ -65,7 +65,7 @@ impl DigitalOcean {
     }
 
     fn client(&self) -> Result<&Client, ProviderError> {
-        self.way.open(SERVICE, &self.config.access, || Ok(Auth::Bearer(self.key()?.key)))
+        self.way.open(SERVICE, &self.config.access, self, |key| Ok(Auth::Bearer(key)))
     }
 
     /// The first thing of a paged list that is looked for.
@@ -227,6 +227,10 @@ impl Provider for DigitalOcean {
         Capabilities { root: true, udp: true, peers: true, ..Capabilities::NONE }
     }
 
+    fn account(&self) -> Option<KeyPrint> {
+        self.way.print(self)
+    }
+
     fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {
         let client = match self.client() {
             Ok(client) => client,
@@ -249,7 +253,7 @@ impl Provider for DigitalOcean {
             let message = "failed to rent droplets: DigitalOcean has no spot machines; ask for on-demand";
             return Err(ProviderError::new(ProviderErrorKind::InvalidRequest, message));
         }
-        let names: Vec<_> = (0..count).map(|_| machine_name(&request.pool)).collect::<Result<_, _>>()?;
+        let names: Vec<_> = (0..count).map(|_| machine_name(request)).collect::<Result<_, _>>()?;
         let chunks = names.chunks(api::MOST_NAMES);
         setup::rent(SERVICE.name, count, chunks, |names| self.rent(request, names)).await
     }
@@ -260,6 +264,11 @@ impl Provider for DigitalOcean {
         }
         let found = self.client()?.send::<OneDroplet>(&api::droplet(id.as_str())).await;
         found_or_stranger(found.map(|it| map::instance(&it.droplet, &self.config)), id, SERVICE.name)
+    }
+
+    async fn sightings(&self) -> Result<Option<Vec<Sighting>>, ProviderError> {
+        let droplets = self.all(SKYWARD).await?;
+        Ok(Some(droplets.into_iter().filter_map(|it| sighting(it.id.to_string(), &it.name)).collect()))
     }
 
     async fn terminate(&self, _: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {

@@ -21,14 +21,14 @@ use futures_util::FutureExt;
 use futures_util::stream::BoxStream;
 use serde::de::IgnoredAny;
 use skyward_runtime::model::{
-    Capabilities, Instance, InstanceId, InstanceState, Leftover, Market, Offer, PoolId,
+    Capabilities, Instance, InstanceId, InstanceState, KeyPrint, Leftover, Market, Offer, PoolId,
 };
-use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
+use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request, Sighting};
 
 use crate::cloud::setup::{self, Way};
 use crate::cloud::{
     Account, Found, Rental, Snapshot, end_all, found_or_stranger, is_plain, leftovers, machine_name,
-    none_left, pool_name, stranger,
+    none_left, pool_name, sighting, stranger,
 };
 use crate::http::{Auth, Call, Client};
 use api::{Data, Launched, Machine, Named};
@@ -62,7 +62,7 @@ impl Lambda {
     }
 
     fn client(&self) -> Result<&Client, ProviderError> {
-        self.way.open(SERVICE, &self.config.access, || Ok(Auth::Bearer(self.key()?.key)))
+        self.way.open(SERVICE, &self.config.access, self, |key| Ok(Auth::Bearer(key)))
     }
 
     /// What a list has by this name.
@@ -95,7 +95,7 @@ impl Lambda {
     }
 
     async fn rent(&self, request: &Request, ruleset: Option<String>) -> Result<Instance, ProviderError> {
-        let name = machine_name(&request.pool)?;
+        let name = machine_name(request)?;
         let Some(launch) = map::launch(request, &self.config, &name, ruleset) else {
             let message = format!("failed to rent an instance: {} is in no region", request.offer);
             return Err(ProviderError::new(ProviderErrorKind::NoCapacity, message));
@@ -184,6 +184,10 @@ impl Provider for Lambda {
         Capabilities { root: true, udp: true, peers: true, ..Capabilities::NONE }
     }
 
+    fn account(&self) -> Option<KeyPrint> {
+        self.way.print(self)
+    }
+
     fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {
         let offers = async {
             let Data { data } = self.client()?.send::<Data<api::Types>>(&api::types()).await?;
@@ -220,6 +224,11 @@ impl Provider for Lambda {
         // It may be too new for the list, or gone.
         let found = self.client()?.send::<Data<Machine>>(&api::machine(id.as_str())).await;
         found_or_stranger(found.map(|it| map::instance(&it.data, &self.config)), id, SERVICE.name)
+    }
+
+    async fn sightings(&self) -> Result<Option<Vec<Sighting>>, ProviderError> {
+        let machines = self.machines().await?;
+        Ok(Some(machines.into_iter().filter_map(|it| sighting(it.id, it.name.as_deref()?)).collect()))
     }
 
     async fn terminate(&self, _: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {

@@ -29,13 +29,15 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use serde::de::IgnoredAny;
-use skyward_runtime::model::{Capabilities, Instance, InstanceId, InstanceState, Leftover, Market, Offer};
-use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
+use skyward_runtime::model::{
+    Capabilities, Instance, InstanceId, InstanceState, KeyPrint, Leftover, Market, Offer,
+};
+use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request, Sighting};
 
 use crate::cloud::setup::{self, Way};
 use crate::cloud::{
-    Account, Found, GONE, Snapshot, found_or_stranger, is_plain, machine_name, pool_name, stranger, ubuntu,
-    until,
+    Account, Found, GONE, Snapshot, found_or_stranger, is_plain, machine_name, pool_name, sighting, stranger,
+    ubuntu, until,
 };
 use crate::http::{Auth, Client};
 use api::{Answered, Cpus, Floor, Floors, Gpus, Pod, Pods, Registries, Rented};
@@ -91,7 +93,7 @@ impl RunPod {
     }
 
     fn client(&self) -> Result<&Client, ProviderError> {
-        self.way.open(SERVICE, &self.config.access, || Ok(Auth::Bearer(self.key()?.key)))
+        self.way.open(SERVICE, &self.config.access, self, |key| Ok(Auth::Bearer(key)))
     }
 
     async fn pods(&self) -> Result<Vec<Pod>, ProviderError> {
@@ -159,7 +161,7 @@ impl RunPod {
     }
 
     async fn rent(&self, request: &Request) -> Result<Instance, ProviderError> {
-        let name = &machine_name(&request.pool)?;
+        let name = &machine_name(request)?;
         let credential = self.credential(request).await?;
         let found = async || Ok(self.pods().await?.into_iter().find(|it| it.name == *name));
         let id = match request.market {
@@ -221,6 +223,10 @@ impl Provider for RunPod {
         Capabilities { root: true, ends_itself: true, sized_disk: true, ..Capabilities::NONE }
     }
 
+    fn account(&self) -> Option<KeyPrint> {
+        self.way.print(self)
+    }
+
     fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {
         let steps = stream::try_unfold(Step::Gpus(1), |step| self.step(step));
         steps.map_ok(|offers| stream::iter(offers.into_iter().map(Ok))).try_flatten().boxed()
@@ -253,6 +259,11 @@ impl Provider for RunPod {
         // It may be too new for the list, or gone.
         let found = self.client()?.send::<Pod>(&api::pod(id.as_str())).await;
         found_or_stranger(found.map(|it| map::instance(&it, request.market)), id, SERVICE.name)
+    }
+
+    async fn sightings(&self) -> Result<Option<Vec<Sighting>>, ProviderError> {
+        let pods = self.pods().await?;
+        Ok(Some(pods.into_iter().filter_map(|it| sighting(it.id, &it.name)).collect()))
     }
 
     async fn terminate(&self, _: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {

@@ -32,13 +32,15 @@ use futures_util::future::join_all;
 use futures_util::stream::{BoxStream, TryStreamExt};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
-use skyward_runtime::model::{Capabilities, Instance, InstanceId, InstanceState, Leftover, Offer};
-use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind as Kind, Provisioned, Request};
+use skyward_runtime::model::{Capabilities, Instance, InstanceId, InstanceState, KeyPrint, Leftover, Offer};
+use skyward_runtime::provider::{
+    Provider, ProviderError, ProviderErrorKind as Kind, Provisioned, Request, Sighting,
+};
 
 use crate::cloud::setup::{self, Way};
 use crate::cloud::{
     Account, Found, Rental, end_all, found_or_stranger, is_plain, leftovers, machine_name, none_left,
-    pool_name, stranger, until,
+    pool_name, sighting, stranger, until,
 };
 use crate::http::{Auth, Call, Client};
 use api::{Ask, Asks, Created, Instances, OneInstance, Overlay, User};
@@ -83,7 +85,7 @@ impl VastAi {
     }
 
     fn client(&self) -> Result<&Client, ProviderError> {
-        self.way.open(SERVICE, &self.config.access, || Ok(Auth::Bearer(self.key()?.key)))
+        self.way.open(SERVICE, &self.config.access, self, |key| Ok(Auth::Bearer(key)))
     }
 
     /// What the market has, or has like this offer. A page begins at the price at which the last one ended, until
@@ -154,7 +156,7 @@ impl VastAi {
 
     /// Rents the machine of one ask.
     async fn rent(&self, request: &Request, ask: &Offer) -> Result<Instance, ProviderError> {
-        let label = machine_name(&request.pool)?;
+        let label = machine_name(request)?;
         let rented = match ask.id.parse() {
             Ok(ask_id) => self.take(request, ask, ask_id, &label).await,
             Err(_) => Err(ProviderError::new(Kind::InvalidRequest, format!("{ask} has no number"))),
@@ -258,6 +260,10 @@ impl Provider for VastAi {
         Capabilities { root: true, ends_itself: true, ..Capabilities::NONE }
     }
 
+    fn account(&self) -> Option<KeyPrint> {
+        self.way.print(self)
+    }
+
     fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {
         setup::all_at_once(self.search(None))
     }
@@ -307,6 +313,11 @@ impl Provider for VastAi {
             None => stranger(id, SERVICE.name),
         });
         found_or_stranger(found, id, SERVICE.name)
+    }
+
+    async fn sightings(&self) -> Result<Option<Vec<Sighting>>, ProviderError> {
+        let all = self.instances(|_| true, api::instances()).await?;
+        Ok(Some(all.into_iter().filter_map(|it| sighting(it.id.to_string(), it.label.as_deref()?)).collect()))
     }
 
     async fn terminate(&self, _: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {

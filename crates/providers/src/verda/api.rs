@@ -212,6 +212,10 @@ pub(super) fn machines(tag: &str) -> Call {
     Call::get("list machines", MACHINES).with("tag", tag).at(LIST)
 }
 
+pub(super) fn all_machines() -> Call {
+    Call::get("list all machines", MACHINES).at(LIST)
+}
+
 pub(super) fn machine(id: &str) -> Call {
     Call::get("look at a machine", format!("{MACHINES}/{id}")).at(SHOW)
 }

@@ -22,13 +22,15 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use futures_util::stream::BoxStream;
 use serde::de::DeserializeOwned;
-use skyward_runtime::model::{Capabilities, Instance, InstanceId, InstanceState, Leftover, Offer};
-use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind as Kind, Provisioned, Request};
+use skyward_runtime::model::{Capabilities, Instance, InstanceId, InstanceState, KeyPrint, Leftover, Offer};
+use skyward_runtime::provider::{
+    Provider, ProviderError, ProviderErrorKind as Kind, Provisioned, Request, Sighting,
+};
 
 use crate::cloud::setup::{self, Way};
 use crate::cloud::{
     Account, Found, Rental, end_all, found_or_stranger, is_plain, leftovers, machine_name, none_left,
-    pool_name, stranger,
+    pool_name, sighting, stranger,
 };
 use crate::http::{Auth, Call, Client};
 use api::{Balance, Done, Entry, Machine, Named, Volume};
@@ -61,8 +63,7 @@ impl Verda {
     }
 
     fn client(&self) -> Result<&Client, ProviderError> {
-        self.way.open(SERVICE, &self.config.access, || {
-            let secret = self.key()?.key;
+        self.way.open(SERVICE, &self.config.access, self, |secret| {
             let id = match &self.config.client_id {
                 Some(id) => id.clone(),
                 None => config::IDS.find(SERVICE.name, None)?.key.reveal().clone(),
@@ -124,7 +125,7 @@ impl Verda {
         key: &str,
         script: Option<&String>,
     ) -> Result<Vec<Instance>, ProviderError> {
-        let name = machine_name(&request.pool)?;
+        let name = machine_name(request)?;
         let wanted = map::new_machine(request, &self.config, &name, key.to_owned(), script.cloned());
         let wanted = wanted.ok_or_else(|| {
             let message = format!(
@@ -200,6 +201,10 @@ impl Provider for Verda {
         Capabilities { root: true, udp: true, peers: true, ..Capabilities::NONE }
     }
 
+    fn account(&self) -> Option<KeyPrint> {
+        self.way.print(self)
+    }
+
     fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {
         setup::all_at_once(async { Ok(self.catalog().await?.offers(&self.config)) })
     }
@@ -226,6 +231,12 @@ impl Provider for Verda {
             Err(error) => Err(error),
         };
         found_or_stranger(found, id, SERVICE.name)
+    }
+
+    async fn sightings(&self) -> Result<Option<Vec<Sighting>>, ProviderError> {
+        let all: Vec<Machine> = self.get(&api::all_machines()).await?;
+        let there = all.into_iter().filter(map::lives);
+        Ok(Some(there.filter_map(|it| sighting(it.id, &it.hostname)).collect()))
     }
 
     async fn terminate(&self, request: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {

@@ -24,8 +24,8 @@ pub(crate) struct Asking {
 pub(crate) enum Note {
     /// It came, and nothing is known of machines by it.
     Ended { deed: i64, result: String },
-    /// These machines came of it.
-    Rented { deed: i64, instances: Vec<InstanceId> },
+    /// These machines came of it; `is_over` when no more can.
+    Rented { deed: i64, instances: Vec<InstanceId>, is_over: bool },
     /// These machines are certainly gone.
     Gone { deed: i64, instances: Vec<InstanceId> },
 }
@@ -60,14 +60,45 @@ impl Asking {
         self.deed.map(|deed| Note::Ended { deed, result })
     }
 
-    /// Machines were rented.
-    pub(crate) fn rented(self, instances: Vec<InstanceId>) -> Option<Note> {
-        self.deed.map(|deed| Note::Rented { deed, instances })
+    /// Machines were rented, and why not all that were asked for.
+    pub(crate) fn rented(
+        self,
+        instances: Vec<InstanceId>,
+        shortfall: Option<ProviderErrorKind>,
+    ) -> Option<Note> {
+        let is_over = !shortfall.is_some_and(is_unsure);
+        self.deed.map(|deed| Note::Rented { deed, instances, is_over })
+    }
+
+    /// No machines were rented. A request that was broken off, or never answered, may have brought some: it stays
+    /// without an end.
+    pub(crate) fn refused(self, kind: ProviderErrorKind, reason: String) -> Option<Note> {
+        self.ended(Some(reason)).filter(|_| !is_unsure(kind))
     }
 
     /// Machines were given back.
     pub(crate) fn gone(self, instances: Vec<InstanceId>) -> Option<Note> {
         self.deed.map(|deed| Note::Gone { deed, instances })
+    }
+}
+
+/// Whether a request that failed like this may have done something all the same.
+const fn is_unsure(kind: ProviderErrorKind) -> bool {
+    matches!(kind, ProviderErrorKind::Transient | ProviderErrorKind::RateLimited)
+}
+
+#[test]
+fn a_request_that_may_have_brought_machines_stays_without_an_end() {
+    let asking = Asking::begin(DeedKind::Provision, "c", Ok(7)).expect("asked");
+    assert_eq!(asking.refused(ProviderErrorKind::Transient, "late".into()), None);
+    assert!(asking.refused(ProviderErrorKind::NoCapacity, "sold out".into()).is_some());
+    for (shortfall, over) in [
+        (None, true),
+        (Some(ProviderErrorKind::NoCapacity), true),
+        (Some(ProviderErrorKind::RateLimited), false),
+    ] {
+        let note = Note::Rented { deed: 7, instances: Vec::new(), is_over: over };
+        assert_eq!(asking.rented(Vec::new(), shortfall), Some(note));
     }
 }
 

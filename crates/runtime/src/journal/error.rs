@@ -29,6 +29,14 @@ pub enum JournalError {
         /// The folder.
         folder: PathBuf,
     },
+    /// The folder is on another computer, whose locks and shared memory this one does not have.
+    #[error("failed to use the journal in {}: it is on a network file system ({kind}), where two computers would spoil it; set XDG_STATE_HOME to a folder on a disk of this computer", folder.display())]
+    Elsewhere {
+        /// The folder.
+        folder: PathBuf,
+        /// What the file system is called.
+        kind: &'static str,
+    },
     /// Another process held it for too long.
     #[error("failed to use the journal in {}: another program kept it busy; try again", folder.display())]
     Busy {

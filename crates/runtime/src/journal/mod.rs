@@ -12,8 +12,10 @@
 mod asking;
 mod error;
 mod file;
+mod inputs;
 mod keys;
 mod lock;
+mod network;
 mod record;
 mod recorded;
 mod schema;
@@ -23,9 +25,10 @@ mod undoing;
 
 pub(crate) use asking::{Asking, Note};
 pub use error::JournalError;
+pub use inputs::Inputs;
 pub use lock::{Holder, Lock};
 pub use record::{NewPool, Record};
 pub use recorded::Recorded;
-pub use state::{Deed, DeedKind, Found, KnownNode, KnownPool, Machine, Reading, Standing};
+pub use state::{Deed, DeedKind, Found, KnownNode, KnownPool, Machine, PastMachine, Reading, Standing};
 pub use store::Journal;
 pub use undoing::{Undo, Undoing};

@@ -9,11 +9,12 @@ use tokio::task::AbortHandle;
 use super::JournalError;
 use super::asking::Note;
 use super::error::of_folder;
+use super::inputs::Inputs;
 use super::keys;
 use super::lock::Lock;
 use super::state::{DeedKind, KnownNode, KnownPool};
 use super::store::Journal;
-use crate::model::{Epoch, InstanceId, PoolId, Secret};
+use crate::model::{Epoch, InstanceId, KeyPrint, PoolId, Secret};
 use crate::provider::Request;
 
 /// A pool's entry in the journal, for as long as this process owns the pool: it has the pool's lock.
@@ -22,6 +23,10 @@ pub struct Record {
     journal: Journal,
     pool: PoolId,
     epoch: Epoch,
+    /// Whether another program could attach to it.
+    is_named: bool,
+    /// Saved with the keys of a new pool.
+    salt: Option<Secret<String>>,
     lock: Mutex<Option<Lock>>,
 }
 
@@ -36,6 +41,10 @@ pub struct NewPool {
     pub program: String,
     /// What tells its specs from others.
     pub specs: String,
+    /// What it is given beside them.
+    pub inputs: Inputs,
+    /// What the hash of its secrets was made with.
+    pub salt: Secret<String>,
 }
 
 /// What a cloud is about to be asked.
@@ -44,6 +53,7 @@ pub(super) struct Intent {
     pub(super) kind: DeedKind,
     pub(super) provider: String,
     pub(super) settings: String,
+    pub(super) account: Option<KeyPrint>,
     pub(super) request: Request,
     pub(super) terms: String,
 }
@@ -54,15 +64,18 @@ impl Record {
     /// # Errors
     /// When it cannot be written.
     pub fn begin(journal: &Journal, lock: Lock, pool: NewPool) -> Result<Self, JournalError> {
-        let NewPool { id, name, program, specs } = pool;
-        let now = now();
+        let NewPool { id, name, program, specs, inputs, salt } = pool;
+        let (now, is_named) = (now(), name.is_some());
         journal.write(|it| {
             it.execute(
-                "INSERT INTO pools VALUES (?1, ?2, ?3, ?4, 1, 0, ?5, ?5)",
-                params![id.as_str(), name, program, specs, now],
+                "INSERT INTO pools (id, name, program, specs, epoch, ttl_ms, begun_ms, seen_ms, files, secrets) \
+                 VALUES (?1, ?2, ?3, ?4, 1, 0, ?5, ?5, ?6, ?7)",
+                params![id.as_str(), name, program, specs, now, inputs.files, inputs.secrets],
             )
         })?;
-        Ok(Self { journal: journal.clone(), pool: id, epoch: Epoch(1), lock: Mutex::new(Some(lock)) })
+        let lock = Mutex::new(Some(lock));
+        let (journal, salt) = (journal.clone(), Some(salt));
+        Ok(Self { journal, pool: id, epoch: Epoch(1), is_named, salt, lock })
     }
 
     /// Becomes the next owner of a pool.
@@ -70,7 +83,8 @@ impl Record {
     /// # Errors
     /// When that cannot be written, or the pool is another's by now.
     pub fn attach(journal: &Journal, lock: Lock, pool: &KnownPool) -> Result<Self, JournalError> {
-        Self::take(journal, lock, pool, now())
+        // Its machines are no younger for it: that they live is written once one of them was linked.
+        Self::take(journal, lock, pool, millis(pool.seen))
     }
 
     /// Becomes the next owner of a pool to give it back: nobody attaches to what may be gone in part.
@@ -92,7 +106,13 @@ impl Record {
         if raised == 0 {
             return Err(JournalError::Superseded { pool: pool.title().to_owned(), epoch: pool.epoch });
         }
-        Ok(Self { journal: journal.clone(), pool: pool.id.clone(), epoch, lock: Mutex::new(Some(lock)) })
+        let (journal, is_named, lock) = (journal.clone(), pool.name.is_some(), Mutex::new(Some(lock)));
+        Ok(Self { journal, pool: pool.id.clone(), epoch, is_named, salt: None, lock })
+    }
+
+    /// The journal that it is in.
+    pub const fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// The pool.
@@ -105,17 +125,20 @@ impl Record {
         self.epoch
     }
 
-    /// Writes the pool's keys into its folder, each under its name.
+    /// Writes the pool's keys into its folder, each under its name. A pool without a name needs none of them, as
+    /// nobody attaches to it: its folder says that there is such a pool, should the file be damaged.
     ///
     /// # Errors
     /// When they cannot be written.
     pub async fn save_keys(
         self: &Arc<Self>,
-        keys: Vec<(&'static str, Secret<Vec<u8>>)>,
+        mut keys: Vec<(&'static str, Secret<Vec<u8>>)>,
     ) -> Result<(), JournalError> {
+        keys.extend(self.salt.as_ref().map(|it| (SALT, Secret::new(it.reveal().clone().into_bytes()))));
         self.on_thread(move |it| {
             let folder = it.journal.folder();
-            keys::save(folder, &it.pool, &keys).map_err(|error| of_folder(folder, &error))
+            let keys = if it.is_named { keys.as_slice() } else { &[] };
+            keys::save(folder, &it.pool, keys).map_err(|error| of_folder(folder, &error))
         })
         .await
     }
@@ -125,21 +148,17 @@ impl Record {
     /// # Errors
     /// When it cannot be read.
     pub fn key(&self, name: &str) -> Result<Secret<Vec<u8>>, JournalError> {
-        let read = keys::read(self.journal.folder(), &self.pool, name);
-        read.map_err(|error| JournalError::Keys {
-            pool: self.pool.to_string(),
-            reason: format!("{name}: {error}"),
-        })
+        self.journal.key(&self.pool, name)
     }
 
     /// Writes down so often that the pool's owner lives, until it is aborted.
     pub fn kept_fresh(self: Arc<Self>, every: Duration) -> AbortHandle {
         let writing = tokio::spawn(async move {
             loop {
-                tokio::time::sleep(every).await;
                 if let Err(error) = self.fresh().await {
                     tracing::warn!(%error, "that the pool's owner lives is not in the journal");
                 }
+                tokio::time::sleep(every).await;
             }
         });
         writing.abort_handle()
@@ -171,10 +190,10 @@ impl Record {
     pub async fn node(self: &Arc<Self>, instance: &InstanceId, node: &KnownNode) -> Result<(), JournalError> {
         let (instance, text) = (instance.clone(), serde_json::to_string(node).unwrap_or_default());
         self.change(move |it, id| {
-            let change = "UPDATE machines SET node = ?3 WHERE pool = ?1 AND instance = ?2";
+            let change = "UPDATE machines SET node = ?3 WHERE pool = ?1 AND instance = ?2 AND gone_ms IS NULL";
             if it.execute(change, params![id, instance.as_str(), text])? == 0 {
                 // That it was rented could not be written then.
-                let add = "INSERT INTO machines (pool, instance, provider, deed, node) \
+                let add = "INSERT OR REPLACE INTO machines (pool, instance, provider, deed, node) \
                            SELECT pool, ?2, provider, seq, ?3 FROM deeds WHERE pool = ?1 AND kind = 'provision' \
                            ORDER BY seq DESC LIMIT 1";
                 it.execute(add, params![id, instance.as_str(), text])?;
@@ -234,13 +253,15 @@ impl Record {
 
     /// Writes down what a cloud is about to be asked.
     pub(super) async fn intend(self: &Arc<Self>, intent: Intent) -> Result<i64, JournalError> {
-        let Intent { kind, provider, settings, request, terms } = intent;
+        let Intent { kind, provider, settings, account, request, terms } = intent;
+        let account = account.map(|it| it.to_string());
         let lease = i64::try_from(request.lease.as_millis()).unwrap_or(i64::MAX);
         let request = serde_json::to_string(&request).unwrap_or_default();
         self.change(move |it, id| {
             it.execute(
-                "INSERT INTO deeds (pool, kind, provider, settings, request, terms, begun_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                params![id, kind.word(), provider, settings, request, terms, now()],
+                "INSERT INTO deeds (pool, kind, provider, settings, account, request, terms, begun_ms) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                params![id, kind.word(), provider, settings, account, request, terms, now()],
             )?;
             let number = it.last_insert_rowid();
             it.execute("UPDATE pools SET ttl_ms = max(ttl_ms, ?2) WHERE id = ?1", params![id, lease])?;
@@ -249,25 +270,36 @@ impl Record {
         .await
     }
 
+    /// Writes down that what came of requests without an answer was looked for, and given back.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn answered(self: &Arc<Self>, deeds: Vec<i64>) -> Result<(), JournalError> {
+        self.change(move |it, _| deeds.iter().try_for_each(|deed| end(it, *deed, "looked for"))).await
+    }
+
     /// Writes down what a cloud of this name answered.
     pub(super) async fn note(self: &Arc<Self>, provider: &str, note: Note) -> Result<(), JournalError> {
         let provider = provider.to_owned();
         self.change(move |it, id| match note {
             Note::Ended { deed, result } => end(it, deed, &result),
-            Note::Rented { deed, instances } => {
+            Note::Rented { deed, instances, is_over } => {
                 for instance in &instances {
                     it.execute(
                         "INSERT OR REPLACE INTO machines (pool, instance, provider, deed) VALUES (?1, ?2, ?3, ?4)",
                         params![id, instance.as_str(), provider, deed],
                     )?;
                 }
+                if !is_over {
+                    return Ok(());
+                }
                 end(it, deed, &format!("{} machines", instances.len()))
             }
             Note::Gone { deed, instances } => {
                 for instance in &instances {
                     it.execute(
-                        "DELETE FROM machines WHERE pool = ?1 AND instance = ?2",
-                        params![id, instance.as_str()],
+                        "UPDATE machines SET gone_ms = ?3 WHERE pool = ?1 AND instance = ?2 AND gone_ms IS NULL",
+                        params![id, instance.as_str(), now()],
                     )?;
                 }
                 // An older intent to give machines back says nothing that is not known now.
@@ -315,6 +347,9 @@ impl Record {
         })
     }
 }
+
+/// The name under which the salt lies among the keys.
+pub(super) const SALT: &str = "salt";
 
 fn end(change: &Transaction<'_>, deed: i64, result: &str) -> rusqlite::Result<()> {
     let text = "UPDATE deeds SET ended_ms = ?2, result = ?3 WHERE seq = ?1";

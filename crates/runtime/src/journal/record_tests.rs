@@ -94,7 +94,14 @@ fn node() -> KnownNode {
 fn begin(journal: &Journal) -> Arc<Record> {
     let (id, name) = (PoolId::new("p1"), Some("train".to_owned()));
     let lock = journal.lock(&id, name.as_deref()).expect("free");
-    let pool = NewPool { id, name, program: "x".into(), specs: "y".into() };
+    let pool = NewPool {
+        id,
+        name,
+        program: "x".into(),
+        specs: "y".into(),
+        inputs: Inputs::default(),
+        salt: Secret::new(String::new()),
+    };
     Arc::new(Record::begin(journal, lock, pool).expect("begun"))
 }
 
@@ -198,7 +205,14 @@ fn two_programs_at_once_write_without_losing_anything() {
         for number in 0..20 {
             let id = PoolId::new(format!("p{own}x{number}"));
             let lock = journal.lock(&id, None).expect("free");
-            let pool = NewPool { id, name: None, program: String::new(), specs: String::new() };
+            let pool = NewPool {
+                id,
+                name: None,
+                program: String::new(),
+                specs: String::new(),
+                inputs: Inputs::default(),
+                salt: Secret::new(String::new()),
+            };
             Record::begin(&journal, lock, pool).expect("begun");
         }
     };

@@ -9,8 +9,8 @@ use super::JournalError;
 use super::asking::{Asking, Note};
 use super::record::{Intent, Record};
 use super::state::DeedKind;
-use crate::model::{Capabilities, Instance, InstanceId, Leftover, Offer};
-use crate::provider::{Provider, ProviderError, Provisioned, Request};
+use crate::model::{Capabilities, Instance, InstanceId, KeyPrint, Leftover, Offer};
+use crate::provider::{Provider, ProviderError, Provisioned, Request, Sighting};
 
 /// A provider as one pool uses it. What cannot be written down is not rented; what is to be given back is given
 /// back all the same, unless the pool has another owner by now.
@@ -29,8 +29,9 @@ impl Recorded {
 
     async fn intend(&self, kind: DeedKind, request: &Request) -> Result<i64, JournalError> {
         let (provider, terms) = (self.provider.name().to_owned(), self.terms.clone());
-        let (settings, request) = (self.provider.settings(), request.clone());
-        self.record.intend(Intent { kind, provider, settings, request, terms }).await
+        let (settings, account) = (self.provider.settings(), self.provider.account());
+        let request = request.clone();
+        self.record.intend(Intent { kind, provider, settings, account, request, terms }).await
     }
 
     /// Writes the intent down, or says why nothing may be asked.
@@ -72,6 +73,10 @@ impl Provider for Recorded {
         self.provider.settings()
     }
 
+    fn account(&self) -> Option<KeyPrint> {
+        self.provider.account()
+    }
+
     fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {
         self.provider.offers()
     }
@@ -87,8 +92,11 @@ impl Provider for Recorded {
         let asking = self.begin(DeedKind::Provision, request).await?;
         let given = self.provider.provision(request, count).await;
         let note = match &given {
-            Ok(given) => asking.rented(given.instances.iter().map(|it| it.id.clone()).collect()),
-            Err(error) => asking.ended(Some(error.to_string())),
+            Ok(given) => {
+                let shortfall = given.shortfall.as_ref().map(|it| it.kind);
+                asking.rented(given.instances.iter().map(|it| it.id.clone()).collect(), shortfall)
+            }
+            Err(error) => asking.refused(error.kind, error.to_string()),
         };
         self.note(note).await;
         given
@@ -96,6 +104,10 @@ impl Provider for Recorded {
 
     async fn describe(&self, request: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
         self.provider.describe(request, id).await
+    }
+
+    async fn sightings(&self) -> Result<Option<Vec<Sighting>>, ProviderError> {
+        self.provider.sightings().await
     }
 
     async fn terminate(&self, request: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {

@@ -1,15 +1,31 @@
 //! The tables of the journal.
 
 /// The version of the tables. A newer file is left alone: it may hold what this program cannot undo.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 4;
 
 /// The file's name.
 pub(super) const FILE: &str = "journal.sqlite";
 
+/// What makes each version of the one before it, from an empty file on.
+pub(super) const STEPS: [&str; VERSION as usize] = [FIRST, ACCOUNTS, PAST, INPUTS];
+
+/// Whose key rented something is known.
+const ACCOUNTS: &str = "ALTER TABLE deeds ADD COLUMN account TEXT;";
+
+/// Machines that are gone stay known, for what they have cost.
+const PAST: &str = "ALTER TABLE machines ADD COLUMN gone_ms INTEGER;";
+
+/// What a pool was given: the hash of its files, and one of its secrets, which nobody can try without the salt
+/// among its keys.
+const INPUTS: &str = "
+ALTER TABLE pools ADD COLUMN files TEXT NOT NULL DEFAULT '';
+ALTER TABLE pools ADD COLUMN secrets TEXT NOT NULL DEFAULT '';
+";
+
 /// A pool is there from before its first intent until everything is given back. `deeds` are what clouds were
 /// asked for: without an end, nobody knows what came of it. `machines` are there until their cloud has
-/// confirmed that they are not.
-pub(super) const SCHEMA: &str = "
+/// confirmed that they are not, and known until the end of their pool.
+const FIRST: &str = "
 CREATE TABLE pools (
     id TEXT PRIMARY KEY,
     name TEXT,

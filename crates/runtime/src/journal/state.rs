@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::inputs::Inputs;
 use super::lock::Holder;
-use crate::model::{Attempt, End, Epoch, Incarnation, InstanceId, PoolId, Rank, SshEndpoint};
+use crate::model::{Attempt, End, Epoch, Incarnation, InstanceId, KeyPrint, PoolId, Rank, SshEndpoint};
 use crate::provider::Request;
 
 /// What was read, and what could not be.
@@ -30,6 +31,8 @@ pub struct KnownPool {
     pub program: String,
     /// What tells its specs from others.
     pub specs: String,
+    /// What it was given beside them.
+    pub inputs: Inputs,
     /// How often it has had an owner.
     pub epoch: Epoch,
     /// How long its machines live on without their owner.
@@ -42,6 +45,8 @@ pub struct KnownPool {
     pub deeds: Vec<Deed>,
     /// The machines that were rented and are not certainly gone.
     pub machines: Vec<Machine>,
+    /// The machines that were rented and are gone.
+    pub past: Vec<PastMachine>,
     /// All of it could be read. What could not may be something that is still there.
     pub whole: bool,
 }
@@ -57,10 +62,14 @@ pub struct Deed {
     pub provider: String,
     /// The settings with which that provider can be made again.
     pub settings: String,
+    /// Which account's key asked, where that was known.
+    pub account: Option<KeyPrint>,
     /// What it was told.
     pub request: Request,
     /// What the pool wants to know again when it is attached to.
     pub terms: String,
+    /// When it was asked, since 1970.
+    pub begun: Duration,
     /// Whether an answer came.
     pub ended: bool,
 }
@@ -90,6 +99,17 @@ pub struct Machine {
     pub deed: i64,
     /// The node that it became, if it came so far.
     pub node: Option<KnownNode>,
+}
+
+/// A machine that is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastMachine {
+    /// What its cloud called it.
+    pub instance: InstanceId,
+    /// The deed that rented it.
+    pub deed: i64,
+    /// When its cloud confirmed that it is gone, since 1970.
+    pub gone: Duration,
 }
 
 /// How a worker is found again.
@@ -181,10 +201,7 @@ impl KnownPool {
         let makes = |it: &&Deed| it.kind.makes();
         let mut undos: Vec<&Deed> = Vec::new();
         for deed in self.deeds.iter().rev().filter(makes) {
-            let same = |it: &&Deed| {
-                (&it.provider, &it.settings, &it.request) == (&deed.provider, &deed.settings, &deed.request)
-            };
-            if !undos.iter().any(same) {
+            if !undos.iter().any(|it| it.is_undone_with(deed)) {
                 undos.push(deed);
             }
         }
@@ -199,6 +216,31 @@ impl KnownPool {
     /// What it is called.
     pub fn title(&self) -> &str {
         self.name.as_deref().unwrap_or(self.id.as_str())
+    }
+}
+
+impl Deed {
+    /// Whether one teardown undoes both.
+    pub fn is_undone_with(&self, other: &Self) -> bool {
+        (&self.provider, &self.settings, &self.account, &self.request)
+            == (&other.provider, &other.settings, &other.account, &other.request)
+    }
+
+    /// Whether it was to rent machines, and nobody heard what came of it.
+    pub fn is_unheard(&self) -> bool {
+        self.kind == DeedKind::Provision && !self.ended
+    }
+
+    /// For how long it may yet bring machines that no list has now, though nobody lives to hear of it. `now` is since
+    /// 1970.
+    pub fn may_yet_bring(&self, now: Duration) -> Option<Duration> {
+        let left = (self.begun + BRINGS).checked_sub(now)?;
+        (self.is_unheard() && !left.is_zero()).then_some(left.min(BRINGS))
+    }
+
+    /// Whether a provider that asks with this key can undo it. To another account's key there is nothing to undo.
+    pub fn is_of(&self, account: Option<&KeyPrint>) -> bool {
+        self.account.is_none() || self.account.as_ref() == account
     }
 }
 
@@ -219,6 +261,9 @@ impl DeedKind {
         }
     }
 }
+
+/// How long a request for machines may take at a cloud, and its machines until they are listed.
+const BRINGS: Duration = Duration::from_secs(180);
 
 #[cfg(test)]
 mod tests {
@@ -246,8 +291,10 @@ mod tests {
             kind: *kind,
             provider: "c".into(),
             settings: "{}".into(),
+            account: None,
             request: request(region),
             terms: String::new(),
+            begun: Duration::ZERO,
             ended: true,
         };
         let node = KnownNode {
@@ -279,12 +326,14 @@ mod tests {
             name: Some("train".into()),
             program: String::new(),
             specs: String::new(),
+            inputs: Inputs::default(),
             epoch: Epoch(1),
             ttl: Duration::from_secs(600),
             begun: Duration::from_secs(1000),
             seen: Duration::from_secs(2000),
             deeds: (0..).zip(deeds).map(deed).collect(),
             machines: vec![machine],
+            past: Vec::new(),
             whole: true,
         }
     }
@@ -321,6 +370,21 @@ mod tests {
         assert_eq!(found(&pool(&[], false), "", 2100), Found::GiveBack);
         let unread = KnownPool { whole: false, ..pool(&[], true) };
         assert_eq!(found(&unread, "", 2800), Found::Unreadable);
+    }
+
+    #[test]
+    fn a_request_that_nobody_heard_of_may_bring_machines_for_some_minutes() {
+        let of = |kind, ended| Deed {
+            ended,
+            begun: Duration::from_secs(1000),
+            ..pool(&[(kind, "a")], true).deeds.remove(0)
+        };
+        let at = |deed: &Deed, now| deed.may_yet_bring(Duration::from_secs(now));
+        let unheard = of(DeedKind::Provision, false);
+        assert_eq!(at(&unheard, 1010), Some(Duration::from_secs(170)));
+        assert_eq!((at(&unheard, 1180), at(&unheard, 900)), (None, Some(BRINGS)));
+        assert_eq!(at(&of(DeedKind::Provision, true), 1010), None);
+        assert_eq!(at(&of(DeedKind::Prepare, false), 1010), None);
     }
 
     #[test]

@@ -9,10 +9,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
 
 use super::error::of_file;
+use super::inputs::Inputs;
 use super::lock::{Holder, Lock};
-use super::state::{Deed, DeedKind, KnownPool, Machine, Reading};
+use super::state::{Deed, DeedKind, KnownPool, Machine, PastMachine, Reading};
 use super::{JournalError, file};
-use crate::model::{Epoch, InstanceId, PoolId};
+use crate::model::{Epoch, InstanceId, KeyPrint, PoolId, Secret};
 
 /// The journal of one user. Clones share it. Every call may wait for the disk, and for other programs, so an
 /// async program calls from a blocking thread.
@@ -94,6 +95,25 @@ impl Journal {
         }
     }
 
+    /// One of the keys of a pool.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn key(&self, pool: &PoolId, name: &str) -> Result<Secret<Vec<u8>>, JournalError> {
+        let failed =
+            |error| JournalError::Keys { pool: pool.to_string(), reason: format!("{name}: {error}") };
+        super::keys::read(self.folder(), pool, name).map_err(failed)
+    }
+
+    /// What the hash of a pool's secrets was made with.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn salt(&self, pool: &PoolId) -> Result<Secret<String>, JournalError> {
+        let salt = self.key(pool, super::record::SALT)?;
+        Ok(Secret::new(String::from_utf8_lossy(salt.reveal()).into_owned()))
+    }
+
     /// Takes the lock of a pool.
     ///
     /// # Errors
@@ -138,7 +158,7 @@ impl Journal {
 }
 
 fn read_pool(connection: &Connection, id: &str, damage: &mut Vec<String>) -> rusqlite::Result<KnownPool> {
-    let text = "SELECT name, program, specs, epoch, ttl_ms, begun_ms, seen_ms FROM pools WHERE id = ?1";
+    let text = "SELECT name, program, specs, epoch, ttl_ms, begun_ms, seen_ms, files, secrets FROM pools WHERE id = ?1";
     let mut pool = connection.query_row(text, [id], |row| {
         Ok(KnownPool {
             id: PoolId::new(id),
@@ -149,13 +169,15 @@ fn read_pool(connection: &Connection, id: &str, damage: &mut Vec<String>) -> rus
             ttl: millis(row, 4)?,
             begun: millis(row, 5)?,
             seen: millis(row, 6)?,
+            inputs: Inputs { files: row.get(7)?, secrets: row.get(8)? },
             deeds: Vec::new(),
             machines: Vec::new(),
+            past: Vec::new(),
             whole: true,
         })
     })?;
     let before = damage.len();
-    let text = "SELECT seq, kind, provider, settings, request, terms, ended_ms FROM deeds WHERE pool = ?1 ORDER BY seq";
+    let text = "SELECT seq, kind, provider, settings, request, terms, ended_ms, account, begun_ms FROM deeds WHERE pool = ?1 ORDER BY seq";
     let mut statement = connection.prepare(text)?;
     for deed in statement.query_map([id], deed)? {
         match deed? {
@@ -163,7 +185,13 @@ fn read_pool(connection: &Connection, id: &str, damage: &mut Vec<String>) -> rus
             Err(why) => damage.push(format!("something that was asked of a cloud for pool {id}: {why}")),
         }
     }
-    let text = "SELECT instance, provider, deed, node FROM machines WHERE pool = ?1 ORDER BY instance";
+    let text = "SELECT instance, deed, gone_ms FROM machines WHERE pool = ?1 AND gone_ms IS NOT NULL ORDER BY instance";
+    let past = |row: &Row<'_>| {
+        let instance = InstanceId::new(row.get::<_, String>(0)?);
+        Ok(PastMachine { instance, deed: row.get(1)?, gone: millis(row, 2)? })
+    };
+    pool.past = connection.prepare(text)?.query_map([id], past)?.collect::<rusqlite::Result<_>>()?;
+    let text = "SELECT instance, provider, deed, node FROM machines WHERE pool = ?1 AND gone_ms IS NULL ORDER BY instance";
     let mut statement = connection.prepare(text)?;
     for machine in statement.query_map([id], machine)? {
         let (machine, trouble) = machine?;
@@ -180,7 +208,10 @@ fn deed(row: &Row<'_>) -> rusqlite::Result<Result<Deed, String>> {
     let request = serde_json::from_str(&request).map_err(|error| error.to_string());
     let (number, provider, settings) = (row.get(0)?, row.get(2)?, row.get(3)?);
     let (terms, ended) = (row.get(5)?, row.get::<_, Option<i64>>(6)?.is_some());
-    let known = |kind, request| Deed { number, kind, provider, settings, request, terms, ended };
+    let account = row.get::<_, Option<String>>(7)?.map(KeyPrint::new);
+    let begun = millis(row, 8)?;
+    let known =
+        |kind, request| Deed { number, kind, provider, settings, account, request, terms, begun, ended };
     Ok(kind.and_then(|kind| Ok(known(kind, request?))))
 }
 

@@ -40,7 +40,8 @@ impl Undoing {
             left.push(Leftover { what, reason });
         }
         let known = |deed: &Deed| {
-            let of_deed = |number: i64| pool.deed(number).is_some_and(|it| it.request == deed.request);
+            // The same request to two accounts of one cloud is undone at each for itself.
+            let of_deed = |number: i64| pool.deed(number).is_some_and(|it| it.is_undone_with(deed));
             let machines = pool.machines.iter().filter(|it| of_deed(it.deed));
             machines.map(|it| it.instance.clone()).collect()
         };
@@ -60,8 +61,13 @@ impl Undoing {
 
     /// The cloud of the present request cannot be asked: what it has stays.
     pub fn unasked(&mut self, reason: String) {
-        if let Some((deed, _)) = self.waiting.pop_front() {
-            self.left.push(Leftover { what: format!("what {} has of it", deed.provider), reason });
+        if let Some((deed, machines)) = self.waiting.pop_front() {
+            let machines: Vec<&str> = machines.iter().map(InstanceId::as_str).collect();
+            let what = match machines.as_slice() {
+                [] => format!("what {} has of it", deed.provider),
+                _ => format!("what {} has of it, with machines {}", deed.provider, machines.join(", ")),
+            };
+            self.left.push(Leftover { what, reason });
         }
     }
 

@@ -15,6 +15,7 @@ fn pool(whole: bool) -> KnownPool {
         kind: DeedKind::Provision,
         provider: "c".into(),
         settings: "{}".into(),
+        account: None,
         request: Request {
             pool: PoolId::new("p"),
             offer: Offer {
@@ -28,6 +29,7 @@ fn pool(whole: bool) -> KnownPool {
             lease: Duration::from_secs(60),
         },
         terms: String::new(),
+        begun: Duration::ZERO,
         ended: true,
     };
     let machine = |instance: &str, deed| Machine {
@@ -41,12 +43,14 @@ fn pool(whole: bool) -> KnownPool {
         name: Some("train".into()),
         program: String::new(),
         specs: String::new(),
+        inputs: crate::journal::Inputs::default(),
         epoch: Epoch(1),
         ttl: Duration::from_secs(600),
         begun: Duration::ZERO,
         seen: Duration::ZERO,
         deeds: vec![deed(1, "north"), deed(2, "south")],
         machines: vec![machine("a", 1), machine("b", 2)],
+        past: Vec::new(),
         whole,
     }
 }

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{
-    Bill, EventKind, FunctionCost, InstanceId, MachineCost, NodePhase, Rank, Rented, TaskId, Usd,
+    Bill, Earlier, EventKind, FunctionCost, InstanceId, MachineCost, NodePhase, Rank, Rented, TaskId, Usd,
 };
 
 /// What a pool has cost so far, and what for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
+    /// How old the pool was when its present owner began to count.
+    before: Duration,
     /// In the order in which they were rented.
     accounts: Vec<Account>,
     /// Where in that list each machine is.
@@ -52,7 +54,14 @@ struct Try {
 impl Ledger {
     /// Takes in what happened. What a task has cost is put into the fact that it ended.
     pub fn take_in(&mut self, kind: &mut EventKind, after: Duration) {
+        let at = after;
+        let after = self.before + after;
         match kind {
+            EventKind::Attached { age, machines, .. } => {
+                // Counted from when the pool was begun.
+                self.before = age.saturating_sub(at);
+                machines.iter().for_each(|it| self.inherited(it));
+            }
             EventKind::Provisioned { machines, took, .. } => {
                 let since = after.saturating_sub(*took);
                 machines.iter().for_each(|it| self.rented(it, since));
@@ -67,13 +76,13 @@ impl Ledger {
                 self.accounts.iter_mut().for_each(|it| it.gone(after));
             }
             EventKind::TaskStarted { task, rank, function, .. } => {
-                self.task_starts(*task, *rank, function, after);
+                self.task_starts(*task, *rank, function, at);
             }
-            EventKind::TaskFinished { task, cost, .. } => *cost = self.task_ends(*task, after),
+            EventKind::TaskFinished { task, cost, .. } => *cost = self.task_ends(*task, at),
             EventKind::TaskRetried { task, .. }
             | EventKind::TaskLost { task, .. }
             | EventKind::TaskCancelled { task, .. } => {
-                self.task_ends(*task, after);
+                self.task_ends(*task, at);
             }
             _ => {}
         }
@@ -81,13 +90,14 @@ impl Ledger {
 
     /// What a task that runs has cost in this try.
     pub fn so_far(&self, task: TaskId, at: Duration) -> Usd {
+        let at = self.before + at;
         let running = self.running.get(&task);
         running.and_then(|it| Some(self.accounts.get(it.account)?.share(it, at))).unwrap_or_default()
     }
 
     /// What everything has cost at a moment.
     pub fn bill(&self, at: Duration) -> Bill {
-        let mut bill = Bill::default();
+        let (mut bill, at) = (Bill::default(), self.before + at);
         for account in &self.accounts {
             let (machine, tasks, boot) = account.bill(at);
             bill.total += machine.cost;
@@ -120,6 +130,18 @@ impl Ledger {
         }
     }
 
+    /// What an owner before has rented. What ran there then nobody knows here.
+    fn inherited(&mut self, machine: &Earlier) {
+        self.rented(&machine.rented, machine.since);
+        let number = self.machines.get(&machine.rented.instance);
+        if let Some(account) = number.and_then(|it| self.accounts.get_mut(*it)) {
+            account.ready.get_or_insert(machine.since);
+            if let Some(until) = machine.until {
+                account.gone(until);
+            }
+        }
+    }
+
     fn gone(&mut self, instance: &InstanceId, at: Duration) {
         let number = self.machines.get(instance);
         if let Some(account) = number.and_then(|it| self.accounts.get_mut(*it)) {
@@ -129,6 +151,7 @@ impl Ledger {
 
     /// A task begins on a rank's machine.
     pub(crate) fn task_starts(&mut self, task: TaskId, rank: Rank, function: &str, at: Duration) {
+        let at = self.before + at;
         // One that was given back has no fact of its own: it ends where the next begins, and is no call.
         if let Some(before) = self.running.remove(&task)
             && let Some(account) = self.accounts.get_mut(before.account)
@@ -149,6 +172,7 @@ impl Ledger {
     pub(crate) fn task_ends(&mut self, task: TaskId, at: Duration) -> Usd {
         let Some(running) = self.running.remove(&task) else { return Usd::ZERO };
         let Some(account) = self.accounts.get_mut(running.account) else { return Usd::ZERO };
+        let at = self.before + at;
         account.count(at);
         let cost = account.share(&running, at);
         account.tasks = account.tasks.saturating_sub(1);

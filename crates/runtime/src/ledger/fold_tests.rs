@@ -69,6 +69,27 @@ fn a_machine_is_paid_from_when_it_was_asked_for_until_it_is_gone_and_split_by_wh
 }
 
 #[test]
+fn what_an_owner_before_rented_is_in_the_bill_from_when_it_was_rented() {
+    let earlier = |number, since, until: Option<u64>| Earlier {
+        rented: rented(number, BillingUnit::Second),
+        since: at(since),
+        until: until.map(at),
+    };
+    let machines = vec![earlier(1, 100, Some(110)), earlier(0, 100, None)];
+    let (ledger, costs) = fold(vec![
+        (1, EventKind::Attached { nodes: 1, age: at(1001), machines }),
+        (5, ready(0)),
+        (10, starts(1, 0, "train")),
+        (20, finishes(1)),
+        (30, EventKind::Terminated { instance: instance(0) }),
+    ]);
+    let bill = ledger.bill(at(500));
+    assert_eq!(costs, [usd!(0.01)]);
+    // Ten seconds of the one, from the hundredth to the 1,030th of the other.
+    assert_eq!((bill.total, bill.tasks, bill.boot), (usd!(0.94), usd!(0.01), Usd::ZERO));
+}
+
+#[test]
 fn tasks_side_by_side_share_the_time_of_their_node() {
     let (ledger, costs) = fold(vec![
         (0, provisioned(vec![rented(0, BillingUnit::Second)], 0)),

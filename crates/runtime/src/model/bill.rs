@@ -73,6 +73,17 @@ pub struct Rented {
     pub converted: Option<Conversion>,
 }
 
+/// A machine that an earlier owner of a pool rented, as the ledger needs it. Times are since the pool was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// The machine.
+    pub rented: Rented,
+    /// When it was asked for.
+    pub since: Duration,
+    /// When it was gone, if it is.
+    pub until: Option<Duration>,
+}
+
 /// One line for the end of a pool.
 impl fmt::Display for Bill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attempt, Bill, Carrier, InstanceId, KeptMachine, Loss, Offer, PoolId, Rank, Rented, ScaledBecause,
-    Tariff, TaskId, Usd,
+    Attempt, Bill, Carrier, Earlier, InstanceId, KeptMachine, Loss, Offer, PoolId, Rank, Rented,
+    ScaledBecause, Tariff, TaskId, Usd,
 };
 
 /// One fact about one pool.
@@ -32,8 +32,9 @@ pub enum EventKind {
     Chosen { provider: String, offer: Box<Offer>, tariff: Tariff, nodes: u32 },
     /// Something about the included files that a person should know, such as what ignore files left out.
     Included { note: String },
-    /// The pool was begun by another program, of whose nodes so many are there to be linked again.
-    Attached { nodes: u32 },
+    /// The pool was begun by another program, so long ago, of whose nodes so many are there to be linked again. What
+    /// its machines have cost is in the pool's bill.
+    Attached { nodes: u32, age: Duration, machines: Vec<Earlier> },
     /// The pool's owner has left it as it is, for another program.
     Detached,
     /// The pool is in no journal: another program can neither attach to it nor give it back.
@@ -222,7 +223,7 @@ impl fmt::Display for EventKind {
                 }
             }
             Self::Included { note } => write!(f, "include: {note}"),
-            Self::Attached { nodes } => {
+            Self::Attached { nodes, .. } => {
                 write!(f, "attached: {nodes} nodes that another program left are dialled")
             }
             Self::Detached => f.write_str("detached: its machines live on until their leases lapse"),

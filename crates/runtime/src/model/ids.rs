@@ -71,6 +71,11 @@ text_id! {
     /// was meant for the old one can reach it.
     Incarnation
 }
+text_id! {
+    /// What tells the key of an account at a cloud from others: the beginning of its hash. It is written down with
+    /// what the key rented, and gives nothing of the key away.
+    KeyPrint
+}
 number_id! {
     /// A node's place in its pool, from 0. Rank 0 is the head.
     Rank(u32)

@@ -37,14 +37,14 @@ mod worker;
 
 pub use accelerator::{Accelerator, accelerators};
 pub use architecture::Architecture;
-pub use bill::{Bill, FunctionCost, MachineCost, Rented};
+pub use bill::{Bill, Earlier, FunctionCost, MachineCost, Rented};
 pub use capabilities::Capabilities;
 pub use carrier::Carrier;
 pub use crash::Crash;
 pub use end::End;
 pub use event::{Event, EventKind, Leftover, NodePhase, PoolPhase};
 pub use health::Health;
-pub use ids::{Attempt, Epoch, FunctionId, Incarnation, InstanceId, PoolId, Rank, TaskId};
+pub use ids::{Attempt, Epoch, FunctionId, Incarnation, InstanceId, KeyPrint, PoolId, Rank, TaskId};
 pub use image::{Image, PipIndex};
 pub use invalid::InvalidRequest;
 pub use key::{Key, KeyError};

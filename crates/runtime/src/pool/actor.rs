@@ -19,11 +19,10 @@ use super::request::PoolRequest;
 use super::roster::Rosters;
 use super::state::State;
 use super::steps;
-use crate::journal::{KnownNode, Machine};
+use crate::journal::{Journal, KnownNode, Machine};
 use crate::link::Link;
 use crate::model::{Attempt, EventKind, InstanceId, InvalidRequest, PoolPhase, Rank};
 use crate::node::{NodeKit, NodeRef, NodeReport, Reported};
-use crate::output::{self, Hub};
 use crate::provider::ProviderRef;
 use crate::tasks::{Tasks, TasksMessage};
 
@@ -71,6 +70,7 @@ struct Doing {
     keys: BTreeMap<InstanceId, KeyFile>,
     /// How workers are found again that another owner of the pool started.
     known: BTreeMap<InstanceId, KnownNode>,
+    fresh: bool,
     /// All of it is left as it is.
     detached: bool,
 }
@@ -94,13 +94,15 @@ impl Actor for PoolActor {
         });
         let mut known = BTreeMap::new();
         if let Some(pool) = &request.adopted
-            && let Some(adoption) = Adoption::of(pool)
+            && let Some(adoption) = Adoption::of(pool, Journal::now())
         {
             let node = |it: &Machine| Some((it.instance.clone(), it.node.clone()?));
             known = pool.machines.iter().filter_map(node).collect();
             myself.cast(PoolMessage::heard(Heard::Adopted(Box::new(adoption))))?;
         }
-        let heartbeat = request.record.clone().map(|it| it.kept_fresh(request.timing.renew()));
+        // The machines of an older owner live on only once one of them is linked.
+        let own = request.record.clone().filter(|_| request.adopted.is_none());
+        let heartbeat = own.map(|it| it.kept_fresh(request.timing.renew()));
         let rosters = Rosters::new(request.mode(), tasks.spreads().cloned());
         let limits = Limits {
             total: request.max_total_cost,
@@ -121,6 +123,7 @@ impl Actor for PoolActor {
             homes: BTreeMap::new(),
             nodes: BTreeMap::new(),
             links: BTreeMap::new(),
+            fresh: heartbeat.is_some(),
             timers: heartbeat.into_iter().collect(),
             resized: None,
             rosters,
@@ -199,7 +202,10 @@ impl Doing {
                 self.kit = Some(kit);
                 Heard::Prepared(Ok(()))
             }
-            PoolMessage::Readopted(kits) => {
+            PoolMessage::Readopted { kits, unheard } => {
+                if let Some(pool) = self.request.adopted.clone().filter(|_| !unheard.is_empty()) {
+                    begin(myself, steps::look_for_strays(pool, unheard));
+                }
                 for (kit, machines) in kits {
                     self.homes.extend(machines.into_iter().map(|it| (it, Arc::clone(&kit))));
                     self.kits.push(Arc::clone(&kit));
@@ -214,7 +220,7 @@ impl Doing {
             PoolMessage::Node(NodeReport { rank, attempt, what }) => match what {
                 // Ready for the pool's state when all know of each other: no call runs on a node that knows less.
                 Reported::Ready { link, member, address, port } => {
-                    gather_output(&self.request.output, rank, &link);
+                    steps::gather_output(&self.request.output, rank, &link);
                     let within = self.request.timing.control;
                     let known = self.rosters.ready(rank, attempt, &link, member, (address, port), within);
                     begin(myself, async move {
@@ -241,6 +247,9 @@ impl Doing {
                     return None;
                 }
                 self.links.insert(rank, link);
+                let unseen =
+                    self.request.record.clone().filter(|_| !std::mem::replace(&mut self.fresh, true));
+                self.timers.extend(unseen.map(|it| it.kept_fresh(self.request.timing.renew())));
                 Heard::NodeReady { rank, attempt }
             }
             PoolMessage::Kept { instance, kept } => {
@@ -430,7 +439,8 @@ impl Doing {
     fn keep_kit(&mut self, kit: Arc<NodeKit>) {
         let same = |it: &&mut Arc<NodeKit>| {
             let (it_is, is) = (it.provider.provider(), kit.provider.provider());
-            (it_is.name(), it_is.settings()) == (is.name(), is.settings())
+            // The same offer of two accounts is two.
+            (it_is.name(), it_is.settings(), it_is.account()) == (is.name(), is.settings(), is.account())
                 && (&it.request.offer, it.request.market) == (&kit.request.offer, kit.request.market)
         };
         match self.kits.iter_mut().find(same) {
@@ -481,16 +491,6 @@ impl Doing {
         }
         myself.stop(None);
     }
-}
-
-/// Takes in what the node writes, for as long as this link of it lasts.
-fn gather_output(hub: &Hub, rank: Rank, link: &Link) {
-    let (hub, link) = (hub.clone(), link.clone());
-    tokio::spawn(async move {
-        if let Err(over) = output::collect(&hub, rank, &link).await {
-            tracing::debug!(%rank, %over, "no more output over this link");
-        }
-    });
 }
 
 fn begin(myself: &ActorRef<PoolMessage>, step: impl Future<Output = PoolMessage> + Send + 'static) {

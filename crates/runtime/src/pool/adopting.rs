@@ -6,14 +6,19 @@
 //!                          '- failed, stopped: everything stays as it is, for another try
 //! ```
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::budget::Look;
 use super::effect::Effect;
+use super::error::StartError;
 use super::plan::Candidate;
 use super::state::{Phase, State, announce};
 use crate::journal::{Deed, KnownPool, Machine};
-use crate::model::{Attempt, EventKind, InstanceId, Leftover, PoolPhase, Rank, ScaledBecause, Tariff};
+use crate::model::{
+    Attempt, Earlier, EventKind, InstanceId, Leftover, PoolPhase, Rank, Rented, ScaledBecause, Usd,
+};
 use crate::tasks::Demand;
+use crate::timing::Timing;
 
 /// What the owner before has left.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +29,14 @@ pub(crate) struct Adoption {
     pub(super) machines: Vec<Adopted>,
     /// The machines that had not, and their providers: they are given back.
     pub(super) spare: Vec<(InstanceId, String)>,
+    /// How old the pool is.
+    pub(super) age: Duration,
+    /// Everything that was rented for it.
+    pub(super) rented: Vec<Earlier>,
+    /// The longest lease of its machines.
+    pub(super) lease: Duration,
+    /// Something was asked for whose answer nobody heard: what came of it is looked for before more is rented.
+    pub(super) unheard: bool,
 }
 
 /// A machine with a worker.
@@ -33,16 +46,12 @@ pub(super) struct Adopted {
     pub(super) attempt: Attempt,
     pub(super) instance: InstanceId,
     provider: String,
-    tariff: Tariff,
 }
 
 impl Adoption {
-    /// What is to be taken over of a pool, if any of its machines had become a node.
-    pub(crate) fn of(pool: &KnownPool) -> Option<Self> {
-        let terms = |machine: &Machine| {
-            let deed = pool.deeds.iter().find(|it| it.number == machine.deed)?;
-            serde_json::from_str::<Candidate>(&deed.terms).ok()
-        };
+    /// What is to be taken over of a pool, so long after 1970, if any of its machines had become a node.
+    pub(crate) fn of(pool: &KnownPool, now: Duration) -> Option<Self> {
+        let terms = |machine: &Machine| candidate(pool.deed(machine.deed)?);
         let mut adoption: Option<Self> = None;
         let mut spare = Vec::new();
         // The last that was rented first: an older machine of the same rank was to be given back.
@@ -53,9 +62,16 @@ impl Adoption {
             let is_taken = |rank: Rank| adoption.iter().flat_map(|it| &it.machines).any(|it| it.rank == rank);
             match (&machine.node, terms(machine)) {
                 (Some(node), Some(candidate)) if !is_taken(node.rank) => {
-                    let (rank, attempt, tariff) = (node.rank, node.attempt, candidate.tariff);
-                    let adopted = Adopted { rank, attempt, instance, provider, tariff };
-                    let begun = || Self { candidate, machines: Vec::new(), spare: Vec::new() };
+                    let adopted = Adopted { rank: node.rank, attempt: node.attempt, instance, provider };
+                    let begun = || Self {
+                        candidate,
+                        machines: Vec::new(),
+                        spare: Vec::new(),
+                        age: now.saturating_sub(pool.begun),
+                        rented: earlier(pool),
+                        unheard: pool.deeds.iter().any(Deed::is_unheard),
+                        lease: pool.undos().iter().map(|it| it.request.lease).max().unwrap_or_default(),
+                    };
                     adoption.get_or_insert_with(begun).machines.push(adopted);
                 }
                 _ => spare.push((instance, provider)),
@@ -63,6 +79,9 @@ impl Adoption {
         }
         let mut adoption = adoption?;
         adoption.machines.sort_by_key(|it| it.rank);
+        // A rank is its last life's.
+        let is_spare = |it: &Earlier| spare.iter().any(|(instance, _)| *instance == it.rented.instance);
+        adoption.rented.iter_mut().filter(|it| is_spare(it)).for_each(|it| it.rented.rank = None);
         adoption.spare = spare;
         Some(adoption)
     }
@@ -74,24 +93,66 @@ pub(crate) struct Inherited<'a> {
     pub(crate) candidate: Candidate,
     pub(crate) deed: &'a Deed,
     pub(crate) machines: Vec<InstanceId>,
+    /// The requests whose answers nobody heard.
+    pub(crate) unheard: Vec<i64>,
 }
 
 /// All that can be gone on with of a pool. What is missing is rented with the last of them.
 pub(crate) fn inherited(pool: &KnownPool) -> Vec<Inherited<'_>> {
-    let source = Adoption::of(pool).and_then(|it| serde_json::to_string(&it.candidate).ok());
+    let source = Adoption::of(pool, pool.begun).and_then(|it| serde_json::to_string(&it.candidate).ok());
     let mut undos = pool.undos();
     undos.reverse();
     undos.sort_by_key(|it| Some(&it.terms) == source.as_ref());
     let inherited = undos.into_iter().filter_map(|deed| {
-        let of_deed = |number: i64| pool.deed(number).is_some_and(|it| it.request == deed.request);
+        let of_deed = |number: i64| pool.deed(number).is_some_and(|it| it.is_undone_with(deed));
         let machines = pool.machines.iter().filter(|it| of_deed(it.deed)).map(|it| it.instance.clone());
-        let candidate = serde_json::from_str(&deed.terms).ok()?;
-        Some(Inherited { candidate, deed, machines: machines.collect() })
+        let open = |it: &&Deed| it.is_unheard() && it.is_undone_with(deed);
+        let unheard = pool.deeds.iter().filter(open).map(|it| it.number).collect();
+        Some(Inherited { candidate: candidate(deed)?, deed, machines: machines.collect(), unheard })
     });
     inherited.collect()
 }
 
+/// What everything that was rented for a pool has cost until so long after 1970.
+pub fn spent(pool: &KnownPool, now: Duration) -> Usd {
+    let age = now.saturating_sub(pool.begun);
+    let cost = |it: &Earlier| it.rented.tariff.cost(it.until.unwrap_or(age).saturating_sub(it.since));
+    earlier(pool).iter().map(cost).sum()
+}
+
+/// What was rented for a pool, by its time since it was begun.
+fn earlier(pool: &KnownPool) -> Vec<Earlier> {
+    let since = |moment: Duration| moment.saturating_sub(pool.begun);
+    let of = |instance: &InstanceId, deed: i64, rank: Option<Rank>, gone: Option<Duration>| {
+        let deed = pool.deed(deed)?;
+        let Candidate { tariff, offer, .. } = candidate(deed)?;
+        let rented = Rented { instance: instance.clone(), rank, tariff, converted: offer.price.converted };
+        Some(Earlier { rented, since: since(deed.begun), until: gone.map(since) })
+    };
+    let past = pool.past.iter().filter_map(|it| of(&it.instance, it.deed, None, Some(it.gone)));
+    let there = pool
+        .machines
+        .iter()
+        .filter_map(|it| of(&it.instance, it.deed, it.node.as_ref().map(|it| it.rank), None));
+    past.chain(there).collect()
+}
+
+/// What a deed was asked for.
+fn candidate(deed: &Deed) -> Option<Candidate> {
+    serde_json::from_str(&deed.terms).ok()
+}
+
 impl State {
+    /// Counts what the owner before has spent. A pool that may not cost any more is given back once its machines can be
+    /// asked for, as one that has spent what it may while it lived: not every machine ends its own bill.
+    pub(super) fn inherit(&mut self, now: Instant, timing: &Timing) {
+        let Some(Adoption { age, rented, lease, .. }) = self.adoption.as_deref() else { return };
+        self.budget.inherit(*age, rented, *lease);
+        if let Some(Look::Spent { spent, cap }) = self.budget.look(now, timing) {
+            self.fail(StartError::Spent { spent, cap });
+        }
+    }
+
     /// The candidates of a plan, with the adopted one before all others.
     pub(super) fn with_adopted(&self, candidates: Vec<Candidate>) -> Vec<Candidate> {
         let Some(candidate) = self.adoption.as_ref().map(|it| &it.candidate) else { return candidates };
@@ -102,13 +163,13 @@ impl State {
 
     /// Takes over what the owner before has left, once its provider is ready for it.
     pub(super) fn take_over(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let Some(Adoption { machines, spare, .. }) = self.adoption.take().map(|it| *it) else {
-            return;
-        };
-        self.adopted = true;
+        let Some(adoption) = self.adoption.take() else { return };
+        let Adoption { machines, spare, age, rented, unheard, .. } = *adoption;
+        (self.adopted, self.looking) = (true, unheard);
         let nodes = u32::try_from(machines.len()).unwrap_or(u32::MAX);
         let wanted = self.lives.count();
-        effects.push(Effect::Announce(EventKind::Attached { nodes }));
+        let age = self.budget.age(age, now);
+        effects.push(Effect::Announce(EventKind::Attached { nodes, age, machines: rented }));
         effects.push(announce(PoolPhase::Starting));
         for (instance, provider) in &spare {
             self.rented.insert(instance.clone(), provider.clone());
@@ -117,9 +178,8 @@ impl State {
             let instances = spare.into_iter().map(|(instance, _)| instance).collect();
             effects.push(Effect::Release { instances });
         }
-        for Adopted { rank, attempt, instance, provider, tariff } in machines {
+        for Adopted { rank, attempt, instance, provider } in machines {
             self.rented.insert(instance.clone(), provider);
-            self.budget.rented(instance.clone(), tariff, now);
             self.lives.adopt(rank, attempt, instance.clone());
             if rank.0 >= wanted {
                 effects.push(Effect::QueueWanted { rank });

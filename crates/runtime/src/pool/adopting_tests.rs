@@ -4,16 +4,17 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::journal::{Deed, DeedKind, KnownNode};
+use crate::journal::{DeedKind, Inputs, KnownNode, PastMachine};
 use crate::model::{
     End, Epoch, HostKey, Incarnation, InstanceType, Market, Offer, PoolId, Price, SshEndpoint,
 };
-use crate::pool::error::StartError;
 use crate::pool::messages::{Heard, Limits, Shortfall, Timer};
 use crate::pool::plan::Plan;
 use crate::provider::{ProviderErrorKind, Request};
-use crate::timing::Timing;
 use crate::usd;
+
+/// When somebody attaches: an hour after the machines were rented.
+const NOW: Duration = Duration::from_secs(4600);
 
 fn candidate(region: &str) -> Candidate {
     let price = Price::on_demand(usd!(1));
@@ -49,8 +50,10 @@ fn deed(number: i64, region: &str) -> Deed {
         kind: DeedKind::Provision,
         provider: "c".into(),
         settings: "{}".into(),
+        account: None,
         request,
         terms: serde_json::to_string(&candidate).expect("text"),
+        begun: Duration::from_secs(1000),
         ended: true,
     }
 }
@@ -83,19 +86,21 @@ fn pool(machines: Vec<Machine>) -> KnownPool {
         name: Some("train".into()),
         program: String::new(),
         specs: String::new(),
+        inputs: Inputs::default(),
         epoch: Epoch(1),
         ttl: Duration::from_secs(60),
         begun: Duration::ZERO,
         seen: Duration::ZERO,
         deeds: vec![deed(1, "old"), deed(2, "new")],
         machines,
+        past: Vec::new(),
         whole: true,
     }
 }
 
 /// A pool that is told of these machines and has asked for offers, which are none.
 fn adopting(machines: Vec<Machine>) -> (State, Vec<Effect>) {
-    let adoption = Adoption::of(&pool(machines)).expect("a node");
+    let adoption = Adoption::of(&pool(machines), NOW).expect("a node");
     let (mut state, now, timing) = (State::new(), Instant::now(), Timing::short());
     let mut effects = Vec::new();
     let born = Heard::Born { limits: Limits::default() };
@@ -112,11 +117,11 @@ fn hear(state: &mut State, heard: Heard) -> Vec<Effect> {
 #[test]
 fn of_two_machines_of_one_rank_the_later_life_counts_and_what_was_no_node_is_spare() {
     let machines = vec![machine("a", 1, Some((0, 0))), machine("b", 2, Some((0, 1))), machine("c", 2, None)];
-    let adoption = Adoption::of(&pool(machines)).expect("a node");
+    let adoption = Adoption::of(&pool(machines), NOW).expect("a node");
     assert_eq!(adoption.machines.iter().map(|it| it.instance.as_str()).collect::<Vec<_>>(), ["b"]);
     assert_eq!(adoption.spare.len(), 2);
     assert_eq!(adoption.candidate, candidate("new"));
-    assert_eq!(Adoption::of(&pool(vec![machine("a", 1, None)])), None);
+    assert_eq!(Adoption::of(&pool(vec![machine("a", 1, None)]), NOW), None);
 }
 
 #[test]
@@ -138,7 +143,7 @@ fn what_is_there_is_linked_again_and_what_is_missing_is_rented() {
 fn a_pool_that_scales_goes_on_with_what_it_had_and_not_with_what_it_began_with() {
     for (ranks, to) in [(vec![0], 1), (vec![0, 2, 3], 3)] {
         let machines = ranks.iter().map(|rank| machine(&format!("{rank}"), 2, Some((*rank, 1)))).collect();
-        let mut adoption = Adoption::of(&pool(machines)).expect("a node");
+        let mut adoption = Adoption::of(&pool(machines), NOW).expect("a node");
         adoption.candidate = Candidate { scales: Some((1, 4)), least: 1, ..candidate("new") };
         let mut state = State::new();
         for heard in [
@@ -172,7 +177,7 @@ fn it_is_ready_when_each_node_that_was_taken_over_is_linked_or_lost() {
 fn a_pool_that_cannot_be_taken_over_stays_as_it_is() {
     let failed = Heard::Prepared(Err(StartError::Internal("no answer".into())));
     for heard in [failed, Heard::Stop] {
-        let adoption = Adoption::of(&pool(vec![machine("a", 2, Some((0, 0)))])).expect("a node");
+        let adoption = Adoption::of(&pool(vec![machine("a", 2, Some((0, 0)))]), NOW).expect("a node");
         let mut state = State::new();
         hear(&mut state, Heard::Adopted(Box::new(adoption)));
         hear(&mut state, Heard::Born { limits: Limits::default() });
@@ -240,4 +245,70 @@ fn a_pool_is_left_when_its_cloud_has_answered_and_not_before() {
     hear(&mut state, Heard::NodeReady { rank: Rank(1), attempt: Attempt(0) });
     assert!(!hear(&mut state, Heard::Detach).contains(&Effect::Detach));
     assert!(hear(&mut state, sold_out(1)).contains(&Effect::Detach));
+}
+
+#[test]
+fn what_an_owner_before_has_spent_counts_and_a_pool_that_may_not_cost_more_is_given_back() {
+    // Two machines at a dollar an hour for an hour, and one for half of one.
+    let gone = PastMachine { instance: InstanceId::new("z"), deed: 1, gone: Duration::from_secs(2800) };
+    let machines = vec![machine("a", 2, Some((0, 0))), machine("b", 2, Some((1, 0)))];
+    let known = KnownPool { past: vec![gone], ..pool(machines) };
+    assert_eq!(spent(&known, NOW), usd!(2.50));
+    for (cap, attaches) in [(usd!(2), false), (usd!(2.51), false), (usd!(4), true)] {
+        let adoption = Adoption::of(&known, NOW).expect("a node");
+        let (mut state, now) = (State::new(), Instant::now());
+        // It has to leave enough to give the machines back.
+        let timing = Timing { shutdown: Duration::from_secs(120), ..Timing::short() };
+        let mut effects = Vec::new();
+        for heard in [
+            Heard::Adopted(Box::new(adoption)),
+            Heard::Born { limits: Limits { total: Some(cap), ..Limits::default() } },
+            Heard::Offered(Plan::default()),
+            Heard::Prepared(Ok(())),
+        ] {
+            effects.extend(state.hear(heard, now, &timing));
+        }
+        // Those that are told to end do.
+        for rank in if attaches { 0..0 } else { 0..2 } {
+            let gone = Heard::NodeGone {
+                rank: Rank(rank),
+                attempt: Attempt(0),
+                reason: "told to".into(),
+                retry: false,
+            };
+            effects.extend(state.hear(gone, now, &timing));
+        }
+        let refused = StartError::Spent { spent: usd!(2.50), cap };
+        let says =
+            |it: &Effect| *it == Effect::Announce(EventKind::StartFailed { reason: refused.to_string() });
+        assert_eq!(effects.iter().any(says), !attaches, "{cap}: {effects:?}");
+        let both = ["a", "b"].map(InstanceId::new).to_vec();
+        assert_eq!(effects.contains(&Effect::Terminate { instances: both }), !attaches, "{cap}: {effects:?}");
+        let inherited = effects.iter().find_map(|it| match it {
+            Effect::Announce(EventKind::Attached { machines, .. }) => Some(machines.len()),
+            _ => None,
+        });
+        assert_eq!(inherited, Some(3), "{effects:?}");
+    }
+}
+
+#[test]
+fn nothing_is_rented_before_what_nobody_heard_of_was_looked_for_and_nodes_do_not_wait_for_that() {
+    let known = pool(vec![machine("b", 2, Some((1, 3)))]);
+    let unheard = Deed { ended: false, ..known.deeds[1].clone() };
+    let known = KnownPool { deeds: vec![known.deeds[0].clone(), unheard], ..known };
+    let adoption = Adoption::of(&known, NOW).expect("a node");
+    let mut state = State::new();
+    for heard in [
+        Heard::Adopted(Box::new(adoption)),
+        Heard::Born { limits: Limits::default() },
+        Heard::Offered(Plan::default()),
+    ] {
+        hear(&mut state, heard);
+    }
+    let rents = |effects: &[Effect]| effects.iter().any(|it| matches!(it, Effect::Provision { .. }));
+    let effects = hear(&mut state, Heard::Prepared(Ok(())));
+    assert!(!rents(&effects) && effects.iter().any(|it| matches!(it, Effect::Spawn { .. })), "{effects:?}");
+    assert!(!rents(&hear(&mut state, Heard::NodeReady { rank: Rank(1), attempt: Attempt(3) })));
+    assert!(rents(&hear(&mut state, Heard::Looked)));
 }

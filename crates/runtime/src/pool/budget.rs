@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::ledger::Meters;
-use crate::model::{InstanceId, Tariff, Usd};
+use crate::model::{Earlier, InstanceId, Tariff, Usd};
 use crate::timing::Timing;
 
 /// The meters of a pool's machines, and the cap.
@@ -14,6 +14,8 @@ use crate::timing::Timing;
 pub(super) struct Budget {
     cap: Option<Usd>,
     born: Option<Instant>,
+    /// How old the pool was then: it had an owner before.
+    before: Duration,
     meters: Meters,
     /// How long a machine lives on alone.
     lease: Duration,
@@ -39,6 +41,17 @@ impl Budget {
         self.born = Some(now);
     }
 
+    /// What an owner before has spent, and spends: the pool is so old, and its machines have such a lease.
+    pub(super) fn inherit(&mut self, age: Duration, machines: &[Earlier], lease: Duration) {
+        (self.before, self.lease) = (age, lease);
+        for Earlier { rented, since, until } in machines {
+            self.meters.start(rented.instance.clone(), rented.tariff, *since);
+            if let Some(until) = until {
+                self.meters.stop(&rented.instance, *until);
+            }
+        }
+    }
+
     /// A machine is there that was asked for at this moment.
     pub(super) fn rented(&mut self, instance: InstanceId, tariff: Tariff, asked: Instant) {
         let since = self.since(asked);
@@ -60,8 +73,9 @@ impl Budget {
             Some(cap) if hourly > 0 => {
                 let rest =
                     u128::try_from(cap.less(self.meters.cost(self.since(now))).nanos()).unwrap_or_default();
-                let seconds = rest.saturating_mul(3600) / hourly / PART;
-                wanted.min(Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX)).max(SHORTEST))
+                let seconds = rest.saturating_mul(3600) / hourly;
+                let lasts = Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX));
+                wanted.min((lasts / PART).max(SHORT.min(lasts / MOST)).max(SHORTEST))
             }
             Some(_) | None => wanted,
         };
@@ -169,8 +183,13 @@ impl Budget {
         timing.shutdown.max(self.lease * 4 / 3) + SOONEST
     }
 
+    /// How old a pool is now that was so old when it was born here.
+    pub(super) fn age(&self, then: Duration, now: Instant) -> Duration {
+        self.born.map_or(then, |it| then + now.saturating_duration_since(it))
+    }
+
     fn since(&self, moment: Instant) -> Duration {
-        self.born.map_or(Duration::ZERO, |it| moment.saturating_duration_since(it))
+        self.before + self.born.map_or(Duration::ZERO, |it| moment.saturating_duration_since(it))
     }
 }
 
@@ -178,8 +197,16 @@ fn low(cap: Usd) -> Usd {
     cap.fraction(4, 5)
 }
 
-/// A lease is at most this part of the time for which the budget lasts.
-const PART: u128 = 4;
+/// A lease is at most this part of the time for which the budget lasts: the pool ends so much earlier, and a third
+/// of a lease more, so that its machines can be paid until they end alone.
+const PART: u32 = 20;
+
+/// No budget makes a lease shorter than this, as long as it is at most the part below: a shorter one does not
+/// outlive a line that is down for a moment.
+const SHORT: Duration = Duration::from_secs(60);
+
+/// The part of the time for which a small budget lasts that a lease may be.
+const MOST: u32 = 4;
 
 /// The shortest lease that a client on a slow line can renew three times.
 const SHORTEST: Duration = Duration::from_secs(3);
@@ -281,9 +308,15 @@ mod tests {
     fn a_lease_is_short_where_a_dead_client_would_overspend_in_a_long_one() {
         let (mut budget, now) = begun(Some(usd!(1)));
         let (day, one) = (Duration::from_secs(86_400), tariff(usd!(3.60)));
-        assert_eq!(budget.lease(day, 1, &one, now), Duration::from_secs(250));
+        assert_eq!(budget.lease(day, 1, &one, now), SHORT);
+        assert_eq!(budget.lease(day, 5, &one, now), Duration::from_secs(50));
         assert_eq!(budget.lease(day, 1000, &one, now), SHORTEST);
         assert_eq!(budget.lease(Duration::from_secs(60), 1, &one, now), Duration::from_secs(60));
         assert_eq!(begun(None).0.lease(day, 1, &one, now), day);
+        // Twenty dollars last for 20,000 s, of which a pool with the usual lease uses all but a fifteenth.
+        let ten_minutes = Duration::from_secs(600);
+        let (mut budget, now) = begun(Some(usd!(20)));
+        assert_eq!(budget.lease(ten_minutes, 1, &one, now), ten_minutes);
+        assert_eq!(budget.lease(ten_minutes, 4, &one, now), Duration::from_secs(250));
     }
 }

@@ -39,6 +39,16 @@ pub enum StartError {
         /// What is allowed.
         cap: Usd,
     },
+    /// What the pool's owners before have spent leaves nothing to attach with.
+    #[error(
+        "max_total_cost is {cap}, and the pool that another program began has cost {spent}: what is left was for giving it back"
+    )]
+    Spent {
+        /// What it has cost.
+        spent: Usd,
+        /// What is allowed.
+        cap: Usd,
+    },
     /// The provider could not be set up.
     #[error("failed to prepare {provider}: {reason}")]
     Prepare {

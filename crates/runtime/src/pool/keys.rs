@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::control::Cluster;
-use crate::journal::Record;
+use crate::journal::{Journal, Record};
 use crate::link::{Authority, CLIENT, Dialer, Identity};
 use crate::model::{PoolId, Secret};
 use crate::node::NodeKit;
@@ -62,7 +62,7 @@ impl Keys {
             let text = String::from_utf8(key(name)?.reveal().clone());
             text.map(Secret::new).map_err(|it| failed("read a key of the pool", &it.utf8_error()))
         };
-        let ssh = ClientKey::restore(&text(SSH)?).map_err(|it| failed("use the pool's ssh key", &it))?;
+        let ssh = ssh_key(record.journal(), pool)?;
         let certificate = key(AUTHORITY_CERTIFICATE)?.reveal().clone();
         let authority = Authority::restore(pool, certificate.clone(), &key(AUTHORITY)?);
         let authority = authority.map_err(|it| failed("use the pool's authority", &it))?;
@@ -95,6 +95,17 @@ impl Keys {
             cookie: kit.cookie.clone(),
         }
     }
+}
+
+/// The key that the machines of a pool let in.
+///
+/// # Errors
+/// When it cannot be read: only pools with a name have one there.
+pub fn ssh_key(journal: &Journal, pool: &PoolId) -> Result<ClientKey, String> {
+    let read = journal.key(pool, SSH).map_err(|it| it.to_string())?;
+    let text = String::from_utf8(read.reveal().clone()).map(Secret::new);
+    let text = text.map_err(|it| format!("failed to read a key of the pool: {}", it.utf8_error()))?;
+    ClientKey::restore(&text).map_err(|it| format!("failed to use the pool's ssh key: {it}"))
 }
 
 /// The names of the files.

@@ -37,7 +37,12 @@ pub(super) enum PoolMessage {
     /// The provider is set up; this is what the nodes are given.
     Prepared(Arc<NodeKit>),
     /// What another program had set up is ready to be gone on with: with what its machines were rented.
-    Readopted(Vec<(Arc<NodeKit>, Vec<InstanceId>)>),
+    Readopted {
+        /// The machines of each.
+        kits: Vec<(Arc<NodeKit>, Vec<InstanceId>)>,
+        /// The requests that nobody heard an answer to.
+        unheard: Vec<(Arc<NodeKit>, Vec<i64>)>,
+    },
     /// The provider is not set up, or not entirely: what is there has to be undone with this.
     Unprepared(Arc<NodeKit>, StartError),
     /// A node says what became of it.
@@ -105,6 +110,8 @@ pub(crate) enum Heard {
     Offered(Plan),
     /// Whether the image is possible, its files are packed and the provider is set up.
     Prepared(Result<(), StartError>),
+    /// What an owner before may have rented was looked for, and given back.
+    Looked,
     /// What came of a request for machines.
     Provisioned { request: Attempt, instances: Vec<InstanceId>, shortfall: Option<Shortfall> },
     /// A node takes tasks.

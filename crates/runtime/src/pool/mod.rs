@@ -48,10 +48,12 @@ pub(crate) mod state;
 mod steps;
 
 pub use crate::model::{Executor, Worker};
+pub use adopting::spent;
 pub use asking::plan;
 pub use error::StartError;
 pub use filter::Filter;
 pub use handle::{Pool, Stopped};
+pub use keys::ssh_key;
 pub use offers::{Asked, SHORTLIST, Terms, rank};
 pub use plan::{Candidate, NearMiss, Plan, SpecReport};
 pub use request::PoolRequest;

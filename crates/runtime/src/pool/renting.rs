@@ -238,7 +238,11 @@ impl State {
         let nodes = if ready { self.lives.count() } else { candidate.nodes };
         let most = candidate.scales.map_or(nodes, |(_, most)| most.max(nodes));
         let lease = candidate.lease.unwrap_or(timing.lease);
-        let lease = self.budget.lease(lease, most, &tariff, now);
+        let lease = match &self.adoption {
+            // What its machines have.
+            Some(adoption) => adoption.lease,
+            None => self.budget.lease(lease, most, &tariff, now),
+        };
         let provider = offer.provider.clone();
         self.prepared.insert(provider.clone());
         effects.push(Effect::Announce(EventKind::Chosen { provider, offer: Box::new(offer), tariff, nodes }));
@@ -275,7 +279,7 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Phase {
         let wanted = self.lives.wanted();
-        let is_free = wanted > 0 && !self.is_asking() && !self.resting;
+        let is_free = wanted > 0 && !self.is_asking() && !self.resting && !self.looking;
         let tariff = self.source.as_ref().filter(|_| is_free).map(|it| it.tariff);
         let Some(tariff) = tariff else { return Phase::Living { ready, stop: false } };
         let within = self.budget.room(self.limits.hourly, &tariff).map_or(wanted, |it| it.min(wanted));

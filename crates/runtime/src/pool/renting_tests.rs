@@ -276,5 +276,5 @@ fn a_lease_is_cut_to_what_the_budget_allows() {
         Effect::Prepare { lease, .. } => Some(*lease),
         _ => None,
     });
-    assert_eq!(lease, Some(Duration::from_secs(900)));
+    assert_eq!(lease, Some(Duration::from_secs(180)));
 }

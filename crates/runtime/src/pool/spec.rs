@@ -155,6 +155,11 @@ impl Spec {
         &self.provider
     }
 
+    /// What they need, where the pool's image does not do.
+    pub const fn own_image(&self) -> Option<&Image> {
+        self.image.as_ref()
+    }
+
     /// What they must have.
     pub const fn wanted(&self) -> &Requirements {
         &self.requirements

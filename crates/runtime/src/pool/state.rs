@@ -61,6 +61,8 @@ pub(crate) struct State {
     pub(super) adoption: Option<Box<Adoption>>,
     /// It was taken over: what lives of it is never given back for the rest.
     pub(super) adopted: bool,
+    /// What an owner before may have rented is being looked for, and nothing is rented in its place meanwhile.
+    pub(super) looking: bool,
     /// It is to be left as it is, as soon as no cloud has anything to answer.
     pub(super) leaving: bool,
 }
@@ -122,6 +124,7 @@ impl State {
             keeping: Keeping::default(),
             adoption: None,
             adopted: false,
+            looking: false,
             leaving: false,
         }
     }
@@ -149,6 +152,7 @@ impl State {
                 self.budget.begin(limits.total, now);
                 self.scale = Scale::new(limits.scaling, limits.slots);
                 self.limits = limits;
+                self.inherit(now, timing);
                 effects.push(announce(PoolPhase::Choosing));
                 effects.push(Effect::AskOffers);
                 Phase::Choosing
@@ -188,6 +192,13 @@ impl State {
                 }
                 self.take(instances, ready, now, effects);
                 self.after_request(ready, shortfall, now, timing, effects)
+            }
+            (Phase::Living { ready, stop }, Heard::Looked) => {
+                self.looking = false;
+                match stop {
+                    true => Phase::Living { ready, stop },
+                    false => self.reconcile(ready, now, timing, effects),
+                }
             }
             (Phase::Living { ready, stop }, Heard::Woke(Timer::Provision)) => {
                 self.resting = false;

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::messages::{Operation, ProviderMessage};
 use super::state::{State, WriteId};
-use super::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request};
+use super::{Provider, ProviderError, ProviderErrorKind, Provisioned, Request, Sighting};
 use crate::model::{Instance, InstanceId, Leftover, Offer};
 
 /// A provider behind its actor. Clones share it.
@@ -89,6 +89,15 @@ impl ProviderRef {
     ) -> Result<Instance, ProviderError> {
         let describe = move |it: Arc<dyn Provider>| async move { it.describe(&request, &id).await }.boxed();
         self.ask(Kind::Read, "describe a machine", deadline, describe).await
+    }
+
+    /// See [`Provider::sightings`].
+    ///
+    /// # Errors
+    /// The provider's, or a time-out after `deadline`.
+    pub async fn sightings(&self, deadline: Duration) -> Result<Option<Vec<Sighting>>, ProviderError> {
+        let look = move |it: Arc<dyn Provider>| async move { it.sightings().await }.boxed();
+        self.ask(Kind::Read, "list all machines", deadline, look).await
     }
 
     /// See [`Provider::terminate`].

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Capabilities, Instance, InstanceId, Leftover, Market, Offer, PoolId, Volume};
+use crate::model::{Capabilities, Instance, InstanceId, KeyPrint, Leftover, Market, Offer, PoolId, Volume};
 
 pub use actor::ProviderRef;
 pub use error::{ProviderError, ProviderErrorKind, Retry};
@@ -34,6 +34,13 @@ pub trait Provider: Send + Sync + 'static {
     /// rented. They are written to the user's disk: no credential is among them. Default: none, `{}`.
     fn settings(&self) -> String {
         "{}".to_owned()
+    }
+
+    /// Which account's key it asks with, found out without asking anybody. It is written down with everything that
+    /// is rented: to the key of another account a cloud lists nothing, as if all of it had been given back. Default:
+    /// none, of a provider that has one account.
+    fn account(&self) -> Option<KeyPrint> {
+        None
     }
 
     /// What it has for rent, as it is found out.
@@ -71,6 +78,30 @@ pub trait Provider: Send + Sync + 'static {
     /// # Errors
     /// When the provider could not be asked at all; what it could not remove is in the answer.
     async fn teardown(&self, request: &Request) -> Result<Vec<Leftover>, ProviderError>;
+
+    /// The machines that are there for any pool, as their names or tags tell, whoever began it: for those who look for
+    /// what nobody remembers. Default: `None`, of a provider that cannot tell.
+    ///
+    /// # Errors
+    /// When the cloud could not be asked.
+    async fn sightings(&self) -> Result<Option<Vec<Sighting>>, ProviderError> {
+        Ok(None)
+    }
+}
+
+/// A machine that somebody rented for a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// The pool.
+    pub pool: PoolId,
+    /// The machine.
+    pub instance: InstanceId,
+    /// Where it is, at a cloud that has to be told where to look.
+    pub region: Option<String>,
+    /// When it was rented, since 1970, if that is known.
+    pub since: Option<Duration>,
+    /// How long it lives without its client, if that is known.
+    pub lease: Option<Duration>,
 }
 
 /// What a provider is told about the pool it rents for: the same in every call about one offer of a pool.

@@ -218,8 +218,10 @@ impl World {
             Answer::Done(Ok(())) if part.kind == DeedKind::Terminate => asking.gone(part.instances.clone()),
             Answer::Done(result) => asking.ended(result.clone().err()),
             Answer::Given(instances, shortfall) => match shortfall {
-                Some(shortfall) if instances.is_empty() => asking.ended(Some(shortfall.reason.clone())),
-                _ => asking.rented(instances.clone()),
+                Some(shortfall) if instances.is_empty() => {
+                    asking.refused(shortfall.kind, shortfall.reason.clone())
+                }
+                shortfall => asking.rented(instances.clone(), shortfall.as_ref().map(|it| it.kind)),
             },
             Answer::TornDown(result) => asking.ended(result.as_ref().err().cloned()),
         };
@@ -258,7 +260,11 @@ impl World {
                 return self.cast_pool(message);
             }
             Why::Readopt(kits) => match result {
-                Ok(()) => return self.cast_pool(PoolMessage::Readopted(kits)),
+                Ok(()) => {
+                    self.cast_pool(PoolMessage::Readopted(kits));
+                    // Nothing that nobody heard of is found before the teardown.
+                    return self.cast_pool(PoolMessage::Heard(Heard::Looked));
+                }
                 Err(reason) => {
                     Heard::Prepared(Err(StartError::Prepare { provider: "cloud".to_owned(), reason }))
                 }
@@ -291,6 +297,7 @@ impl World {
             return Err(JournalError::NoFolder);
         };
         self.journal.full = self.dice.chance(self.weather.unwritten);
+        self.journal.now = self.wall();
         let written = change(&mut self.journal, &owner);
         self.journal.full = false;
         if written.is_ok() && self.newest_owner > self.me.number {

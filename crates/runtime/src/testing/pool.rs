@@ -52,6 +52,8 @@ pub(super) struct Pool {
     /// Since when it is being given back.
     pub(super) stopping: Option<Duration>,
     pub(super) ended: bool,
+    /// That its owner lives is being written down.
+    fresh: bool,
     /// Its owner was told that it did not start, while machines are kept.
     pub(super) failed: bool,
     /// Its owner wants everything given back.
@@ -66,6 +68,7 @@ impl Pool {
     fn new(adopted: Option<KnownPool>) -> Self {
         let nodes = adopted.iter().flat_map(|it| &it.machines);
         let known = nodes.filter_map(|it| Some((it.instance.clone(), it.node.clone()?))).collect();
+        let fresh = adopted.is_none();
         Self {
             state: State::new(),
             inbox: Duration::ZERO,
@@ -78,6 +81,7 @@ impl Pool {
             links: BTreeMap::new(),
             stopping: None,
             ended: false,
+            fresh,
             failed: false,
             stopped: false,
             scales: false,
@@ -159,7 +163,8 @@ impl World {
     }
 
     pub(super) fn begin_pool(&mut self, adopted: Option<KnownPool>) {
-        let adoption = adopted.as_ref().and_then(Adoption::of);
+        let now = self.wall();
+        let adoption = adopted.as_ref().and_then(|it| Adoption::of(it, now));
         // The program wants the same whenever it is run.
         if self.pools == 1 && adopted.is_none() {
             self.wishes = self.draw_wishes();
@@ -187,7 +192,13 @@ impl World {
             self.plan(self.timing.boot / 4, Event::Pool(again));
         }
         let Some(pool) = self.me.pool.as_mut().filter(|it| !it.ended) else { return };
+        let is_linked = matches!(message, PoolMessage::Ready { .. });
+        let is_fresh = is_linked && !pool.fresh;
+        pool.fresh |= is_linked;
         let heard = pool.take_in(message);
+        if is_fresh {
+            self.fresh();
+        }
         self.hear_pool(heard);
     }
 

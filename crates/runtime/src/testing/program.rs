@@ -172,8 +172,8 @@ impl World {
     }
 
     fn attach(&mut self, number: u32, pool: KnownPool) {
-        let wall = self.wall();
-        match self.take(&pool, wall) {
+        // Its machines are no younger for it.
+        match self.take(&pool, pool.seen) {
             Ok(epoch) => {
                 self.summary.attached += 1;
                 self.install(number, pool.id.clone(), epoch, Some(pool));
@@ -207,8 +207,10 @@ impl World {
             self.draw_calls();
         }
         self.draw_ending();
-        let after = self.timing.renew();
-        self.plan(after, Event::Fresh);
+        // The machines of an older owner live on only once one of them is linked.
+        if is_first {
+            self.plan(Duration::ZERO, Event::Fresh);
+        }
     }
 
     /// The pool's owner writes down that it lives.

@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::journal::{Deed, DeedKind, JournalError, KnownNode, KnownPool, Machine, Note};
+use crate::journal::{
+    Deed, DeedKind, Inputs, JournalError, KnownNode, KnownPool, Machine, Note, PastMachine,
+};
 use crate::model::{Epoch, InstanceId, PoolId};
 use crate::provider::Request;
 
@@ -18,6 +20,8 @@ pub(super) struct Store {
     lock: Option<u32>,
     /// Every intent that was ever committed.
     committed: BTreeSet<i64>,
+    /// The time since 1970, as entries have it.
+    pub(super) now: Duration,
     /// The disk takes nothing for now.
     pub(super) full: bool,
     /// An older owner may write.
@@ -67,12 +71,14 @@ impl Store {
             name,
             program: String::new(),
             specs: String::new(),
+            inputs: Inputs::default(),
             epoch,
             ttl: Duration::ZERO,
             begun: now,
             seen: now,
             deeds: Vec::new(),
             machines: Vec::new(),
+            past: Vec::new(),
             whole: true,
         });
         Ok(epoch)
@@ -95,11 +101,13 @@ impl Store {
         (kind, terms): (DeedKind, String),
         request: Request,
     ) -> Result<i64, JournalError> {
-        let number = self.deeds + 1;
+        let (number, begun) = (self.deeds + 1, self.now);
         let entry = self.own(owner)?;
         entry.ttl = entry.ttl.max(request.lease);
         let (provider, settings) = (request.offer.provider.clone(), "{}".to_owned());
-        entry.deeds.push(Deed { number, kind, provider, settings, request, terms, ended: false });
+        let account = None;
+        let deed = Deed { number, kind, provider, settings, account, request, terms, begun, ended: false };
+        entry.deeds.push(deed);
         self.deeds = number;
         self.committed.insert(number);
         Ok(number)
@@ -112,12 +120,14 @@ impl Store {
         provider: &str,
         note: Note,
     ) -> Result<(), JournalError> {
+        let now = self.now;
         let entry = self.own(owner)?;
         let ended = match note {
-            Note::Ended { deed, .. } => deed,
-            Note::Rented { deed, instances } => {
+            Note::Ended { deed, .. } => Some(deed),
+            Note::Rented { deed, instances, is_over } => {
                 for instance in instances {
                     entry.machines.retain(|it| it.instance != instance);
+                    entry.past.retain(|it| it.instance != instance);
                     entry.machines.push(Machine {
                         instance,
                         provider: provider.to_owned(),
@@ -125,16 +135,19 @@ impl Store {
                         node: None,
                     });
                 }
-                deed
+                is_over.then_some(deed)
             }
             Note::Gone { deed, instances } => {
-                entry.machines.retain(|it| !instances.contains(&it.instance));
+                for it in entry.machines.extract_if(.., |it| instances.contains(&it.instance)) {
+                    entry.past.push(PastMachine { instance: it.instance, deed: it.deed, gone: now });
+                }
+                entry.past.sort_by(|one, other| one.instance.as_str().cmp(other.instance.as_str()));
                 entry.deeds.retain(|it| it.kind != DeedKind::Terminate || it.number >= deed);
-                deed
+                Some(deed)
             }
         };
         entry.machines.sort_by(|one, other| one.instance.as_str().cmp(other.instance.as_str()));
-        entry.deeds.iter_mut().filter(|it| it.number == ended).for_each(|it| it.ended = true);
+        entry.deeds.iter_mut().filter(|it| Some(it.number) == ended).for_each(|it| it.ended = true);
         Ok(())
     }
 
@@ -150,6 +163,7 @@ impl Store {
             machine.node = Some(node);
         } else if let Some(deed) = entry.deeds.iter().rev().find(|it| it.kind == DeedKind::Provision) {
             let (provider, deed, instance) = (deed.provider.clone(), deed.number, instance.clone());
+            entry.past.retain(|it| it.instance != instance);
             entry.machines.push(Machine { instance, provider, deed, node: Some(node) });
             entry.machines.sort_by(|one, other| one.instance.as_str().cmp(other.instance.as_str()));
         }

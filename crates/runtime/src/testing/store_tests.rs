@@ -87,7 +87,9 @@ fn node(instance: &InstanceId, rank: u32) -> KnownNode {
 
 /// What both know, but for the times, which are their clocks'.
 fn same(pool: Option<KnownPool>) -> Option<KnownPool> {
-    pool.map(|it| {
+    pool.map(|mut it| {
+        it.deeds.iter_mut().for_each(|it| it.begun = Duration::ZERO);
+        it.past.iter_mut().for_each(|it| it.gone = Duration::ZERO);
         let seen = Duration::from_secs(u64::from(!it.seen.is_zero()));
         KnownPool { begun: Duration::ZERO, seen, ..it }
     })
@@ -100,8 +102,14 @@ async fn the_journal_of_the_simulated_world_is_the_journal() {
         let journal = Journal::open(home.path()).expect("opened");
         let (id, name) = (PoolId::new("p"), Some("train".to_owned()));
         let lock = journal.lock(&id, name.as_deref()).expect("free");
-        let pool =
-            NewPool { id: id.clone(), name: name.clone(), program: String::new(), specs: String::new() };
+        let pool = NewPool {
+            id: id.clone(),
+            name: name.clone(),
+            program: String::new(),
+            specs: String::new(),
+            inputs: Inputs::default(),
+            salt: crate::model::Secret::new(String::new()),
+        };
         let mut records = vec![Arc::new(Record::begin(&journal, lock, pool).expect("begun"))];
         let (mut store, cloud) = (Store::default(), Arc::new(Told::default()));
         let now = Duration::from_secs(7);
@@ -144,7 +152,7 @@ async fn the_journal_of_the_simulated_world_is_the_journal() {
                     let lock = journal.lock(&id, name.as_deref()).expect("free");
                     records.push(Arc::new(Record::attach(&journal, lock, &known).expect("attached")));
                     let known = store.entry().expect("there").clone();
-                    owners.push((id.clone(), store.take(&known, now).expect("attached")));
+                    owners.push((id.clone(), store.take(&known, known.seen).expect("attached")));
                     continue;
                 }
             };
@@ -158,7 +166,10 @@ async fn the_journal_of_the_simulated_world_is_the_journal() {
             assert_eq!(asked, asking.is_ok() && answer.is_some(), "{seed}/{step}");
             let Ok(asking) = asking else { continue };
             let note = match (kind, answer) {
-                (DeedKind::Provision, Some(machines)) => asking.rented(machines),
+                (DeedKind::Provision, Some(machines)) => asking.rented(machines, None),
+                (DeedKind::Provision, None) => {
+                    asking.refused(ProviderErrorKind::Transient, "busy".to_owned())
+                }
                 (DeedKind::Terminate, Some(machines)) => asking.gone(machines),
                 (_, answer) => asking.ended(answer.is_none().then(|| "busy".to_owned())),
             };
