@@ -189,12 +189,15 @@ fn foreign_line(pool: ForeignPool, arguments: &ReapArguments) -> Line {
         Some(age) => format!("foreign, {} s old", age.as_secs()),
         None => "foreign, nobody knows how old".to_owned(),
     };
-    let settled = pool.settled().as_secs();
+    let (settled, may_be_own) = (pool.settled().as_secs(), pool.may_be_own);
     let pool = Pool::Foreign(pool);
     let named = arguments.pool.iter().any(|it| pool.is_called(it));
     let (reaped, told) = match (named, starting, arguments.force) {
         (false, ..) => (false, "is left alone".to_owned()),
         (true, ..) if arguments.forget => (false, "is left alone: it is in no journal".to_owned()),
+        (true, ..) if may_be_own => {
+            (false, "is left alone: it may be one of the journal's, which cannot be read whole".to_owned())
+        }
         (true, true, _) => (
             false,
             format!("is left alone: it is not known to be older than {settled} s, and may be starting"),

@@ -101,7 +101,7 @@ pub fn obstacles(pool: &KnownPool) -> Vec<Leftover> {
         match provider_of(&deed, &[]) {
             Ok(_) => {
                 undoing.terminated(Ok(()));
-                undoing.torn_down(Ok(Vec::new()));
+                undoing.torn_down(Ok(Vec::new()), None);
             }
             Err(reason) => undoing.unasked(reason),
         }
@@ -180,23 +180,13 @@ async fn undo(journal: &Journal, pool: KnownPool, own: &[Arc<dyn Provider>]) -> 
             None => {
                 let torn = tokio::time::timeout(within, recorded.teardown(&deed.request)).await;
                 let torn = torn.unwrap_or_else(|_| Err(late(&deed.provider, within)));
-                // A machine of this computer is begun by the program that asks for it, and by nobody after that.
-                let pending = pending(&pool, &deed).filter(|_| !is_here);
-                let torn = torn.map(|left| left.into_iter().chain(pending).collect());
-                undoing.torn_down(torn.map_err(|error| error.to_string()));
+                let now = (!is_here).then(Journal::now);
+                undoing.torn_down(torn.map_err(|error| error.to_string()), now);
             }
         }
     };
     record.free();
     Ok(left)
-}
-
-/// What a request may yet bring whose program ended before it was answered: no list has it now.
-fn pending(pool: &KnownPool, undo: &Deed) -> Option<Leftover> {
-    let requests = pool.deeds.iter().filter(|it| it.is_undone_with(undo));
-    let left = requests.filter_map(|it| it.may_yet_bring(Journal::now())).max()?;
-    let what = format!("what {} may yet rent, as it was asked to and nobody heard the answer", undo.provider);
-    Some(Leftover { what, reason: format!("try again in {} s", left.as_secs() + 1) })
 }
 
 fn late(provider: &str, within: Duration) -> ProviderError {

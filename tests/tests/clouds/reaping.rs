@@ -183,6 +183,11 @@ async fn a_foreign_pool_is_listed_and_given_back_when_it_is_old_enough_and_the_o
         let refused = pool.give_back().await.unwrap_err().to_string();
         assert!(refused.contains("pool other1 may just be starting"), "{refused}");
         assert_eq!(fake.machines().len(), 3);
+        // What cannot be read of a journal may be just this pool.
+        let unsure = skyward::journal::Reading { damage: vec!["a pool".to_owned()], ..known };
+        let found = foreigners_of(&unsure, vec![provider(&fake)]).await.unwrap();
+        let refused = found.pools[0].give_back().await.unwrap_err().to_string();
+        assert!(refused.contains("may be one of this user's own"), "{refused}");
 
         // As it would be an hour later.
         pool.machines[0].since = pool.machines[0].since.map(|it| it - Duration::from_secs(3600));

@@ -23,6 +23,8 @@ pub struct ForeignPool {
     pub id: PoolId,
     /// Its machines, as the cloud lists them. There is at least one.
     pub machines: Vec<Sighting>,
+    /// The journal could not be read whole, and what could not be may be this one.
+    pub may_be_own: bool,
     provider: Arc<dyn Provider>,
 }
 
@@ -64,8 +66,15 @@ impl ForeignPool {
     /// that is known. What is left is in the answer.
     ///
     /// # Errors
-    /// When it [may be starting](Self::may_be_starting), or the cloud cannot be asked.
+    /// When it [may be starting](Self::may_be_starting) or [one of this user's own](Self::may_be_own), or the cloud cannot
+    /// be asked.
     pub async fn give_back(&self) -> Result<Vec<Leftover>, Error> {
+        if self.may_be_own {
+            return Err(Error::from(format!(
+                "pool {} may be one of this user's own, as a part of the journal cannot be read",
+                self.id
+            )));
+        }
         if self.may_be_starting(Journal::now()) {
             let settled = self.settled();
             return Err(Error::from(format!(
@@ -156,6 +165,7 @@ pub async fn foreigners(known: &Reading) -> Result<Foreigners, Error> {
 /// # Errors
 /// As [`foreigners`].
 pub async fn foreigners_of(known: &Reading, providers: Vec<Arc<dyn Provider>>) -> Result<Foreigners, Error> {
+    let may_be_own = !known.damage.is_empty();
     let ids: BTreeSet<PoolId> = known.pools.iter().map(|it| it.id.clone()).collect();
     let within = Timing::default().offers;
     let asking = Engine::get()?.handle().spawn(async move {
@@ -173,8 +183,12 @@ pub async fn foreigners_of(known: &Reading, providers: Vec<Arc<dyn Provider>>) -
                 let mut pools: BTreeMap<PoolId, Vec<Sighting>> = BTreeMap::new();
                 let foreign = sightings.into_iter().flatten().filter(|it| !ids.contains(&it.pool));
                 foreign.for_each(|it| pools.entry(it.pool.clone()).or_default().push(it));
-                let pool = |(id, machines)| ForeignPool { id, machines, provider: Arc::clone(&provider) };
-                found.pools.extend(pools.into_iter().map(pool));
+                found.pools.extend(pools.into_iter().map(|(id, machines)| ForeignPool {
+                    id,
+                    machines,
+                    may_be_own,
+                    provider: Arc::clone(&provider),
+                }));
             }
             Err(reason) => found.failed.push((provider.name().to_owned(), reason)),
         }

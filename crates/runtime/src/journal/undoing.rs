@@ -6,6 +6,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::state::{Deed, KnownPool};
 use crate::model::{InstanceId, Leftover};
@@ -14,6 +15,8 @@ use crate::model::{InstanceId, Leftover};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undoing {
     waiting: VecDeque<(Deed, Vec<InstanceId>)>,
+    /// The requests whose answers nobody heard.
+    unheard: Vec<Deed>,
     left: Vec<Leftover>,
 }
 
@@ -46,7 +49,8 @@ impl Undoing {
             machines.map(|it| it.instance.clone()).collect()
         };
         let waiting = pool.undos().into_iter().map(|deed| (deed.clone(), known(deed))).collect();
-        Self { waiting, left }
+        let unheard = pool.deeds.iter().filter(|it| it.is_unheard()).cloned().collect();
+        Self { waiting, unheard, left }
     }
 
     /// What is to be done; the same again until it is said what came of it.
@@ -83,12 +87,23 @@ impl Undoing {
         }
     }
 
-    /// What the cloud could not remove, or that it could not be asked.
-    pub fn torn_down(&mut self, result: Result<Vec<Leftover>, String>) {
+    /// What the cloud could not remove, or that it could not be asked. `now`, since 1970: a request whose program ended
+    /// before it was answered may yet bring machines, which no list has then; nothing for machines of this computer,
+    /// which are begun by the program that asks for them, and by nobody after that.
+    pub fn torn_down(&mut self, result: Result<Vec<Leftover>, String>, now: Option<Duration>) {
         match result {
             Ok(kept) => {
-                self.waiting.pop_front();
                 self.left.extend(kept);
+                let Some((deed, _)) = self.waiting.pop_front() else { return };
+                let same = self.unheard.iter().filter(|it| it.is_undone_with(&deed));
+                let longest = same.filter_map(|it| it.may_yet_bring(now?)).max();
+                self.left.extend(longest.map(|left| Leftover {
+                    what: format!(
+                        "what {} may yet rent, as it was asked to and nobody heard the answer",
+                        deed.provider
+                    ),
+                    reason: format!("try again in {} s", left.as_secs() + 1),
+                }));
             }
             Err(reason) => self.unasked(reason),
         }

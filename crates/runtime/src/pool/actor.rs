@@ -203,7 +203,8 @@ impl Doing {
                 Heard::Prepared(Ok(()))
             }
             PoolMessage::Readopted { kits, unheard } => {
-                if let Some(pool) = self.request.adopted.clone().filter(|_| !unheard.is_empty()) {
+                // Also where nothing is to be found: nothing is rented before that is known.
+                if let Some(pool) = self.request.adopted.clone() {
                     begin(myself, steps::look_for_strays(pool, unheard));
                 }
                 for (kit, machines) in kits {
@@ -247,9 +248,8 @@ impl Doing {
                     return None;
                 }
                 self.links.insert(rank, link);
-                let unseen =
-                    self.request.record.clone().filter(|_| !std::mem::replace(&mut self.fresh, true));
-                self.timers.extend(unseen.map(|it| it.kept_fresh(self.request.timing.renew())));
+                let own = self.request.record.clone().filter(|_| !std::mem::replace(&mut self.fresh, true));
+                self.timers.extend(own.map(|it| it.kept_fresh(self.request.timing.renew())));
                 Heard::NodeReady { rank, attempt }
             }
             PoolMessage::Kept { instance, kept } => {

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cloud::Machine;
 use super::event::Event;
 use super::failure::Law;
 use super::knobs::Mutation;
@@ -41,7 +42,9 @@ pub(super) struct Errand {
 #[derive(Clone, Debug)]
 pub(super) enum Why {
     Prepare(Arc<Kit>),
-    Readopt(Vec<(Arc<Kit>, Vec<InstanceId>)>),
+    Readopt(Vec<(Arc<Kit>, Vec<InstanceId>)>, Vec<Unheard>),
+    /// What an owner before may have rented is looked for, by the numbers of its requests.
+    Look(Vec<i64>),
     Provision(Attempt, Arc<Kit>),
     Release(Vec<InstanceId>),
     Terminate,
@@ -49,6 +52,9 @@ pub(super) enum Why {
     /// Nobody owns the pool, and it is given back.
     Undo,
 }
+
+/// With what it was asked for, and the requests that nobody heard an answer to.
+pub(super) type Unheard = (Arc<Kit>, Vec<i64>);
 
 /// One request.
 #[derive(Clone, Debug)]
@@ -152,8 +158,9 @@ impl World {
         if self.mutation == Some(Mutation::IntentAfter) && kind == DeedKind::Provision {
             return self.set_out(Asking::begin(kind, "", Ok(0)).ok(), None, part);
         }
+        let (terms, account) = (kit.terms.clone(), Some(self.me.account()));
         let intent =
-            self.write(|store, owner| store.intend(owner, (kind, kit.terms.clone()), kit.request.clone()));
+            self.write(|store, owner| store.intend(owner, (kind, terms), account, kit.request.clone()));
         let number = intent.as_ref().ok().copied();
         let asking = match (intent, self.mutation) {
             (Err(JournalError::Full { .. }), Some(Mutation::RentUnwritten)) => {
@@ -190,14 +197,26 @@ impl World {
         let makes = matches!(part.kind, DeedKind::Prepare | DeedKind::Provision);
         let is_over = self.journal.entry().is_none_or(|it| it.id != part.kit.request.pool);
         if makes && !self.is_alive(program) && is_over {
-            // Nothing is on its way for so long that all of the pool was given back meanwhile.
+            // Clocks that are set, and computers that sleep, make what is on its way look older than it is.
+            let is_told = self.set_forward.is_zero() && self.summary.slept == 0;
+            if part.kind == DeedKind::Provision && is_told && self.undone.contains(&part.kit.request.pool) {
+                let what = format!(
+                    "a request for machines was on its way when {}'s entry was forgotten",
+                    part.kit.request.pool
+                );
+                self.breach(Law::NothingLeft, what);
+            }
             return;
         }
         if makes && !deed.is_some_and(|it| self.journal.knows(it)) {
             let what = format!("{:?} is asked for, and not in the journal", part.kind);
             return self.breach(Law::Written, what);
         }
+        let is_stranger = self.program(program).is_some_and(|it| it.stranger);
         let answer = match part.kind {
+            // To the key of another account there is nothing of it.
+            DeedKind::Teardown if is_stranger => Answer::TornDown(Ok(Vec::new())),
+            _ if is_stranger => Answer::Done(Ok(())),
             DeedKind::Prepare => Answer::Done(self.prepare(&part.kit)),
             DeedKind::Provision => {
                 let (instances, shortfall) = self.provision(program, part.count, &part.kit);
@@ -259,16 +278,27 @@ impl World {
                 };
                 return self.cast_pool(message);
             }
-            Why::Readopt(kits) => match result {
+            Why::Readopt(kits, unheard) => match result {
                 Ok(()) => {
                     self.cast_pool(PoolMessage::Readopted(kits));
-                    // Nothing that nobody heard of is found before the teardown.
-                    return self.cast_pool(PoolMessage::Heard(Heard::Looked));
+                    return self.look_for_strays(&unheard);
                 }
                 Err(reason) => {
                     Heard::Prepared(Err(StartError::Prepare { provider: "cloud".to_owned(), reason }))
                 }
             },
+            Why::Look(deeds) => {
+                let wall = self.wall();
+                let may_bring = |it: &crate::journal::Deed| it.may_yet_bring(wall).is_some();
+                let over = self.journal.entry().into_iter().flat_map(|it| &it.deeds);
+                let over = over.filter(|it| deeds.contains(&it.number) && !may_bring(it)).map(|it| it.number);
+                let over: Vec<i64> = over.collect();
+                if result.is_ok() {
+                    // The next owner looks again.
+                    let _ = self.write(|store, owner| store.answered(owner, &over));
+                }
+                Heard::Looked
+            }
             Why::Provision(request, kit) => {
                 let (instances, shortfall) = errand.given.unwrap_or_default();
                 if let Some(pool) = &mut self.me.pool {
@@ -286,6 +316,24 @@ impl World {
             self.plan(after, Event::Pool(PoolMessage::Heard(heard.clone())));
         }
         self.cast_pool(PoolMessage::Heard(heard));
+    }
+
+    /// Gives back what clouds list of a pool and its journal has not.
+    fn look_for_strays(&mut self, unheard: &[Unheard]) {
+        let mut parts = Vec::new();
+        for (kit, _) in unheard {
+            let place = (kit.request.pool.clone(), kit.request.offer.provider.clone());
+            let is_stray = |it: &&Machine| it.place == place && it.is_listed(self.now) && !self.me.knows(it);
+            let instances: Vec<InstanceId> =
+                self.own_machines().filter(is_stray).map(|it| it.name.clone()).collect();
+            if !instances.is_empty() {
+                self.summary.strays += instances.len() as u64;
+                parts.push(Part { instances, ..Part::new(DeedKind::Terminate, Arc::clone(kit)) });
+            }
+        }
+        let deeds = unheard.iter().flat_map(|it| &it.1).copied().collect();
+        // Whoever ended the errand before goes on with the next.
+        self.me.errands.push_back(Errand::new(Why::Look(deeds), parts));
     }
 
     /// Writes something into the journal as this program, unless the disk takes nothing.

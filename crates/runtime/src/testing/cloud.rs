@@ -291,6 +291,8 @@ impl World {
         }
         let since = if renewals == seen { since } else { now };
         let length = machine.length;
+        // No renewal changes its end, and an owner that lost its lock in its sleep may still send some.
+        let is_kept = machine.kept.is_some();
         let is_over = match machine.kept {
             Some((since, kept, _)) => now > since.max(machine.frozen) + kept.max(length) + pause * 2,
             None => now >= since + length,
@@ -308,7 +310,7 @@ impl World {
         }
         let silent = machine.silent_until();
         self.summary.lapsed += 1;
-        if let Some(since) = self.renewable_since(id)
+        if let Some(since) = self.renewable_since(id).filter(|_| !is_kept)
             // Two of three renewals fit into this.
             && now.saturating_sub(since.max(silent)) > length * 2 / 3
         {

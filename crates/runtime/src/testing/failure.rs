@@ -156,6 +156,10 @@ pub struct Summary {
     pub outdated: u64,
     /// Machines of which a cloud said that they are gone, while they were not.
     pub lies: u64,
+    /// Machines of which nobody had heard, and that were found by who attached.
+    pub strays: u64,
+    /// Programs that had the key of another account.
+    pub strangers: u64,
 }
 
 impl std::ops::AddAssign for Summary {
@@ -194,6 +198,8 @@ impl std::ops::AddAssign for Summary {
         self.slept += other.slept;
         self.outdated += other.outdated;
         self.lies += other.lies;
+        self.strays += other.strays;
+        self.strangers += other.strangers;
     }
 }
 

@@ -144,11 +144,15 @@ pub enum Mutation {
     NoticeTwice,
     /// A node that was noticed goes on with new tasks.
     NoticeUntold,
+    /// Who has the key of another account believes what its cloud says of a pool.
+    AskWithAnyKey,
+    /// A request whose answer nobody heard is taken for one that brings nothing any more.
+    ForgetUnheard,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 58] = [
+    pub const ALL: [Self; 60] = [
         Self::DropNodeGone,
         Self::AcceptStale,
         Self::ForgetMachine,
@@ -207,6 +211,8 @@ impl Mutation {
         Self::NodeUnwritten,
         Self::NoticeTwice,
         Self::NoticeUntold,
+        Self::AskWithAnyKey,
+        Self::ForgetUnheard,
     ];
 }
 
@@ -269,6 +275,8 @@ pub(super) struct Weather {
     pub(super) second: u32,
     /// The clock on the wall is set.
     pub(super) set: u32,
+    /// Who runs the program again, or reaps, has the key of another account.
+    pub(super) strange: u32,
 }
 
 impl Weather {
@@ -305,11 +313,12 @@ impl Weather {
             unlocked: some(900),
             second: some(900),
             set: some(500),
+            strange: some(500),
         }
     }
 
     /// From now on clouds do what they are asked for.
     pub(super) const fn calm(&mut self) {
-        (self.kept, self.lies, self.unwritten) = (0, 0, 0);
+        (self.kept, self.lies, self.unwritten, self.strange) = (0, 0, 0, 0);
     }
 }

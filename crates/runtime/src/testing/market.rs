@@ -152,8 +152,7 @@ impl World {
         self.own_machines().filter(counts).map(|it| it.meter.cost(self.now)).sum()
     }
 
-    /// No pool costs more than it may, and one unit of a bill for each of its nodes. Each owner counts what it spends
-    /// itself.
+    /// No pool costs more than it may, and one unit of a bill for each of its nodes, however many owners it has had.
     pub(super) fn judge_budget(&mut self) {
         // A pool counts on a clock that stands still while its computer sleeps: what it costs then, at most until its
         // leases are over, it does not know.
@@ -165,8 +164,11 @@ impl World {
         let dearest = self.own_machines().map(|it| unit(&it.meter)).max().unwrap_or_default();
         let pools: Vec<(PoolId, u32)> =
             self.owners.iter().map(|(pool, owners)| (pool.clone(), *owners)).collect();
+        // Who attaches reads from the clock on the wall how much was spent, which may have been set since.
+        let is_set = !(self.set_forward + self.set_back).is_zero();
         for (pool, owners) in pools {
-            let (spent, allowed) = (self.real_cost(&pool), (cap + dearest * self.nodes) * owners);
+            let counts = if is_set { owners } else { 1 };
+            let (spent, allowed) = (self.real_cost(&pool), (cap + dearest * self.nodes) * counts);
             self.summary.capped += 1;
             if spent > Usd::ZERO && spent >= cap.fraction(1, 2) {
                 self.summary.spent += 1;

@@ -229,16 +229,19 @@ impl World {
                 if pool.kits.is_empty()
                     && let Some(known) = &pool.adopted =>
             {
-                let kits = inherited(known)
-                    .into_iter()
-                    .map(|it| (Arc::new(Kit::known(it.candidate, it.deed.request.clone())), it.machines));
-                let kits: Vec<_> = kits.collect();
+                let (mut kits, mut unheard) = (Vec::new(), Vec::new());
+                for it in inherited(known) {
+                    let kit = Arc::new(Kit::known(it.candidate, it.deed.request.clone()));
+                    unheard.push((Arc::clone(&kit), it.unheard));
+                    kits.push((kit, it.machines));
+                }
+                unheard.retain(|it| !it.1.is_empty());
                 let Some((last, _)) = kits.last() else {
                     let why = StartError::Internal("nothing can be read".to_owned());
                     return self.cast_pool(PoolMessage::Heard(Heard::Prepared(Err(why))));
                 };
                 let part = Part::new(DeedKind::Prepare, Arc::clone(last));
-                self.send(Errand::new(Why::Readopt(kits), [part]));
+                self.send(Errand::new(Why::Readopt(kits, unheard), [part]));
             }
             Effect::Prepare { candidate, lease } => {
                 let Some((id, _)) = self.me.owner.clone() else { return };

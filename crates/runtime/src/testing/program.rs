@@ -19,8 +19,8 @@ use super::pool::Pool;
 use super::tasks::Queue;
 use super::worker::Work;
 use super::world::World;
-use crate::journal::{Found, JournalError, KnownPool, Standing, Undo, Undoing};
-use crate::model::{Epoch, InstanceId, PoolId, TaskId};
+use crate::journal::{Found, Inputs, JournalError, KnownPool, Standing, Undo, Undoing};
+use crate::model::{Epoch, InstanceId, KeyPrint, PoolId, TaskId};
 use crate::tasks::GroupId;
 
 /// One process, and everything that vanishes with it.
@@ -46,6 +46,8 @@ pub(super) struct Program {
     inherited: BTreeSet<InstanceId>,
     /// What it gives back, when that is all that it does, and whether the program is run then.
     undoing: Option<(Undoing, bool)>,
+    /// It has the key of another account than the pool's owners.
+    pub(super) stranger: bool,
     /// How long it has slept, and until when it does.
     pub(super) slept: Duration,
     pub(super) asleep: Duration,
@@ -67,6 +69,7 @@ impl Program {
             renewals: 0,
             inherited: BTreeSet::new(),
             undoing: None,
+            stranger: false,
             slept: Duration::ZERO,
             asleep: Duration::ZERO,
         }
@@ -75,6 +78,11 @@ impl Program {
     /// Whether it knows of a machine.
     pub(super) fn knows(&self, machine: &Machine) -> bool {
         machine.told == Some(self.number) || self.inherited.contains(&machine.name)
+    }
+
+    /// Which account's key it asks with.
+    pub(super) fn account(&self) -> KeyPrint {
+        KeyPrint::new(if self.stranger { "another" } else { "own" })
     }
 
     fn epoch(&self) -> Epoch {
@@ -134,8 +142,13 @@ impl World {
         let wall = self.wall();
         let found = self.journal.entry().map(|it| (it.clone(), it.found("", "", wall)));
         self.note(|| format!("    program {number}: {:?}", found.as_ref().map(|it| it.1)));
+        let is_strange = found.is_some() && self.dice.chance(self.weather.strange);
         match found {
             None => self.begin_anew(number),
+            Some((_, Found::Attach)) if is_strange => {
+                self.summary.strangers += 1;
+                self.journal.free(number);
+            }
             Some((pool, Found::Attach)) => self.attach(number, pool),
             Some((pool, Found::GiveBack)) => self.give_back(number, &pool, true),
             Some((_, Found::Unreadable | Found::Differs(_))) => self.journal.free(number),
@@ -160,7 +173,7 @@ impl World {
         let id = PoolId::new(format!("p{}x{}", self.number, self.pools));
         let (name, wall) = (self.named.then(|| "train".to_owned()), self.wall());
         self.journal.full = self.dice.chance(self.weather.unwritten);
-        let begun = self.journal.begin((id.clone(), name), wall);
+        let begun = self.journal.begin((id.clone(), name), Inputs::default(), wall);
         self.journal.full = false;
         match begun {
             Ok(epoch) => self.install(number, id, epoch, None),
@@ -329,6 +342,8 @@ impl World {
         self.newest_owner = number;
         self.me.inherited = pool.machines.iter().map(|it| it.instance.clone()).collect();
         self.me.undoing = Some((Undoing::of(pool), then_runs));
+        self.me.stranger = self.dice.chance(self.weather.strange);
+        self.summary.strangers += u64::from(self.me.stranger);
         self.undo();
     }
 
@@ -342,12 +357,23 @@ impl World {
                 return self.reaped(true);
             }
             Undo::Keep(left) => {
-                self.said = true;
+                let wall = self.wall();
+                let deeds = self.journal.entry().into_iter().flat_map(|it| &it.deeds);
+                // What only has to wait, or needs another key, is no excuse.
+                let waits = deeds.filter(|it| it.may_yet_bring(wall).is_some()).count() > 0;
+                self.said |= !waits && !self.me.stranger;
                 self.note(|| format!("    left: {left:?}"));
                 return self.reaped(false);
             }
         };
         let (deed, instances) = deed;
+        let believes = self.mutation == Some(Mutation::AskWithAnyKey);
+        if !deed.is_of(Some(&self.me.account())) && !believes {
+            if let Some((undoing, _)) = &mut self.me.undoing {
+                undoing.unasked("it was rented with another key".to_owned());
+            }
+            return self.undo();
+        }
         let Some(kit) = super::pool::kit_of(&deed) else {
             if let Some((undoing, _)) = &mut self.me.undoing {
                 undoing.unasked("its terms cannot be read".to_owned());
@@ -360,10 +386,11 @@ impl World {
 
     /// A request of what is given back was answered.
     pub(super) fn undone(&mut self, answer: Answer) {
+        let wall = Some(self.wall()).filter(|_| self.mutation != Some(Mutation::ForgetUnheard));
         let Some((undoing, _)) = &mut self.me.undoing else { return };
         match answer {
             Answer::Done(result) => undoing.terminated(result),
-            Answer::TornDown(result) => undoing.torn_down(result),
+            Answer::TornDown(result) => undoing.torn_down(result, wall),
             Answer::Given(..) => {}
         }
         self.undo();
@@ -396,6 +423,9 @@ impl World {
         let machine = self.own_machines().find(there).map(|it| it.name.clone());
         let set_up = self.prepared.iter().find(|it| it.0 == pool).map(|it| it.1.clone());
         let forgotten = self.write(super::store::Store::forget);
+        if forgotten.is_ok() && self.me.undoing.is_some() {
+            self.undone.insert(pool.clone());
+        }
         match (forgotten, machine, set_up) {
             (Ok(()), Some(machine), _) => {
                 let what = format!("the pool's entry is forgotten while {machine} is there");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::journal::{
     Deed, DeedKind, Inputs, JournalError, KnownNode, KnownPool, Machine, Note, PastMachine,
 };
-use crate::model::{Epoch, InstanceId, PoolId};
+use crate::model::{Epoch, InstanceId, KeyPrint, PoolId};
 use crate::provider::Request;
 
 /// What is on the disk.
@@ -62,6 +62,7 @@ impl Store {
     pub(super) fn begin(
         &mut self,
         (id, name): (PoolId, Option<String>),
+        inputs: Inputs,
         now: Duration,
     ) -> Result<Epoch, JournalError> {
         self.disk()?;
@@ -71,7 +72,7 @@ impl Store {
             name,
             program: String::new(),
             specs: String::new(),
-            inputs: Inputs::default(),
+            inputs,
             epoch,
             ttl: Duration::ZERO,
             begun: now,
@@ -99,13 +100,13 @@ impl Store {
         &mut self,
         owner: &(PoolId, Epoch),
         (kind, terms): (DeedKind, String),
+        account: Option<KeyPrint>,
         request: Request,
     ) -> Result<i64, JournalError> {
         let (number, begun) = (self.deeds + 1, self.now);
         let entry = self.own(owner)?;
         entry.ttl = entry.ttl.max(request.lease);
         let (provider, settings) = (request.offer.provider.clone(), "{}".to_owned());
-        let account = None;
         let deed = Deed { number, kind, provider, settings, account, request, terms, begun, ended: false };
         entry.deeds.push(deed);
         self.deeds = number;
@@ -148,6 +149,13 @@ impl Store {
         };
         entry.machines.sort_by(|one, other| one.instance.as_str().cmp(other.instance.as_str()));
         entry.deeds.iter_mut().filter(|it| Some(it.number) == ended).for_each(|it| it.ended = true);
+        Ok(())
+    }
+
+    /// Writes down that what came of requests without an answer was looked for.
+    pub(super) fn answered(&mut self, owner: &(PoolId, Epoch), deeds: &[i64]) -> Result<(), JournalError> {
+        let entry = self.own(owner)?;
+        entry.deeds.iter_mut().filter(|it| deeds.contains(&it.number)).for_each(|it| it.ended = true);
         Ok(())
     }
 

@@ -16,14 +16,26 @@ use crate::provider::{Provider, ProviderError, ProviderErrorKind, Provisioned};
 use crate::testing::cloud::endpoint;
 use crate::testing::dice::Dice;
 
-/// A cloud that gives these machines next, or fails.
+/// A cloud that does next what it is told.
 #[derive(Default)]
-struct Told(Mutex<Option<Vec<InstanceId>>>);
+struct Told(Mutex<Next>);
+
+/// What a cloud gives, with which key it is asked, and why it gives no more, or nothing.
+#[derive(Clone, Debug, Default)]
+struct Next {
+    machines: Option<Vec<InstanceId>>,
+    account: Option<KeyPrint>,
+    why: Option<ProviderErrorKind>,
+}
 
 impl Told {
+    fn next(&self) -> Next {
+        self.0.lock().expect("there").clone()
+    }
+
     fn answer(&self) -> Result<Vec<InstanceId>, ProviderError> {
-        let told = self.0.lock().expect("there").clone();
-        told.ok_or_else(|| ProviderError::new(ProviderErrorKind::Transient, "busy"))
+        let Next { machines, why, .. } = self.next();
+        machines.ok_or_else(|| ProviderError::new(why.unwrap_or(ProviderErrorKind::Transient), "busy"))
     }
 }
 
@@ -31,6 +43,9 @@ impl Told {
 impl Provider for Told {
     fn name(&self) -> &str {
         "c"
+    }
+    fn account(&self) -> Option<KeyPrint> {
+        self.next().account
     }
     fn capabilities(&self) -> Capabilities {
         Capabilities::NONE
@@ -44,7 +59,8 @@ impl Provider for Told {
     async fn provision(&self, _: &Request, _: u32) -> Result<Provisioned, ProviderError> {
         let instance = |id| Instance { id, state: InstanceState::Pending };
         let instances = self.answer()?.into_iter().map(instance).collect();
-        Ok(Provisioned { instances, shortfall: None })
+        let shortfall = self.next().why.map(|it| ProviderError::new(it, "busy"));
+        Ok(Provisioned { instances, shortfall })
     }
     async fn describe(&self, _: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
         Ok(Instance { id: id.clone(), state: InstanceState::Pending })
@@ -102,18 +118,20 @@ async fn the_journal_of_the_simulated_world_is_the_journal() {
         let journal = Journal::open(home.path()).expect("opened");
         let (id, name) = (PoolId::new("p"), Some("train".to_owned()));
         let lock = journal.lock(&id, name.as_deref()).expect("free");
+        let inputs = Inputs { files: format!("f{seed}"), secrets: "hash".to_owned() };
         let pool = NewPool {
             id: id.clone(),
             name: name.clone(),
             program: String::new(),
             specs: String::new(),
-            inputs: Inputs::default(),
-            salt: crate::model::Secret::new(String::new()),
+            inputs: inputs.clone(),
+            salt: crate::model::Secret::new("salt".to_owned()),
         };
         let mut records = vec![Arc::new(Record::begin(&journal, lock, pool).expect("begun"))];
         let (mut store, cloud) = (Store::default(), Arc::new(Told::default()));
         let now = Duration::from_secs(7);
-        let mut owners = vec![(id.clone(), store.begin((id.clone(), name.clone()), now).expect("begun"))];
+        let mut owners =
+            vec![(id.clone(), store.begin((id.clone(), name.clone()), inputs, now).expect("begun"))];
         for step in 0..40 {
             // Now and then an older owner still tries.
             let who = if dice.chance(200) { 0 } else { owners.len() - 1 };
@@ -121,7 +139,11 @@ async fn the_journal_of_the_simulated_world_is_the_journal() {
             let machines: Vec<InstanceId> =
                 (0..dice.below(3)).map(|_| InstanceId::new(format!("m{}", dice.below(6)))).collect();
             let answer = dice.chance(800).then(|| machines.clone());
-            *cloud.0.lock().expect("there") = answer.clone();
+            let account = dice.chance(700).then(|| KeyPrint::new(format!("k{}", dice.below(2))));
+            let kinds = [ProviderErrorKind::Transient, ProviderErrorKind::NoCapacity];
+            let why = kinds.into_iter().nth(usize::try_from(dice.below(3)).expect("small"));
+            *cloud.0.lock().expect("there") =
+                Next { machines: answer.clone(), account: account.clone(), why };
             let (request, terms) = (request(dice.below(3)), format!("t{}", dice.below(2)));
             let recorded = Recorded::new(Arc::clone(&cloud) as _, Arc::clone(&record), terms.clone());
             let kind = match dice.below(8) {
@@ -146,11 +168,21 @@ async fn the_journal_of_the_simulated_world_is_the_journal() {
                     assert_eq!(record.close().await.is_ok(), store.close(&owner).is_ok(), "{seed}/{step}");
                     continue;
                 }
+                6 if dice.chance(500) => {
+                    let open =
+                        store.entry().into_iter().flat_map(|it| &it.deeds).filter(|it| it.is_unheard());
+                    let open: Vec<i64> = open.map(|it| it.number).collect();
+                    let told = record.answered(open.clone()).await;
+                    assert_eq!(told.is_ok(), store.answered(&owner, &open).is_ok(), "{seed}/{step}");
+                    continue;
+                }
                 _ => {
                     records.last().expect("one").free();
                     let known = journal.named("train").expect("read").expect("there");
                     let lock = journal.lock(&id, name.as_deref()).expect("free");
                     records.push(Arc::new(Record::attach(&journal, lock, &known).expect("attached")));
+                    let seen = journal.named("train").expect("read").map(|it| it.seen);
+                    assert_eq!(seen, Some(known.seen), "an attach makes no machine younger");
                     let known = store.entry().expect("there").clone();
                     owners.push((id.clone(), store.take(&known, known.seen).expect("attached")));
                     continue;
@@ -162,13 +194,13 @@ async fn the_journal_of_the_simulated_world_is_the_journal() {
                 DeedKind::Terminate => recorded.terminate(&request, &machines).await.is_ok(),
                 DeedKind::Teardown => recorded.teardown(&request).await.is_ok(),
             };
-            let asking = Asking::begin(kind, "c", store.intend(&owner, (kind, terms), request));
+            let asking = Asking::begin(kind, "c", store.intend(&owner, (kind, terms), account, request));
             assert_eq!(asked, asking.is_ok() && answer.is_some(), "{seed}/{step}");
             let Ok(asking) = asking else { continue };
             let note = match (kind, answer) {
-                (DeedKind::Provision, Some(machines)) => asking.rented(machines, None),
+                (DeedKind::Provision, Some(machines)) => asking.rented(machines, why),
                 (DeedKind::Provision, None) => {
-                    asking.refused(ProviderErrorKind::Transient, "busy".to_owned())
+                    asking.refused(why.unwrap_or(ProviderErrorKind::Transient), "busy".to_owned())
                 }
                 (DeedKind::Terminate, Some(machines)) => asking.gone(machines),
                 (_, answer) => asking.ended(answer.is_none().then(|| "busy".to_owned())),

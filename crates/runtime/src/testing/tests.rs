@@ -65,6 +65,7 @@ fn two_thousand_seeds() {
         assert!(sum.attached > count / 15 && sum.held > count / 30 && sum.left > count / 40, "{sum:?}");
         assert!(sum.reaped > count / 10 && sum.slept > count / 10 && sum.outdated > count / 1000, "{sum:?}");
         assert!(sum.lies > count / 10 && sum.noticed > count / 60 && sum.unbegun > count / 1000, "{sum:?}");
+        assert!(sum.strays > count / 1000 && sum.strangers > count / 20, "{sum:?}");
         assert!(sum.retried > count / 10 && sum.lapsed > count / 10 && sum.broken > count, "{sum:?}");
     }
 }

@@ -75,6 +75,8 @@ pub(super) struct World {
     pub(super) excused: BTreeSet<u32>,
     /// How often it was tried in vain to give back what nobody owns.
     pub(super) rounds: u32,
+    /// The pools that were given back by who did not own them.
+    pub(super) undone: BTreeSet<PoolId>,
     /// Somebody was told what is left.
     pub(super) said: bool,
     pub(super) summary: Summary,
@@ -129,6 +131,7 @@ impl World {
             begun: Vec::new(),
             excused: BTreeSet::new(),
             rounds: 0,
+            undone: BTreeSet::new(),
             said: false,
             lives: Vec::new(),
             summary: Summary::default(),
