@@ -110,11 +110,11 @@ pub(crate) struct CheckArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum OffersCommand {
-    /// The offers that fit, cheapest first.
+    /// The offers that fit, cheapest first; exit code 1 when there is none.
     List(ListArguments),
     /// The cheapest offer that fits; exit code 1 when there is none.
     Cheapest(CheapestArguments),
-    /// For each provider and accelerator, how many offers there are and what they cost.
+    /// For each provider and accelerator, how many offers there are and what they cost; exit code 1 when there is none.
     Summary(SummaryArguments),
     /// One SQL query on the view `catalog`, which has a line for each offer. Nothing can be changed.
     Sql(SqlArguments),
@@ -170,8 +170,12 @@ pub(crate) struct SummaryArguments {
 pub(crate) struct SqlArguments {
     /// One SELECT, such as "SELECT region, min(spot_price) FROM catalog GROUP BY region".
     pub(crate) query: String,
-    #[command(flatten)]
-    pub(crate) output: Output,
+    /// Answer in JSON. Prices are numbers here, and may be rounded.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Ask no provider: answer from what is known, however old it is.
+    #[arg(long)]
+    pub(crate) cached: bool,
 }
 
 #[derive(Debug, Args)]
@@ -200,13 +204,13 @@ pub(crate) struct Filters {
     #[arg(long, value_name = "RANGE")]
     pub(crate) accelerator_memory: Option<Range<u32>>,
     /// With accelerators of this generation, such as Hopper.
-    #[arg(long, value_name = "GENERATION")]
-    pub(crate) architecture: Option<String>,
+    #[arg(long, value_name = "NAME")]
+    pub(crate) generation: Option<String>,
     /// With accelerators of this maker: NVIDIA, AMD, AWS, Intel or Google.
     #[arg(long, value_parser = manufacturer)]
     pub(crate) manufacturer: Option<Manufacturer>,
     /// Without accelerators.
-    #[arg(long, conflicts_with_all = ["accelerator", "accelerator_count", "accelerator_memory", "architecture", "manufacturer"])]
+    #[arg(long, conflicts_with_all = ["accelerator", "accelerator_count", "accelerator_memory", "generation", "manufacturer"])]
     pub(crate) cpu_only: bool,
     /// With so many processors.
     #[arg(long, value_name = "RANGE")]
@@ -215,7 +219,7 @@ pub(crate) struct Filters {
     #[arg(long, value_name = "RANGE")]
     pub(crate) memory: Option<Range<u32>>,
     /// With this processor: x86_64 or aarch64.
-    #[arg(long)]
+    #[arg(long, visible_alias = "architecture")]
     pub(crate) cpu: Option<Architecture>,
     /// In this region, as its provider calls it.
     #[arg(long)]
@@ -230,7 +234,7 @@ pub(crate) struct Filters {
     #[arg(long, conflicts_with = "allocation")]
     pub(crate) on_demand: bool,
     /// Costing at most so many dollars an hour: the price that would really be paid.
-    #[arg(long, value_name = "USD")]
+    #[arg(long, value_name = "USD", visible_alias = "max-hourly-cost")]
     pub(crate) max_price: Option<Usd>,
     /// With this among what else the provider says; may be given several times.
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
@@ -278,22 +282,28 @@ pub(crate) struct Wants {
     #[arg(long)]
     pub(crate) vcpus: Option<u32>,
     /// At least so much memory, in GB.
-    #[arg(long)]
+    #[arg(long, visible_alias = "memory")]
     pub(crate) memory_gb: Option<u32>,
     /// A disk of at least so many GB.
     #[arg(long)]
     pub(crate) disk_gb: Option<u32>,
     /// The processor: x86_64 or aarch64. Default: this computer's.
-    #[arg(long)]
+    #[arg(long, visible_alias = "cpu")]
     pub(crate) architecture: Option<Architecture>,
     /// The market: spot, on-demand, spot-if-available (the default) or cheapest.
     #[arg(long)]
     pub(crate) allocation: Option<Allocation>,
+    /// The same as --allocation spot.
+    #[arg(long, conflicts_with_all = ["allocation", "on_demand"])]
+    pub(crate) spot: bool,
+    /// The same as --allocation on-demand.
+    #[arg(long, conflicts_with = "allocation")]
+    pub(crate) on_demand: bool,
     /// The region, as its provider calls it.
     #[arg(long)]
     pub(crate) region: Option<String>,
     /// The most that one node may cost an hour, in dollars.
-    #[arg(long, value_name = "USD")]
+    #[arg(long, value_name = "USD", visible_alias = "max-price")]
     pub(crate) max_hourly_cost: Option<Usd>,
 }
 
@@ -340,15 +350,15 @@ impl From<OrderName> for Order {
 
 impl Filters {
     pub(crate) fn allocation(&self) -> Allocation {
-        match (self.spot, self.on_demand) {
-            (true, _) => Allocation::Spot,
-            (_, true) => Allocation::OnDemand,
-            _ => self.allocation,
-        }
+        market(self.spot, self.on_demand).unwrap_or(self.allocation)
     }
 }
 
 impl Wants {
+    pub(crate) fn allocation(&self) -> Option<Allocation> {
+        market(self.spot, self.on_demand).or(self.allocation)
+    }
+
     /// What is said here, and what `other` says where nothing is.
     pub(crate) fn or(self, other: &Self) -> Self {
         Self {
@@ -358,10 +368,21 @@ impl Wants {
             memory_gb: self.memory_gb.or(other.memory_gb),
             disk_gb: self.disk_gb.or(other.disk_gb),
             architecture: self.architecture.or(other.architecture),
-            allocation: self.allocation.or(other.allocation),
+            allocation: self.allocation().or(other.allocation()),
+            spot: false,
+            on_demand: false,
             region: self.region.or_else(|| other.region.clone()),
             max_hourly_cost: self.max_hourly_cost.or(other.max_hourly_cost),
         }
+    }
+}
+
+/// The market that a flag of its own names.
+const fn market(spot: bool, on_demand: bool) -> Option<Allocation> {
+    match (spot, on_demand) {
+        (true, _) => Some(Allocation::Spot),
+        (_, true) => Some(Allocation::OnDemand),
+        _ => None,
     }
 }
 
@@ -397,7 +418,7 @@ fn nodes(typed: &str) -> Result<Nodes, String> {
         None => Nodes::from(number(typed)?),
         Some((desired, most)) => Nodes::from((number(desired)?, number(most)?)),
     };
-    nodes.validated().map_err(|it| it.to_string())
+    nodes.startable().map_err(|it| it.to_string())
 }
 
 #[test]

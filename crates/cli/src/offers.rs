@@ -24,7 +24,7 @@ pub(crate) fn list(arguments: &ListArguments) -> Result<Answer, Failed> {
             notes.push(format!("{} of {all} offers; --limit 0 shows all", found.len()));
         }
     }
-    Ok(Answer { text: told(&found, arguments.output.json), notes, found: true })
+    Ok(Answer { text: told(&found, arguments.output.json), notes, found: !found.is_empty() })
 }
 
 pub(crate) fn cheapest(arguments: &CheapestArguments) -> Result<Answer, Failed> {
@@ -39,7 +39,8 @@ pub(crate) fn cheapest(arguments: &CheapestArguments) -> Result<Answer, Failed> 
 pub(crate) fn summary(arguments: &SummaryArguments) -> Result<Answer, Failed> {
     let (shop, mut notes) = open(&arguments.filters, arguments.output.cached)?;
     let lines = search(&shop, &arguments.filters).summary()?;
-    if lines.is_empty() {
+    let found = !lines.is_empty();
+    if !found {
         notes.push(nothing(&shop)?);
     }
     let text = if arguments.output.json {
@@ -65,19 +66,19 @@ pub(crate) fn summary(arguments: &SummaryArguments) -> Result<Answer, Failed> {
             let prices = (it.cheapest.to_string(), it.dearest.to_string());
             table.line(vec![it.provider, accelerator, offers, regions, prices.0, prices.1]);
         }
-        table.text(terminal())
+        if found { table.text(terminal()) } else { String::new() }
     };
-    Ok(Answer { text, notes, found: true })
+    Ok(Answer { text, notes, found })
 }
 
 pub(crate) fn sql(arguments: &SqlArguments) -> Result<Answer, Failed> {
-    let shop = Shop::open()?;
-    let mut notes = shop.freshen(&[], arguments.output.cached)?;
+    let mut shop = Shop::open()?;
+    let mut notes = shop.freshen(&[], arguments.cached)?;
     let answer = shop.catalog.sql(&arguments.query)?;
     if answer.cut {
         notes.push(format!("only the first {} lines are shown", answer.rows.len()));
     }
-    let text = if arguments.output.json {
+    let text = if arguments.json {
         let row = |cells: &Vec<Cell>| -> Value {
             Value::Object(answer.columns.iter().cloned().zip(cells.iter().map(value)).collect())
         };
@@ -89,7 +90,7 @@ pub(crate) fn sql(arguments: &SqlArguments) -> Result<Answer, Failed> {
         };
         let titles: Vec<_> =
             answer.columns.iter().enumerate().map(|(at, it)| (it.as_str(), side(at))).collect();
-        let mut table = Table::new(&titles);
+        let mut table = Table::with_all(&titles);
         answer.rows.iter().for_each(|row| table.line(row.iter().map(shown).collect()));
         table.text(terminal())
     };
@@ -126,7 +127,7 @@ pub(crate) fn refresh(arguments: &RefreshArguments) -> Result<Answer, Failed> {
 }
 
 fn open(filters: &Filters, cached: bool) -> Result<(Shop, Vec<String>), Failed> {
-    let shop = Shop::open()?;
+    let mut shop = Shop::open()?;
     shop.check(&filters.provider)?;
     let notes = shop.freshen(&filters.provider, cached)?;
     Ok((shop, notes))
@@ -149,8 +150,8 @@ fn search<'a>(shop: &'a Shop, filters: &Filters) -> Query<'a> {
     if let Some(range) = filters.accelerator_memory {
         query = query.accelerator_memory_gb(range.bounds());
     }
-    if let Some(architecture) = &filters.architecture {
-        query = query.architecture(architecture);
+    if let Some(generation) = &filters.generation {
+        query = query.architecture(generation);
     }
     if let Some(manufacturer) = filters.manufacturer {
         query = query.manufacturer(manufacturer);
@@ -248,6 +249,6 @@ fn shown(cell: &Cell) -> String {
         Cell::Integer(number) => number.to_string(),
         Cell::Real(number) => number.to_string(),
         Cell::Text(text) => text.clone(),
-        _ => String::new(),
+        _ => "-".to_owned(),
     }
 }

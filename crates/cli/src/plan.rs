@@ -6,7 +6,7 @@ use clap::Parser;
 use serde_json::Value;
 use skyward::catalog::{Asked, Terms, rank};
 use skyward::provider::{Architecture, Offer};
-use skyward::{Candidate, Nodes, Plan, Requirements};
+use skyward::{Candidate, InvalidRequest, Nodes, Plan, Requirements};
 
 use crate::arguments::{OneSpec, PlanArguments, Wants};
 use crate::offers::{place, pretty};
@@ -24,7 +24,7 @@ struct Spec {
 }
 
 pub(crate) fn plan(arguments: &PlanArguments) -> Result<Answer, Failed> {
-    let shop = Shop::open()?;
+    let mut shop = Shop::open()?;
     let asked = specs(&shop, arguments)?;
     let providers: Vec<_> = asked.iter().map(|(provider, _)| provider.clone()).collect();
     let mut notes = shop.freshen(&providers, arguments.output.cached)?;
@@ -59,8 +59,7 @@ fn specs(shop: &Shop, arguments: &PlanArguments) -> Result<Vec<(String, Wants)>,
     let mut specs = Vec::new();
     for words in &arguments.spec {
         let flags = words.split_whitespace().map(|it| format!("--{it}"));
-        // What is wrong is said as it is for the flags of the command, with the same exit code.
-        let one = OneSpec::try_parse_from(flags).unwrap_or_else(|error| error.exit());
+        let one = OneSpec::try_parse_from(flags).map_err(|error| unread(words, &error))?;
         specs.push((one.provider, one.wants.or(&arguments.wants)));
     }
     let all = shop.known()?;
@@ -74,6 +73,17 @@ fn specs(shop: &Shop, arguments: &PlanArguments) -> Result<Vec<(String, Wants)>,
     Ok(specs)
 }
 
+/// What is wrong with a spec's words. The usage that the parser would show has flags, which nobody typed.
+fn unread(words: &str, error: &clap::Error) -> InvalidRequest {
+    let told = error.to_string();
+    let said = told.lines().next().unwrap_or_default();
+    let said = said.trim_start_matches("error: ").replace("'--", "'");
+    let allowed = format!(
+        "{said}; its words are NAME=VALUE without spaces, such as \"provider=local vcpus=4 accelerator=RTX_4090\""
+    );
+    InvalidRequest::new("--spec", words, allowed)
+}
+
 fn spec(shop: &Shop, provider: String, wants: Wants) -> Result<Spec, Failed> {
     let wanted = Requirements {
         accelerator: wants.accelerator,
@@ -81,14 +91,17 @@ fn spec(shop: &Shop, provider: String, wants: Wants) -> Result<Spec, Failed> {
         memory_gb: wants.memory_gb,
         disk_gb: wants.disk_gb,
         architecture: wants.architecture,
-        allocation: wants.allocation.unwrap_or_default(),
+        allocation: wants.allocation().unwrap_or_default(),
         region: wants.region,
         max_hourly_cost: wants.max_hourly_cost,
         ..Requirements::default()
     };
     wanted.validated()?;
     let offers = shop.catalog.offers_of(&provider)?;
-    let nothing = || format!("no offers are known; `sky offers refresh --provider {provider}` asks for them");
+    let nothing = || match shop.failed(&provider) {
+        Some(why) => why.to_owned(),
+        None => format!("no offers are known; `sky offers refresh --provider {provider}` asks for them"),
+    };
     let offers = if offers.is_empty() { Err(nothing()) } else { Ok(offers) };
     let sized_disk = shop.capabilities(&provider).sized_disk;
     Ok(Spec { nodes: wants.nodes.unwrap_or_default(), wanted, sized_disk, offers, provider })
@@ -98,6 +111,7 @@ fn report(plan: &Plan, limit: usize) -> String {
     let mut table = Table::new(&[
         ("", Side::Right),
         ("POOL/H", Side::Right),
+        ("AT MOST/H", Side::Right),
         ("NODES", Side::Right),
         ("NODE/H", Side::Right),
         ("MARKET", Side::Left),
@@ -113,7 +127,8 @@ fn report(plan: &Plan, limit: usize) -> String {
         table.line(vec![
             (at + 1).to_string(),
             it.hourly().to_string(),
-            it.nodes.to_string(),
+            it.scales.map(|(_, most)| (it.tariff.hourly * most).to_string()).unwrap_or_default(),
+            it.scales.map_or_else(|| it.nodes.to_string(), |(least, most)| format!("{least} to {most}")),
             it.tariff.hourly.to_string(),
             it.tariff.market.to_string(),
             it.offer.provider.clone(),

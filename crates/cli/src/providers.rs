@@ -9,10 +9,18 @@ use crate::arguments::{CheckArguments, ProvidersArguments};
 use crate::table::{Side, Table, terminal};
 use crate::{Answer, Failed, chain};
 
+/// Those that need no key, and what they rent.
+const KEYLESS: &[(&str, &str)] =
+    &[("local", "this computer"), ("container", "containers on it"), ("ssh", "hosts of yours")];
+
+/// Clouds that this build may be without, and the feature that has them.
+const FEATURES: &[(&str, &str)] = &[("aws", "aws")];
+
 /// Every provider, and where its key was found. Asks nobody.
 pub(crate) fn list(arguments: &ProvidersArguments) -> Result<Answer, Failed> {
-    let lines: Vec<(&str, &str, Result<String, String>)> =
-        CLOUDS.iter().map(|it| (it.name, it.title, key(it).map(|found| found.place))).collect();
+    let keyless = KEYLESS.iter().map(|(name, title)| (*name, *title, Ok("needs none".to_owned())));
+    let clouds = CLOUDS.iter().map(|it| (it.name, it.title, key(it).map(|found| found.place)));
+    let lines: Vec<(&str, &str, Result<String, String>)> = keyless.chain(clouds).collect();
     if arguments.json {
         let line = |(name, title, key): &(&str, &str, Result<String, String>)| match key {
             Ok(place) => json!({ "provider": name, "title": title, "key": place }),
@@ -21,7 +29,6 @@ pub(crate) fn list(arguments: &ProvidersArguments) -> Result<Answer, Failed> {
         return Ok(answer(pretty(&lines.iter().map(line).collect()), true));
     }
     let mut table = Table::new(&[("PROVIDER", Side::Left), ("NAME", Side::Left), ("KEY", Side::Left)]);
-    table.line(vec!["local".to_owned(), "this computer".to_owned(), "needs none".to_owned()]);
     for (name, title, key) in lines {
         table.line(vec![name.to_owned(), title.to_owned(), key.unwrap_or_else(|why| why)]);
     }
@@ -32,10 +39,7 @@ pub(crate) fn list(arguments: &ProvidersArguments) -> Result<Answer, Failed> {
 pub(crate) fn check(arguments: &CheckArguments) -> Result<Answer, Failed> {
     let names = &arguments.provider;
     if let Some(other) = names.iter().find(|name| !CLOUDS.iter().any(|it| it.name == *name)) {
-        let known: Vec<_> = CLOUDS.iter().map(|it| it.name).collect();
-        return Err(
-            InvalidRequest::new("provider", other, format!("must be one of {}", known.join(", "))).into()
-        );
+        return Err(unknown(other).into());
     }
     let wanted = |it: &&Cloud| {
         if names.is_empty() { key(it).is_ok() } else { names.iter().any(|name| name == it.name) }
@@ -78,8 +82,24 @@ async fn ask(provider: &dyn Account) -> Result<String, String> {
     Ok(format!("{words} (key in {place})"))
 }
 
+/// Why a name cannot be checked.
+fn unknown(name: &str) -> InvalidRequest {
+    let is = |it: &&(&str, &str)| it.0 == name;
+    let allowed = if KEYLESS.iter().any(|it| is(&it)) {
+        "it needs no key, so there is nothing to check".to_owned()
+    } else if let Some((_, feature)) = FEATURES.iter().find(is) {
+        format!(
+            "it is not in this `sky`: `cargo install --path crates/cli --features {feature}` makes one that has it"
+        )
+    } else {
+        let known: Vec<_> = CLOUDS.iter().map(|it| it.name).collect();
+        format!("must be one of {}", known.join(", "))
+    };
+    InvalidRequest::new("provider", name, allowed)
+}
+
 /// The key of a cloud, or why there is none.
-fn key(cloud: &Cloud) -> Result<Found, String> {
+pub(crate) fn key(cloud: &Cloud) -> Result<Found, String> {
     let provider = (cloud.open)(json!({})).map_err(|it| it.to_string())?;
     provider.key().map_err(|_| format!("none in {}", cloud.keys))
 }

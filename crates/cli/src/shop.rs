@@ -1,5 +1,6 @@
 //! The providers that this program can ask, and what they said before.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -7,9 +8,10 @@ use futures_util::future::join_all;
 use serde_json::json;
 use skyward::catalog::{Catalog, RefreshError, Settings, refresh};
 use skyward::provider::Capabilities;
-use skyward::provider::cloud::CLOUDS;
+use skyward::provider::cloud::{self, CLOUDS};
 use skyward::{InvalidRequest, Local, Provider, Timing};
 
+use crate::providers::key;
 use crate::{Failed, chain};
 
 /// The catalog, and who can fill it.
@@ -17,6 +19,8 @@ pub(crate) struct Shop {
     pub(crate) catalog: Arc<Catalog>,
     settings: Settings,
     providers: Vec<Box<dyn Provider>>,
+    /// Who was asked in vain, and why.
+    failed: Vec<(String, String)>,
 }
 
 impl Shop {
@@ -28,7 +32,7 @@ impl Shop {
         // Clouds whose key is not found cannot be asked.
         let clouds = CLOUDS.iter().filter_map(|it| (it.open)(json!({})).ok());
         providers.extend(clouds.filter(|it| it.key().is_ok()).map(|it| it as Box<dyn Provider>));
-        Ok(Self { catalog, settings, providers })
+        Ok(Self { catalog, settings, providers, failed: Vec::new() })
     }
 
     /// The names of all providers that can be asked, or were before, in order.
@@ -40,16 +44,29 @@ impl Shop {
         Ok(known)
     }
 
-    /// Refuses a name that nobody has.
+    /// Refuses a name that nobody has, and a cloud that cannot be asked for want of a key.
     pub(crate) fn check(&self, names: &[String]) -> Result<(), Failed> {
         let known = self.known()?;
-        match names.iter().find(|it| !known.contains(it)) {
-            Some(other) => {
-                let allowed = format!("must be one of {}", known.join(", "));
-                Err(InvalidRequest::new("provider", other, allowed).into())
+        let Some(other) = names.iter().find(|it| !known.contains(it)) else { return Ok(()) };
+        Err(match cloud::named(other) {
+            Some(cloud) => format!(
+                "{other} has no key: there is {}; `sky providers list` says where each is looked for, and \
+                 docs/providers/{other}.md how to make one",
+                key(cloud).map_or_else(|why| why, |it| it.place)
+            )
+            .into(),
+            None => {
+                let clouds = CLOUDS.iter().map(|it| it.name.to_owned());
+                let names: BTreeSet<_> = known.into_iter().chain(clouds).collect();
+                let names = names.into_iter().collect::<Vec<_>>().join(", ");
+                InvalidRequest::new("provider", other, format!("must be one of {names}")).into()
             }
-            None => Ok(()),
-        }
+        })
+    }
+
+    /// Why a provider that was asked did not answer.
+    pub(crate) fn failed(&self, name: &str) -> Option<&str> {
+        self.failed.iter().find(|(failed, _)| failed == name).map(|(_, why)| why.as_str())
     }
 
     /// What machines of a provider can. Of one that cannot be asked, nothing is taken for granted.
@@ -60,7 +77,7 @@ impl Shop {
 
     /// Asks those of the named providers (none named: all) whose offers are too old, and says what is to
     /// be known of the rest. One that fails is told and does not spoil the others.
-    pub(crate) fn freshen(&self, names: &[String], cached: bool) -> Result<Vec<String>, Failed> {
+    pub(crate) fn freshen(&mut self, names: &[String], cached: bool) -> Result<Vec<String>, Failed> {
         let mut notes: Vec<_> = self.catalog.rebuilt().iter().map(|it| anew(it)).collect();
         if cached {
             return Ok(notes);
@@ -73,9 +90,26 @@ impl Shop {
             .filter(|it| names.is_empty() || names.iter().any(|name| name == it))
             .collect();
         let stale = self.catalog.stale(&wanted, now)?;
-        for (_, asked) in self.ask(|it| stale.contains(&it))? {
+        let mut failed = Vec::new();
+        for (name, asked) in self.ask(|it| stale.contains(&it))? {
             if let Err(error) = asked {
-                notes.push(format!("warning: {}; its offers of before are used", chain(&error)));
+                let why = chain(&error);
+                let old = if self.catalog.offers_of(&name)?.is_empty() {
+                    ""
+                } else {
+                    "; its offers of before are used"
+                };
+                notes.push(format!("warning: {why}{old}"));
+                failed.push((name, why));
+            }
+        }
+        if names.is_empty() {
+            let without: Vec<_> =
+                CLOUDS.iter().map(|it| it.name).filter(|it| !known.iter().any(|name| name == it)).collect();
+            if !without.is_empty() {
+                let without = without.join(", ");
+                notes
+                    .push(format!("note: not asked, for want of a key: {without}; see `sky providers list`"));
             }
         }
         for source in self.catalog.sources()? {
@@ -88,6 +122,7 @@ impl Shop {
                 ));
             }
         }
+        self.failed = failed;
         Ok(notes)
     }
 

@@ -18,13 +18,20 @@ pub(crate) enum Side {
 pub(crate) struct Table {
     titles: Vec<(String, Side)>,
     lines: Vec<Vec<String>>,
+    /// Also columns in which every line is empty.
+    all: bool,
 }
 
 impl Table {
     /// An empty one. A column in which every line is empty is left out.
     pub(crate) fn new(titles: &[(&str, Side)]) -> Self {
         let titles = titles.iter().map(|(title, side)| ((*title).to_owned(), *side)).collect();
-        Self { titles, lines: Vec::new() }
+        Self { titles, lines: Vec::new(), all: false }
+    }
+
+    /// An empty one that keeps all of its columns, as somebody asked for each.
+    pub(crate) fn with_all(titles: &[(&str, Side)]) -> Self {
+        Self { all: true, ..Self::new(titles) }
     }
 
     /// Adds a line with a cell for each column. What cannot be printed is left out of it: a cloud's
@@ -36,7 +43,9 @@ impl Table {
 
     /// The text, at most so wide.
     pub(crate) fn text(&self, width: Option<usize>) -> String {
-        let used = |at: &usize| self.lines.iter().any(|line| line.get(*at).is_some_and(|it| !it.is_empty()));
+        let used = |at: &usize| {
+            self.all || self.lines.iter().any(|line| line.get(*at).is_some_and(|it| !it.is_empty()))
+        };
         let columns: Vec<usize> = (0..self.titles.len()).filter(used).collect();
         let widths = self.widths(&columns, width);
         let titles: Vec<String> = self.titles.iter().map(|(title, _)| title.clone()).collect();

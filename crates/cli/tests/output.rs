@@ -95,7 +95,7 @@ golden! {
     a_list_in_json_has_exact_prices: None, ["offers", "list", "--cached", "--json", "--accelerator", "A100:8"];
     a_list_of_nothing_says_what_to_do: None, ["offers", "list", "--cached", "--vcpus", "1000"];
     the_cheapest_is_one: None, ["offers", "cheapest", "--cached", "--manufacturer", "nvidia", "--memory", "100"];
-    no_cheapest_is_a_failure: None, ["offers", "cheapest", "--cached", "--architecture", "Volta"];
+    no_cheapest_is_a_failure: None, ["offers", "cheapest", "--cached", "--generation", "Volta"];
     a_summary_counts_by_provider_and_accelerator: None, ["offers", "summary", "--cached"];
     a_query_prints_its_columns: None, [
         "offers", "sql", "--cached", "SELECT provider, count(*) AS offers FROM catalog GROUP BY provider"
@@ -105,7 +105,7 @@ golden! {
     ];
     a_query_that_would_write_is_refused: None, ["offers", "sql", "--cached", "DROP VIEW catalog"];
     a_misspelt_accelerator_is_answered_with_the_nearest: None, ["offers", "list", "--accelerator", "H10O"];
-    a_misspelt_generation_is_answered_with_the_nearest: None, ["offers", "list", "--cached", "--architecture", "Hoper"];
+    a_misspelt_generation_is_answered_with_the_nearest: None, ["offers", "list", "--cached", "--generation", "Hoper"];
     an_unknown_provider_is_answered_with_the_known: None, ["offers", "list", "--cached", "--provider", "aws2"];
     one_that_cannot_be_asked_is_said: None, ["offers", "refresh", "--provider", "aws"];
     a_plan_ranks_and_says_why_each_lost: None, [

@@ -25,13 +25,15 @@ fn sky(variables: &[(&str, &str)], arguments: &[&str]) -> (String, Option<i32>) 
 fn every_provider_is_listed_with_the_place_of_its_key() {
     let (text, code) = sky(&[("LAMBDA_API_KEY", "secret_x")], &["providers", "list"]);
     let expected = "\
-PROVIDER      NAME           KEY
-local         this computer  needs none
-digitalocean  DigitalOcean   none in DIGITALOCEAN_TOKEN, DIGITALOCEAN_ACCESS_TOKEN, ~/.config/doctl/config.yaml
-lambda        Lambda         the variable LAMBDA_API_KEY
-runpod        RunPod         none in RUNPOD_API_KEY, ~/.runpod/config.toml
-vastai        Vast.ai        none in VAST_API_KEY, ~/.config/vastai/vast_api_key
-verda         Verda          none in VERDA_CLIENT_SECRET
+PROVIDER      NAME              KEY
+local         this computer     needs none
+container     containers on it  needs none
+ssh           hosts of yours    needs none
+digitalocean  DigitalOcean      none in DIGITALOCEAN_TOKEN, DIGITALOCEAN_ACCESS_TOKEN, ~/.config/doctl/config.yaml
+lambda        Lambda            the variable LAMBDA_API_KEY
+runpod        RunPod            none in RUNPOD_API_KEY, ~/.runpod/config.toml
+vastai        Vast.ai           none in VAST_API_KEY, ~/.config/vastai/vast_api_key
+verda         Verda             none in VERDA_CLIENT_SECRET
 ";
     assert_eq!((text.as_str(), code), (expected, Some(0)));
     let (text, _) = sky(&[("LAMBDA_API_KEY", "secret_x")], &["providers", "list", "--json"]);
@@ -54,12 +56,39 @@ fn a_check_without_keys_says_where_they_go() {
     let (text, code) = sky(&[], &["providers", "check", "lambda"]);
     assert!(text.starts_with("lambda: failed to find a key for Lambda: it is in none of"), "{text}");
     assert_eq!(code, Some(1));
+    let (text, code) = sky(&[], &["providers", "check", "local"]);
+    assert_eq!(text, "error: provider is local: it needs no key, so there is nothing to check\n");
+    assert_eq!(code, Some(2));
     let (text, code) = sky(&[], &["providers", "check", "lamda"]);
     assert_eq!(
         text,
         "error: provider is lamda: must be one of digitalocean, lambda, runpod, vastai, verda\n"
     );
     assert_eq!(code, Some(2));
+}
+
+#[test]
+fn who_is_not_asked_for_want_of_a_key_is_said_with_where_keys_go() {
+    let (text, code) = sky(&[], &["plan", "--accelerator", "H100:8"]);
+    let note = "note: not asked, for want of a key: digitalocean, lambda, runpod, vastai, verda; see `sky providers list`\n";
+    assert!(text.contains(note) && code == Some(1), "{text}");
+    for command in ["list", "refresh"] {
+        let (text, code) = sky(&[], &["offers", command, "--provider", "runpod"]);
+        assert_eq!(
+            text,
+            "error: runpod has no key: there is none in RUNPOD_API_KEY, ~/.runpod/config.toml; `sky providers list` says where \
+             each is looked for, and docs/providers/runpod.md how to make one\n"
+        );
+        assert_eq!(code, Some(1));
+    }
+}
+
+#[test]
+fn who_was_asked_in_vain_is_not_said_to_have_offers_of_before() {
+    let (text, code) = sky(&[("LAMBDA_API_KEY", "secret_x")], &["plan", "--provider", "lambda"]);
+    assert!(!text.contains("of before") && !text.contains("sky offers refresh"), "{text}");
+    assert!(text.contains("spec 0 on lambda: failed to ") && code == Some(1), "{text}");
+    assert!(text.contains("is this computer online, and is HTTPS_PROXY right"), "{text}");
 }
 
 /// The way out is a proxy that answers nobody before every cloud was asked: whoever asks one after the other

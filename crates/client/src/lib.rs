@@ -225,6 +225,11 @@ mod never;
 mod raw;
 mod work;
 
+/// The README's programs are compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;
+
 pub mod catalog;
 pub mod journal;
 pub mod provider;
@@ -247,7 +252,7 @@ pub use skyward_providers::container::{self, Container};
 pub use skyward_providers::digitalocean::{self, DigitalOcean};
 
 pub use skyward_providers::lambda::{self, Lambda};
-pub use skyward_providers::local::Local;
+pub use skyward_providers::local::{self, Local};
 pub use skyward_providers::runpod::{self, RunPod};
 pub use skyward_providers::ssh::{self, Ssh};
 pub use skyward_providers::vastai::{self, VastAi};
@@ -281,9 +286,12 @@ pub use work::{
 /// What most programs use: `use skyward::prelude::*;`. The attributes are used by path, as
 /// `#[skyward::function]`.
 pub mod prelude {
+    #[cfg(feature = "aws")]
+    pub use crate::Aws;
     pub use crate::{
-        Allocation, Call, CallError, Carrier, Compute, Container, Executor, Failure, Image, Local, Nodes,
-        Selection, Spec, Ssh, Streaming, Timing, Usd, Worker, accelerators, broadcast, gather, group, usd,
+        Allocation, Call, CallError, Carrier, Compute, Container, DigitalOcean, Executor, Failure, Image,
+        Lambda, Local, Nodes, OnLost, RunPod, Scaling, Selection, Shared, Spec, Ssh, Streaming, Timing, Usd,
+        VastAi, Verda, Worker, accelerators, broadcast, gather, group, usd,
     };
 }
 

@@ -351,8 +351,8 @@ impl Builder {
     }
 
     /// Prints one line on stderr for each event, and each line that functions write, behind the rank of
-    /// its node: what they write to standard output on stdout, the rest on stderr. Default off: a library
-    /// prints nothing.
+    /// its node: what they write to standard output on stdout, the rest on stderr. Default off: then only the signals that end a
+    /// pool, and what could not be given back, are told.
     pub fn console(mut self) -> Self {
         self.console = true;
         self

@@ -37,7 +37,8 @@ pub use output::Output;
 /// Give them back with [`stop`](Self::stop), which says whether that worked. Dropping gives them back
 /// too, best effort: it blocks the thread until they are gone or [`Timing::shutdown`](crate::Timing)
 /// has passed, and reports problems to `tracing` alone. Whatever happens to the program, each machine
-/// ends itself when its lease lapses.
+/// ends what it runs when its lease lapses, and its own bill where
+/// [`Capabilities::ends_itself`](crate::provider::Capabilities) says so.
 ///
 /// Every operator has a method of the same meaning: `call >> &compute` is [`run`](Self::run),
 /// `call * &compute` is [`broadcast`](Self::broadcast).
@@ -191,8 +192,8 @@ impl Compute {
     /// Has the pool want so many nodes from now on. Returns when that is decided; the nodes come when they are ready,
     /// as [`explain`](Self::explain) and [`events`](Self::events) tell.
     ///
-    /// Those that are given up take no new calls; what runs there may go on for [`Timing::drain`](crate::Timing) and is
-    /// tried elsewhere after that, as when a machine is lost. The idle ones go first, then the highest ranks, and the
+    /// Those that are given up take no new calls; what runs there may go on for [`Timing::retire`](crate::Timing) and is
+    /// tried elsewhere after that, which costs no try; a call that says [`once`](Call::once) is lost. The idle ones go first, then the highest ranks, and the
     /// head only with the last. A pool that scales by itself goes on to do so from there.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! Starts the pool that a builder describes, and prints what it says where the program asked for that.
 
+use std::io::Write;
+
 use skyward_runtime::events::Events as Facts;
 use skyward_runtime::model::{EventKind, OutputStream, PoolId};
 use skyward_runtime::output::Hub;
@@ -108,11 +110,11 @@ impl Builder {
     }
 }
 
-/// Prints events, one line each, until the pool ends.
-#[expect(clippy::print_stderr, reason = "the program asked for it")]
+/// Prints events, one line each, until the pool ends. A line is one write, so that what the program itself prints does
+/// not come into its middle; who does not listen is not waited for.
 async fn print(mut events: Events) {
     while let Some(event) = events.next().await {
-        eprintln!("{event}");
+        let _ = std::io::stderr().write_all(format!("{event}\n").as_bytes());
         if matches!(event.kind, EventKind::Stopped { .. } | EventKind::Detached) {
             break;
         }
@@ -120,12 +122,14 @@ async fn print(mut events: Events) {
 }
 
 /// Prints what functions write, until the pool ends.
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the program asked for it")]
 async fn print_output(mut output: Output) {
     while let Some(line) = output.next().await {
-        match line.stream {
-            OutputStream::Stdout => println!("{line}"),
-            OutputStream::Stderr | OutputStream::Log | OutputStream::Missed(_) => eprintln!("{line}"),
-        }
+        let text = format!("{line}\n");
+        let _ = match line.stream {
+            OutputStream::Stdout => std::io::stdout().write_all(text.as_bytes()),
+            OutputStream::Stderr | OutputStream::Log | OutputStream::Missed(_) => {
+                std::io::stderr().write_all(text.as_bytes())
+            }
+        };
     }
 }

@@ -13,7 +13,7 @@ use crate::codec::Decoding;
 
 /// Why a call has no value: the function's own error, or one of the ways in which running it on
 /// another machine can fail. Infrastructure failures were retried before they are reported here; a
-/// function's own error never is.
+/// function's own failure only as often as [`Call::retries`](crate::Call::retries) says.
 ///
 /// ```
 /// use skyward::CallError;
@@ -155,7 +155,7 @@ impl<E> fmt::Display for Infrastructure<'_, E> {
                 "there is no node {rank}: the pool has {nodes}, counted from 0; start it with more nodes"
             ),
             CallError::NoNodes => {
-                f.write_str("no node of the pool is ready, and a broadcast makes no pool grow; wait for one, `resize`, or see its events")
+                f.write_str("no node of the pool is ready, and none could be had for the call (a broadcast makes no pool grow): `compute.explain()` says why; wait for one, or `resize`")
             }
             CallError::Unencodable(reason) => write!(f, "the call or its outcome cannot be sent: {reason}"),
             CallError::Undecodable(reason) => write!(

@@ -90,7 +90,9 @@ impl KeyPlaces {
         {
             return Ok(Found { key: Secret::new(key), place: format!("the file ~/{path}") });
         }
-        let message = format!("failed to find a key for {title}: it is in none of {self}");
+        let message = format!(
+            "failed to find a key for {title}: it is in none of {self}; set the first of them, or see its page in docs/providers"
+        );
         Err(ProviderError::new(ProviderErrorKind::Auth, message))
     }
 }

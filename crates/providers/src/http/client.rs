@@ -179,6 +179,8 @@ impl Client {
         let message = if error.is_timeout() {
             let limit = self.access.request_timeout;
             format!("no answer within {limit:?}; if the cloud is slow, raise `request_timeout`")
+        } else if error.is_connect() {
+            format!("{}; is this computer online, and is HTTPS_PROXY right where it is set?", deepest(error))
         } else {
             deepest(error)
         };

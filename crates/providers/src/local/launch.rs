@@ -129,7 +129,8 @@ impl Machine {
         let _ = lock(&self.log).read_to_string(&mut text);
         let last: Vec<&str> = text.lines().rev().take(SHOWN).collect();
         let last: Vec<&str> = last.into_iter().rev().collect();
-        format!("its process is over ({ended}); its last words: {}", last.join(" | "))
+        let over = format!("its process is over ({ended})");
+        if last.is_empty() { over } else { format!("{over}; its last words: {}", last.join(" | ")) }
     }
 }
 

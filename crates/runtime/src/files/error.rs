@@ -27,7 +27,7 @@ pub struct FileError {
 #[non_exhaustive]
 pub enum FileTrouble {
     /// Nothing is there.
-    #[error("there is no such file or folder")]
+    #[error("there is no such file or folder: correct the path")]
     Missing,
     /// The path leads out of the worker's directory.
     #[error(
@@ -38,10 +38,10 @@ pub enum FileTrouble {
     #[error("it is a folder: name the file itself")]
     IsFolder,
     /// There is something else where a folder shall be.
-    #[error("it is not a folder")]
+    #[error("it is not a folder: remove it, or name another path")]
     NotAFolder,
     /// It is a socket, a pipe or a device.
-    #[error("it is neither file, folder nor symbolic link")]
+    #[error("it is neither file, folder nor symbolic link: leave it out")]
     Special,
     /// It is a symbolic link that would point to something else on the other side.
     #[error("it is a symbolic link to {target:?}, outside of its folder: send what it points to by itself")]
@@ -53,7 +53,7 @@ pub enum FileTrouble {
     #[error("its name is not UTF-8: rename it")]
     Name,
     /// There is no room for it.
-    #[error("the disk is full")]
+    #[error("the disk is full: free some space there")]
     Full,
     /// The system does not let us.
     #[error("{reason}")]
@@ -68,7 +68,7 @@ pub enum FileTrouble {
     #[error("it was changed after the artifact was made: write each result to a name of its own")]
     Changed,
     /// The pool has no such node now.
-    #[error("the pool has no such node now")]
+    #[error("the pool has no such node now: `compute.explain()` says which it has")]
     NoSuchNode,
     /// The artifact's node is not there any more, and with it its files, or it was not made on a node of
     /// this pool.
@@ -170,9 +170,13 @@ mod tests {
     #[test]
     fn what_the_system_says_is_told_in_words_that_say_where_and_what_to_do() {
         for (kind, rank, words) in [
-            (io::ErrorKind::StorageFull, Some(Rank(2)), "node 2: \"a/b\": the disk is full"),
-            (io::ErrorKind::QuotaExceeded, None, "\"a/b\": the disk is full"),
-            (io::ErrorKind::NotFound, None, "\"a/b\": there is no such file or folder"),
+            (
+                io::ErrorKind::StorageFull,
+                Some(Rank(2)),
+                "node 2: \"a/b\": the disk is full: free some space there",
+            ),
+            (io::ErrorKind::QuotaExceeded, None, "\"a/b\": the disk is full: free some space there"),
+            (io::ErrorKind::NotFound, None, "\"a/b\": there is no such file or folder: correct the path"),
             (io::ErrorKind::IsADirectory, None, "\"a/b\": it is a folder: name the file itself"),
             (io::ErrorKind::PermissionDenied, None, "\"a/b\": permission denied"),
         ] {

@@ -45,7 +45,7 @@ pub enum Refusal {
     },
     /// Another build of the program.
     #[error(
-        "the worker runs another build of this program: its functions are {worker} and ours are {client}; rebuild the worker's program from the same sources, or leave out `worker_binary` so that this program deploys itself"
+        "the worker runs another build of this program: its functions are {worker} and ours are {client}; stop the pool and start it again, so that this program deploys itself"
     )]
     Registry {
         /// The first digits of the worker's registry hash.

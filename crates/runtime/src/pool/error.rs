@@ -32,7 +32,9 @@ pub enum StartError {
         tried: Vec<String>,
     },
     /// The machines cannot be paid from what the pool may cost.
-    #[error("max_total_cost is {cap}: starting the machines and giving them back may cost {projected}")]
+    #[error(
+        "max_total_cost is {cap}: starting the machines and giving them back may cost {projected}; raise it, or shorten `Timing::boot` and `Timing::shutdown`"
+    )]
     Budget {
         /// What it may come to.
         projected: Usd,

@@ -238,7 +238,8 @@ fn a_pool_that_cannot_pay_for_its_start_is_refused_and_rents_nothing() {
     check(&mut capped(usd!(0.10)), vec![(Heard::Prepared(Ok(())), effects)]);
     assert_eq!(
         failure.to_string(),
-        "max_total_cost is $0.10: starting the machines and giving them back may cost $0.116944445"
+        "max_total_cost is $0.10: starting the machines and giving them back may cost $0.116944445; raise it, or \
+         shorten `Timing::boot` and `Timing::shutdown`"
     );
 }
 

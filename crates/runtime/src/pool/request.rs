@@ -7,7 +7,8 @@ use super::spec::Spec;
 use crate::events::Events;
 use crate::journal::{KnownPool, Record};
 use crate::model::{
-    Architecture, Carrier, Image, InvalidRequest, Mode, Nodes, Scaling, Secret, Selection, Usd, Worker,
+    Architecture, Capabilities, Carrier, Image, InvalidRequest, Mode, Nodes, Scaling, Secret, Selection, Usd,
+    Worker,
 };
 use crate::node::Probe;
 use crate::output::Hub;
@@ -77,6 +78,7 @@ impl PoolRequest {
                 );
                 return Err(InvalidRequest::new("architecture", wanted, allowed));
             }
+            runs_here(spec.provider().name(), &spec.provider().capabilities(), std::env::consts::OS)?;
         }
         let apart = self.specs.iter().find(|it| !it.provider().capabilities().peers);
         if let (Some(true), Some(spec)) = (self.cluster, apart) {
@@ -108,5 +110,39 @@ impl PoolRequest {
             self.specs.iter().any(|it| it.wanted().mixed) && providers().any(|it| Some(it.name()) != first);
         let can = !is_mixed && providers().all(|it| it.capabilities().peers);
         if self.cluster.unwrap_or(can) { Mode::Cluster } else { Mode::Standalone }
+    }
+}
+
+/// Machines elsewhere run this very program, and they all run Linux.
+fn runs_here(provider: &str, machines: &Capabilities, system: &str) -> Result<(), InvalidRequest> {
+    if system == "linux" || machines.same_computer {
+        return Ok(());
+    }
+    let allowed = format!(
+        "its machines run this very program, which is built for {system}, and they are Linux: start it on Linux, or use \
+         `Local`"
+    );
+    Err(InvalidRequest::new("provider", provider, allowed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_no_machine_elsewhere_can_run_is_refused_before_anything_is_rented() {
+        let (elsewhere, here) =
+            (Capabilities::NONE, Capabilities { same_computer: true, ..Capabilities::NONE });
+        assert!(
+            runs_here("lambda", &elsewhere, "linux").is_ok() && runs_here("local", &here, "macos").is_ok()
+        );
+        let refused = runs_here("lambda", &elsewhere, "macos").map_err(|it| it.to_string());
+        assert_eq!(
+            refused.err().as_deref(),
+            Some(
+                "provider is lambda: its machines run this very program, which is built for macos, and they are Linux: \
+                 start it on Linux, or use `Local`"
+            )
+        );
     }
 }
