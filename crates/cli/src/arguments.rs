@@ -361,6 +361,7 @@ impl Wants {
 
     /// What is said here, and what `other` says where nothing is.
     pub(crate) fn or(self, other: &Self) -> Self {
+        let allocation = self.allocation().or(other.allocation());
         Self {
             nodes: self.nodes.or(other.nodes),
             accelerator: self.accelerator.or_else(|| other.accelerator.clone()),
@@ -368,7 +369,7 @@ impl Wants {
             memory_gb: self.memory_gb.or(other.memory_gb),
             disk_gb: self.disk_gb.or(other.disk_gb),
             architecture: self.architecture.or(other.architecture),
-            allocation: self.allocation().or(other.allocation()),
+            allocation,
             spot: false,
             on_demand: false,
             region: self.region.or_else(|| other.region.clone()),

@@ -76,8 +76,9 @@ fn specs(shop: &Shop, arguments: &PlanArguments) -> Result<Vec<(String, Wants)>,
 /// What is wrong with a spec's words. The usage that the parser would show has flags, which nobody typed.
 fn unread(words: &str, error: &clap::Error) -> InvalidRequest {
     let told = error.to_string();
-    let said = told.lines().next().unwrap_or_default();
-    let said = said.trim_start_matches("error: ").replace("'--", "'");
+    let first = told.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    let tip = told.lines().find_map(|it| it.trim_start().strip_prefix("tip: "));
+    let said = tip.map_or_else(|| first.to_owned(), |tip| format!("{first}; {tip}")).replace("'--", "'");
     let allowed = format!(
         "{said}; its words are NAME=VALUE without spaces, such as \"provider=local vcpus=4 accelerator=RTX_4090\""
     );
@@ -85,13 +86,14 @@ fn unread(words: &str, error: &clap::Error) -> InvalidRequest {
 }
 
 fn spec(shop: &Shop, provider: String, wants: Wants) -> Result<Spec, Failed> {
+    let allocation = wants.allocation().unwrap_or_default();
     let wanted = Requirements {
         accelerator: wants.accelerator,
         vcpus: wants.vcpus,
         memory_gb: wants.memory_gb,
         disk_gb: wants.disk_gb,
         architecture: wants.architecture,
-        allocation: wants.allocation().unwrap_or_default(),
+        allocation,
         region: wants.region,
         max_hourly_cost: wants.max_hourly_cost,
         ..Requirements::default()
