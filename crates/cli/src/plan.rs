@@ -27,7 +27,8 @@ pub(crate) fn plan(arguments: &PlanArguments) -> Result<Answer, Failed> {
     let mut shop = Shop::open()?;
     let asked = specs(&shop, arguments)?;
     let providers: Vec<_> = asked.iter().map(|(provider, _)| provider.clone()).collect();
-    let mut notes = shop.freshen(&providers, arguments.output.cached)?;
+    let named = !(arguments.provider.is_empty() && arguments.spec.is_empty());
+    let mut notes = shop.freshen(if named { &providers } else { &[] }, arguments.output.cached)?;
     let specs: Vec<Spec> =
         asked.into_iter().map(|(provider, wants)| spec(&shop, provider, wants)).collect::<Result<_, _>>()?;
     let asked: Vec<_> = specs
