@@ -139,7 +139,7 @@ mod tests {
         let error = PLACES.find_with("Cloud", None, |_| None, |_| None).expect_err("there is none");
         assert_eq!(
             error.to_string(),
-            "failed to find a key for Cloud: it is in none of ONE, OTHER, ~/.cloud/key"
+            "failed to find a key for Cloud: it is in none of ONE, OTHER, ~/.cloud/key; set the first of them, or see its page in docs/providers"
         );
     }
 }
