@@ -14,7 +14,7 @@ pub mod smoke;
 pub mod testbed;
 mod victim;
 
-pub use pool::{below, builder, desk, end, patient, until_said};
+pub use pool::{at_home_in, below, builder, desk, end, patient, until_said};
 pub use victim::{Victim, send};
 
 /// A directory of a test's own, for its local machines.

@@ -1,6 +1,7 @@
 //! The pools of tests: machines on this computer that nothing in a test wants to lose, and their end.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use skyward::prelude::*;
@@ -56,6 +57,16 @@ pub fn desk(test: &str) -> skyward::Result<Ground> {
     let desk = Ground::new(&format!("{test}-desk"));
     std::fs::create_dir_all(desk.path())?;
     Ok(desk)
+}
+
+/// Has a program keep whatever it keeps on this computer below a directory, apart from what it is told elsewhere.
+pub fn at_home_in<'a>(program: &'a mut Command, directory: &Path) -> &'a mut Command {
+    for variable in
+        ["HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"]
+    {
+        program.env(variable, directory);
+    }
+    program
 }
 
 /// Everything below a directory, sorted; nothing when there is no such directory.

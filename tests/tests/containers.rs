@@ -6,7 +6,7 @@
 use std::process::{Command, Stdio};
 
 use skyward_tests::hosts::PATIENCE;
-use skyward_tests::testbed::{Engine, processes_of, sweep, within};
+use skyward_tests::testbed::{Engine, processes_of, sweep, within, within_second};
 use skyward_tests::until;
 
 macro_rules! on_both {
@@ -39,6 +39,17 @@ on_both! {
     nothing_of_docker_is_left_when_a_program_is_killed_or_a_computer_lost_power
     nothing_of_podman_is_left_when_a_program_is_killed_or_a_computer_lost_power
     "nothing_is_left"
+
+    an_image_of_docker_with_another_c_library_runs_this_program_as_it_was_built_for_that
+    an_image_of_podman_with_another_c_library_runs_this_program_as_it_was_built_for_that
+    "another_build"
+}
+
+#[test]
+fn containers_run_where_control_groups_are_of_version_2() {
+    for engine in [Engine::Docker, Engine::Podman] {
+        within_second(engine, "inside::calls_over_quic");
+    }
 }
 
 #[test]
@@ -64,6 +75,7 @@ fn a_runtime_and_all_in_it_end_with_the_test_that_made_it_however_that_ends() {
 
 mod inside {
     use std::io::{BufRead, BufReader};
+    use std::path::{Path, PathBuf};
     use std::process::{Command, Stdio};
     use std::time::Duration;
 
@@ -71,10 +83,11 @@ mod inside {
     use skyward::{EventKind, container};
     use skyward_tests::hosts::{PATIENCE, timing};
     use skyward_tests::smoke::{double, image, place, rank, smoke};
-    use skyward_tests::testbed::Engine;
-    use skyward_tests::until;
+    use skyward_tests::testbed::{Engine, can_limit};
+    use skyward_tests::{at_home_in, below, desk, until};
 
     const IMAGE: &str = "skyward-test/box:1";
+    const OTHER: &str = "skyward-test/other:1";
 
     fn engine() -> Engine {
         Engine::here().expect("the namespaces of a runtime: run the test that runs this one")
@@ -154,8 +167,13 @@ mod inside {
             container_prefix: Some("mine".to_owned()),
             ..config()
         };
+        let is_limited = can_limit();
+        let config =
+            if is_limited { config } else { container::Config { memory_mb: None, cpus: None, ..config } };
         let compute = pool(config).start().await?;
-        assert_eq!((limits() >> &compute).await?, ((512_u64 << 20).to_string(), 1000));
+        let (memory, user) = (limits() >> &compute).await?;
+        assert_eq!(user, 1000);
+        assert!(!is_limited || memory == (512_u64 << 20).to_string(), "{memory}");
         assert_eq!((place() >> &compute).await?.home, "/home/ubuntu");
         let state = engine().state();
         assert!(state.iter().any(|it| it.starts_with("container mine-")), "{state:?}");
@@ -231,7 +249,9 @@ mod inside {
     #[ignore = "the tests above run it in the namespaces of a runtime"]
     async fn nothing_is_left() -> skyward::Result<()> {
         let before = (engine().state(), processes());
+        let desk = desk("tenant")?;
         let mut tenant = Command::new(env!("CARGO_BIN_EXE_tenant"));
+        at_home_in(&mut tenant, desk.path());
         tenant.args(["container", engine().command(), IMAGE]).stdout(Stdio::piped());
         let mut tenant = tenant.spawn()?;
         let mut line = String::new();
@@ -239,15 +259,25 @@ mod inside {
         assert_eq!(line.trim(), "started");
         let containers = engine().state().iter().filter(|it| it.starts_with("container skyward-")).count();
         assert_eq!(containers, 2, "{:?}", engine().state());
+        // One that stands still does not see that its lease is over.
+        let ours = engine().state().iter().find_map(|it| Some(it.strip_prefix("container ")?.to_owned()));
+        engine().run(&["pause", &ours.expect("a container")]);
         tenant.kill()?;
         tenant.wait()?;
         expect_as_before(&before);
-        // What a computer that lost power has: a container that does not run, and a network, whose time is over.
+        assert_eq!(below(desk.path()), Vec::<PathBuf>::new());
+        // What a computer that lost power has, or one on which a guard was killed: a container that does not run, one
+        // that stands still, and a network, whose time is over.
         let labels = ["--label", "skyward.pool=old", "--label", "skyward.expires=1"];
         let mut run = vec!["run", "--detach", "--name", "skyward-old-1", "--entrypoint", "sh"];
         run.extend(labels);
         run.extend([IMAGE, "-c", "exit 3"]);
         engine().run(&run);
+        let mut still = vec!["run", "--detach", "--name", "skyward-old-2", "--entrypoint", "sleep"];
+        still.extend(labels);
+        still.extend([IMAGE, "1000"]);
+        engine().run(&still);
+        engine().run(&["pause", "skyward-old-2"]);
         engine().run(&[&["network", "create"], &labels[..], &["skyward-old"]].concat());
         engine().run(&["network", "create", "theirs"]);
         let compute = pool(config()).start().await?;
@@ -258,5 +288,55 @@ mod inside {
         engine().run(&["network", "rm", "theirs"]);
         expect_as_before(&before);
         Ok(())
+    }
+
+    /// A program as it is when it was built for the C library of the other image: only where its loader is differs.
+    fn built_for_other(program: &Path, folder: &Path) -> skyward::Result<PathBuf> {
+        let (usual, other) = (b"/ld-linux-", b"/od-linux-");
+        let mut content = std::fs::read(program)?;
+        for at in 0..content.len() {
+            if let Some(found) = content.get_mut(at..at + usual.len())
+                && found == usual
+            {
+                found.copy_from_slice(other);
+            }
+        }
+        let file = folder.join(program.file_name().unwrap_or_default());
+        std::fs::write(&file, content)?;
+        Ok(file)
+    }
+
+    #[skyward::test]
+    #[ignore = "the tests above run it in the namespaces of a runtime"]
+    async fn another_build() -> skyward::Result<()> {
+        let (before, desk) = ((engine().state(), processes()), desk("another-build")?);
+        let own = std::env::current_exe()?;
+        let built = built_for_other(&own, desk.path())?;
+        let another = built_for_other(Path::new(env!("CARGO_BIN_EXE_tenant")), desk.path())?;
+        let with = |worker_binary| container::Config { image: OTHER.to_owned(), worker_binary, ..config() };
+        for (file, says) in [
+            (None, "or build this program for the image as well"),
+            (Some(own), "cannot run it"),
+            (Some(another), "it is another program"),
+            (Some("/bin/sh".into()), "it is no program of Skyward"),
+            (Some("/nowhere/program".into()), "failed to read `worker_binary` /nowhere/program"),
+        ] {
+            let timing = Timing { provision_attempts: 1, ..timing() };
+            let refused = pool(with(file)).timing(timing).start().await.expect_err(says).to_string();
+            assert!(refused.contains(says) && refused.contains("worker_binary"), "{refused}");
+        }
+        let compute = pool(with(Some(built))).start().await?;
+        assert_eq!((double(21) >> &compute).await?, 42);
+        // Nothing else was sent there to run.
+        assert_eq!((programs() >> &compute).await?, 1);
+        compute.stop().await?;
+        expect_as_before(&before);
+        Ok(())
+    }
+
+    /// How many programs there are on the node.
+    #[skyward::function]
+    fn programs() -> usize {
+        std::fs::read_dir("/root/.skyward/programs").map_or(0, Iterator::count)
     }
 }

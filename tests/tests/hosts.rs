@@ -12,7 +12,7 @@ use skyward::{EventKind, ssh};
 use skyward_tests::hosts::{PATIENCE, State, config, expect_all_as_before, timing};
 use skyward_tests::smoke::{double, image, place, smoke};
 use skyward_tests::testbed::Bed;
-use skyward_tests::until;
+use skyward_tests::{at_home_in, below, desk, until};
 
 fn pool(config: ssh::Config) -> skyward::Builder {
     Compute::builder().spec(Spec::on(Ssh::new(config))).timing(timing())
@@ -160,7 +160,9 @@ fn config_of(bed: &Bed) -> ssh::Config {
 async fn nothing_is_left_on_hosts_when_a_program_is_killed() -> skyward::Result<()> {
     let Some(bed) = Bed::of(2) else { return Ok(()) };
     let before = State::all(&bed);
+    let (desk, known) = (desk("tenant")?, bed.known_hosts());
     let mut tenant = Command::new(env!("CARGO_BIN_EXE_tenant"));
+    at_home_in(&mut tenant, desk.path());
     tenant.arg(bed.ssh_config()).args(["h1", "h2"]).stdout(Stdio::piped());
     let mut tenant = tenant.spawn()?;
     let mut line = String::new();
@@ -172,6 +174,8 @@ async fn nothing_is_left_on_hosts_when_a_program_is_killed() -> skyward::Result<
     tenant.wait()?;
     began.expect("tasks run on both hosts");
     expect_all_as_before(&bed, &before);
+    assert_eq!(std::fs::read_to_string(bed.folder().join("known_hosts"))?, known);
+    assert_eq!(below(desk.path()), Vec::<std::path::PathBuf>::new());
     Ok(())
 }
 

@@ -38,6 +38,7 @@ fn init_with(entry: Vec<OsString>) {
         Role::Fetch => skyward_worker::fetch_main(),
         Role::Task => skyward_worker::task_main(),
         Role::Machine => skyward_providers::local::machine_main(),
+        Role::Fingerprint => program::say_fingerprint(),
         Role::Client => {}
     }
     if let Err(duplicate) = Registry::global() {

@@ -6,11 +6,11 @@
 //! a test of the harness ─within(Docker, "inside::calls")─→ namespaces, daemon, image ─→ that test, inside them
 //! ```
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::groups::{GROUPS, Group, Groups, hierarchies};
 use super::lab::{self, Lab, said};
 use super::skipped;
 use crate::output_within;
@@ -73,10 +73,8 @@ impl Engine {
         let advice = format!("apt-get install -y --no-install-recommends {packages}");
         let absent =
             (!absent.is_empty()).then(|| format!("this machine has no {}; {advice}", absent.join(", ")));
-        // Of the second kind of control groups a bed cannot have a hierarchy of its own here, and would leave groups.
-        let is_second = Path::new(GROUPS).join("cgroup.controllers").exists();
-        let groups = is_second
-            .then(|| "its control groups are of version 2; the runtimes of tests want version 1".to_owned());
+        let groups = Path::new(GROUPS).join("cgroup.controllers").exists() || !hierarchies().is_empty();
+        let groups = (!groups).then(|| format!("there are no control groups at {GROUPS}"));
         lab::missing().or(absent).or(groups)
     }
 
@@ -99,32 +97,26 @@ impl Engine {
 /// When the runtime does not begin, or the test fails, with what it said.
 pub fn within(engine: Engine, test: &str) {
     if engine.can_be_had() {
-        Boxes::new(engine).run(test);
+        Boxes::new(engine, Groups::of_machine()).run(test);
     }
 }
 
-/// Removes the control groups that programs which were killed had for their runtimes, and says how many are left.
-pub fn sweep() -> usize {
-    let stale = || {
-        below(Path::new(GROUPS)).iter().flat_map(|it| below(it)).filter(|it| is_stale(it)).collect::<Vec<_>>()
-    };
-    for group in stale() {
-        remove(&group);
+/// As [`within`], with control groups of version 2, also where this machine has both; it may have no limits to give by
+/// them then.
+///
+/// # Panics
+/// As [`within`].
+pub fn within_second(engine: Engine, test: &str) {
+    if engine.can_be_had() && Groups::second().is_some() {
+        Boxes::new(engine, Groups::Second).run(test);
     }
-    stale().len()
 }
 
-/// How many processes there are in the runtimes of a program.
-pub fn processes_of(program: u32) -> usize {
-    let name = format!("{GROUP}{program}-");
-    let is_its = |it: &PathBuf| it.file_name().is_some_and(|it| it.to_string_lossy().starts_with(&name));
-    let groups = below(&Path::new(GROUPS).join("memory")).into_iter().filter(is_its);
-    groups.map(|it| processes_in(&it)).sum()
-}
-
-fn processes_in(group: &Path) -> usize {
-    let own = std::fs::read_to_string(group.join("cgroup.procs")).map_or(0, |it| it.lines().count());
-    below(group).iter().map(|it| processes_in(it)).sum::<usize>() + own
+/// Whether the runtime in whose namespaces this test runs can limit memory. It cannot where the kernel gives the control
+/// groups that a program may make no controllers: those of version 2 of a program that is in a container itself.
+pub fn can_limit() -> bool {
+    let given = std::fs::read_to_string(Path::new(GROUPS).join("cgroup.controllers"));
+    given.is_ok_and(|it| it.contains("memory")) || Path::new(GROUPS).join("memory").is_dir()
 }
 
 /// A runtime in namespaces.
@@ -134,30 +126,31 @@ struct Boxes {
     server: Child,
     // They end before their groups are removed.
     lab: Lab,
-    group: Group,
+    _group: Group,
 }
 
 impl Boxes {
-    fn new(engine: Engine) -> Self {
-        let (lab, group) = (Lab::alone(), Group::new());
+    fn new(engine: Engine, groups: Groups) -> Self {
+        let (lab, group) = (Lab::alone(), Group::new(groups));
         let own = std::env::current_exe().expect("this program");
         let mut server = lab.command("sh");
         // A group is entered before it becomes the root of all that is seen of groups.
-        let enter = "script=$1; shift; for it in $3; do echo 0 >\"/sys/fs/cgroup/$it/$2/cgroup.procs\"; done; \
+        let enter = "script=$1 folders=$2; shift 2; for it in $folders; do echo 0 >\"$it/cgroup.procs\"; done; \
                      exec unshare --cgroup sh -c \"$script\" box \"$@\"";
-        server.args(["-ec", enter, "enter", include_str!("sh/box.sh"), engine.command(), &group.name]);
-        server.arg(group.hierarchies.join(" ")).arg(own);
+        server.args(["-ec", enter, "enter", include_str!("sh/box.sh"), &group.folders()]);
+        server.arg(engine.command()).arg(group.hierarchies()).arg(own);
         server.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut server = server.spawn().expect("nsenter");
         said(&mut server, "up");
-        Self { engine, server, lab, group }
+        Self { engine, server, lab, _group: group }
     }
 
     fn run(&self, test: &str) {
         let mut command = self.lab.command("sh");
         // What it starts is in the bed's groups, as what the daemon starts.
-        let enter = "for it in $0; do echo 0 >\"/sys/fs/cgroup/$it/cgroup.procs\"; done; exec unshare --cgroup \"$@\"";
-        command.args(["-ec", enter, &self.group.hierarchies.join(" ")]);
+        let enter = "for it in $(cat /run/groups); do echo 0 >\"$it/cgroup.procs\"; done; \
+                     exec nsenter \"--cgroup=/proc/$(cat /run/box)/ns/cgroup\" \"$@\"";
+        command.args(["-ec", enter, "enter"]);
         command.arg(std::env::current_exe().expect("this program"));
         command.args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"]);
         command.env(HERE, self.engine.command()).env("DOCKER_HOST", "unix:///run/docker.sock");
@@ -181,73 +174,8 @@ impl Drop for Boxes {
     }
 }
 
-/// Control groups of one bed, one in each hierarchy of this machine.
-#[derive(Debug)]
-struct Group {
-    name: String,
-    hierarchies: Vec<String>,
-}
-
-impl Group {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("{GROUP}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let mut hierarchies = Vec::new();
-        sweep();
-        for folder in below(Path::new(GROUPS)) {
-            let own = folder.join(&name);
-            // Of the two kinds of control groups only the first has a folder for each hierarchy.
-            if folder.join("cgroup.clone_children").exists() && std::fs::create_dir(&own).is_ok() {
-                for file in ["cpuset.cpus", "cpuset.mems"] {
-                    if let Ok(all) = std::fs::read(folder.join(file)) {
-                        let _ = std::fs::write(own.join(file), all);
-                    }
-                }
-                hierarchies.extend(folder.file_name().map(|it| it.to_string_lossy().into_owned()));
-            }
-        }
-        Self { name, hierarchies }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        for hierarchy in &self.hierarchies {
-            remove(&Path::new(GROUPS).join(hierarchy).join(&self.name));
-        }
-    }
-}
-
-/// Whether a group is that of a program that has ended.
-fn is_stale(group: &Path) -> bool {
-    let name = group.file_name().map(|it| it.to_string_lossy().into_owned()).unwrap_or_default();
-    let owner = name.strip_prefix(GROUP).and_then(|it| it.split('-').next().map(str::to_owned));
-    owner.is_some_and(|it| !Path::new("/proc").join(it).exists())
-}
-
-/// Removes a group and those in it; the kernel takes a moment to let go of what has just ended.
-fn remove(group: &Path) {
-    let gone = || {
-        for inner in below(group) {
-            remove(&inner);
-        }
-        let _ = std::fs::remove_dir(group);
-        (!group.exists()).then_some(())
-    };
-    let _ = crate::until(Duration::from_secs(5), gone);
-}
-
-fn below(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.filter(|it| it.file_type().is_ok_and(|it| it.is_dir())).map(|it| it.path()).collect()
-}
-
 /// What says which runtime a test runs within.
 const HERE: &str = "SKYWARD_TEST_ENGINE";
-
-/// Where control groups are, and what the names of ours begin with.
-const GROUPS: &str = "/sys/fs/cgroup";
-const GROUP: &str = "skyward-bed-";
 
 /// How long a test within may take on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(400);

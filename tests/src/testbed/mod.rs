@@ -10,6 +10,7 @@
 
 mod boxes;
 mod faults;
+mod groups;
 mod host;
 mod lab;
 mod wire;
@@ -18,7 +19,8 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use boxes::{Engine, processes_of, sweep, within};
+pub use boxes::{Engine, can_limit, within, within_second};
+pub use groups::{processes_of, sweep};
 pub use host::Host;
 pub use wire::Weather;
 

@@ -1,5 +1,7 @@
 //! What can be set for containers.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// What can be set. Read from settings, unknown names are refused.
@@ -36,6 +38,9 @@ pub struct Config {
     pub devices: Vec<String>,
     /// NVIDIA's accelerators that each container has: `all`, a number of them, or `device=0,2`. Default none.
     pub gpus: Option<String>,
+    /// This program in a file, built for the C library of the image where that cannot run this one: for musl, say. It
+    /// must be built from the same sources, which each container says before it is trusted. Default: this program.
+    pub worker_binary: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -50,6 +55,7 @@ impl Default for Config {
             memory_mb: None,
             devices: Vec::new(),
             gpus: None,
+            worker_binary: None,
         }
     }
 }

@@ -268,13 +268,19 @@ async fn what_nobody_has_any_more_is_swept_and_nothing_else() {
         of("fresh", "exited", "old", &later),
         of("alive", "running", "living", "1"),
         of("just-died", "exited", "living", "1"),
+        of("still", "paused", "forgotten", "1"),
+        of("paused-by-its-owner", "paused", "living", "1"),
+        of("paused-and-guarded", "paused", "guarded", "1"),
     ];
     let all = all.join("\n");
     let fake = Fake::failing("docker", "nothing", "", &format!("'ps -a'*) cat <<'L'\n{all}\nL\nexit;;"));
     let container = Container::new(fake.config());
+    let engine = Engine::find(&fake.config()).await.expect("a runtime");
+    let guard = Guard::start(&engine, &PoolId::new("guarded"), "skyward-guarded-", None).expect("a guard");
     container.prepare(&request()).await.expect("prepared");
     let removed: Vec<_> = fake.asked().into_iter().filter(|it| it.starts_with("rm ")).collect();
-    assert_eq!(removed, ["rm -f -v dead"]);
+    assert_eq!(removed, ["rm -f -v dead", "rm -f -v still"]);
+    guard.end().await;
     container.teardown(&request()).await.expect("torn down");
 }
 
@@ -341,4 +347,39 @@ async fn a_list_that_is_not_understood_means_that_nothing_is_gone() {
     let described =
         Container::new(strange.config()).describe(&request(), &InstanceId::new("skyward-p1-x")).await;
     assert_eq!(described.expect_err("not understood").kind, ProviderErrorKind::Transient);
+}
+
+/// A file that passes for a program of Skyward.
+fn worker_binary(fake: &Fake) -> PathBuf {
+    let file = fake.folder.path().join("worker");
+    std::fs::write(&file, "#!/bin/sh\n# SKYWARD_ROLE\n").expect("written");
+    file
+}
+
+#[tokio::test]
+async fn another_build_of_this_program_says_that_it_is_the_same_before_it_is_trusted() {
+    let own = skyward_runtime::program::fingerprint().expect("no function twice");
+    for (says, expected) in [
+        ("skyward-fingerprint 9-abcdef", "its functions are 9-abcdef and ours are"),
+        ("sh: 1: exec: /x: not found", "cannot run it (sh: 1: exec: /x: not found)"),
+    ] {
+        let fake = Fake::failing(
+            "docker",
+            "nothing",
+            "",
+            &format!("exec*) cat >/dev/null; echo '{says}'; exit 74;;"),
+        );
+        let error =
+            refused(&fake, Config { worker_binary: Some(worker_binary(&fake)), ..fake.config() }).await;
+        assert_eq!(error.kind, ProviderErrorKind::InvalidRequest);
+        assert!(error.message.contains(expected), "{error}");
+        assert!(fake.asked().iter().any(|it| it.starts_with("exec") && it.contains(&own)), "it is asked");
+        assert!(fake.was_asked("rm -f"), "what did not become a machine is removed");
+    }
+    let fake = Fake::good();
+    for (file, expected) in [("/dev/null", "no program of Skyward"), ("/nowhere/x", "failed to read")] {
+        let error = refused(&fake, Config { worker_binary: Some(file.into()), ..fake.config() }).await;
+        assert!(error.message.contains(expected) && error.message.contains(file), "{error}");
+    }
+    assert!(!fake.was_asked("network create"), "nothing is made for a file that is none");
 }

@@ -1,12 +1,14 @@
 //! One container from its start to its server: it is run with a shell that waits, gets this program, becomes it, and
 //! says by which key it is known.
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use skyward_runtime::bootstrap::Program;
-use skyward_runtime::program;
+use skyward_runtime::program::{self, ROLE_VARIABLE, read_fingerprint};
 use skyward_runtime::provider::{ProviderError, ProviderErrorKind, Request};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -72,30 +74,29 @@ impl Launch<'_> {
         let order = container_order(&request.ssh_key, request.lease, SSH_PORT)
             .map_err(|error| local(format!("failed to tell a container what to be: {error}")))?;
         let order: String = order.iter().map(|it| format!("\\{it:03o}")).collect();
-        let Some(entry) = program::entry_arguments() else {
-            return Err(local(
-                "failed to run a container: this program cannot become its first process; call `skyward::init()` \
-                 first in main, or use #[skyward::main] or #[skyward::test]",
-            ));
-        };
         let wait = request.lease.max(WAIT).as_secs().to_string();
         let script = include_str!("sh/boot.sh").to_owned();
         let mut told = vec![script, "skyward".to_owned(), self.program.path(), order, wait];
-        for word in entry {
-            let word = word.to_str().ok_or_else(|| local("this program's arguments are no text"))?;
-            told.push(word.to_owned());
-        }
+        told.extend(entry()?);
         Ok(told)
     }
 
     async fn install(&self, name: &str) -> Result<String, ProviderError> {
-        let arguments = [self.program.path(), self.program.size().to_string()];
+        let own = program::fingerprint().map_err(|it| local(it.to_string()))?;
+        // What is not the running program says first that it is the same one.
+        let other = self.config.worker_binary.as_deref();
+        let same = if other.is_some() { own.clone() } else { String::new() };
+        let mut arguments = vec![self.program.path(), self.program.size().to_string(), same];
+        arguments.extend(entry()?);
         let words = self.engine.runtime.exec(name, include_str!("sh/install.sh"), &arguments);
         let input = Some(self.program.travels().clone());
         let spoken = self.engine.speak("give a container this program", &words, input, PATIENCE).await?;
         let key = spoken.said.lines().rev().map(str::trim).find(|it| it.starts_with("ssh-"));
-        match key {
-            Some(key) if spoken.good => Ok(key.to_owned()),
+        match (key, other) {
+            (Some(key), _) if spoken.good => Ok(key.to_owned()),
+            (_, Some(file)) if spoken.code == Some(FOREIGN) => {
+                Err(another(file, &self.config.image, &own, &spoken.said))
+            }
             _ => Err(self.failed(name, &spoken).await),
         }
     }
@@ -118,8 +119,8 @@ impl Launch<'_> {
                 ProviderErrorKind::InvalidRequest,
                 format!(
                     "its C library cannot run this program ({words}): name an `image` whose glibc is at least as new \
-                     as the one that this program was built with, or build it for a target that needs none \
-                     (`--target {}-unknown-linux-musl`)",
+                     as the one that this program was built with, or build this program for the image as well \
+                     (`--target {}-unknown-linux-musl` runs in any) and name that file as `worker_binary`",
                     std::env::consts::ARCH
                 ),
             ),
@@ -139,6 +140,52 @@ impl Launch<'_> {
             ),
         }
     }
+}
+
+/// Refuses a file that is no program which can say what it is, before anything is made for it.
+pub(super) fn check(file: &Path, content: &[u8]) -> Result<(), ProviderError> {
+    let (file, variable) = (file.display(), ROLE_VARIABLE.as_bytes());
+    if content.windows(variable.len()).any(|it| it == variable) {
+        return Ok(());
+    }
+    let message = format!(
+        "failed to use `worker_binary` {file}: it is no program of Skyward; build this program for the image's C \
+         library, and name that file"
+    );
+    Err(ProviderError::new(ProviderErrorKind::InvalidRequest, message))
+}
+
+/// Why a file is not this program in another build, by what it said when it was asked in a container.
+fn another(file: &Path, image: &str, own: &str, said: &str) -> ProviderError {
+    let short = |it: &str| it.chars().take(14).collect::<String>();
+    let why = match read_fingerprint(said) {
+        Some(its) => format!(
+            "it is another program: its functions are {} and ours are {}; build it from the same sources as this program",
+            short(its),
+            short(own)
+        ),
+        None => format!(
+            "{image:?} cannot run it ({}); build this program for the image's C library (`--target \
+             {}-unknown-linux-musl` runs in any)",
+            last(said),
+            std::env::consts::ARCH
+        ),
+    };
+    let message = format!("failed to use `worker_binary` {}: {why}", file.display());
+    ProviderError::new(ProviderErrorKind::InvalidRequest, message)
+}
+
+/// The arguments with which this program becomes a machine.
+fn entry() -> Result<Vec<String>, ProviderError> {
+    let Some(entry) = program::entry_arguments() else {
+        return Err(local(
+            "failed to run a container: this program cannot become its first process; call `skyward::init()` first in \
+             main, or use #[skyward::main] or #[skyward::test]",
+        ));
+    };
+    let text = |it: &OsString| it.to_str().map(str::to_owned);
+    let words: Option<Vec<_>> = entry.iter().map(text).collect();
+    words.ok_or_else(|| local("this program's arguments are no text"))
 }
 
 /// Whether a program could not be started for want of a library, or because it is another processor's.
@@ -202,6 +249,9 @@ fn free_port() -> Result<u16, ProviderError> {
     let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr());
     bound.map(|it| it.port()).map_err(|error| local("failed to find a free port on loopback").because(error))
 }
+
+/// How the script ends that could not run the program.
+const FOREIGN: i32 = 74;
 
 /// How often a port that was taken meanwhile is tried anew.
 const TRIES: u32 = 5;

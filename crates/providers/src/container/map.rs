@@ -49,6 +49,8 @@ pub(super) struct Listed {
     pub(super) name: String,
     /// Whether it is a container that runs.
     pub(super) runs: bool,
+    /// Whether it is one that stands still, and so does not see that its lease is over.
+    pub(super) is_paused: bool,
     labels: BTreeMap<String, String>,
 }
 
@@ -160,11 +162,11 @@ fn one(value: &Value) -> Option<Listed> {
     let names = ["/Names", "/Names/0", "/Name", "/name", "/id", "/configuration/id"];
     let name = names.iter().find_map(|it| text(value, it))?.trim_start_matches('/').to_owned();
     let state = ["/State", "/status/state", "/status", "/Status"].iter().find_map(|it| text(value, it));
-    let runs = ["running", "paused", "stopping", "Up"];
-    let runs = state.is_some_and(|state| runs.iter().any(|it| state.starts_with(it)));
+    let is = |all: &[&str]| state.is_some_and(|state| all.iter().any(|it| state.starts_with(it)));
+    let (runs, is_paused) = (is(&["running", "stopping", "Up"]), is(&["paused", "pausing", "Paused"]));
     let labels = ["/Labels", "/labels", "/configuration/labels", "/config/labels"];
     let labels = labels.iter().find_map(|it| value.pointer(it)).map(read_labels).unwrap_or_default();
-    Some(Listed { name, runs, labels })
+    Some(Listed { name, runs, is_paused, labels })
 }
 
 /// Labels as an object, or as `a=b,c=d`.

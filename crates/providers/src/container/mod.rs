@@ -20,9 +20,11 @@ mod failure;
 mod guard;
 mod launch;
 mod map;
+mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -46,7 +48,8 @@ use engine::{Engine, PATIENCE, local};
 use failure::Failure;
 use guard::Guard;
 use launch::{Launch, last_words, remove};
-use map::{Life, Listed, Seen};
+use map::{Life, Seen};
+use sweep::sweep;
 
 pub use config::Config;
 
@@ -87,17 +90,28 @@ impl Container {
         self.engine.get_or_try_init(|| Engine::find(&self.config)).await
     }
 
-    /// The running program, which is the first process of each container.
-    async fn program(&self) -> Result<Arc<Program>, ProviderError> {
+    /// This program, or another build of it: the first process of each container.
+    async fn packed(&self) -> Result<Arc<Program>, ProviderError> {
         if !cfg!(target_os = "linux") {
             let message =
                 "containers run programs of Linux, and this one is of another system: run it on Linux";
             return Err(local(message));
         }
+        let file = self.config.worker_binary.clone();
         let read = || async {
-            let packed = tokio::task::spawn_blocking(|| Program::of_running(false)).await;
-            let failed = || local("failed to read the running program");
-            packed.map_err(|it| failed().because(it))?.map(Arc::new).map_err(|it| failed().because(it))
+            let failed = match &file {
+                Some(file) => format!("failed to read `worker_binary` {}", file.display()),
+                None => "failed to read the running program".to_owned(),
+            };
+            let pack = || match file {
+                Some(file) => Program::of_file(&file, false),
+                None => Program::of_running(false),
+            };
+            let packed = tokio::task::spawn_blocking(pack).await;
+            packed
+                .map_err(|it| local(&failed).because(it))?
+                .map(Arc::new)
+                .map_err(|it| local(&failed).because(it))
         };
         self.program.get_or_try_init(read).await.cloned()
     }
@@ -224,25 +238,6 @@ impl Container {
         Ok(name)
     }
 
-    /// Removes what is nobody's any more: containers that have ended and networks without any, of pools whose time
-    /// is over. Does what it can.
-    async fn sweep(&self, engine: &Engine) {
-        let now = now().as_secs();
-        let containers = engine.list("list containers", &engine.runtime.list(POOL)).await.unwrap_or_default();
-        let networks = engine.list("list networks", &engine.runtime.networks(POOL)).await.unwrap_or_default();
-        // Of a pool that has one that runs, nothing is dead: the labels say only when each thing was made.
-        let alive: BTreeSet<_> = containers.iter().filter(|it| it.runs).filter_map(Listed::pool).collect();
-        let is_dead = |it: &&Listed| it.is_stale(now) && it.pool().is_some_and(|it| !alive.contains(it));
-        for dead in containers.iter().filter(is_dead) {
-            tracing::info!(container = dead.name, "sweeping a dead container");
-            let _ = remove(engine, &dead.name).await;
-        }
-        for dead in networks.iter().filter(is_dead) {
-            // One that is used refuses to go.
-            let _ = engine.ask("remove a network", &engine.runtime.remove_network(&dead.name)).await;
-        }
-    }
-
     /// The containers of a pool that are there.
     async fn of_pool(&self, engine: &Engine, pool: &PoolId) -> Result<Vec<String>, ProviderError> {
         let listed = engine.list("list containers", &engine.runtime.list(&format!("{POOL}={pool}"))).await?;
@@ -342,6 +337,10 @@ impl Provider for Container {
         serde_json::to_string(&self.config).unwrap_or_else(|_| "{}".to_owned())
     }
 
+    fn program(&self) -> Option<PathBuf> {
+        self.config.worker_binary.clone()
+    }
+
     fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {
         stream::once(self.offer()).boxed()
     }
@@ -360,14 +359,17 @@ impl Provider for Container {
             return Err(ProviderError::new(ProviderErrorKind::InvalidRequest, message));
         }
         let (network, is_own) = self.network(&request.pool)?;
-        self.sweep(engine).await;
+        if let Some(file) = &self.config.worker_binary {
+            launch::check(file, self.packed().await?.travels())?;
+        }
+        sweep(engine).await;
         self.fetch(engine).await?;
         self.watch(engine, &request.pool, is_own.then_some(network.as_str()))?;
         self.connect(engine, request).await.map(drop)
     }
 
     async fn provision(&self, request: &Request, count: u32) -> Result<Provisioned, ProviderError> {
-        let (engine, program) = (self.engine().await?, self.program().await?);
+        let (engine, program) = (self.engine().await?, self.packed().await?);
         let given_up: Vec<_> = lock(&self.begun).get(&request.pool).into_iter().flatten().cloned().collect();
         for name in given_up {
             remove(engine, &name).await?;

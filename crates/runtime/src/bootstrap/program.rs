@@ -1,7 +1,8 @@
-//! The running program packed for upload: a machine runs exactly what the client runs. Called once
+//! The program packed for upload: a machine runs exactly what the client runs, or another build of it. Called once
 //! per pool.
 
 use std::io;
+use std::path::Path;
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -29,7 +30,15 @@ impl Program {
     /// # Errors
     /// When the program's file cannot be read.
     pub fn of_running(compress: bool) -> io::Result<Self> {
-        Self::of(std::fs::read(executable()?)?, compress)
+        Self::of_file(&executable()?, compress)
+    }
+
+    /// Packs the program in a file, as [`of_running`](Self::of_running) packs the one that runs.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn of_file(file: &Path, compress: bool) -> io::Result<Self> {
+        Self::of(std::fs::read(file)?, compress)
     }
 
     fn of(program: Vec<u8>, compress: bool) -> io::Result<Self> {

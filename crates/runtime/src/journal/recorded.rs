@@ -1,5 +1,6 @@
 //! A provider whose every change is written down: the intent before it is asked, the result after it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -75,6 +76,10 @@ impl Provider for Recorded {
 
     fn account(&self) -> Option<KeyPrint> {
         self.provider.account()
+    }
+
+    fn program(&self) -> Option<PathBuf> {
+        self.provider.program()
     }
 
     fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {

@@ -1,6 +1,7 @@
 //! What every node of a pool is given: the pool's keys, plan and ways to reach things.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -63,21 +64,25 @@ pub struct NodeKit {
     pub record: Option<Arc<Record>>,
 }
 
-/// The running program, read and packed once for all nodes of the process, while machines boot.
+/// The program that nodes run, read and packed once for all that share it, while machines boot.
 #[derive(Clone)]
 pub struct ProgramCell {
     packed: Shared<BoxFuture<'static, Result<Arc<Program>, String>>>,
 }
 
 impl ProgramCell {
-    /// Begins to pack the running program, compressed when `compress` is set.
-    pub fn start(compress: bool) -> Self {
-        let packing = tokio::task::spawn_blocking(move || Program::of_running(compress));
+    /// Begins to pack the program in this file, by default the running one, compressed when `compress` is set.
+    pub fn start(file: Option<PathBuf>, compress: bool) -> Self {
+        let what = file.as_ref().map_or("the running program".to_owned(), |it| it.display().to_string());
+        let packing = tokio::task::spawn_blocking(move || match file {
+            Some(file) => Program::of_file(&file, compress),
+            None => Program::of_running(compress),
+        });
         let packed = async move {
             match packing.await {
                 Ok(Ok(program)) => Ok(Arc::new(program)),
-                Ok(Err(error)) => Err(format!("failed to read the running program: {error}")),
-                Err(error) => Err(format!("failed to pack the running program: {error}")),
+                Ok(Err(error)) => Err(format!("failed to read {what}: {error}")),
+                Err(error) => Err(format!("failed to pack {what}: {error}")),
             }
         };
         Self { packed: packed.boxed().shared() }

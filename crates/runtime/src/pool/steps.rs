@@ -167,7 +167,7 @@ async fn make_kit(
 ) -> Result<NodeKit, StartError> {
     let capabilities = provider.provider().capabilities();
     // Packing begins now, so that the program is ready when the first machine is.
-    let program = ProgramCell::start(!capabilities.same_computer);
+    let program = ProgramCell::start(provider.provider().program(), !capabilities.same_computer);
     let spec = request.specs.get(candidate.spec);
     let image = spec.and_then(|it| it.image.clone()).unwrap_or_else(|| request.image.clone());
     let plan =

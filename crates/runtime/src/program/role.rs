@@ -26,6 +26,8 @@ pub enum Role {
     Machine,
     /// The process of a worker's tasks, one at a time.
     Task,
+    /// A process that says which program it is, and ends.
+    Fingerprint,
 }
 
 impl Role {
@@ -42,6 +44,7 @@ impl Role {
                 "fetch" => Self::Fetch,
                 "machine" => Self::Machine,
                 "task" => Self::Task,
+                "fingerprint" => Self::Fingerprint,
                 _ => Self::Client,
             },
             _ => Self::Client,
@@ -57,6 +60,7 @@ impl Role {
             Self::Fetch => "SKYWARD_ROLE=fetch:$$ exec",
             Self::Machine => "SKYWARD_ROLE=machine:$$ exec",
             Self::Task => "SKYWARD_ROLE=task:$$ exec",
+            Self::Fingerprint => "SKYWARD_ROLE=fingerprint:$$ exec",
         }
     }
 }
@@ -98,6 +102,7 @@ mod tests {
             ("pipe:7", Role::Pipe),
             ("task:7", Role::Task),
             ("fetch:7", Role::Fetch),
+            ("fingerprint:7", Role::Fingerprint),
             ("task:8", Role::Client),
             ("worker:8", Role::Client),
             ("worker:", Role::Client),

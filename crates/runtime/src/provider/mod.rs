@@ -7,6 +7,7 @@ mod error;
 mod messages;
 mod state;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -40,6 +41,12 @@ pub trait Provider: Send + Sync + 'static {
     /// is rented: to the key of another account a cloud lists nothing, as if all of it had been given back. Default:
     /// none, of a provider that has one account.
     fn account(&self) -> Option<KeyPrint> {
+        None
+    }
+
+    /// The file of the program that its machines run, where that is another build of the running one: for another C
+    /// library, say. It was seen to be the same program before a machine is handed over. Default: the running program.
+    fn program(&self) -> Option<PathBuf> {
         None
     }
 

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     match Role::current() {
         Role::Worker => skyward_worker::main(),
         Role::Task => skyward_worker::task_main(),
-        Role::Client | Role::Machine | Role::Pipe | Role::Fetch => {}
+        Role::Client | Role::Machine | Role::Pipe | Role::Fetch | Role::Fingerprint => {}
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

@@ -1,29 +1,36 @@
 # A runtime of containers in the namespaces of a bed, with an image that is made of this machine's own programs and
-# needs no registry. Run in a namespace of control groups of its own. Arguments: docker or podman, the name of the bed's
-# control groups, their hierarchies, a program that must run in the image. Says `up` when it runs; ends with the bed.
+# needs no registry. Run in the root of a namespace of control groups of its own. Arguments: docker or podman, the names of
+# the hierarchies of control groups (none: they are of version 2), a program that must run in the image. Says `up` when it
+# runs; ends with the bed.
 set -eu
-kind=$1 group=$2 groups=$3 program=$4
+kind=$1 groups=$2 program=$3
 # What is written outside the bed's own folders stays in the bed, and the system's devices are the bed's.
 for folder in etc var; do
     mkdir -p "/mnt/over/$folder" "/mnt/work/$folder"
     mount -t overlay -o "lowerdir=/$folder,upperdir=/mnt/over/$folder,workdir=/mnt/work/$folder" over "/$folder"
 done
 mkdir -p /mnt/disk
-if [ -d "/sys/fs/cgroup/memory/$group" ]; then
-    # The groups that were made for the bed are all that it sees, so that what its containers leave is in them.
-    mount -t sysfs sysfs /sys
+# The groups that were made for the bed are all that it sees, so that what its containers leave is in them.
+mount -t sysfs sysfs /sys
+if [ -n "$groups" ]; then
     mount -t tmpfs -o mode=755 groups /sys/fs/cgroup
     for name in $groups; do
         mkdir "/sys/fs/cgroup/$name"
         case $name in systemd) option=none,name=systemd ;; *) option=$name ;; esac
         mount -t cgroup -o "$option" "$name" "/sys/fs/cgroup/$name"
-    done
+        echo "/sys/fs/cgroup/$name"
+    done >/run/groups
 else
-    mkdir /mnt/groups
-    mount --rbind /sys/fs/cgroup /mnt/groups
-    mount -t sysfs sysfs /sys
-    mount --rbind /mnt/groups /sys/fs/cgroup
+    mount -t cgroup2 groups /sys/fs/cgroup
+    # A group that has processes itself limits none below it.
+    mkdir /sys/fs/cgroup/init
+    echo 0 >/sys/fs/cgroup/init/cgroup.procs
+    for name in $(cat /sys/fs/cgroup/cgroup.controllers); do
+        echo "+$name" >/sys/fs/cgroup/cgroup.subtree_control || :
+    done
+    echo /sys/fs/cgroup/init >/run/groups
 fi
+echo $$ >/run/box
 
 root=/mnt/disk/root
 mkdir -p "$root/usr/bin" "$root/usr/lib64" "$root/usr/lib" "$root/etc" "$root/root" "$root/home/ubuntu" "$root/tmp" "$root/proc" \
@@ -59,8 +66,12 @@ if [ "$kind" = docker ]; then
     done
     export DOCKER_HOST=unix:///run/docker.sock
 else
+    # By itself it limits the number of processes, also where the kernel gives the bed nothing to do that with.
+    pids=''
+    [ -d /sys/fs/cgroup/pids ] || grep -qw pids /sys/fs/cgroup/cgroup.controllers || pids='pids_limit = 0'
     cat >/run/containers.conf <<C
 [containers]
+$pids
 default_ulimits = ["nofile=16384:16384", "nproc=8192:8192"]
 log_driver = "k8s-file"
 [engine]
@@ -77,6 +88,10 @@ C
     export CONTAINERS_CONF=/run/containers.conf CONTAINERS_STORAGE_CONF=/run/storage.conf
 fi
 tar -C "$root" -c . | "$kind" import - skyward-test/box:1 >/dev/null
+# Another image, whose C library has its loader elsewhere: to programs that know only the usual place it is as musl's.
+for loader in $(find "$root/usr" -name 'ld-linux-*'); do mv "$loader" "${loader%/*}/od-linux-${loader##*/ld-linux-}"; done
+find "$root/usr/bin" -type f -exec env LC_ALL=C sed -i 's,/ld-linux-,/od-linux-,' {} +
+tar -C "$root" -c . | "$kind" import - skyward-test/other:1 >/dev/null
 rm -rf "$root"
 echo up
 exec cat >/dev/null
