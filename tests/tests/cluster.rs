@@ -230,6 +230,41 @@ async fn a_node_that_loses_power_in_the_middle_keeps_nobody_behind_it_from_havin
     Ok(())
 }
 
+#[skyward::test]
+async fn a_node_on_a_wire_that_is_far_slower_is_gone_round_by_those_behind_it() -> skyward::Result<()> {
+    let Some(bed) = Bed::of(4) else { return Ok(()) };
+    let (compute, hosts) = on_hosts(&bed).await?;
+    hosts.iter().for_each(|it| it.narrow(20_000_000));
+    let slow = hosts.get(1).expect("four");
+    let at_first = received(slow);
+    let mut events = compute.events();
+    let table = Shared::new(Array::from((0..3 * MANY).collect::<Vec<_>>()))?;
+    let mut sums = Vec::new();
+    for (rank, host) in (0..).zip(&hosts) {
+        let before = received(host);
+        sums.push(compute.node(rank).spawn(sum(table.clone())));
+        // One after the other, so that each has it from the one before.
+        until(SOON, || (received(host) > before + (1 << 20)).then_some(())).expect("it comes");
+    }
+    slow.narrow(2_000_000);
+    let total = 3 * MANY * (3 * MANY - 1) / 2;
+    let slow_one = sums.remove(1);
+    for (rank, sum) in [0, 2, 3].into_iter().zip(sums) {
+        let sum = tokio::time::timeout(SOON, sum).await.expect("in time")?;
+        assert_eq!(sum, (rank, total));
+    }
+    // At its pace the rest takes longer than a minute.
+    let came = received(slow) - at_first;
+    assert!(came < 20 << 20, "those behind it have waited for it: {came}");
+    slow.narrow(20_000_000);
+    assert_eq!(tokio::time::timeout(SOON, slow_one).await.expect("in time")?, (1, total));
+    compute.stop().await?;
+    let (given, failed) = given(&mut events).await;
+    assert_eq!(given.len(), 4, "{given:?}");
+    assert!(failed.iter().any(|it| it.contains("far slower")), "{failed:?}");
+    Ok(())
+}
+
 /// What is in the included file: how much, and a sum over it.
 #[skyward::function]
 fn included() -> Result<(usize, u64), Failure> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use skyward::prelude::*;
-use skyward::{EventKind, ssh};
+use skyward::{Array, EventKind, Executor, Shared, ssh};
 use skyward_tests::hosts::{self, PATIENCE, State, expect_all_as_before, expect_as_before};
 use skyward_tests::smoke::rank;
 use skyward_tests::testbed::{Bed, Host, Weather};
@@ -118,6 +118,7 @@ async fn runs(pool: &Watched) -> skyward::Result<Vec<u32>> {
 #[skyward::test]
 async fn calls_pass_a_net_that_loses_a_fifth_is_slow_or_narrow() -> skyward::Result<()> {
     let Some(bed) = Bed::wired(2) else { return Ok(()) };
+    let before = State::all(&bed);
     let worker = Worker { concurrency: 8, ..Worker::default() };
     let pool = Watched::new(pool(&bed).nodes(2).worker(worker).start().await?);
     let plain = Weather::default();
@@ -136,7 +137,9 @@ async fn calls_pass_a_net_that_loses_a_fifth_is_slow_or_narrow() -> skyward::Res
     bed.hosts().iter().for_each(|it| it.weather(plain));
     assert_eq!(pool.ran_twice(), None);
     assert_eq!(runs(&pool).await?.len(), 120);
-    pool.compute.stop().await
+    pool.compute.stop().await?;
+    expect_all_as_before(&bed, &before);
+    Ok(())
 }
 
 #[skyward::test]
@@ -216,15 +219,30 @@ async fn a_host_that_stands_still_is_replaced_and_ends_its_machine_when_it_goes_
     replaced(Host::freeze, Host::thaw, false).await
 }
 
-#[skyward::test]
-async fn calls_outlive_the_restart_of_the_ssh_server_that_carries_them() -> skyward::Result<()> {
+/// A server that carries the calls under way is changed, and they outlive it.
+async fn outlived(happens: impl FnOnce(&Host)) -> skyward::Result<()> {
     let Some(bed) = Bed::of(1) else { return Ok(()) };
     let worker = Worker { concurrency: 4, ..Worker::default() };
     let pool = Watched::new(pool(&bed).carrier(Carrier::Ssh).worker(worker).start().await?);
-    under_way(&pool, 8, 1500, async || bed.host(1).restart_sshd()).await?;
+    under_way(&pool, 8, 1500, async || happens(bed.host(1))).await?;
     assert_eq!(pool.ran_twice(), None);
     assert_eq!(runs(&pool).await?, (0..8).collect::<Vec<_>>());
-    pool.compute.stop().await
+    assert!(pool.has(|it| matches!(it, EventKind::LinkLost { .. })));
+    pool.compute.stop().await?;
+    until(PATIENCE, || bed.host(1).processes().is_empty().then_some(())).expect("nothing runs there");
+    let of_ours = bed.host(1).files().into_iter().filter(|it| it.contains("skyward")).collect::<Vec<_>>();
+    assert_eq!(of_ours, Vec::<String>::new());
+    Ok(())
+}
+
+#[skyward::test]
+async fn calls_outlive_the_restart_of_the_ssh_server_that_carries_them() -> skyward::Result<()> {
+    outlived(Host::restart_sshd).await
+}
+
+#[skyward::test]
+async fn calls_outlive_that_the_ssh_server_which_carries_them_forwards_no_more() -> skyward::Result<()> {
+    outlived(Host::refuse_forwarding).await
 }
 
 #[skyward::test]
@@ -247,33 +265,82 @@ async fn calls_go_on_while_a_disk_is_full_and_nothing_of_them_stays() -> skyward
     Ok(())
 }
 
+/// The sum of a value that is large enough to be kept on a disk.
+#[skyward::function]
+fn total(of: Shared<Array<u64>>) -> u64 {
+    of.iter().sum()
+}
+
 #[skyward::test]
-async fn clocks_that_are_wrong_and_servers_that_do_not_forward_are_no_matter() -> skyward::Result<()> {
+async fn a_value_that_a_full_disk_has_no_room_for_fails_its_calls_with_that_reason() -> skyward::Result<()> {
+    let Some(bed) = Bed::of(2) else { return Ok(()) };
+    let before = State::all(&bed);
+    for cluster in [true, false] {
+        let worker = Worker { concurrency: 2, executor: Executor::Process, ..Worker::default() };
+        let pool = Watched::new(pool(&bed).nodes(2).cluster(cluster).worker(worker).start().await?);
+        under_way(&pool, 4, 3000, async || {
+            bed.hosts().iter().for_each(Host::fill_disk);
+            let table = Shared::new(Array::from((0..500_000).collect::<Vec<u64>>())).expect("shared");
+            let lost = (total(table) >> &pool.compute).await.expect_err("there is no room").to_string();
+            assert!(lost.contains("for want of room") && lost.contains("No space left"), "{lost}");
+        })
+        .await?;
+        bed.hosts().iter().for_each(Host::free_disk);
+        let table = Shared::new(Array::from(vec![7_u64; 500_000]))?;
+        assert_eq!((total(table) * &pool.compute).await?, [3_500_000; 2]);
+        pool.compute.stop().await?;
+        expect_all_as_before(&bed, &before);
+    }
+    Ok(())
+}
+
+/// The clock that people set, in seconds since 1970.
+#[skyward::function]
+fn clock() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.unwrap_or_default().as_secs()
+}
+
+#[skyward::test]
+async fn clocks_that_are_an_hour_off_end_no_call_and_no_lease() -> skyward::Result<()> {
     let Some(bed) = Bed::of(2) else { return Ok(()) };
     bed.host(1).set_clock_wrong(3600);
     bed.host(2).set_clock_wrong(-3600);
-    bed.host(1).refuse_forwarding();
-    let pool = Watched::new(pool(&bed).nodes(2).carrier(Carrier::Ssh).start().await?);
-    under_way(&pool, 8, 200, async || {}).await?;
-    assert_eq!((rank() * &pool.compute).await?, [Some(0), Some(1)]);
-    pool.compute.stop().await
+    let before = State::all(&bed);
+    let short = Timing { lease: LEASE, ttl: LEASE, ..timing() };
+    let pool = Watched::new(pool(&bed).nodes(2).timing(short).start().await?);
+    let mut clocks = (clock() * &pool.compute).await?;
+    clocks.sort_unstable();
+    let [behind, ahead] = clocks[..] else { panic!("{clocks:?}") };
+    assert!((7000..7400).contains(&(ahead - behind)), "{clocks:?}");
+    // Longer than the lease, one after the other on each node.
+    under_way(&pool, 4, 7000, async || {}).await?;
+    assert_eq!(pool.ran_twice(), None);
+    assert_eq!(runs(&pool).await?, (0..4).collect::<Vec<_>>());
+    pool.compute.stop().await?;
+    expect_all_as_before(&bed, &before);
+    Ok(())
 }
 
 #[skyward::test]
 async fn where_udp_is_lost_the_link_falls_to_ssh() -> skyward::Result<()> {
     let Some(bed) = Bed::wired(1) else { return Ok(()) };
+    let before = State::all(&bed);
     bed.host(1).block_udp();
     let pool = Watched::new(pool(&bed).start().await?);
     under_way(&pool, 4, 100, async || {}).await?;
     // Whatever it was linked over is what it is linked over again.
     bed.host(1).restart_sshd();
     pool.expect(|it| matches!(it, EventKind::Linked { carrier: Carrier::Ssh, .. })).await;
-    pool.compute.stop().await
+    pool.compute.stop().await?;
+    expect_all_as_before(&bed, &before);
+    Ok(())
 }
 
 #[skyward::test]
 async fn a_host_whose_key_changes_is_refused_and_its_calls_are_not_given_to_it() -> skyward::Result<()> {
     let Some(bed) = Bed::of(1) else { return Ok(()) };
+    let before = State::of(bed.host(1));
     let short = Timing { grace: Duration::from_secs(6), lease: LEASE, ttl: LEASE, ..timing() };
     let starting = pool(&bed).carrier(Carrier::Ssh).timing(short).start();
     let pool = Watched::new(starting.await?);
@@ -290,6 +357,6 @@ async fn a_host_whose_key_changes_is_refused_and_its_calls_are_not_given_to_it()
     let stopped = pool.compute.stop().await.expect_err("nobody can end what is there").to_string();
     assert!(stopped.contains("h1"), "{stopped}");
     // Its lease does.
-    until(PATIENCE, || bed.host(1).processes().is_empty().then_some(())).expect("ended");
+    expect_as_before(bed.host(1), &before);
     Ok(())
 }

@@ -76,7 +76,12 @@ async fn fetch(start: FetchStart, input: File, to: PathBuf) -> Result<(), String
     let held = mesh.store.offered(key, manifest);
     let fetched = spread::fetch(&held, (&mut input, &mut output), &*mesh, mesh.stall()).await;
     fetched.map_err(|it| words(&it))?;
-    place(&held, start.hash, to).await?;
+    if let Err(reason) = place(&held, start.hash, to).await {
+        // The client uploads it then, and knows why.
+        held.cannot(&mut output, reason.clone()).await.map_err(|it| words(&it))?;
+        output.flush().await.map_err(|it| words(&it))?;
+        return Err(reason);
+    }
     held.have(&mut output).await.map_err(|it| words(&it))?;
     output.flush().await.map_err(|it| words(&it))?;
     ended(&mut input).await;

@@ -11,10 +11,10 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use skyward_runtime::inside;
 use skyward_runtime::link::{
-    Cause, Dialer, Hello, Identity, Incoming, Kind, Link, LinkError, Session, Stream, WireError,
+    Cause, Dialer, Hello, Identity, Incoming, Kind, Link, LinkError, Outgoing, Session, Stream, WireError,
 };
 use skyward_runtime::model::{Incarnation, Mode};
-use skyward_runtime::spread::{self, Door, FetchError, Offer, Open, Store, read_offer};
+use skyward_runtime::spread::{self, Door, FetchError, Held, Offer, Open, Store, read_offer};
 use skyward_runtime::timing::Timing;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Semaphore;
@@ -138,11 +138,8 @@ pub(crate) async fn take(worker: &Worker, stream: &mut Stream) -> Result<(), Wir
     match spread::fetch(&held, client, &**mesh, mesh.stall).await {
         Ok(()) => {}
         Err(FetchError::Wire(error)) => return Err(error),
-        Err(error) => {
-            tracing::error!(%error);
-            mesh.store.forget(&key);
-            return Err(WireError::Interrupted(error.to_string()));
-        }
+        Err(FetchError::Keep(error)) => return refuse(worker, &held, &error, &mut **outgoing).await,
+        Err(error) => return Err(WireError::Interrupted(error.to_string())),
     }
     if let Some(bytes) = held.whole() {
         let kept = worker.executor.keep_common(key, bytes).await;
@@ -150,11 +147,7 @@ pub(crate) async fn take(worker: &Worker, stream: &mut Stream) -> Result<(), Wir
         match kept {
             // It need not be in memory as well.
             Ok(file) => file.into_iter().for_each(|it| held.rest_in(it)),
-            Err(error) => {
-                tracing::error!(%error, "a shared value cannot be kept: is there room on the disk?");
-                mesh.store.forget(&key);
-                return Err(WireError::Interrupted(error.to_string()));
-            }
+            Err(error) => return refuse(worker, &held, &error, &mut **outgoing).await,
         }
     }
     if let Err(error) = held.have(&mut **outgoing).await {
@@ -164,4 +157,18 @@ pub(crate) async fn take(worker: &Worker, stream: &mut Stream) -> Result<(), Wir
         return Err(error);
     }
     outgoing.shutdown().await.map_err(|it| WireError::Interrupted(it.to_string()))
+}
+
+/// Lets go of a value that cannot be kept, and says why.
+async fn refuse(
+    worker: &Worker,
+    held: &Held,
+    error: &io::Error,
+    to_client: &mut dyn Outgoing,
+) -> Result<(), WireError> {
+    tracing::error!(%error, "a shared value cannot be kept");
+    worker.executor.forget_common(held.key());
+    worker.mesh.store.forget(held.key());
+    held.cannot(to_client, error.to_string()).await?;
+    to_client.shutdown().await.map_err(|it| WireError::Interrupted(it.to_string()))
 }

@@ -9,7 +9,7 @@ use skyward_runtime::control::Attachment;
 use skyward_runtime::inside::TaskContext;
 use skyward_runtime::link::{
     BODY_LIMIT, Cause, Kind, Outcome, RequestHeader, Session, Stream, WireError, confirm_common,
-    read_arguments, read_common, read_header, write_outcome,
+    read_arguments, read_common, read_header, refuse_common, write_outcome,
 };
 use skyward_runtime::model::{Attempt, TaskId};
 use skyward_runtime::retention::Arrived;
@@ -180,8 +180,8 @@ async fn follow(
 async fn share(worker: &Worker, stream: &mut Stream) -> Result<(), WireError> {
     let (key, bytes) = read_common(&mut *stream.incoming, BODY_LIMIT).await?;
     if let Err(error) = worker.executor.keep_common(key, bytes).await {
-        tracing::error!(%error, "a shared value cannot be kept: is there room on the disk?");
-        return Err(WireError::Interrupted(error.to_string()));
+        tracing::error!(%error, "a shared value cannot be kept");
+        return refuse_common(&mut *stream.outgoing, &error.to_string()).await;
     }
     confirm_common(&mut *stream.outgoing).await
 }

@@ -80,6 +80,15 @@ pub enum LinkError {
         /// The most that is carried.
         limit: u64,
     },
+    /// The node cannot keep a value that calls share.
+    #[error(
+        "failed to keep a value that calls share, for want of room on the node: {reason}; see the room on its disk and \
+         its memory"
+    )]
+    NoRoom {
+        /// In the words of the node.
+        reason: String,
+    },
     /// The other side sent something that the protocol does not allow.
     #[error("failed to understand the other side: {0}")]
     Garbled(WireError),
@@ -128,6 +137,7 @@ impl LinkError {
             | Self::Refused(_)
             | Self::Closed { .. }
             | Self::TooLarge { .. }
+            | Self::NoRoom { .. }
             | Self::Garbled(_)
             | Self::Identity(_)
             | Self::Socket { .. } => false,

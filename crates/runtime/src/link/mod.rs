@@ -49,7 +49,7 @@ pub use listener::{Arrival, Guest, Listener, Who};
 pub use mux::{Duplex, Tunnel};
 pub use outbox::Outbox;
 pub use session::Session;
-pub use shares::{confirm_common, read_common};
+pub use shares::{confirm_common, read_common, refuse_common};
 pub use stream::{Inflow, InputHeader, Items, Piece, Writer, read_input_header};
 pub use tls::acceptor;
 pub use transport::{Incoming, Outgoing, Stream, Transport};

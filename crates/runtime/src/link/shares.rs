@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! client: kind, key, length (8), encoding, end
-//! worker: one byte when it has it
+//! worker: one byte when it has it; another when it cannot keep it, and why
 //! ```
 
 use std::collections::BTreeMap;
@@ -24,8 +24,9 @@ use crate::payload::{Common, CommonKey};
 #[derive(Debug, Default)]
 pub(super) struct Shares(Mutex<BTreeMap<CommonKey, Arc<OnceCell<()>>>>);
 
-/// What the worker says when it has a value.
+/// What the worker says when it has a value, and when it cannot keep it.
 const HERE: u8 = 1;
+const NO_ROOM: u8 = 2;
 
 impl Shares {
     /// What is known of a value, and whether nothing was.
@@ -95,6 +96,10 @@ pub(super) async fn send(shared: &Shared, common: &Common) -> Result<(), LinkErr
     held.ended = true;
     match said {
         HERE => Ok(()),
+        NO_ROOM => {
+            let why = wire::read_message(&mut *held.stream.incoming, "why a shared value is not kept").await;
+            Err(LinkError::NoRoom { reason: why.map_err(LinkError::Garbled)? })
+        }
         other => Err(LinkError::Garbled(WireError::Kind(other))),
     }
 }
@@ -123,4 +128,15 @@ pub async fn confirm_common(outgoing: &mut dyn Outgoing) -> Result<(), WireError
         outgoing.shutdown().await
     };
     said.await.map_err(|it| WireError::Interrupted(it.to_string()))
+}
+
+/// The worker's half: says why it cannot keep the value.
+///
+/// # Errors
+/// When the stream fails.
+pub async fn refuse_common(outgoing: &mut dyn Outgoing, reason: &str) -> Result<(), WireError> {
+    let interrupted = |it: std::io::Error| WireError::Interrupted(it.to_string());
+    outgoing.write_all(&[NO_ROOM]).await.map_err(interrupted)?;
+    wire::write_message(outgoing, &reason).await?;
+    outgoing.shutdown().await.map_err(interrupted)
 }

@@ -1,5 +1,6 @@
 //! A node gets what it is offered: from other nodes as the client tells it, else from the client.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ pub enum FetchError {
     #[error(transparent)]
     Wire(#[from] WireError),
     /// There is no room for it.
-    #[error("failed to keep what the pool shares: {0}; is there memory, or room on the disk?")]
+    #[error("failed to keep what the pool shares: {0}; see the room on the disk and the memory")]
     Keep(#[source] std::io::Error),
 }
 
@@ -57,15 +58,15 @@ where
                 Err(Trouble::Keep(error)) => return Err(FetchError::Keep(error)),
                 Err(Trouble::Source(_, reason)) => return Err(WireError::Interrupted(reason).into()),
             },
-            Turn::Ask(door) => {
-                failed = tokio::select! {
-                    failed = receive_from(held, &door, others, stall) => failed?,
-                    // It has nothing to say now: it does not want it any more, or is gone.
-                    _ = client.read_u8() => {
-                        return Err(WireError::Interrupted("the client has given it up".to_owned()).into());
+            Turn::Ask(mut door) => {
+                failed = loop {
+                    match follow(held, &door, (client, to_client), others, stall).await? {
+                        Followed::Over(failed) => break failed,
+                        Followed::Moved(other) => door = other,
                     }
-                };
+                }
             }
+            Turn::Stay => return Err(unasked()),
         }
     }
     Ok(())
@@ -78,6 +79,18 @@ impl Held {
     /// When the client is gone.
     pub async fn have<W: AsyncWrite + Unpin + ?Sized>(&self, to_client: &mut W) -> Result<(), WireError> {
         write_message(to_client, &Said::Have).await
+    }
+
+    /// Tells the client why it cannot be kept here.
+    ///
+    /// # Errors
+    /// When the client is gone.
+    pub async fn cannot<W: AsyncWrite + Unpin + ?Sized>(
+        &self,
+        to_client: &mut W,
+        reason: String,
+    ) -> Result<(), WireError> {
+        write_message(to_client, &Said::NoRoom(reason)).await
     }
 }
 
@@ -101,6 +114,61 @@ impl Drop for Filling<'_> {
 enum Trouble {
     Source(Fault, String),
     Keep(std::io::Error),
+}
+
+/// How it came out to have something from another node.
+enum Followed {
+    /// All of it is here, or something was wrong with that node.
+    Over(Option<(Fault, String)>),
+    /// The client knows one that is faster.
+    Moved(Door),
+}
+
+/// Takes in what another node gives, and tells the client now and then how far it is, who may name a faster one.
+async fn follow<R, W>(
+    held: &Held,
+    door: &Door,
+    (client, to_client): (&mut R, &mut W),
+    others: &dyn Open,
+    stall: Duration,
+) -> Result<Followed, FetchError>
+where
+    R: AsyncRead + Unpin + ?Sized,
+    W: AsyncWrite + Unpin + ?Sized,
+{
+    let mut receiving = pin!(receive_from(held, door, others, stall));
+    loop {
+        tokio::select! {
+            received = &mut receiving => return Ok(Followed::Over(received?)),
+            // It has nothing to say now: it does not want it any more, or is gone.
+            _ = client.read_u8() => {
+                return Err(WireError::Interrupted("the client has given it up".to_owned()).into());
+            }
+            () = tokio::time::sleep(PACE) => {}
+        }
+        write_message(to_client, &Said::At { from: held.chunks() }).await?;
+        let mut received = None;
+        let turn = {
+            // It is read to its end, whatever comes meanwhile.
+            let mut turn = pin!(read_message(client, "whether there is a faster source"));
+            loop {
+                tokio::select! {
+                    it = &mut receiving, if received.is_none() => received = Some(it?),
+                    turn = &mut turn => break turn?,
+                }
+            }
+        };
+        match (turn, received) {
+            (Turn::Mine, _) => return Err(unasked()),
+            (Turn::Ask(door), None | Some(Some(_))) => return Ok(Followed::Moved(door)),
+            (Turn::Ask(_) | Turn::Stay, Some(received)) => return Ok(Followed::Over(received)),
+            (Turn::Stay, None) => {}
+        }
+    }
+}
+
+fn unasked() -> FetchError {
+    WireError::Interrupted("the client answered what was not asked".to_owned()).into()
 }
 
 /// Takes in what another node gives. What was wrong with that, if it was not all.
@@ -155,3 +223,6 @@ async fn receive<R: AsyncRead + Unpin + ?Sized>(
     }
     Ok(())
 }
+
+/// How often a node says how far it is, where it has something from another.
+const PACE: Duration = Duration::from_secs(1);

@@ -61,6 +61,11 @@ impl Held {
         }
     }
 
+    /// What it is called.
+    pub const fn key(&self) -> &CommonKey {
+        &self.key
+    }
+
     /// How many chunks are here, from the first on.
     pub fn chunks(&self) -> u32 {
         self.progress.borrow().chunks

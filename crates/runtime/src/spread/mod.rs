@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! client --Offer: key, manifest--> node --Have--> over
+//!                                  node --NoRoom: why--> over
 //!                                  node --Next: from which chunk on, and what was wrong with the last source--> client
 //! client --Mine--> the chunks follow
 //! client --Ask: another node--> node --key, from which chunk on--> other node, which may still be getting it

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::OnceCell;
@@ -63,6 +64,7 @@ impl Spreads {
         lock(&self.0.doors).remove(name);
         let things: Vec<_> = lock(&self.0.things).values().cloned().collect();
         things.iter().for_each(|it| lock(&it.tree).gone(name));
+        lock(&self.0.reach).left(name);
     }
 
     /// Whether the worker of this link is given a value better by way of other nodes than by the client alone: it is
@@ -100,7 +102,10 @@ impl Spreads {
     {
         let (thing, _) = self.thing(key);
         let manifest = thing.manifest(payload).await?;
-        self.converse(&thing, name, Offer { key, manifest }, payload, streams).await
+        match self.converse(&thing, name, Offer { key, manifest }, payload, streams).await? {
+            Some(reason) => Err(WireError::Interrupted(reason)),
+            None => Ok(()),
+        }
     }
 
     /// Whether another node is getting that from this one.
@@ -130,10 +135,13 @@ impl Spreads {
         let name = link.hello().incarnation.clone();
         let given = self.converse(&thing, &name, offer, common.payload(), (from_node, to_node)).await;
         held.ended = given.is_ok();
-        given.map_err(broken)
+        match given.map_err(broken)? {
+            Some(reason) => Err(LinkError::NoRoom { reason }),
+            None => Ok(()),
+        }
     }
 
-    /// Gives a node what it lacks, or tells it from whom it has it, until it has all of it.
+    /// Gives a node what it lacks, or tells it from whom it has it, until it has all of it. Why it cannot keep it, if so.
     async fn converse<R, W>(
         &self,
         thing: &Thing,
@@ -141,34 +149,79 @@ impl Spreads {
         offer: Offer,
         payload: &Payload,
         (from_node, to_node): (&mut R, &mut W),
-    ) -> Result<(), WireError>
+    ) -> Result<Option<String>, WireError>
     where
         R: AsyncRead + Unpin + ?Sized,
         W: AsyncWrite + Unpin + ?Sized,
     {
         let mut place = Place { tree: &thing.tree, name, kept: false };
         write_message(to_node, &offer).await?;
-        for _ in 0..ROUNDS {
+        let mut rounds = 0;
+        while rounds < ROUNDS {
             match read_message(from_node, "what a node lacks").await? {
                 Said::Have => {
                     place.kept = true;
                     self.has(thing, name, payload.len() as u64);
-                    return Ok(());
+                    return Ok(None);
+                }
+                Said::NoRoom(reason) => return Ok(Some(reason)),
+                Said::At { from } => {
+                    let turn = self.faster(thing, name, from).map_or(Turn::Stay, Turn::Ask);
+                    write_message(to_node, &turn).await?;
                 }
                 Said::Next { from, failed } => {
+                    rounds += 1;
                     let turn = self.turn(thing, name, &offer.manifest, failed);
                     write_message(to_node, &turn).await?;
                     if turn == Turn::Mine {
-                        let interrupted = |it: std::io::Error| WireError::Interrupted(it.to_string());
-                        for piece in manifest::from(payload, offer.manifest.offset(from)) {
-                            to_node.write_all(&piece).await.map_err(interrupted)?;
-                        }
-                        to_node.flush().await.map_err(interrupted)?;
+                        self.give_rest(thing, name, (&offer.manifest, from), payload, to_node).await?;
                     }
                 }
             }
         }
         Err(WireError::Interrupted("a node asked for the same again and again".to_owned()))
+    }
+
+    /// Gives a node the chunks from this one on.
+    async fn give_rest<W: AsyncWrite + Unpin + ?Sized>(
+        &self,
+        thing: &Thing,
+        name: &Incarnation,
+        (manifest, from): (&Manifest, u32),
+        payload: &Payload,
+        to_node: &mut W,
+    ) -> Result<(), WireError> {
+        let interrupted = |it: std::io::Error| WireError::Interrupted(it.to_string());
+        let (start, chunk) = (manifest.offset(from), manifest.size(0).max(1) as u64);
+        let mut written = start;
+        for piece in manifest::from(payload, start) {
+            let mut rest = &piece[..];
+            while !rest.is_empty() {
+                let at = u32::try_from(written / chunk).unwrap_or(u32::MAX);
+                lock(&thing.tree).at(name, at, Instant::now());
+                let (now, later) = rest.split_at(rest.len().min(CHUNK as usize));
+                to_node.write_all(now).await.map_err(interrupted)?;
+                (written, rest) = (written + now.len() as u64, later);
+            }
+        }
+        to_node.flush().await.map_err(interrupted)?;
+        lock(&thing.tree).at(name, manifest.chunks(), Instant::now());
+        Ok(())
+    }
+
+    /// Where a node that has the chunks before this one has the rest faster.
+    fn faster(&self, thing: &Thing, name: &Incarnation, from: u32) -> Option<Door> {
+        let (doors, mut tree, now) = (lock(&self.0.doors), lock(&thing.tree), Instant::now());
+        tree.at(name, from, now);
+        let before = tree.source(name).cloned();
+        let door = doors.get(&tree.faster(name, now)?).map(|(_, door)| door.clone())?;
+        if let (Some((rank, _)), Some(Source::Node(slow))) = (doors.get(name), &before)
+            && let Some((peer, _)) = doors.get(slow)
+        {
+            let reason = "it is far slower than another, which is asked in its place".to_owned();
+            self.0.events.emit(EventKind::PeerFailed { rank: *rank, peer: *peer, reason });
+        }
+        Some(door)
     }
 
     /// From whom a node has the rest.
@@ -182,7 +235,7 @@ impl Spreads {
         let (doors, mut tree) = (lock(&self.0.doors), lock(&thing.tree));
         if let (Some((fault, reason)), Some(Source::Node(source))) = (&failed, tree.source(name)) {
             match fault {
-                Fault::Unreachable => lock(&self.0.reach).failed(source),
+                Fault::Unreachable => lock(&self.0.reach).failed(source, Instant::now()),
                 // It was linked to.
                 Fault::Stopped | Fault::Lied => lock(&self.0.reach).reached(),
             }
@@ -191,7 +244,7 @@ impl Spreads {
                 self.0.events.emit(EventKind::PeerFailed { rank, peer, reason });
             }
         }
-        let alone = lock(&self.0.reach).is_in_vain();
+        let alone = lock(&self.0.reach).is_in_vain(Instant::now());
         let width = width(manifest.chunks(), doors.len());
         let mut fault = failed.map(|(fault, _)| fault);
         loop {

@@ -1,9 +1,11 @@
 //! Who has what from whom: the tree along which one thing is spread. Pure.
 //!
 //! A node that asks is given a place below one that has begun, with as few below it as there may be; when that fails
-//! it asks again, with what it has already, and is given another place that is not below itself, or the client.
+//! it asks again, with what it has already, and is given another place that is not below itself, or the client. One that
+//! is far slower than another could be, because whom it has it from is slow, is put below that other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -46,14 +48,31 @@ struct Place {
     whole: bool,
     /// Whom it has asked in vain.
     failed: BTreeSet<Incarnation>,
+    pace: Option<Pace>,
+    /// How often it was put below a faster node.
+    moved: usize,
+}
+
+/// How fast it comes to a node.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    began: Instant,
+    /// What was there then.
+    first: u32,
+    /// When it was last heard of, and what was there.
+    heard: Instant,
+    chunks: u32,
+    /// When the time began over which it is judged, and what was there.
+    mark: Instant,
+    at_mark: u32,
 }
 
 /// Whether nodes reach each other at all, as far as is known.
 #[derive(Debug, Default)]
 pub(crate) struct Reach {
     reached: bool,
-    /// Those that could not be linked to.
-    failed: BTreeSet<Incarnation>,
+    /// Those that could not be linked to, and when that was last so.
+    failed: BTreeMap<Incarnation, Instant>,
 }
 
 /// How many other nodes a node asks in vain before it asks the client.
@@ -62,8 +81,19 @@ const TRIES: usize = 2;
 /// When so many nodes could not be linked to, and not one could, no node asks another any more.
 const FAILURES: usize = 3;
 
+/// How long that is remembered: networks are mended, and nodes are replaced.
+const REMEMBERED: Duration = Duration::from_secs(300);
+
 /// The most that are below one node at once.
 const WIDEST: usize = 2;
+
+/// A node is judged by so long a time.
+const JUDGED: Duration = Duration::from_secs(3);
+
+/// It is moved to one that has so many chunks more, and has got them so many times as fast; and so often at most.
+const LEAD: u32 = 3;
+const FAR: f64 = 4.0;
+const MOVES: usize = 2;
 
 /// How many nodes are to be below one. In a row everything passes each wire once, at its full speed, and the last
 /// node waits for a chunk from each before it; in a tree of twos each wire carries everything twice, and the last
@@ -101,6 +131,43 @@ impl Tree {
         source
     }
 
+    /// So many chunks are at a node now.
+    pub(crate) fn at(&mut self, node: &Incarnation, chunks: u32, now: Instant) {
+        let place = self.nodes.entry(node.clone()).or_default();
+        let fresh = Pace { began: now, first: chunks, heard: now, chunks, mark: now, at_mark: chunks };
+        let pace = place.pace.get_or_insert(fresh);
+        if chunks > pace.chunks {
+            (pace.heard, pace.chunks) = (now, chunks);
+        }
+    }
+
+    /// The node that another is put below, because it has it from one that is far slower.
+    pub(crate) fn faster(&mut self, node: &Incarnation, now: Instant) -> Option<Incarnation> {
+        let place = self.nodes.get_mut(node)?;
+        let pace = place.pace.as_mut()?;
+        let took = now.saturating_duration_since(pace.mark);
+        if took < JUDGED {
+            return None;
+        }
+        let own = per_second(pace.chunks.saturating_sub(pace.at_mark), took);
+        (pace.mark, pace.at_mark) = (now, pace.chunks);
+        let (chunks, source) = (pace.chunks, place.source.clone());
+        let Some(Source::Node(source)) = source else { return None };
+        if place.moved >= MOVES {
+            return None;
+        }
+        let is_far_ahead = |it: &Incarnation| {
+            let pace = self.nodes.get(it).and_then(|it| it.pace);
+            pace.is_some_and(|it| it.chunks >= chunks.saturating_add(LEAD) && it.average() > own * FAR)
+        };
+        let faster = self.best(node, WIDEST, |it| *it != source && is_far_ahead(it))?;
+        if let Some(place) = self.nodes.get_mut(node) {
+            place.source = Some(Source::Node(faster.clone()));
+            place.moved += 1;
+        }
+        Some(faster)
+    }
+
     /// From whom a node has it now.
     pub(crate) fn source(&self, node: &Incarnation) -> Option<&Source> {
         self.nodes.get(node)?.source.as_ref()
@@ -120,6 +187,16 @@ impl Tree {
 
     /// The best node that another can be put below.
     fn free(&self, node: &Incarnation, width: usize) -> Option<Incarnation> {
+        self.best(node, width, |_| true)
+    }
+
+    /// The best of those that another can be put below, and that are wanted.
+    fn best(
+        &self,
+        node: &Incarnation,
+        width: usize,
+        is_wanted: impl Fn(&Incarnation) -> bool,
+    ) -> Option<Incarnation> {
         let place = self.nodes.get(node)?;
         let is_free = |it: &&Incarnation| {
             *it != node
@@ -127,6 +204,7 @@ impl Tree {
                 && !self.liars.contains(*it)
                 && self.below(it).count() < width
                 && !self.is_below(it, node)
+                && is_wanted(it)
         };
         let candidates = self.nodes.keys().filter(is_free);
         let vain = |it: &Incarnation| self.vain.get(it).copied().unwrap_or_default();
@@ -164,10 +242,28 @@ impl Tree {
     }
 }
 
+impl Pace {
+    /// How fast it came to it, from its first chunk to its last.
+    fn average(&self) -> f64 {
+        let took = self.heard.saturating_duration_since(self.began);
+        per_second(self.chunks.saturating_sub(self.first), took)
+    }
+}
+
+/// So much in a second. What took no time that can be told is fast.
+fn per_second(chunks: u32, took: Duration) -> f64 {
+    f64::from(chunks) / took.as_secs_f64().max(0.001)
+}
+
 impl Reach {
-    /// A node could not link to this one.
-    pub(crate) fn failed(&mut self, source: &Incarnation) {
-        self.failed.insert(source.clone());
+    /// A node could not link to this one now.
+    pub(crate) fn failed(&mut self, source: &Incarnation, now: Instant) {
+        self.failed.insert(source.clone(), now);
+    }
+
+    /// A node is there no more, and says nothing of those that are.
+    pub(crate) fn left(&mut self, node: &Incarnation) {
+        self.failed.remove(node);
     }
 
     /// A node could link to another.
@@ -175,9 +271,10 @@ impl Reach {
         self.reached = true;
     }
 
-    /// Whether nodes are not to ask each other.
-    pub(crate) fn is_in_vain(&self) -> bool {
-        !self.reached && self.failed.len() >= FAILURES
+    /// Whether nodes are not to ask each other now.
+    pub(crate) fn is_in_vain(&self, now: Instant) -> bool {
+        let is_fresh = |it: &&Instant| now.saturating_duration_since(**it) < REMEMBERED;
+        !self.reached && self.failed.values().filter(is_fresh).count() >= FAILURES
     }
 }
 

@@ -111,12 +111,65 @@ fn no_node_is_ever_above_itself_nor_has_too_many_below_it_whatever_fails() {
 }
 
 #[test]
-fn nodes_that_never_reached_each_other_stop_to_try() {
-    let mut reach = Reach::default();
-    (0..9).for_each(|_| reach.failed(&name(0)));
-    assert!(!reach.is_in_vain(), "one that nobody reaches says nothing of the others");
-    (1..FAILURES).for_each(|it| reach.failed(&name(it)));
-    assert!(reach.is_in_vain());
+fn nodes_that_never_reached_each_other_stop_to_try_for_a_while() {
+    let (mut reach, now) = (Reach::default(), Instant::now());
+    (0..9).for_each(|_| reach.failed(&name(0), now));
+    assert!(!reach.is_in_vain(now), "one that nobody reaches says nothing of the others");
+    (1..FAILURES).for_each(|it| reach.failed(&name(it), now));
+    assert!(reach.is_in_vain(now));
+    assert!(!reach.is_in_vain(now + REMEMBERED), "the network may have been mended");
+    reach.left(&name(0));
+    assert!(!reach.is_in_vain(now), "who is gone is not counted");
+    reach.failed(&name(0), now);
     reach.reached();
-    assert!(!reach.is_in_vain());
+    assert!(!reach.is_in_vain(now));
+}
+
+/// A row of four, in which everything comes at once to the first, and `slow` chunks in a second to the others.
+fn row(slow: u32) -> (Tree, Instant) {
+    let (mut tree, began) = (Tree::default(), Instant::now());
+    asked(&mut tree, 0..4, 1);
+    for second in 0..=3 {
+        for node in 0..4 {
+            let chunks = if node == 0 { 20 * second } else { slow * second };
+            tree.at(&name(node), chunks, began + Duration::from_secs(second.into()));
+        }
+    }
+    (tree, began + JUDGED)
+}
+
+#[test]
+fn who_is_behind_a_slow_node_goes_round_it() {
+    let (mut tree, now) = row(1);
+    assert_eq!(tree.faster(&name(1), now), None, "all others have it by way of this one");
+    assert_eq!(tree.faster(&name(2), now), Some(name(0)));
+    assert_eq!(tree.source(&name(2)), Some(&node(0)));
+    assert_eq!(tree.faster(&name(3), now), None, "no more than two are below one node");
+    assert_eq!(tree.faster(&name(0), now), None, "the client is the only one that has more");
+}
+
+#[test]
+fn nobody_is_moved_who_is_nearly_as_fast_or_was_not_looked_at_for_long() {
+    let (mut tree, now) = row(6);
+    assert_eq!(tree.faster(&name(2), now), None);
+    let (mut tree, now) = row(1);
+    assert_eq!(tree.faster(&name(2), now - Duration::from_secs(1)), None);
+    assert!(tree.faster(&name(2), now).is_some());
+    assert_eq!(tree.faster(&name(2), now + Duration::from_secs(1)), None, "it is given time there");
+}
+
+#[test]
+fn a_node_that_is_slow_itself_is_moved_so_often_and_no_more() {
+    let (mut tree, began) = (Tree::default(), Instant::now());
+    asked(&mut tree, 0..3, 2);
+    let seconds = |it: u32| began + Duration::from_secs(it.into());
+    let mut moves = 0;
+    for second in 0..60 {
+        for fast in 0..2 {
+            tree.at(&name(fast), (20 * second).min(200), seconds(second));
+        }
+        tree.at(&name(2), second / 8, seconds(second));
+        moves += usize::from(tree.faster(&name(2), seconds(second)).is_some());
+    }
+    assert_eq!(moves, MOVES);
 }

@@ -43,6 +43,10 @@ pub(crate) enum Said {
         /// What was wrong with the node that it was told to ask, and in words.
         failed: Option<(Fault, String)>,
     },
+    /// It has the chunks before this one, and goes on getting the rest from the node that it was told to ask.
+    At { from: u32 },
+    /// It cannot keep it, in words.
+    NoRoom(String),
 }
 
 /// Where the node will have the rest from.
@@ -52,6 +56,8 @@ pub(crate) enum Turn {
     Mine,
     /// From this node.
     Ask(Door),
+    /// From where it has it now.
+    Stay,
 }
 
 /// The node's half: what it is offered.

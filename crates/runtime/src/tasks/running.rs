@@ -210,7 +210,7 @@ impl Running {
             }
             // A stream of its own may be over before the link is, or alone.
             (Err(error), Some(link))
-                if !matches!(error, LinkError::TooLarge { .. })
+                if !matches!(error, LinkError::TooLarge { .. } | LinkError::NoRoom { .. })
                     && (link.over().is_some() || self.broken < AGAIN) =>
             {
                 self.broken += u32::from(link.over().is_none());
