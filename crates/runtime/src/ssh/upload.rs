@@ -82,12 +82,13 @@ impl Said {
     }
 }
 
-/// The hash is taken while the bytes arrive, because it takes about as long as they do; what a full
-/// disk cut off is found by `tee` and by the size.
+/// What travels packed has a checksum over what it was, which unpacking compares, and a session lets nothing through that
+/// was changed on the way: to hash it there as well would take half as long again as to unpack it. Of what travels as it
+/// is the hash is taken while the bytes arrive. What a full disk cut off is found by who writes, and by the size.
 ///
 /// One line without exclamation marks, so that any login shell hands it on to `sh` as it is.
 fn command(blob: &Blob, to: &str) -> String {
-    let unpack = if blob.gzip { "gzip -dc" } else { "cat" };
+    let take = if blob.gzip { UNPACK } else { HASH };
     let mode = if blob.executable { "700" } else { "600" };
     let size = if blob.gzip { String::from("-") } else { blob.bytes.len().to_string() };
     let script = format!(
@@ -96,12 +97,9 @@ fn command(blob: &Blob, to: &str) -> String {
          mkdir -p -- \"$(dirname -- \"$to\")\" || exit {WRITE}; \
          tmp=\"$to.$$.part\"; trap 'rm -f -- \"$tmp\"' EXIT; trap 'exit {WRITE}' HUP INT TERM; \
          echo {SEND}; \
-         sum=; if command -v sha256sum > /dev/null 2>&1; then sum=sha256sum; \
-         elif command -v shasum > /dev/null 2>&1; then sum='shasum -a 256'; fi; \
-         if test -n \"$sum\"; then \
-         got=$({unpack} | {{ tee -- \"$tmp\" || rm -f -- \"$tmp\"; }} | $sum); got=${{got%% *}}; \
-         else {unpack} > \"$tmp\" || rm -f -- \"$tmp\"; got=$hash; fi; \
+         got=$hash; bad=; {take}; \
          test -f \"$tmp\" || {{ df -Pk . >&2; exit {WRITE}; }}; \
+         test -z \"$bad\" || {{ echo \"it cannot be unpacked\" >&2; exit {DAMAGED}; }}; \
          test \"$got\" = \"$hash\" || \
          {{ echo \"its sha256 is $got and must be $hash\" >&2; exit {DAMAGED}; }}; \
          test \"$size\" = - || test \"$(wc -c < \"$tmp\")\" -eq \"$size\" || \
@@ -114,6 +112,15 @@ fn command(blob: &Blob, to: &str) -> String {
 
 const HAVE: &str = "skyward-upload-have";
 const SEND: &str = "skyward-upload-send";
+
+/// Unpacks what comes into the file. Whether that fails and whether writing does is told apart.
+const UNPACK: &str = "bad=$({ { gzip -dc || echo bad >&3; } | cat > \"$tmp\" || rm -f -- \"$tmp\"; } 3>&1)";
+
+/// Puts what comes into the file, and hashes it where there is something to hash with.
+const HASH: &str = "sum=; if command -v sha256sum > /dev/null 2>&1; then sum=sha256sum; \
+                    elif command -v shasum > /dev/null 2>&1; then sum='shasum -a 256'; fi; \
+                    if test -n \"$sum\"; then got=$({ tee -- \"$tmp\" || rm -f -- \"$tmp\"; } | $sum); got=${got%% *}; \
+                    else cat > \"$tmp\" || rm -f -- \"$tmp\"; fi";
 
 /// The script's exit codes, out of the way of the shell's own.
 const WRITE: i32 = 71;
