@@ -59,14 +59,18 @@ pub fn desk(test: &str) -> skyward::Result<Ground> {
     Ok(desk)
 }
 
-/// Has a program keep whatever it keeps on this computer below a directory, apart from what it is told elsewhere.
+/// Has a program keep whatever it keeps on this computer below `home` in a directory, apart from what it is told elsewhere,
+/// and from its journal, which is to outlive it.
+///
+/// # Panics
+/// When the folder cannot be made.
 pub fn at_home_in<'a>(program: &'a mut Command, directory: &Path) -> &'a mut Command {
-    for variable in
-        ["HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"]
-    {
-        program.env(variable, directory);
+    let home = directory.join("home");
+    std::fs::create_dir_all(&home).expect("a folder");
+    for variable in ["HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"] {
+        program.env(variable, &home);
     }
-    program
+    program.env("XDG_STATE_HOME", directory.join("state"))
 }
 
 /// Everything below a directory, sorted; nothing when there is no such directory.

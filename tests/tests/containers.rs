@@ -265,7 +265,7 @@ mod inside {
         tenant.kill()?;
         tenant.wait()?;
         expect_as_before(&before);
-        assert_eq!(below(desk.path()), Vec::<PathBuf>::new());
+        assert_eq!(below(&desk.path().join("home")), Vec::<PathBuf>::new());
         // What a computer that lost power has, or one on which a guard was killed: a container that does not run, one
         // that stands still, and a network, whose time is over.
         let labels = ["--label", "skyward.pool=old", "--label", "skyward.expires=1"];

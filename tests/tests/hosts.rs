@@ -175,7 +175,7 @@ async fn nothing_is_left_on_hosts_when_a_program_is_killed() -> skyward::Result<
     began.expect("tasks run on both hosts");
     expect_all_as_before(&bed, &before);
     assert_eq!(std::fs::read_to_string(bed.folder().join("known_hosts"))?, known);
-    assert_eq!(below(desk.path()), Vec::<std::path::PathBuf>::new());
+    assert_eq!(below(&desk.path().join("home")), Vec::<std::path::PathBuf>::new());
     Ok(())
 }
 

@@ -188,10 +188,11 @@ fn entry() -> Result<Vec<String>, ProviderError> {
     words.ok_or_else(|| local("this program's arguments are no text"))
 }
 
-/// Whether a program could not be started for want of a library, or because it is another processor's.
+/// Whether a program could not be started for want of a library, or because it is another processor's. A shell says so
+/// by its code, and the loader of a C library that is too old in words.
 fn is_foreign(code: Option<i64>, words: &str) -> bool {
-    let said = ["GLIBC", "GLIBCXX", "not found", "No such file", "Exec format error", "error while loading"];
-    matches!(code, Some(1 | 126 | 127)) && said.iter().any(|it| words.contains(it))
+    let said = ["GLIBC", "GLIBCXX", "error while loading"];
+    matches!(code, Some(126 | 127)) || (code == Some(1) && said.iter().any(|it| words.contains(it)))
 }
 
 fn is_without_shell(spoken: &Spoken) -> bool {
@@ -214,12 +215,21 @@ pub(super) async fn remove(engine: &Engine, name: &str) -> Result<(), ProviderEr
 
 /// What a container said last, as one line.
 pub(super) async fn last_words(engine: &Engine, name: &str) -> String {
-    let asked = engine.speak("read what a container said", &engine.runtime.logs(name), None, PATIENCE).await;
-    match asked {
-        // Its first process writes on its standard error, which some runtimes keep apart.
-        Ok(spoken) => last(&format!("{}\n{}", spoken.said, spoken.why)),
-        Err(error) => error.to_string(),
+    for tried in 1.. {
+        let asked =
+            engine.speak("read what a container said", &engine.runtime.logs(name), None, PATIENCE).await;
+        let words = match asked {
+            // Its first process writes on its standard error, which some runtimes keep apart.
+            Ok(spoken) => last(&format!("{}\n{}", spoken.said, spoken.why)),
+            Err(error) => error.to_string(),
+        };
+        // What it said just before it ended may not be written down yet.
+        if !words.is_empty() || tried >= LOOKS {
+            return words;
+        }
+        sleep(PAUSE).await;
     }
+    String::new()
 }
 
 /// Looks whether an SSH server answers at a port of loopback: a runtime may be another computer's, or see another
@@ -255,6 +265,9 @@ const FOREIGN: i32 = 74;
 
 /// How often a port that was taken meanwhile is tried anew.
 const TRIES: u32 = 5;
+
+/// How often it is looked for what a container said that has said nothing.
+const LOOKS: u32 = 20;
 
 /// How long the first process waits for the program at least: it may be large, and the runtime busy.
 const WAIT: Duration = Duration::from_secs(120);
