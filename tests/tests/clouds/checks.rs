@@ -29,6 +29,16 @@ pub(crate) fn request(fake: &Fake, pool: &str) -> Request {
     }
 }
 
+/// Waits until something is so.
+pub(crate) async fn until(what: &str, is: impl Fn() -> bool) {
+    let so = async {
+        while !is() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(60), so).await.is_ok(), "{what}");
+}
+
 /// A pool that is prepared, and its machines.
 async fn rented(fake: &Fake, count: u32) -> (Box<dyn Account>, Request, Vec<InstanceId>) {
     let (provider, request) = (fake.provider(), request(fake, "pool1"));

@@ -95,4 +95,4 @@ fn mutants_of(value: &Value) -> Vec<Value> {
 }
 
 /// Fields that no contract names: variables of a container's environment.
-const NAMED_BY_US: [&str; 1] = ["PUBLIC_KEY"];
+const NAMED_BY_US: [&str; 4] = ["PUBLIC_KEY", "SKYWARD_API", "SKYWARD_ARRIVAL", "SKYWARD_LEASE"];

@@ -2,18 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::{Value, json};
 use skyward::Secret;
-use skyward::provider::{Market, Offer, Request};
+use skyward::provider::{InstanceId, InstanceState, Market, Offer, Request};
 use skyward_providers::cloud::Account;
 use skyward_providers::http::Access;
 use skyward_providers::runpod::{Config, RunPod as Provider};
-use skyward_runtime::model::{Accelerator, Architecture, InstanceType, Price, Usd};
+use skyward_runtime::lease::LEASE_FILE;
+use skyward_runtime::model::{Accelerator, Architecture, End, InstanceType, Price, Usd};
 use skyward_runtime::usd;
 
-use crate::checks::request;
+use crate::checks::{request, until};
 use crate::fake::{Condition, Face, Fake, Fault};
 use crate::server::{Reply, Seen};
 
@@ -201,6 +205,12 @@ impl Face for RunPod {
         Some("runpod/graphql-reconstructed.graphql")
     }
 
+    fn lets_in(&self, seen: &Seen, key: &str) -> bool {
+        let own = seen.path.strip_prefix("/v2/pods/").filter(|_| seen.method == "DELETE").map(own_key);
+        let is = |it: &str| seen.header("authorization") == format!("Bearer {it}");
+        is(key) || own.is_some_and(|it| is(&it))
+    }
+
     fn answer(&mut self, seen: &Seen) -> Reply {
         let body = seen.json();
         let steps: Vec<_> = seen.path.split('/').skip(1).collect();
@@ -326,6 +336,130 @@ impl Face for RunPod {
         let api_key = Some(Secret::new(key.to_owned()));
         Box::new(Provider::new(Config { api_key, access, ..Config::default() }))
     }
+}
+
+/// What a pod is given, which is good for nothing but its own end.
+fn own_key(id: &str) -> String {
+    format!("the-own-key-of-{id}")
+}
+
+/// The first process of a container, with what it has started.
+struct Container {
+    first: Child,
+    home: tempfile::TempDir,
+}
+
+impl Container {
+    /// Runs what a pod was made with, in a folder of its own. `hurried`: some of its words, and what is faster; the
+    /// SSH server is a program that runs as long as it is told.
+    fn run(made: &Value, id: &str, serves: &str, hurried: &[(&str, &str)]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let at = |it: &str| home.path().join(it).display().to_string();
+        for (name, does) in
+            [("sshd", format!("echo > {}; {serves}", at("served"))), ("ssh-keygen", String::new())]
+        {
+            std::fs::write(at(name), format!("#!/bin/sh\n{does}\n")).unwrap();
+            std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let args = made["args"].as_str().unwrap();
+        let mut script = args.strip_prefix("bash -c '").unwrap().strip_suffix('\'').unwrap().to_owned();
+        let paths = [
+            ("/usr/sbin/sshd", at("sshd")),
+            ("/run/sshd", at("run")),
+            ("/root", at("")),
+            ("/etc/environment", at("environment")),
+        ];
+        for (from, to) in paths.iter().map(|(from, to)| (*from, to.as_str())).chain(hurried.iter().copied()) {
+            assert!(script.contains(from), "{from}");
+            script = script.replace(from, to);
+        }
+        let path = format!("{}:{}", home.path().display(), std::env::var("PATH").unwrap());
+        let told = made["env"].as_object().unwrap().iter().map(|(name, it)| (name, it.as_str().unwrap()));
+        let mut shell = Command::new("bash");
+        shell.arg("-c").arg(script).env_clear().env("PATH", path).envs(told);
+        shell.env("RUNPOD_POD_ID", id).env("RUNPOD_API_KEY", own_key(id));
+        let first = shell.process_group(0).spawn().unwrap();
+        Self { first, home }
+    }
+
+    /// Runs a command that is meant for a session in the container.
+    async fn session(&self, command: &str) -> bool {
+        let first = format!("/proc/{}/environ", self.first.id());
+        let command = command.replace("/proc/1/environ", &first);
+        tokio::process::Command::new("sh").arg("-c").arg(command).status().await.unwrap().success()
+    }
+
+    fn has(&self, file: &str) -> bool {
+        self.home.path().join(file).exists()
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        let group = format!("-{}", self.first.id());
+        let _ = Command::new("kill").args(["-9", "--", &group]).status();
+        let _ = self.first.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_pod_ends_its_own_bill_from_its_first_moment_with_a_key_that_is_good_for_nothing_else() {
+    if Command::new("curl").arg("--version").output().is_err() {
+        assert!(
+            std::env::var_os("SKYWARD_REQUIRE_ALL").is_none(),
+            "SKYWARD_REQUIRE_ALL is set, but there is no curl"
+        );
+        eprintln!("SKIPPED: no curl on this computer: no pod can end itself");
+        return;
+    }
+    let fake = Fake::start(Box::new(RunPod::default())).await;
+    let (provider, request) = (fake.provider(), request(&fake, "pool1"));
+    provider.prepare(&request).await.unwrap();
+    let rented = provider.provision(&request, 4).await.unwrap().instances;
+    let ids: Vec<String> = rented.into_iter().map(|it| it.id.to_string()).collect();
+    let seen = fake.asked();
+    let made = seen.iter().find(|it| it.method == "POST" && it.path == "/v2/pods").unwrap();
+    assert!(!String::from_utf8_lossy(&made.body).contains(&fake.key), "no key of the account goes to a pod");
+    let made = made.json();
+    assert_eq!(
+        (&made["env"]["SKYWARD_ARRIVAL"], &made["env"]["SKYWARD_LEASE"]),
+        (&json!("600"), &json!("60"))
+    );
+    let stays = "exec sleep 600";
+    let quick = ("sleep 5; idle=$((idle + 5))", "sleep 0.2; idle=$((idle + 1))");
+
+    // Its worker has it delete itself over a session.
+    fake.face().set(&ids[0], Condition::Active("203.0.113.9".parse().unwrap()));
+    let InstanceState::Running { end: End::Command { shell }, .. } =
+        provider.describe(&request, &InstanceId::new(&ids[0])).await.unwrap().state
+    else {
+        panic!("it runs, and ends itself by a command")
+    };
+    assert!(!shell.contains(&fake.key));
+    let pod = Container::run(&made, &ids[0], stays, &[]);
+    until("it serves", || pod.has("served")).await;
+    let let_in = std::fs::read_to_string(pod.home.path().join(".ssh/authorized_keys")).unwrap();
+    assert_eq!(let_in.trim(), request.ssh_key);
+    assert!(pod.session(&shell).await);
+    assert_eq!(fake.machines(), ids[1..]);
+    assert!(!pod.session(&shell).await, "it is gone already");
+
+    // Nobody came.
+    let _alone = Container::run(&made, &ids[1], stays, &[("most=$SKYWARD_ARRIVAL", "most=3"), quick]);
+    until("it ended alone", || fake.machines() == ids[2..]).await;
+
+    // Somebody came and renewed, and does not any more.
+    let left = Container::run(&made, &ids[2], stays, &[("most=$SKYWARD_LEASE", "most=3"), quick]);
+    until("it serves", || left.has("served")).await;
+    assert_eq!(fake.machines(), ids[2..]);
+    std::fs::create_dir_all(left.home.path().join(".skyward")).unwrap();
+    std::fs::write(left.home.path().join(LEASE_FILE), "1").unwrap();
+    until("its lease lapsed", || fake.machines() == ids[3..]).await;
+
+    // Its SSH server ends.
+    let _broken = Container::run(&made, &ids[3], "exit 1", &[]);
+    until("it is of no use", || fake.machines().is_empty()).await;
+    assert_eq!(fake.violations(), [""; 0]);
 }
 
 #[tokio::test]

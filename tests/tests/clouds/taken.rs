@@ -108,7 +108,14 @@ async fn a_spot_pod_is_bid_for_as_it_was_offered_and_ends_at_a_moment_that_is_to
     let asked: Vec<_> = fake.server.seen().iter().map(|it| it.json()["variables"]["bid"].clone()).collect();
     let bid = asked.last().unwrap();
     assert_eq!((&bid["bidPerGpu"], &bid["dataCenterId"]), (&0.29.into(), &"EU-RO-1".into()));
-    assert_eq!(bid["env"], serde_json::json!([{"key": "PUBLIC_KEY", "value": request.ssh_key}]));
+    let told = |name: &str, value: &str| serde_json::json!({"key": name, "value": value});
+    let expected = [
+        told("PUBLIC_KEY", &request.ssh_key),
+        told("SKYWARD_ARRIVAL", "600"),
+        told("SKYWARD_LEASE", "60"),
+        told("SKYWARD_API", &fake.server.url),
+    ];
+    assert_eq!(bid["env"], serde_json::json!(expected));
     assert!(bid["terminateAfter"].as_str().unwrap().ends_with('Z'));
     assert_eq!(fake.violations(), [""; 0]);
 }

@@ -10,7 +10,7 @@ use skyward_providers::cloud::Account;
 use skyward_runtime::model::{End, Market};
 
 use crate::backing::Backing;
-use crate::checks::request;
+use crate::checks::{request, until};
 use crate::fake::{Condition, Fake};
 use crate::server::Seen;
 use crate::smoke::timing;
@@ -32,16 +32,6 @@ async fn stage(face: VastAi) -> (Fake, Arc<dyn Account>) {
     let fake = Fake::backed(Box::new(face), Some(Backing::new().await)).await;
     let provider = Arc::from(fake.provider());
     (fake, provider)
-}
-
-/// Waits until something is so.
-async fn until(what: &str, is: impl Fn() -> bool) {
-    let so = async {
-        while !is() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    assert!(tokio::time::timeout(Duration::from_secs(60), so).await.is_ok(), "{what}");
 }
 
 fn asked<'a>(seen: &'a [Seen], method: &'a str, path: &'a str) -> impl Iterator<Item = usize> + 'a {
