@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+mod elsewhere;
 pub mod hosts;
 mod pool;
 pub mod smoke;
 pub mod testbed;
 mod victim;
 
+pub use elsewhere::Elsewhere;
 pub use pool::{at_home_in, below, builder, desk, end, patient, until_said};
 pub use victim::{Victim, send};
 

@@ -131,6 +131,17 @@ fn a_failed_machine_can_be_looked_at_with_the_command_that_was_told_and_outlives
 }
 
 #[test]
+fn a_program_stays_with_what_it_keeps_where_no_lease_ends_that() {
+    let mut broken = Broken::start("outside", Duration::from_secs(3));
+    assert_eq!(broken.exit_code(), Some(1));
+    assert_eq!(broken.ground.left(), Vec::<String>::new(), "all of it was given back before it ended");
+    let told = broken.stderr();
+    for words in ["kept for you to look at", "no lease ends machines of this cloud"] {
+        assert!(told.contains(words), "{words:?} is not in: {told}");
+    }
+}
+
+#[test]
 fn a_kept_machine_ends_when_its_time_is_over_while_its_client_lives_and_its_key_goes_with_it() {
     let mut broken = Broken::start("wait", Duration::from_secs(3));
     let told = broken.until_line("failed");

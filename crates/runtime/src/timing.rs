@@ -28,7 +28,8 @@ pub struct Timing {
     pub grace: Duration,
     /// The waits between those dials. Default 50 ms doubling to 2 s.
     pub redial: Backoff,
-    /// How long a provider may take to answer one request. Default 120 s.
+    /// How long a provider may take to answer one request. Default 120 s; longer where many machines are given back
+    /// at once, by a cloud that takes only so many requests a minute.
     pub provision: Duration,
     /// How long a provider may take to list its offers. Default 30 s; one that takes longer is left out, so
     /// too short loses the cheap ones that answer slowly, and too long makes every start wait.
@@ -39,7 +40,8 @@ pub struct Timing {
     pub provision_attempts: u32,
     /// The waits between those tries. Default 5 s, constant.
     pub provision_retry: Backoff,
-    /// How long a machine may take from rented to running. Default 300 s.
+    /// How long a machine may take from rented to running. Default 300 s, or more where its provider says that its
+    /// machines may take longer ([`Capabilities::boot`](crate::model::Capabilities)); what is set counts everywhere.
     pub boot: Duration,
     /// The waits between looks at a machine that boots. Default 20 ms doubling to 2 s.
     pub boot_poll: Backoff,
@@ -84,8 +86,12 @@ pub struct Timing {
     /// it is killed. Default 2 s; its slot is free after that. Only with
     /// [`Executor::Process`](crate::model::Executor).
     pub kill: Duration,
-    /// How long giving everything back may take. Default 120 s.
+    /// How long giving everything back may take. Default 360 s: what a provider did not do within
+    /// [`provision`](Self::provision) is asked for twice more. Longer where many machines are given back.
     pub shutdown: Duration,
+    /// How long machines are given back again that are still there after that, and cannot end their own bill. Default
+    /// 1800 s. Shorter leaves machines that are paid for until somebody ends them by hand.
+    pub insist: Duration,
     /// How long the machine of a node that did not become ready is kept for a person to look at. Default
     /// 0: it is given back at once. What is kept costs money until then.
     pub keep: Duration,
@@ -98,6 +104,23 @@ impl Timing {
     /// How often a lease is renewed: three times in its life, so that two may be lost.
     pub fn renew(&self) -> Duration {
         self.lease / 3
+    }
+
+    /// How long a provider may take to give this many machines back, with this much time for each.
+    pub fn giving_back(&self, machines: usize, pace: Duration) -> Duration {
+        self.provision.saturating_add(pace.saturating_mul(u32::try_from(machines).unwrap_or(u32::MAX)))
+    }
+
+    /// How long the end of a pool may take that has this many machines, with this much time for each: to end them, and
+    /// to look once more for what is left.
+    pub fn ending(&self, machines: usize, pace: Duration) -> Duration {
+        let each = pace.saturating_mul(u32::try_from(machines).unwrap_or(u32::MAX));
+        self.shutdown.saturating_add(each.saturating_mul(2))
+    }
+
+    /// How long a machine may take to boot whose provider says that it may take so long.
+    pub fn boot_of(&self, slowest: Duration) -> Duration {
+        if self.boot == BOOT { self.boot.max(slowest) } else { self.boot }
     }
 
     /// QUIC's idle time-out.
@@ -137,7 +160,8 @@ impl Timing {
                 most: Duration::from_secs(1),
             },
             kill: Duration::from_millis(300),
-            shutdown: Duration::from_secs(20),
+            shutdown: Duration::from_secs(30),
+            insist: Duration::from_secs(60),
             ..Self::default()
         }
     }
@@ -160,7 +184,7 @@ impl Default for Timing {
                 factor: 1,
                 most: Duration::from_secs(5),
             },
-            boot: Duration::from_secs(300),
+            boot: BOOT,
             boot_poll: Backoff { first: Duration::from_millis(20), factor: 2, most: Duration::from_secs(2) },
             ssh: Duration::from_secs(90),
             ssh_retry: quick,
@@ -182,9 +206,28 @@ impl Default for Timing {
                 most: Duration::from_secs(600),
             },
             kill: Duration::from_secs(2),
-            shutdown: Duration::from_secs(120),
+            shutdown: Duration::from_secs(360),
+            insist: Duration::from_secs(1800),
             keep: Duration::ZERO,
             catalog: Duration::from_secs(10),
         }
     }
+}
+
+/// How long a machine may take to boot where nobody says anything of it.
+const BOOT: Duration = Duration::from_secs(300);
+
+#[test]
+fn a_provider_that_is_slow_has_longer_unless_it_is_said_how_long() {
+    let (plain, minutes) = (Timing::default(), |it: u64| Duration::from_secs(60 * it));
+    assert_eq!([plain.boot_of(minutes(0)), plain.boot_of(minutes(30))], [minutes(5), minutes(30)]);
+    for set in [1, 40] {
+        assert_eq!(Timing { boot: minutes(set), ..Timing::default() }.boot_of(minutes(30)), minutes(set));
+    }
+    let pace = Duration::from_secs(3);
+    assert!(
+        plain.shutdown >= plain.provision * 3 && Timing::short().shutdown >= Timing::short().provision * 3
+    );
+    assert_eq!(plain.giving_back(1000, pace), plain.provision + pace * 1000);
+    assert_eq!(plain.ending(1000, pace), plain.shutdown + pace * 2000);
 }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use skyward::prelude::*;
+use skyward_tests::Elsewhere;
 
 #[skyward::main]
 async fn main() -> skyward::Result<()> {
@@ -19,10 +20,15 @@ async fn main() -> skyward::Result<()> {
     let image = Image::new().shell(format!("echo left-behind > \"$HOME/clue\"; {sound} || exit 7"));
     let nodes = if way == "some" { Nodes { min: Some(1), ..Nodes::from(2) } } else { Nodes::from(2) };
     let timing = Timing { lease: Duration::from_secs(2), ..Timing::short() };
-    let pool = Compute::builder().spec(Spec::on(Local::default().directory(directory))).nodes(nodes);
+    let local = Local::default().directory(directory);
+    let spec = match way.as_str() {
+        "outside" => Spec::on(Elsewhere { local, ends_itself: false }),
+        _ => Spec::on(local),
+    };
+    let pool = Compute::builder().spec(spec).nodes(nodes);
     let started = pool.image(image).timing(timing).keep_on_failure(keep).console().start().await;
     match (started, way.as_str()) {
-        (Err(error), "leave") => Err(error),
+        (Err(error), "leave" | "outside") => Err(error),
         (Err(error), _) => {
             println!("{error}");
             println!("failed");

@@ -9,10 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use skyward::prelude::*;
-use skyward::provider::{
-    BoxStream, Capabilities, Instance, InstanceId, Leftover, Offer, Provider, ProviderError, Provisioned,
-    Request, async_trait,
-};
+use skyward_tests::Elsewhere;
 
 /// How many tasks there are.
 const TASKS: u32 = 200;
@@ -26,40 +23,6 @@ fn compute(file: PathBuf, number: u32) -> Result<u32, Failure> {
     Ok(number * 7)
 }
 
-/// Machines of this computer, of which nobody knows that they are.
-struct Elsewhere(Local);
-
-#[async_trait]
-impl Provider for Elsewhere {
-    fn name(&self) -> &str {
-        "elsewhere"
-    }
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { same_computer: false, ..self.0.capabilities() }
-    }
-    fn settings(&self) -> String {
-        self.0.settings()
-    }
-    fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {
-        self.0.offers()
-    }
-    async fn prepare(&self, request: &Request) -> Result<(), ProviderError> {
-        self.0.prepare(request).await
-    }
-    async fn provision(&self, request: &Request, count: u32) -> Result<Provisioned, ProviderError> {
-        self.0.provision(request, count).await
-    }
-    async fn describe(&self, request: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
-        self.0.describe(request, id).await
-    }
-    async fn terminate(&self, request: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {
-        self.0.terminate(request, ids).await
-    }
-    async fn teardown(&self, request: &Request) -> Result<Vec<Leftover>, ProviderError> {
-        self.0.teardown(request).await
-    }
-}
-
 #[skyward::main]
 async fn main() -> skyward::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -67,7 +30,8 @@ async fn main() -> skyward::Result<()> {
     let (folder, name, deed) = (PathBuf::from(argument(0)?), argument(1)?, argument(3)?);
     let lease = Duration::from_secs(argument(2)?.parse()?);
     let local = Local::default().directory(folder.join("machines"));
-    let spec = if deed == "cloud" { Spec::on(Elsewhere(local)) } else { Spec::on(local) };
+    let spec =
+        if deed == "cloud" { Spec::on(Elsewhere { local, ends_itself: true }) } else { Spec::on(local) };
     let (detect, grace) = (Duration::from_secs(5), Duration::from_secs(10));
     let timing = Timing { lease, ttl: lease, detect, grace, ..Timing::short() };
     let nodes = if deed == "wider" { 3 } else { 2 };

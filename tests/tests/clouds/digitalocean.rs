@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use skyward::Secret;
-use skyward::provider::Offer;
+use skyward::provider::{Offer, Provider as _, ProviderErrorKind, Provisioned};
 use skyward_providers::cloud::Account;
 use skyward_providers::digitalocean::{Config, DigitalOcean as Provider};
 use skyward_providers::http::Access;
 use skyward_runtime::model::{Architecture, BillingUnit, InstanceType, Price, accelerators};
 use skyward_runtime::usd;
 
-use crate::fake::{Condition, Face, Fault};
+use crate::checks::request;
+use crate::fake::{Condition, Face, Fake, Fault, Hits};
 use crate::server::{Reply, Seen};
 
 #[derive(Default)]
@@ -23,6 +24,8 @@ pub(crate) struct DigitalOcean {
     keys: BTreeMap<u64, (String, String)>,
     firewalls: BTreeMap<String, String>,
     tags: Vec<String>,
+    /// How many lists still have the first machine alone.
+    hides: u32,
 }
 
 struct Droplet {
@@ -221,7 +224,11 @@ impl Face for DigitalOcean {
             ("POST", ["droplets"]) => self.create(&body),
             ("GET", ["droplets"]) => {
                 self.pass();
-                let all = self.tagged(seen).into_iter().map(|id| self.shown(id)).collect();
+                let mut all: Vec<_> = self.tagged(seen).into_iter().map(|id| self.shown(id)).collect();
+                if self.hides > 0 {
+                    self.hides -= 1;
+                    all.truncate(1);
+                }
                 page(seen, "droplets", all)
             }
             ("DELETE", ["droplets"]) => {
@@ -317,7 +324,14 @@ impl Face for DigitalOcean {
                 architecture: Some(Architecture::X86_64),
                 ..InstanceType::named(slug)
             };
-            let price = price.billed(BillingUnit::Second, Duration::from_secs(60));
+            // A minute, or a cent.
+            let least = match slug {
+                "s-1vcpu-1gb" => 4032,
+                "s-8vcpu-16gb" => 252,
+                "s-old" => 4839,
+                _ => 60,
+            };
+            let price = price.billed(BillingUnit::Second, Duration::from_secs(least));
             let mut offer = Offer::of("digitalocean", kind, price);
             offer.specific.insert("class".into(), "Basic".into());
             match region {
@@ -355,4 +369,34 @@ impl Face for DigitalOcean {
         let token = Some(Secret::new(key.to_owned()));
         Box::new(Provider::new(Config { token, access, ssh_port, ..Config::default() }))
     }
+}
+
+/// Rents three machines with a request whose answer is lost, and looks for them in lists that have them late.
+async fn found_after(hides: u32, settles: Duration) -> (Fake, Provisioned) {
+    let fake = Fake::start(Box::new(DigitalOcean { hides, ..DigitalOcean::default() })).await;
+    let (token, access) = (Some(Secret::new(fake.key.clone())), Access { settles, ..fake.access() });
+    let provider = Provider::new(Config { token, access, ..Config::default() });
+    let request = request(&fake, "pool1");
+    provider.prepare(&request).await.unwrap();
+    fake.fail(Hits::Rent, [Fault::DoneButLost]);
+    let rented = provider.provision(&request, 3).await.unwrap();
+    assert_eq!(fake.machines().len(), 3, "nothing was made twice");
+    assert_eq!(fake.violations(), [""; 0]);
+    (fake, rented)
+}
+
+#[tokio::test]
+async fn some_of_what_was_made_is_not_taken_for_all_of_it() {
+    let (_fake, rented) = found_after(3, Duration::from_secs(60)).await;
+    assert_eq!((rented.instances.len(), rented.shortfall.map(|it| it.kind)), (3, None));
+}
+
+#[tokio::test]
+async fn what_is_not_found_in_time_is_missing_and_goes_with_the_pool() {
+    let (fake, rented) = found_after(1_000_000, Duration::from_millis(20)).await;
+    let kind = rented.shortfall.map(|it| it.kind);
+    assert_eq!((rented.instances.len(), kind), (1, Some(ProviderErrorKind::Transient)));
+    // The list shows one after the other.
+    assert_eq!(fake.provider().teardown(&request(&fake, "pool1")).await.unwrap(), []);
+    assert_eq!(fake.left(), [""; 0]);
 }

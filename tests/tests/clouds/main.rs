@@ -15,6 +15,8 @@ mod conformance;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod deleting;
+#[cfg(test)]
 mod digitalocean;
 #[cfg(test)]
 mod fake;
@@ -32,6 +34,8 @@ mod logs;
 mod many;
 #[cfg(test)]
 mod mutation;
+#[cfg(test)]
+mod outside;
 #[cfg(test)]
 mod pages;
 #[cfg(test)]

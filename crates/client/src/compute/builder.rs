@@ -281,7 +281,9 @@ impl Builder {
     /// When `start` has failed, everything else is given back. The kept machines end at the end of their
     /// time, at once on Ctrl-C while the program runs, and by their leases when the program has ended
     /// before that; then the key stays until a later program keeps a machine, and no machine takes it.
-    /// A pool that did start gives kept machines back when it is stopped.
+    /// A pool that did start gives kept machines back when it is stopped. Where only its cloud can end a
+    /// machine, no lease ends what is kept: there a program that returns from `main` stays until the time
+    /// is over, says so, and gives the machines back.
     ///
     /// ```no_run
     /// # use skyward::prelude::*;

@@ -38,7 +38,9 @@ pub use output::Output;
 /// too, best effort: it blocks the thread until they are gone or [`Timing::shutdown`](crate::Timing)
 /// has passed, and reports problems to `tracing` alone. Whatever happens to the program, each machine
 /// ends what it runs when its lease lapses, and its own bill where
-/// [`Capabilities::ends_itself`](crate::provider::Capabilities) says so.
+/// [`Capabilities::ends_itself`](crate::provider::Capabilities) says so. Others are asked for again and again until they
+/// are gone, for [`Timing::insist`](crate::Timing), and [`EventKind::Unattended`](crate::EventKind::Unattended) says at
+/// the start that they are such.
 ///
 /// Every operator has a method of the same meaning: `call >> &compute` is [`run`](Self::run),
 /// `call * &compute` is [`broadcast`](Self::broadcast).
@@ -97,8 +99,8 @@ impl Compute {
     /// `Compute` is dropped.
     ///
     /// # Errors
-    /// When something may still exist after [`Timing::shutdown`](crate::Timing) (120 s by default): a
-    /// [`StopError`] names it. When the pool had ended by itself, because Skyward failed, with the reason.
+    /// When something may still exist after [`Timing::shutdown`](crate::Timing) (360 s by default), or after
+    /// [`Timing::insist`](crate::Timing) where nothing but its cloud can end it: a [`StopError`] names it. When the pool had ended by itself, because Skyward failed, with the reason.
     pub async fn stop(self) -> Result<(), Error> {
         self.stop_with_bill().await.map(drop)
     }
@@ -132,7 +134,7 @@ impl Compute {
                 return Err(Error::from(failure.clone()).context(ended));
             }
             Ending::GaveBack(left) | Ending::Failed(_, left) => left.clone(),
-            Ending::OutOfTime(_) | Ending::Unknown => Vec::new(),
+            Ending::OutOfTime { .. } | Ending::Unknown { .. } => Vec::new(),
         };
         let words = ending.words().join("; ");
         Err(StopError { pool: self.id().clone(), left, bill, words }.into())
@@ -142,8 +144,13 @@ impl Compute {
     /// for [`Spec::ttl`](crate::Spec::ttl), and what runs under a [key](Call::key) runs on. Other calls that are on
     /// their way end with [`CallError::Stopped`](crate::CallError::Stopped).
     ///
+    /// Machines of clouds where a machine cannot end its own bill are paid for until a program attaches to the pool, or
+    /// `sky reap` gives it back; [`EventKind::Unattended`](crate::EventKind::Unattended) says so.
+    ///
     /// # Errors
-    /// When the pool has no name, or is in no journal: nobody could find it again. Then it is given back.
+    /// When the pool has no name, or is in no journal: nobody could find it again. When it has a
+    /// [`max_total_cost`](Builder::max_total_cost) that nothing would keep: machines that cannot end their own bill.
+    /// Then it is given back.
     ///
     /// ```no_run
     /// # use skyward::prelude::*;
@@ -156,6 +163,16 @@ impl Compute {
         if !self.pool.can_be_left() {
             self.stop().await?;
             let words = "a pool that has no name, or is in no journal, cannot be left: it was given back";
+            return Err(Error::from(words));
+        }
+        let unattended = self.pool.unattended().await;
+        if let Some(cap) = self.pool.max_total_cost().filter(|_| !unattended.is_empty()) {
+            self.stop().await?;
+            let words = format!(
+                "a pool that may cost {cap} cannot be left with machines that cannot end their own bill ({}): it was \
+                 given back; leave `max_total_cost` out, or rent where machines end themselves",
+                Vec::from_iter(unattended).join(", ")
+            );
             return Err(Error::from(words));
         }
         let left = self.pool.detach().await;

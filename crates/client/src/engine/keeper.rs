@@ -8,9 +8,9 @@
 //! starting --stop--> stopping
 //! ```
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use skyward_runtime::model::Leftover;
@@ -28,7 +28,12 @@ use crate::Error;
 pub(crate) struct Keeper {
     stop: CancellationToken,
     ended: watch::Receiver<Option<Arc<Ending>>>,
-    shutdown: Duration,
+    /// How long its end may take at the most; what the pool itself says at its own deadline comes before.
+    longest: Duration,
+    /// Some of its machines may not be able to end their own bill.
+    unattended: bool,
+    /// The pool, once there is one.
+    pool: Arc<OnceLock<Pool>>,
     /// The start failed, and all that there is are machines that are kept for the user.
     keeping: Arc<AtomicBool>,
 }
@@ -40,18 +45,19 @@ pub(crate) enum Ending {
     GaveBack(Vec<Leftover>),
     /// It failed while it ran, which is a defect of Skyward's; everything was given back but for these.
     Failed(StartError, Vec<Leftover>),
-    /// It had not been confirmed when the time was up.
-    OutOfTime(Duration),
+    /// It had not been confirmed when the time was up: these machines may be there.
+    OutOfTime { after: Duration, machines: Vec<String>, unattended: bool },
     /// What kept the pool failed, which is a defect of Skyward's.
-    Unknown,
+    Unknown { machines: Vec<String>, unattended: bool },
 }
 
 /// A pool's entry among the live ones, until its task is over, however that ends.
 struct Record {
     engine: &'static Engine,
     number: u64,
+    keeper: Keeper,
     ended: watch::Sender<Option<Arc<Ending>>>,
-    ending: Ending,
+    ending: Option<Ending>,
 }
 
 /// Cancels a start that nobody waits for any more.
@@ -74,14 +80,20 @@ impl Engine {
         }
         let stop = CancellationToken::new();
         let (ended_sender, ended) = watch::channel(None);
-        let keeping = Arc::new(AtomicBool::new(false));
-        let shutdown = request.timing.shutdown;
-        let keeper = Keeper { stop: stop.clone(), ended, shutdown, keeping: Arc::clone(&keeping) };
+        let keeping = Arc::default();
+        let keeper = Keeper {
+            stop: stop.clone(),
+            ended,
+            longest: request.longest_end() + MARGIN,
+            unattended: !request.unattended().is_empty(),
+            pool: Arc::default(),
+            keeping,
+        };
         let (ready_sender, ready) = oneshot::channel();
         let record = Record::new(self, keeper.clone(), ended_sender);
-        let told = stop.clone();
+        let own = keeper.clone();
         self.handle().spawn(async move {
-            let ending = self.run(request, told, ready_sender, &keeping).await;
+            let ending = self.run(request, &own, ready_sender).await;
             if let Some(printer) = printer {
                 let _ = tokio::time::timeout(FLUSH, printer).await;
             }
@@ -97,32 +109,24 @@ impl Engine {
         }
     }
 
-    async fn run(
-        &self,
-        request: PoolRequest,
-        stop: CancellationToken,
-        ready: Ready,
-        keeping: &AtomicBool,
-    ) -> Ending {
-        let shutdown = request.timing.shutdown;
+    async fn run(&self, request: PoolRequest, keeper: &Keeper, ready: Ready) -> Ending {
         let out_of_time = async {
-            stop.cancelled().await;
-            tokio::time::sleep(shutdown).await;
+            keeper.stop.cancelled().await;
+            tokio::time::sleep(keeper.longest).await;
         };
         tokio::select! {
-            ending = self.live(request, &stop, ready, keeping) => ending,
-            () = out_of_time => Ending::OutOfTime(shutdown),
+            ending = self.live(request, keeper, ready) => ending,
+            () = out_of_time => Ending::OutOfTime {
+                after: keeper.longest,
+                machines: keeper.machines(),
+                unattended: keeper.unattended,
+            },
         }
     }
 
     /// One pool's life, to its end.
-    async fn live(
-        &self,
-        request: PoolRequest,
-        stop: &CancellationToken,
-        ready: Ready,
-        keeping: &AtomicBool,
-    ) -> Ending {
+    async fn live(&self, request: PoolRequest, keeper: &Keeper, ready: Ready) -> Ending {
+        let stop = &keeper.stop;
         // Whoever asked may be gone; then nobody needs the answer.
         let refuse = |ready: Ready, error| drop(ready.send(Err(error)));
         let pool = match self.open(request).await {
@@ -132,6 +136,7 @@ impl Engine {
                 return Ending::GaveBack(Vec::new());
             }
         };
+        let _ = keeper.pool.set(pool.clone());
         let started = tokio::select! {
             started = pool.started() => started,
             () = stop.cancelled() => Err(StartError::Stopped),
@@ -150,7 +155,7 @@ impl Engine {
                 }
             }
             Err(error @ StartError::Kept { .. }) => {
-                keeping.store(true, Ordering::Release);
+                keeper.keeping.store(true, Ordering::Release);
                 refuse(ready, error);
                 let stopped = tokio::select! {
                     stopped = pool.ended() => stopped,
@@ -181,23 +186,24 @@ impl Record {
         let mut pools = engine.pools();
         pools.next = pools.next.wrapping_add(1);
         let number = pools.next;
-        pools.live.insert(number, keeper);
+        pools.live.insert(number, keeper.clone());
         drop(pools);
-        Self { engine, number, ended, ending: Ending::Unknown }
+        Self { engine, number, keeper, ended, ending: None }
     }
 
     fn end(mut self, ending: Ending) {
-        self.ending = ending;
+        self.ending = Some(ending);
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
+        let ending = self.ending.take().unwrap_or_else(|| self.keeper.unknown());
         let mut pools = self.engine.pools();
         pools.live.remove(&self.number);
-        pools.unsaid.extend(self.ending.words());
+        pools.unsaid.extend(ending.words());
         drop(pools);
-        self.ended.send_replace(Some(Arc::new(self.ending.clone())));
+        self.ended.send_replace(Some(Arc::new(ending)));
     }
 }
 
@@ -212,11 +218,36 @@ impl Keeper {
         self.keeping.load(Ordering::Acquire)
     }
 
+    /// Whether nothing ends some of its machines but this program.
+    pub(super) const fn is_unattended(&self) -> bool {
+        self.unattended
+    }
+
+    /// The machines that are not given back, as far as is known.
+    fn machines(&self) -> Vec<String> {
+        let bill = self.pool.get().map(Pool::bill);
+        let machines = bill.into_iter().flat_map(|it| it.machines).filter(|it| it.open);
+        machines.map(|it| it.instance.to_string()).collect()
+    }
+
+    /// What is waited for, in a line.
+    pub(super) fn waits_for(&self) -> String {
+        let pool = self.pool.get().map_or_else(String::new, |it| format!(" of pool {}", it.id()));
+        match self.machines() {
+            none if none.is_empty() => format!("everything{pool}"),
+            machines => format!("{}{pool}", listed(&machines)),
+        }
+    }
+
+    fn unknown(&self) -> Ending {
+        Ending::Unknown { machines: self.machines(), unattended: self.unattended }
+    }
+
     /// Waits until the pool is torn down or its time is up.
     pub(crate) async fn ended(&self) -> Arc<Ending> {
         let mut ended = self.ended.clone();
         let ending = ended.wait_for(Option::is_some).await.ok().and_then(|it| it.clone());
-        ending.unwrap_or_else(|| Arc::new(Ending::Unknown))
+        ending.unwrap_or_else(|| Arc::new(self.unknown()))
     }
 
     /// Gives everything back and blocks this thread until that is done or its time is up.
@@ -233,7 +264,7 @@ impl Keeper {
         });
         // On one of the engine's own threads, what waits in that thread's queue has to go on elsewhere,
         // or the teardown could wait behind the thread that waits for the teardown.
-        let block = || wait.recv_timeout(self.shutdown.saturating_add(MARGIN));
+        let block = || wait.recv_timeout(self.longest.saturating_add(MARGIN));
         let own = std::thread::current().name().is_some_and(|it| it.starts_with(THREAD_NAME));
         let _ = if own { tokio::task::block_in_place(block) } else { block() };
     }
@@ -251,9 +282,9 @@ const FLUSH: Duration = Duration::from_secs(1);
 
 const ENDING: &str = "the program is being ended, so no pool can start; run it again";
 
-/// How much later than the pool itself a thread gives up waiting: the pool's own deadline is the one
-/// that should be met first.
-const MARGIN: Duration = Duration::from_secs(1);
+/// How much later than the pool itself its keeper gives up, and a thread that waits later than that: the pool's own
+/// deadline is the one that should be met first, because it says what is left.
+const MARGIN: Duration = Duration::from_secs(2);
 
 impl Ending {
     /// What is left, one line for each.
@@ -261,13 +292,35 @@ impl Ending {
         match self {
             Self::GaveBack(left) => left.iter().map(|it| format!("{it}; remove it by hand")).collect(),
             Self::Failed(_, left) => Self::GaveBack(left.clone()).words(),
-            Self::OutOfTime(after) => vec![format!("everything within {after:?}; {LEASES}")],
-            Self::Unknown => vec![format!("everything, because Skyward itself failed; {LEASES}")],
+            Self::OutOfTime { after, machines, unattended } => {
+                vec![format!("{} within {after:.0?}; {}", listed(machines), ends(*unattended))]
+            }
+            Self::Unknown { machines, unattended } => {
+                let ends = ends(*unattended);
+                vec![format!("{}, because Skyward itself failed; {ends}", listed(machines))]
+            }
         }
     }
 }
 
-const LEASES: &str = "leases end the machines, but look at what your provider lists";
+/// These machines; everything where none is known.
+fn listed(machines: &[String]) -> String {
+    match machines {
+        [] => "everything".to_owned(),
+        [one] => format!("machine {one}"),
+        many => format!("{} machines ({})", many.len(), many.join(", ")),
+    }
+}
+
+/// What ends machines that are left.
+const fn ends(unattended: bool) -> &'static str {
+    match unattended {
+        false => "leases end the machines, but look at what your provider lists",
+        true => {
+            "no lease ends machines that cannot end their own bill: look at what your provider lists, and end them"
+        }
+    }
+}
 
 impl Drop for Asked {
     fn drop(&mut self) {

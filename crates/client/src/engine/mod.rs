@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use skyward_runtime::supervisor::Supervisor;
 use tokio::runtime::{Builder, Runtime};
@@ -40,7 +41,7 @@ struct Pools {
 enum Kept {
     /// They are given back.
     GivenBack,
-    /// They are left to their leases.
+    /// They are left to their leases, where those end them; the others are given back here when their time is over.
     Left,
 }
 
@@ -95,23 +96,32 @@ impl Engine {
     pub(crate) fn heed_signals(&'static self) {
         self.signals.get_or_init(|| {
             if let Err(error) = signals::heed(self) {
-                tracing::warn!(%error, "SIGINT and SIGTERM are not heeded; leases end the machines");
+                tracing::warn!(%error, "SIGINT and SIGTERM are not heeded; only leases end machines then");
             }
         });
     }
 
-    /// Gives back the machines of all pools, and says on stderr what is left. Each pool has its own
-    /// deadline. Machines that are kept for the user may be left to their leases.
+    /// Gives back the machines of all pools, and says on stderr what is left, and every so often what is waited for.
+    /// Each pool has its own deadline. Machines that are kept for the user may be left to their leases, or are waited
+    /// for where these do not end them.
     async fn give_everything_back(&self, kept: Kept) {
         loop {
-            let left = |it: &Keeper| kept == Kept::Left && it.is_keeping();
+            let keeps = |it: &Keeper| kept == Kept::Left && it.is_keeping();
+            let left = |it: &Keeper| keeps(it) && !it.is_unattended();
             let live: Vec<Keeper> = self.pools().live.values().filter(|it| !left(it)).cloned().collect();
             if live.is_empty() {
                 break;
             }
-            live.iter().for_each(Keeper::stop);
+            live.iter().filter(|it| !keeps(it)).for_each(Keeper::stop);
             for keeper in &live {
-                keeper.ended().await;
+                let waits = if keeps(keeper) { KEPT } else { "still giving back" };
+                let mut ended = std::pin::pin!(keeper.ended());
+                if keeps(keeper) {
+                    say(&format!("{waits} {}", keeper.waits_for()));
+                }
+                while tokio::time::timeout(TELL, &mut ended).await.is_err() {
+                    say(&format!("{waits} {}", keeper.waits_for()));
+                }
             }
         }
         let unsaid = std::mem::take(&mut self.pools().unsaid);
@@ -133,6 +143,11 @@ impl Engine {
         }
     }
 
+    /// Whether nothing but this program ends some of the machines that there are.
+    fn is_unattended(&self) -> bool {
+        self.pools().live.values().any(Keeper::is_unattended)
+    }
+
     fn pools(&self) -> MutexGuard<'_, Pools> {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -143,6 +158,13 @@ impl std::fmt::Debug for Engine {
         f.write_str("Engine")
     }
 }
+
+/// How often it is said what is waited for.
+const TELL: Duration = Duration::from_secs(30);
+
+/// Why a program waits for machines that its user wanted to look at.
+const KEPT: &str = "no lease ends machines of this cloud, so this program stays until their time is over (Ctrl-C \
+                    gives them back at once): it keeps";
 
 /// How the names of Skyward's threads begin.
 const THREAD_NAME: &str = "skyward-";

@@ -50,10 +50,15 @@ pub(super) fn heed(engine: &'static Engine) -> std::io::Result<()> {
                 std::process::exit(first.exit_code());
             }
             second = next() => {
-                say(&format!("{}: ended at once; machines that are left end when their leases lapse", second.name()));
+                let left = if engine.is_unattended() { PAID } else { LAPSE };
+                say(&format!("{}: ended at once; {left}", second.name()));
                 std::process::exit(second.exit_code());
             }
         }
     });
     Ok(())
 }
+
+const LAPSE: &str = "machines that are left end when their leases lapse";
+
+const PAID: &str = "some of the machines that are left cannot end their own bill: look at what your provider lists, and end them";

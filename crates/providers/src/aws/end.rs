@@ -49,19 +49,10 @@ pub(super) async fn machines_of(
         match terminate(way, region, &ids).await {
             Ok(()) => ids.iter().map(|_| Ok(())).collect(),
             // One that cannot be ended, or is not known, keeps all of the request.
-            Err(_) => {
-                let each = ids.iter().map(|id| async move {
-                    let ended = terminate(way, region, std::slice::from_ref(id)).await;
-                    ended.map_err(|error| match error.kind {
-                        Kind::NotFound if recent(id) => ProviderError { kind: Kind::Transient, ..error },
-                        _ => error,
-                    })
-                });
-                join_all(each).await
-            }
+            Err(_) => join_all(ids.iter().map(|id| terminate(way, region, std::slice::from_ref(id)))).await,
         }
     };
-    end_all(way.access().backoff, known, list, end).await
+    end_all(way.access().backoff, recent, known, list, end).await
 }
 
 async fn terminate(way: &Way, region: &str, ids: &[String]) -> Result<(), ProviderError> {

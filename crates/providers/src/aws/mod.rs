@@ -182,6 +182,7 @@ impl Provider for Aws {
             udp: true,
             sized_disk: true,
             peers: true,
+            arrival: self.config.instance_timeout,
             ..Capabilities::NONE
         }
     }

@@ -54,12 +54,14 @@ impl Rental {
 }
 
 /// Ends what is known, then what is listed, until nothing is there any more; what is left after [`GONE`], and
-/// why. `end` answers for each in its order; one that cannot be ended keeps no other, and is asked for again.
+/// why. `end` answers for each in its order; one that cannot be ended keeps no other, and is asked for again. So is one
+/// that is `recent` and said not to be there, unless it was ended here.
 ///
 /// # Errors
 /// Those of the list.
 pub(crate) async fn end_all<L, E>(
     pauses: Backoff,
+    recent: &(dyn Fn(&str) -> bool + Send + Sync),
     known: Vec<Rental>,
     list: impl Fn() -> L + Send + Sync,
     end: impl Fn(Vec<Rental>) -> E + Send + Sync,
@@ -68,7 +70,8 @@ where
     L: Future<Output = Result<Vec<Rental>, ProviderError>> + Send,
     E: Future<Output = Vec<Result<(), ProviderError>>> + Send,
 {
-    let late = Instant::now() + GONE;
+    let mut late = None;
+    let mut ended_here = BTreeSet::new();
     let mut there = if known.is_empty() { list().await? } else { known };
     if there.is_empty() {
         return Ok(Vec::new());
@@ -77,6 +80,10 @@ where
     for pause in pauses.delays() {
         let (ending, living): (Vec<_>, Vec<_>) = there.into_iter().partition(|it| it.ending);
         let ended = if living.is_empty() { Vec::new() } else { end(living.clone()).await };
+        // To ask for many takes its time; how long they may take to end counts from when all have been asked for.
+        let late = *late.get_or_insert_with(|| Instant::now() + GONE);
+        let heard = living.iter().zip(&ended).filter(|(_, it)| it.is_ok());
+        ended_here.extend(heard.map(|(rental, _)| rental.id.clone()));
         let told: Vec<_> = living
             .into_iter()
             .zip(ended.into_iter().map(Result::err))
@@ -86,9 +93,11 @@ where
             |it: &ProviderError| matches!(it.kind, ProviderErrorKind::Permission | ProviderErrorKind::Auth);
         let hopeless = !told.is_empty() && told.iter().all(|(_, it)| it.as_ref().is_some_and(for_good));
         // What was refused is asked for again, whether a list has it or not.
-        let refused =
-            |it: &Option<ProviderError>| it.as_ref().is_some_and(|it| it.kind != ProviderErrorKind::NotFound);
-        let again: Vec<_> = told.iter().filter(|(_, it)| refused(it)).map(|(it, _)| it.clone()).collect();
+        let refused = |(rental, error): &&(Rental, Option<ProviderError>)| {
+            let unheard = |id: &String| !ended_here.contains(id) && recent(id);
+            error.as_ref().is_some_and(|it| it.kind != ProviderErrorKind::NotFound || unheard(&rental.id))
+        };
+        let again: Vec<_> = told.iter().filter(refused).map(|(it, _)| it.clone()).collect();
         left = told.into_iter().map(|(rental, error)| (rental, reason(error))).collect();
         let room = late.saturating_duration_since(Instant::now());
         if hopeless {
@@ -178,8 +187,36 @@ mod tests {
             };
             them.into_iter().map(one).collect()
         };
-        let left = end_all(PAUSES, known.iter().map(|it| rental(it)).collect(), list, end).await;
+        let known = known.iter().map(|it| rental(it)).collect();
+        let left = end_all(PAUSES, &|it| it == "new", known, list, end).await;
         (left.expect("a list"), there.lock().expect("there").clone())
+    }
+
+    #[tokio::test]
+    async fn one_that_is_new_is_not_believed_to_be_gone() {
+        // It is heard of at the third try, and not twice.
+        let there = Mutex::new(BTreeSet::from(["new".to_owned()]));
+        let (there, asked) = (&there, &Mutex::new(Vec::new()));
+        let end = |them: Vec<Rental>| async move {
+            let mut asked = asked.lock().expect("asked");
+            let one = |it: Rental| {
+                asked.push(it.id.clone());
+                let unheard = asked.len() < 3 || !there.lock().expect("there").remove(&it.id);
+                if unheard {
+                    Err(ProviderError::new(ProviderErrorKind::NotFound, "no such machine"))
+                } else {
+                    Ok(())
+                }
+            };
+            them.into_iter().map(one).collect()
+        };
+        let empty = || async { Ok(Vec::new()) };
+        let left = end_all(PAUSES, &|it| it == "new", vec![rental("new")], empty, end).await.expect("a list");
+        assert_eq!((left, there.lock().expect("there").len()), (vec![], 0));
+        assert_eq!(asked.lock().expect("asked").len(), 3);
+        // An older one is gone if its cloud says so.
+        let left = end_all(PAUSES, &|it| it == "new", vec![rental("old")], empty, end).await.expect("a list");
+        assert_eq!((left, asked.lock().expect("asked").len()), (vec![], 4));
     }
 
     #[tokio::test]

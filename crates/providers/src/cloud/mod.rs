@@ -6,6 +6,7 @@
 mod ends;
 mod key;
 mod label;
+mod lately;
 mod machine;
 pub(crate) mod setup;
 mod snapshot;
@@ -22,6 +23,7 @@ pub(crate) use ends::{GONE, Rental, end_all, leftovers, none_left, until};
 #[cfg(feature = "aws")]
 pub(crate) use key::print;
 pub(crate) use label::{SKYWARD, is_plain, machine_name, pool_name, sighting};
+pub(crate) use lately::Lately;
 pub(crate) use machine::{found_or_stranger, reached, sold, stranger};
 pub(crate) use snapshot::Snapshot;
 

@@ -23,6 +23,9 @@ const LIST_KEYS: &str = "list keys";
 /// The most machines that one request makes.
 pub(super) const MOST_NAMES: usize = 10;
 
+/// How long it takes to give back one more machine: to delete it, and to look whether it is gone.
+pub(super) const PACE: Duration = Duration::from_millis(1500);
+
 #[derive(Deserialize)]
 pub(crate) struct Sizes {
     pub(crate) sizes: Vec<Size>,

@@ -53,10 +53,18 @@ fn offer(size: &Size) -> Option<Offer> {
         accelerator,
         ..InstanceType::named(&size.slug)
     };
-    let price =
-        Price::on_demand(hourly(size.price_hourly)?).billed(BillingUnit::Second, Duration::from_secs(60));
+    let hourly = hourly(size.price_hourly)?;
+    let price = Price::on_demand(hourly).billed(BillingUnit::Second, least(hourly));
     let specific = BTreeMap::from([("class".to_owned(), size.description.clone())]);
     Some(Offer { specific, ..Offer::of(NAME, kind, price) })
+}
+
+/// How long a machine at this price is paid for at least: a minute or a cent, whichever is more.
+fn least(hourly: Usd) -> Duration {
+    let cent = Usd::from_cents(1).nanos().saturating_mul(3600);
+    let seconds =
+        if hourly > Usd::ZERO { cent / hourly.nanos() + i64::from(cent % hourly.nanos() > 0) } else { 0 };
+    Duration::from_secs(u64::try_from(seconds).unwrap_or_default().max(60))
 }
 
 /// Prices come as numbers of single precision that were written out in double: `0.00743999984115362`

@@ -17,6 +17,7 @@ mod config;
 pub(crate) mod map;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -29,8 +30,8 @@ use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Prov
 
 use crate::cloud::setup::{self, Way};
 use crate::cloud::{
-    Account, Found, GONE, Rental, SKYWARD, end_all, found_or_stranger, is_plain, leftovers, machine_name,
-    pool_name, sighting, stranger, until,
+    Account, Found, GONE, Lately, Rental, SKYWARD, end_all, found_or_stranger, is_plain, leftovers,
+    machine_name, pool_name, sighting, stranger, until,
 };
 use crate::http::{Auth, Call, Client};
 use api::{Droplet, Droplets, Firewalls, Keys, OneAccount, OneDroplet, OneKey, Paged};
@@ -56,6 +57,7 @@ pub struct DigitalOcean {
     way: Way,
     /// The number of each pool's key.
     keys: Mutex<BTreeMap<PoolId, u64>>,
+    lately: Lately,
 }
 
 impl DigitalOcean {
@@ -151,15 +153,18 @@ impl DigitalOcean {
             return Err(ProviderError::new(ProviderErrorKind::NoCapacity, message));
         };
         let tag = pool_name(&request.pool);
-        let find = || {
-            async {
+        let find = |last: bool| {
+            let tag = tag.clone();
+            async move {
                 let all = self.all(&tag).await?;
                 let made: Vec<_> = all.into_iter().filter(|it| names.contains(&it.name)).collect();
-                Ok((!made.is_empty()).then(|| Droplets::of(made)))
+                // Those that are missing may only not be listed yet, and would be nobody's.
+                let enough = made.len() == names.len() || last && !made.is_empty();
+                Ok(enough.then(|| Droplets::of(made)))
             }
             .boxed()
         };
-        let made: Droplets = self.client()?.create(&api::create_droplets(&wanted), find).await?;
+        let made: Droplets = self.client()?.create_some(&api::create_droplets(&wanted), find).await?;
         Ok(made.droplets.iter().map(|it| map::instance(it, &self.config)).collect())
     }
 
@@ -169,12 +174,18 @@ impl DigitalOcean {
             return Ok(());
         }
         let client = self.client()?;
+        let told = AtomicBool::new(false);
         let gone = || async {
             match client.send::<IgnoredAny>(&api::delete_droplet(id.as_str())).await {
-                Ok(_) => {}
+                Ok(_) => told.store(true, Ordering::Relaxed),
                 // It is being deleted already, or is busy with something that has to end first.
                 Err(error) if error.kind == ProviderErrorKind::Conflict => {}
-                Err(error) if error.kind == ProviderErrorKind::NotFound => return Ok(Some(())),
+                Err(error) if error.kind == ProviderErrorKind::NotFound => {
+                    // One that is new may only not be heard of yet.
+                    let unheard = !told.load(Ordering::Relaxed)
+                        && self.lately.has(id.as_str(), self.config.access.settles);
+                    return Ok((!unheard).then_some(()));
+                }
                 Err(error) => return Err(error),
             }
             match client.send::<IgnoredAny>(&api::droplet(id.as_str())).await {
@@ -193,7 +204,7 @@ impl DigitalOcean {
     }
 
     /// Deletes all machines of a pool; those that are left, and why.
-    async fn end_pool(&self, tag: &str) -> Result<Vec<(Rental, String)>, ProviderError> {
+    async fn end_pool(&self, tag: &str, known: Vec<Rental>) -> Result<Vec<(Rental, String)>, ProviderError> {
         let client = self.client()?;
         let list = || async {
             let rental = |it: Droplet| Rental { id: it.id.to_string(), name: it.name, ending: false };
@@ -209,7 +220,8 @@ impl DigitalOcean {
                 Err(_) => join_all(them.into_iter().map(delete)).await,
             }
         };
-        end_all(self.config.access.backoff, Vec::new(), list, end).await
+        let recent = |id: &str| self.lately.has(id, self.config.access.settles);
+        end_all(self.config.access.backoff, &recent, known, list, end).await
     }
 
     fn known_keys(&self) -> MutexGuard<'_, BTreeMap<PoolId, u64>> {
@@ -224,7 +236,7 @@ impl Provider for DigitalOcean {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { root: true, udp: true, peers: true, ..Capabilities::NONE }
+        Capabilities { root: true, udp: true, peers: true, pace: api::PACE, ..Capabilities::NONE }
     }
 
     fn account(&self) -> Option<KeyPrint> {
@@ -255,7 +267,18 @@ impl Provider for DigitalOcean {
         }
         let names: Vec<_> = (0..count).map(|_| machine_name(request)).collect::<Result<_, _>>()?;
         let chunks = names.chunks(api::MOST_NAMES);
-        setup::rent(SERVICE.name, count, chunks, |names| self.rent(request, names)).await
+        let mut rented = setup::rent(SERVICE.name, count, chunks, |names| self.rent(request, names)).await?;
+        if rented.instances.len() < names.len() && rented.shortfall.is_none() {
+            let message = "failed to find all droplets that may have been rented; those that are missing are looked \
+                           for when the pool ends";
+            rented.shortfall = Some(ProviderError::new(ProviderErrorKind::Transient, message));
+        }
+        self.lately.rented(
+            &request.pool,
+            rented.instances.iter().map(|it| &it.id),
+            self.config.access.settles,
+        );
+        Ok(rented)
     }
 
     async fn describe(&self, _: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
@@ -272,12 +295,20 @@ impl Provider for DigitalOcean {
     }
 
     async fn terminate(&self, _: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {
-        join_all(ids.iter().map(|id| self.end(id))).await.into_iter().collect()
+        let ended = join_all(ids.iter().map(|id| self.end(id))).await;
+        let gone = ids.iter().zip(&ended).filter(|(_, it)| it.is_ok()).map(|(id, _)| id);
+        self.lately.ended(gone);
+        ended.into_iter().collect()
     }
 
     async fn teardown(&self, request: &Request) -> Result<Vec<Leftover>, ProviderError> {
         let name = pool_name(&request.pool);
-        let mut left = leftovers("droplet", self.end_pool(&name).await?);
+        // No list may have yet what was rented just now.
+        let known = self.lately.of(&request.pool, self.config.access.settles);
+        let mut left = leftovers("droplet", self.end_pool(&name, known).await?);
+        if left.is_empty() {
+            self.lately.torn_down(&request.pool);
+        }
         let firewall = self.find_firewall(&name).await?;
         let known = self.known_keys().get(&request.pool).copied();
         let key = match known {

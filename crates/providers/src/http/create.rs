@@ -21,6 +21,19 @@ impl Client {
         call: &Call,
         find: impl Fn() -> BoxFuture<'a, Result<Option<T>, ProviderError>>,
     ) -> Result<T, ProviderError> {
+        self.create_some(call, |_| find()).await
+    }
+
+    /// The same for a call that makes several things at once. `find` is told when it is asked for the last time: what
+    /// it has found then is all that there is; until then the others may only not be listed yet.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub async fn create_some<'a, T: DeserializeOwned>(
+        &'a self,
+        call: &Call,
+        find: impl Fn(bool) -> BoxFuture<'a, Result<Option<T>, ProviderError>>,
+    ) -> Result<T, ProviderError> {
         let mut tried = 0;
         loop {
             let trouble = match self.once(call).await {
@@ -43,14 +56,14 @@ impl Client {
     /// last one: without it nobody knows.
     async fn settled<'a, T>(
         &'a self,
-        find: impl Fn() -> BoxFuture<'a, Result<Option<T>, ProviderError>>,
+        find: impl Fn(bool) -> BoxFuture<'a, Result<Option<T>, ProviderError>>,
     ) -> Result<Option<T>, ProviderError> {
         let (settles, backoff) = self.settling();
         let end = Instant::now() + settles;
         for pause in backoff.delays() {
             sleep(pause.min(end.saturating_duration_since(Instant::now()))).await;
-            let found = find().await;
             let late = Instant::now() >= end;
+            let found = find(late).await;
             match found {
                 Ok(Some(found)) => return Ok(Some(found)),
                 Err(error) if late => return Err(error),

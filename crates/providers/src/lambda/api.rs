@@ -13,12 +13,15 @@ pub(crate) const SERVICE: Service = Service {
     name: "Lambda",
     base_url: "https://cloud.lambda.ai",
     key: "LAMBDA_API_KEY",
-    limits: &[Limit::all(1, Duration::from_secs(1)), Limit::of(LAUNCH, 1, Duration::from_secs(12))],
+    limits: &[Limit::all(1, PACE), Limit::of(LAUNCH, 1, Duration::from_secs(12))],
     said: super::map::said,
 };
 
 /// The endpoint with a limit of its own.
 const LAUNCH: &str = "launch";
+
+/// How long it takes to give back one more machine, where each is asked for alone.
+pub(super) const PACE: Duration = Duration::from_secs(1);
 
 /// Every success.
 #[derive(Deserialize)]

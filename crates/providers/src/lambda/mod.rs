@@ -16,6 +16,8 @@ pub(crate) mod api;
 mod config;
 pub(crate) mod map;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::stream::BoxStream;
@@ -27,7 +29,7 @@ use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Prov
 
 use crate::cloud::setup::{self, Way};
 use crate::cloud::{
-    Account, Found, Rental, Snapshot, end_all, found_or_stranger, is_plain, leftovers, machine_name,
+    Account, Found, Lately, Rental, Snapshot, end_all, found_or_stranger, is_plain, leftovers, machine_name,
     none_left, pool_name, sighting, stranger,
 };
 use crate::http::{Auth, Call, Client};
@@ -53,6 +55,7 @@ pub struct Lambda {
     config: Config,
     way: Way,
     seen: Snapshot<Machine>,
+    lately: Lately,
 }
 
 impl Lambda {
@@ -152,7 +155,8 @@ impl Lambda {
                 Ok(()) => ids.iter().map(|_| Ok(())).collect(),
             }
         };
-        end_all(self.config.access.backoff, known, list, end).await
+        let recent = |id: &str| self.lately.has(id, self.config.access.settles);
+        end_all(self.config.access.backoff, &recent, known, list, end).await
     }
 
     /// Removes the pool's rules in every region, and its key; what is left of them.
@@ -181,7 +185,7 @@ impl Provider for Lambda {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { root: true, udp: true, peers: true, ..Capabilities::NONE }
+        Capabilities { root: true, udp: true, peers: true, boot: BOOT, pace: api::PACE, ..Capabilities::NONE }
     }
 
     fn account(&self) -> Option<KeyPrint> {
@@ -210,7 +214,13 @@ impl Provider for Lambda {
             None => None,
         };
         let rent = |_| async { Ok(vec![self.rent(request, ruleset.clone()).await?]) };
-        setup::rent(SERVICE.name, count, 0..count, rent).await
+        let rented = setup::rent(SERVICE.name, count, 0..count, rent).await?;
+        self.lately.rented(
+            &request.pool,
+            rented.instances.iter().map(|it| &it.id),
+            self.config.access.settles,
+        );
+        Ok(rented)
     }
 
     async fn describe(&self, _: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
@@ -233,14 +243,21 @@ impl Provider for Lambda {
 
     async fn terminate(&self, _: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {
         let ours = |it: &Machine| ids.iter().any(|id| id.as_str() == it.id);
-        none_left(self.end(Rental::known(ids), &ours).await?)
+        none_left(self.end(Rental::known(ids), &ours).await?)?;
+        self.lately.ended(ids);
+        Ok(())
     }
 
     async fn teardown(&self, request: &Request) -> Result<Vec<Leftover>, ProviderError> {
         let name = pool_name(&request.pool);
         let prefix = format!("{name}-");
         let ours = |it: &Machine| it.name.as_ref().is_some_and(|it| it.starts_with(&prefix));
-        let mut left = leftovers("instance", self.end(Vec::new(), &ours).await?);
+        // No list may have yet what was rented just now.
+        let known = self.lately.of(&request.pool, self.config.access.settles);
+        let mut left = leftovers("instance", self.end(known, &ours).await?);
+        if left.is_empty() {
+            self.lately.torn_down(&request.pool);
+        }
         left.extend(self.remove(&request.pool).await?);
         Ok(left)
     }
@@ -263,3 +280,6 @@ fn passes(error: &ProviderError) -> bool {
     use ProviderErrorKind::{Auth, RateLimited, Transient};
     matches!(error.kind, Auth | RateLimited | Transient)
 }
+
+/// How long its slowest machines take: eight accelerators need some 25 minutes.
+const BOOT: Duration = Duration::from_secs(1800);

@@ -17,9 +17,12 @@ pub(crate) const SERVICE: Service = Service {
     name: "RunPod",
     base_url: "https://api.runpod.io",
     key: "RUNPOD_API_KEY",
-    limits: &[Limit::all(25, Duration::from_millis(1750))],
+    limits: &[Limit::all(25, PACE)],
     said: super::said::said,
 };
+
+/// How long it takes to give back one more machine.
+pub(super) const PACE: Duration = Duration::from_millis(1750);
 
 #[derive(Deserialize)]
 pub(super) struct Gpus {

@@ -22,7 +22,7 @@ mod start;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -36,8 +36,8 @@ use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind, Prov
 
 use crate::cloud::setup::{self, Way};
 use crate::cloud::{
-    Account, Found, GONE, Snapshot, found_or_stranger, is_plain, machine_name, pool_name, sighting, stranger,
-    ubuntu, until,
+    Account, Found, Lately, Rental, Snapshot, end_all, found_or_stranger, is_plain, leftovers, machine_name,
+    none_left, pool_name, sighting, stranger, ubuntu,
 };
 use crate::http::{Auth, Client};
 use api::{Answered, Cpus, Floor, Floors, Gpus, Pod, Pods, Registries, Rented};
@@ -63,6 +63,7 @@ pub struct RunPod {
     config: Config,
     way: Way,
     seen: Snapshot<Pod>,
+    lately: Lately,
     /// The id of the registry's credential, once it was looked up.
     credential: OnceLock<Option<String>>,
 }
@@ -188,28 +189,22 @@ impl RunPod {
         Ok(Instance { id: InstanceId::new(id), state: InstanceState::Pending })
     }
 
-    /// Deletes one pod and waits until it is gone.
-    async fn end(&self, id: &str) -> Result<(), ProviderError> {
-        let client = self.client()?;
-        match client.send::<IgnoredAny>(&api::delete_pod(id)).await {
-            Ok(_) => {}
-            Err(error) if error.kind == ProviderErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        }
-        let gone = || async {
-            match client.send::<Pod>(&api::pod(id)).await {
-                Ok(pod) => Ok((!map::lives(&pod)).then_some(())),
-                Err(error) if error.kind == ProviderErrorKind::NotFound => Ok(Some(())),
-                Err(error) => Err(error),
-            }
+    /// Deletes pods that are known or ours, and waits until none of them is listed; those that are left, and why.
+    async fn end(
+        &self,
+        known: Vec<Rental>,
+        ours: &(dyn Fn(&Pod) -> bool + Send + Sync),
+    ) -> Result<Vec<(Rental, String)>, ProviderError> {
+        let list = || async {
+            let pods = self.pods().await?.into_iter().filter(ours);
+            Ok(pods.map(|it| Rental { id: it.id, name: it.name, ending: false }).collect())
         };
-        match until(GONE, self.config.access.backoff, gone).await? {
-            Some(()) => Ok(()),
-            None => {
-                let message = format!("failed to delete pod {id}: it is still there after {GONE:?}");
-                Err(ProviderError::new(ProviderErrorKind::Transient, message))
-            }
-        }
+        let client = self.client()?;
+        let delete =
+            |it: Rental| async move { client.send::<IgnoredAny>(&api::delete_pod(&it.id)).await.map(drop) };
+        let end = |them: Vec<Rental>| join_all(them.into_iter().map(delete));
+        let recent = |id: &str| self.lately.has(id, self.config.access.settles);
+        end_all(self.config.access.backoff, &recent, known, list, end).await
     }
 }
 
@@ -220,7 +215,15 @@ impl Provider for RunPod {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { root: true, ends_itself: true, sized_disk: true, ..Capabilities::NONE }
+        Capabilities {
+            root: true,
+            ends_itself: true,
+            sized_disk: true,
+            boot: BOOT,
+            arrival: start::ARRIVAL,
+            pace: api::PACE,
+            ..Capabilities::NONE
+        }
     }
 
     fn account(&self) -> Option<KeyPrint> {
@@ -245,7 +248,13 @@ impl Provider for RunPod {
 
     async fn provision(&self, request: &Request, count: u32) -> Result<Provisioned, ProviderError> {
         let rent = |_| async { Ok(vec![self.rent(request).await?]) };
-        setup::rent(SERVICE.name, count, 0..count, rent).await
+        let rented = setup::rent(SERVICE.name, count, 0..count, rent).await?;
+        self.lately.rented(
+            &request.pool,
+            rented.instances.iter().map(|it| &it.id),
+            self.config.access.settles,
+        );
+        Ok(rented)
     }
 
     async fn describe(&self, request: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
@@ -267,19 +276,21 @@ impl Provider for RunPod {
     }
 
     async fn terminate(&self, _: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {
-        let known = ids.iter().filter(|it| is_plain(it));
-        join_all(known.map(|id| self.end(id.as_str()))).await.into_iter().collect()
+        let ours = |it: &Pod| ids.iter().any(|id| id.as_str() == it.id);
+        none_left(self.end(Rental::known(ids), &ours).await?)?;
+        self.lately.ended(ids);
+        Ok(())
     }
 
     async fn teardown(&self, request: &Request) -> Result<Vec<Leftover>, ProviderError> {
         let prefix = format!("{}-", pool_name(&request.pool));
-        let pods: Vec<_> = self.pods().await?.into_iter().filter(|it| it.name.starts_with(&prefix)).collect();
-        let ended = join_all(pods.iter().map(|it| self.end(&it.id))).await;
-        let left = pods.iter().zip(ended).filter_map(|(pod, ended)| {
-            let reason = ended.err()?.to_string();
-            Some(Leftover { what: format!("pod {} ({})", pod.id, pod.name), reason })
-        });
-        Ok(left.collect())
+        // No list may have yet what was rented just now.
+        let known = self.lately.of(&request.pool, self.config.access.settles);
+        let left = self.end(known, &|it| it.name.starts_with(&prefix)).await?;
+        if left.is_empty() {
+            self.lately.torn_down(&request.pool);
+        }
+        Ok(leftovers("pod", left))
     }
 }
 
@@ -303,3 +314,6 @@ fn none(request: &Request) -> ProviderError {
 
 /// The most accelerators that a pod has.
 const MOST_GPUS: u32 = 8;
+
+/// How long its slowest machines take: some load an image for twenty minutes.
+const BOOT: Duration = Duration::from_secs(1500);

@@ -17,7 +17,7 @@ pub(crate) const SERVICE: Service = Service {
     limits: &[
         Limit::of(SEARCH, 1, Duration::from_millis(1500)),
         Limit::of(CREATE, 1, Duration::from_millis(4600)),
-        Limit::of(DESTROY, 1, Duration::from_millis(3100)),
+        Limit::of(DESTROY, 1, PACE),
         Limit::of(SHOW, 1, Duration::from_millis(2100)),
         Limit::of(LIST, 1, Duration::from_millis(1100)),
         Limit::of(KEY, 1, Duration::from_millis(1100)),
@@ -40,6 +40,9 @@ pub(super) const PER_SEARCH: u32 = 500;
 
 /// How many instances a page of the list has at most.
 const PER_PAGE: u32 = 25;
+
+/// How long it takes to give back one more machine.
+pub(super) const PACE: Duration = Duration::from_millis(3100);
 
 #[derive(Deserialize)]
 pub(super) struct Asks {

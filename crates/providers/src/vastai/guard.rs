@@ -53,7 +53,7 @@ const ENVIRONMENT: &str = "/proc/1/environ";
 
 /// How long an instance that has started waits for us. The client may have to try several times to reach its
 /// SSH server; less would end machines that are about to be used.
-const ARRIVAL: Duration = Duration::from_secs(600);
+pub(super) const ARRIVAL: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests {

@@ -39,7 +39,7 @@ use skyward_runtime::provider::{
 
 use crate::cloud::setup::{self, Way};
 use crate::cloud::{
-    Account, Found, Rental, end_all, found_or_stranger, is_plain, leftovers, machine_name, none_left,
+    Account, Found, Lately, Rental, end_all, found_or_stranger, is_plain, leftovers, machine_name, none_left,
     pool_name, sighting, stranger, until,
 };
 use crate::http::{Auth, Call, Client};
@@ -64,6 +64,7 @@ pub(crate) const NAME: &str = "vastai";
 pub struct VastAi {
     config: Config,
     way: Way,
+    lately: Lately,
 }
 
 impl VastAi {
@@ -246,7 +247,8 @@ impl VastAi {
             client.send::<IgnoredAny>(&api::destroy(id)).await.map(drop)
         };
         let end = |them: Vec<Rental>| join_all(them.into_iter().map(destroy));
-        end_all(self.config.access.backoff, known, list, end).await
+        let recent = |id: &str| self.lately.has(id, self.config.access.settles);
+        end_all(self.config.access.backoff, &recent, known, list, end).await
     }
 }
 
@@ -257,7 +259,13 @@ impl Provider for VastAi {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { root: true, ends_itself: true, ..Capabilities::NONE }
+        Capabilities {
+            root: true,
+            ends_itself: true,
+            arrival: guard::ARRIVAL,
+            pace: api::PACE,
+            ..Capabilities::NONE
+        }
     }
 
     fn account(&self) -> Option<KeyPrint> {
@@ -291,6 +299,11 @@ impl Provider for VastAi {
             }
         };
         let rented = setup::rent(SERVICE.name, count, likes, rent).await?;
+        self.lately.rented(
+            &request.pool,
+            rented.instances.iter().map(|it| &it.id),
+            self.config.access.settles,
+        );
         if rented.shortfall.is_some() || rented.instances.len() >= count as usize {
             return Ok(rented);
         }
@@ -323,13 +336,20 @@ impl Provider for VastAi {
     async fn terminate(&self, _: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {
         let numbers: Vec<u64> = ids.iter().filter_map(|it| it.as_str().parse().ok()).collect();
         let ours = |it: &api::Instance| numbers.contains(&it.id);
-        none_left(self.end(Rental::known(ids), &ours, &api::instances()).await?)
+        none_left(self.end(Rental::known(ids), &ours, &api::instances()).await?)?;
+        self.lately.ended(ids);
+        Ok(())
     }
 
     async fn teardown(&self, request: &Request) -> Result<Vec<Leftover>, ProviderError> {
         let prefix = format!("{}-", pool_name(&request.pool));
         let ours = |it: &api::Instance| it.label.as_ref().is_some_and(|it| it.starts_with(&prefix));
-        let mut left = leftovers("instance", self.end(Vec::new(), &ours, &api::instances()).await?);
+        // No list may have yet what was rented just now.
+        let known = self.lately.of(&request.pool, self.config.access.settles);
+        let mut left = leftovers("instance", self.end(known, &ours, &api::instances()).await?);
+        if left.is_empty() {
+            self.lately.torn_down(&request.pool);
+        }
         if !self.config.use_overlay {
             return Ok(left);
         }

@@ -18,7 +18,7 @@ pub(crate) const SERVICE: Service = Service {
         Limit::of(LIST, 30, Duration::from_millis(670)),
         Limit::of(SHOW, 20, Duration::from_millis(1500)),
         Limit::of(RENT, 20, Duration::from_millis(1500)),
-        Limit::of(ACT, 20, Duration::from_millis(1500)),
+        Limit::of(ACT, 20, PACE),
     ],
     said: super::map::said,
 };
@@ -112,6 +112,8 @@ pub(super) struct Done {
     pub(super) id: String,
     pub(super) status: String,
     pub(super) error: Option<String>,
+    #[serde(rename = "statusCode")]
+    pub(super) code: Option<f64>,
 }
 
 /// An entry of a machine's journal.
@@ -226,11 +228,15 @@ pub(super) fn rent(new: &NewMachine) -> Call {
 
 /// With its volumes: those that are not named would be kept, and cost. While it is made they are not known:
 /// then nothing is said of them, which takes the one that it has of itself. What is deleted already stays so.
-pub(super) fn delete(id: &str, volumes: &[String]) -> Call {
+pub(super) fn delete(ids: &[&str], volumes: &[String]) -> Call {
+    let ids = match ids {
+        [id] => json!(id),
+        ids => json!(ids),
+    };
     let body = match volumes {
-        [] => json!({"action": "delete", "id": id}),
+        [] => json!({"action": "delete", "id": ids}),
         volumes => {
-            json!({"action": "delete", "id": id, "volume_ids": volumes, "delete_permanently": true})
+            json!({"action": "delete", "id": ids, "volume_ids": volumes, "delete_permanently": true})
         }
     };
     Call::put("delete a machine", MACHINES, &body).repeatable().at(ACT)
@@ -248,6 +254,12 @@ pub(super) fn delete_volume(id: &str) -> Call {
 pub(super) fn journal(id: &str) -> Call {
     Call::get("read a machine's journal", format!("/v1/journal/compute/{id}"))
 }
+
+/// How long it takes to delete one more machine, where each is asked for alone.
+pub(super) const PACE: Duration = Duration::from_millis(1500);
+
+/// How many machines are deleted with one request. The contract says no number.
+pub(super) const MOST_DELETED: usize = 50;
 
 const KEYS: &str = "/v1/ssh-keys";
 const SCRIPTS: &str = "/v1/scripts";

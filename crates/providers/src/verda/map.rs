@@ -8,10 +8,10 @@ use skyward_runtime::model::{
     self, Accelerator, Architecture, BillingUnit, Instance, InstanceId, InstanceState, Loss, Market, Offer,
     Price, Usd,
 };
-use skyward_runtime::provider::{ProviderErrorKind as Kind, Request};
+use skyward_runtime::provider::{ProviderError, ProviderErrorKind as Kind, Request};
 
 use super::api::{
-    Availability, Entry, InstanceType, Location, Machine, NewMachine, NewVolume, Refusal, Tag, Volume,
+    Availability, Done, Entry, InstanceType, Location, Machine, NewMachine, NewVolume, Refusal, Tag, Volume,
 };
 use super::{Config, NAME};
 use crate::cloud::{SKYWARD, pool_name, reached};
@@ -79,7 +79,8 @@ fn offer(sold: &InstanceType, config: &Config) -> Option<Offer> {
     };
     let with_disk = |price: &str| Some(Usd::written(price)? + disk(config));
     let mut price = Price::on_demand(with_disk(&sold.price_per_hour)?)
-        .billed(BillingUnit::Minute, Duration::from_secs(600));
+        // Ten minutes are paid ahead. Whether the last of them are paid as a whole nobody says: more is counted, not less.
+        .billed(BillingUnit::TenMinutes, Duration::ZERO);
     price.spot = sold.spot_price.as_deref().and_then(with_disk);
     let image = image(sold, gpus > 0);
     let specific = image.map(|it| (IMAGE.to_owned(), it)).into_iter().collect::<BTreeMap<_, _>>();
@@ -221,8 +222,32 @@ pub(super) fn said(answer: &Answer) -> Option<Said> {
         return None;
     }
     let Refusal { code, message } = answer.json().ok()?;
+    Some(Said::new(kind(&code, answer.status, &message), message))
+}
+
+/// What became of one machine of an action.
+pub(super) fn done(done: &Done) -> Result<(), ProviderError> {
+    if done.status != "error" {
+        return Ok(());
+    }
+    let why = done.error.as_deref().unwrap_or("no reason was given");
+    let (code, status) = match done.code.unwrap_or_default() as u16 {
+        403 => ("forbidden_action", 403),
+        404 => ("not_found", 404),
+        409 => ("conflict", 409),
+        400 => ("invalid_request", 400),
+        // Nobody knows, so that it is asked for again.
+        _ => ("", 500),
+    };
+    let code = if why.to_ascii_lowercase().contains("discontinue") { "forbidden_action" } else { code };
+    let message = format!("failed to delete machine {}: {why}", done.id);
+    Err(ProviderError::new(kind(code, status, why), message))
+}
+
+/// The class, by the code and the words before the status.
+fn kind(code: &str, status: u16, message: &str) -> Kind {
     let words = message.to_ascii_lowercase();
-    let kind = match code.as_str() {
+    match code {
         _ if words.contains("quota") => Kind::Quota,
         "unauthorized_request" | "invalid_client" => Kind::Auth,
         "insufficient_funds" => Kind::InsufficientFunds,
@@ -234,9 +259,8 @@ pub(super) fn said(answer: &Answer) -> Option<Said> {
         "not_found" => Kind::NotFound,
         "conflict" => Kind::Conflict,
         "rate_limit_exceeded" => Kind::RateLimited,
-        _ if answer.status == 401 => Kind::Auth,
-        _ if answer.status >= 500 => Kind::Transient,
+        _ if status == 401 => Kind::Auth,
+        _ if status >= 500 => Kind::Transient,
         _ => Kind::InvalidRequest,
-    };
-    Some(Said::new(kind, message))
+    }
 }

@@ -17,6 +17,8 @@ mod api;
 mod config;
 mod map;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
@@ -29,7 +31,7 @@ use skyward_runtime::provider::{
 
 use crate::cloud::setup::{self, Way};
 use crate::cloud::{
-    Account, Found, Rental, end_all, found_or_stranger, is_plain, leftovers, machine_name, none_left,
+    Account, Found, Lately, Rental, end_all, found_or_stranger, is_plain, leftovers, machine_name, none_left,
     pool_name, sighting, stranger,
 };
 use crate::http::{Auth, Call, Client};
@@ -54,6 +56,7 @@ pub(crate) const NAME: &str = "verda";
 pub struct Verda {
     config: Config,
     way: Way,
+    lately: Lately,
 }
 
 impl Verda {
@@ -159,9 +162,9 @@ impl Verda {
                 |it: Machine| Rental { ending: it.status == "deleting", name: it.hostname, id: it.id };
             Ok(machines.map(rental).collect())
         };
-        let end =
-            |them: Vec<Rental>| async move { join_all(them.iter().map(|it| self.delete(&it.id))).await };
-        end_all(self.config.access.backoff, known, list, end).await
+        let end = |them: Vec<Rental>| async move { self.delete_all(request, them).await };
+        let recent = |id: &str| self.lately.has(id, self.config.access.settles);
+        end_all(self.config.access.backoff, &recent, known, list, end).await
     }
 
     /// Deletes one machine, with the volumes that it has now.
@@ -172,11 +175,41 @@ impl Verda {
             Err(error) if error.kind == Kind::NotFound => Vec::new(),
             Err(error) => return Err(error),
         };
-        let done: Option<Vec<Done>> = self.get(&api::delete(id, &volumes)).await?;
-        for Done { id, error, .. } in done.unwrap_or_default().into_iter().filter(|it| it.status == "error") {
-            tracing::debug!(id, error, "a machine is not deleted yet");
+        let done: Option<Vec<Done>> = self.get(&api::delete(&[id], &volumes)).await?;
+        done.iter().flatten().try_for_each(map::done)
+    }
+
+    /// Deletes machines, with few requests where a list has them: one request for each would take minutes for many.
+    /// Answers for each.
+    async fn delete_all(&self, request: &Request, them: Vec<Rental>) -> Vec<Result<(), ProviderError>> {
+        let mut deleted: BTreeMap<String, Result<(), ProviderError>> = BTreeMap::new();
+        if them.len() > 1
+            && let Ok(machines) = self.machines(request).await
+        {
+            let wanted = |it: &Machine| them.iter().any(|rental| rental.id == it.id);
+            let listed: Vec<(String, Vec<String>)> =
+                machines.iter().filter(|it| wanted(it)).map(|it| (it.id.clone(), map::volumes(it))).collect();
+            // Those whose volumes are not known are asked for without any.
+            let (unmade, made): (Vec<_>, Vec<_>) = listed.into_iter().partition(|(_, it)| it.is_empty());
+            for some in unmade.chunks(api::MOST_DELETED).chain(made.chunks(api::MOST_DELETED)) {
+                let ids: Vec<&str> = some.iter().map(|(id, _)| id.as_str()).collect();
+                let volumes: Vec<String> = some.iter().flat_map(|(_, it)| it.clone()).collect();
+                let done: Result<Option<Vec<Done>>, _> = self.get(&api::delete(&ids, &volumes)).await;
+                // What is not answered for, or not at all, is asked for alone.
+                let done = done.ok().flatten().unwrap_or_default();
+                deleted.extend(done.iter().map(|it| (it.id.clone(), map::done(it))));
+            }
         }
-        Ok(())
+        let each = them.iter().map(|it| {
+            let known = deleted.remove(&it.id);
+            async move {
+                match known {
+                    Some(known) => known,
+                    None => self.delete(&it.id).await,
+                }
+            }
+        });
+        join_all(each.collect::<Vec<_>>()).await
     }
 
     /// What the journal says of a machine that has ended; nothing when it cannot be read.
@@ -198,7 +231,7 @@ impl Provider for Verda {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { root: true, udp: true, peers: true, ..Capabilities::NONE }
+        Capabilities { root: true, udp: true, peers: true, pace: api::PACE, ..Capabilities::NONE }
     }
 
     fn account(&self) -> Option<KeyPrint> {
@@ -219,7 +252,14 @@ impl Provider for Verda {
             return Err(ProviderError::new(Kind::InvalidRequest, message));
         }
         let (key, script) = self.set_up(request).await?;
-        setup::rent(SERVICE.name, count, 0..count, |_| self.rent(request, &key, script.as_ref())).await
+        let rent = |_| self.rent(request, &key, script.as_ref());
+        let rented = setup::rent(SERVICE.name, count, 0..count, rent).await?;
+        self.lately.rented(
+            &request.pool,
+            rented.instances.iter().map(|it| &it.id),
+            self.config.access.settles,
+        );
+        Ok(rented)
     }
 
     async fn describe(&self, _: &Request, id: &InstanceId) -> Result<Instance, ProviderError> {
@@ -241,12 +281,19 @@ impl Provider for Verda {
 
     async fn terminate(&self, request: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {
         let ours = |it: &Machine| ids.iter().any(|id| id.as_str() == it.id);
-        none_left(self.end(request, Rental::known(ids), &ours).await?)
+        none_left(self.end(request, Rental::known(ids), &ours).await?)?;
+        self.lately.ended(ids);
+        Ok(())
     }
 
     async fn teardown(&self, request: &Request) -> Result<Vec<Leftover>, ProviderError> {
         let name = pool_name(&request.pool);
-        let mut left = leftovers("machine", self.end(request, Vec::new(), &|_| true).await?);
+        // No list may have yet what was rented just now.
+        let known = self.lately.of(&request.pool, self.config.access.settles);
+        let mut left = leftovers("machine", self.end(request, known, &|_| true).await?);
+        if left.is_empty() {
+            self.lately.torn_down(&request.pool);
+        }
         let prefix = format!("{name}-");
         let volumes: Vec<Volume> = self.get(&api::volumes()).await?;
         let volumes = volumes.into_iter().filter(|it| it.name.starts_with(&prefix) && map::remains(it));

@@ -87,7 +87,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Offer> {
         Some(name) => Some(name.parse().map_err(|_| not_ours(8, &name))?),
     };
     let unit: String = row.get(15)?;
-    let units = [BillingUnit::Second, BillingUnit::Minute, BillingUnit::Hour];
+    let units = [BillingUnit::Second, BillingUnit::Minute, BillingUnit::TenMinutes, BillingUnit::Hour];
     let unit = units.into_iter().find(|it| it.to_string() == unit).ok_or_else(|| not_ours(15, &unit))?;
     let minimum: i64 = row.get(16)?;
     let minimum = Duration::from_nanos(u64::try_from(minimum).unwrap_or_default());

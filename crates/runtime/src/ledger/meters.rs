@@ -37,6 +37,11 @@ impl Meters {
         self.closed + self.running.values().map(|it| it.cost(at)).sum()
     }
 
+    /// How many machines are there.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
     /// What the machines that are there cost an hour.
     pub fn hourly(&self) -> Usd {
         self.running.values().map(|it| it.tariff.hourly).sum()

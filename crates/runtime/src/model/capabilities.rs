@@ -1,5 +1,7 @@
 //! What a provider can and cannot do, as data: nobody decides by a provider's name.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// What to expect from a provider's machines.
@@ -24,6 +26,16 @@ pub struct Capabilities {
     pub peers: bool,
     /// The provider mounts a spec's volumes. Where this is false, a spec with one is refused.
     pub volumes: bool,
+    /// How long its slowest machines take from rented to running. Where this is longer than
+    /// [`Timing::boot`](crate::timing::Timing::boot), and that was not set, a machine may take so long.
+    #[serde(default)]
+    pub boot: Duration,
+    /// How long a machine lives that runs and that nobody has reached yet, whatever its lease says.
+    #[serde(default)]
+    pub arrival: Duration,
+    /// How long it takes to give back one more machine, where a cloud takes only so many requests a minute.
+    #[serde(default)]
+    pub pace: Duration,
 }
 
 impl Capabilities {
@@ -36,5 +48,8 @@ impl Capabilities {
         sized_disk: false,
         peers: false,
         volumes: false,
+        boot: Duration::ZERO,
+        arrival: Duration::ZERO,
+        pace: Duration::ZERO,
     };
 }

@@ -49,6 +49,9 @@ pub enum BillingUnit {
     Second,
     /// Every begun minute.
     Minute,
+    /// Every begun ten minutes.
+    #[serde(rename = "ten minutes")]
+    TenMinutes,
     /// Every begun hour.
     Hour,
 }
@@ -182,6 +185,7 @@ impl BillingUnit {
         match self {
             Self::Second => 1,
             Self::Minute => 60,
+            Self::TenMinutes => 600,
             Self::Hour => 3600,
         }
     }
@@ -237,6 +241,7 @@ impl fmt::Display for BillingUnit {
         f.pad(match self {
             Self::Second => "second",
             Self::Minute => "minute",
+            Self::TenMinutes => "ten minutes",
             Self::Hour => "hour",
         })
     }
@@ -311,6 +316,7 @@ mod tests {
             (billing(BillingUnit::Second, 60), Duration::from_millis(60_001), 61),
             (billing(BillingUnit::Second, 0), Duration::ZERO, 0),
             (billing(BillingUnit::Minute, 0), second(61), 120),
+            (billing(BillingUnit::TenMinutes, 0), second(601), 1200),
             (billing(BillingUnit::Hour, 0), second(1), 3600),
             (billing(BillingUnit::Hour, 0), second(3600), 3600),
             (billing(BillingUnit::Hour, 5400), second(1), 7200),

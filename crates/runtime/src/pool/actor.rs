@@ -104,12 +104,7 @@ impl Actor for PoolActor {
         let own = request.record.clone().filter(|_| request.adopted.is_none());
         let heartbeat = own.map(|it| it.kept_fresh(request.timing.renew()));
         let rosters = Rosters::new(request.mode(), tasks.spreads().cloned());
-        let limits = Limits {
-            total: request.max_total_cost,
-            hourly: request.max_hourly_cost,
-            scaling: request.scaling,
-            slots: request.worker.concurrency,
-        };
+        let limits = Limits::of(&request, &providers);
         myself.cast(PoolMessage::heard(Heard::Born { limits }))?;
         Ok(Doing {
             request,
@@ -270,6 +265,10 @@ impl Doing {
                     to.send(self.rosters.of(&worker).map(|(rank, link)| (rank, link.clone(), link.in_use())));
                 return None;
             }
+            PoolMessage::Unattended(to) => {
+                let _ = to.send(self.state.unattended().into_values().cloned().collect());
+                return None;
+            }
             PoolMessage::Resize(nodes, told) => {
                 if let Err(refused) = self.state.resizable(nodes) {
                     // Whoever asked may have gone.
@@ -389,7 +388,7 @@ impl Doing {
                 );
             }
             Effect::Teardown => {
-                begin(myself, steps::teardown(self.kits.clone()));
+                begin(myself, steps::teardown(self.kits.clone(), self.homes.len()));
             }
             Effect::Detach => {
                 self.detached = true;

@@ -6,6 +6,7 @@
 //!                          '- failed, stopped: everything stays as it is, for another try
 //! ```
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::budget::Look;
@@ -220,6 +221,9 @@ impl State {
     /// The owner leaves the pool to whoever attaches to it next. Only one that is ready can be left.
     pub(super) fn detach(&self, effects: &mut Vec<Effect>) -> Phase {
         effects.push(Effect::Detach);
+        let outside: BTreeSet<&String> = self.unattended().into_values().collect();
+        let said = |provider: &String| Effect::Announce(EventKind::Unattended { provider: provider.clone() });
+        effects.extend(outside.into_iter().map(said));
         effects.push(Effect::Announce(EventKind::Detached));
         effects.push(Effect::Ended { failure: None, left: Vec::new() });
         Phase::Stopped

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::ledger::Meters;
-use crate::model::{Earlier, InstanceId, Tariff, Usd};
+use crate::model::{Capabilities, Earlier, InstanceId, Tariff, Usd};
 use crate::timing::Timing;
 
 /// The meters of a pool's machines, and the cap.
@@ -19,6 +19,11 @@ pub(super) struct Budget {
     meters: Meters,
     /// How long a machine lives on alone.
     lease: Duration,
+    /// How long the slowest providers take that machines are rented from: to boot one, until one is alone that was never
+    /// reached, and to give one more back.
+    boot: Duration,
+    arrival: Duration,
+    pace: Duration,
     warned: bool,
     refused: bool,
     /// The timer that is set.
@@ -50,6 +55,13 @@ impl Budget {
                 self.meters.stop(&rented.instance, *until);
             }
         }
+    }
+
+    /// Machines may be rented from a provider that can this.
+    pub(super) fn rents_from(&mut self, cloud: &Capabilities) {
+        self.boot = self.boot.max(cloud.boot);
+        self.arrival = self.arrival.max(cloud.arrival);
+        self.pace = self.pace.max(cloud.pace);
     }
 
     /// A machine is there that was asked for at this moment.
@@ -94,8 +106,10 @@ impl Budget {
         timing: &Timing,
     ) -> Result<(), (Usd, Usd)> {
         let Some(cap) = self.cap else { return Ok(()) };
-        let ahead = timing.boot + self.ending(timing);
-        let projected = self.meters.cost(self.since(now) + ahead) + tariff.cost(ahead) * count;
+        let (boot, ending) = (timing.boot_of(self.boot), self.ending(count, timing));
+        // One that was never reached does not know of a shorter lease.
+        let alone = boot + ending.max(self.arrival);
+        let projected = self.meters.cost(self.since(now) + boot + ending) + tariff.cost(alone) * count;
         if projected > cap { Err((projected, cap)) } else { Ok(()) }
     }
 
@@ -137,7 +151,7 @@ impl Budget {
 
     /// Whether the machines that are there may stay for so long.
     pub(super) fn allows_for(&self, length: Duration, now: Instant, timing: &Timing) -> bool {
-        let at = self.since(now) + length + self.ending(timing);
+        let at = self.since(now) + length + self.ending(0, timing);
         self.cap.is_none_or(|cap| self.meters.cost(at) <= cap)
     }
 
@@ -150,7 +164,7 @@ impl Budget {
     pub(super) fn look(&mut self, now: Instant, timing: &Timing) -> Option<Look> {
         let (cap, at) = (self.cap?, self.since(now));
         let spent = self.meters.cost(at);
-        if self.meters.cost(at + self.ending(timing)) > cap {
+        if self.meters.cost(at + self.ending(0, timing)) > cap {
             return Some(Look::Spent { spent, cap });
         }
         if !self.warned && spent >= low(cap) && spent > Usd::ZERO {
@@ -166,7 +180,7 @@ impl Budget {
         if self.meters.hourly() == Usd::ZERO {
             return None;
         }
-        let ending = self.ending(timing);
+        let ending = self.ending(0, timing);
         let more = cap + Usd::from_nanos(1);
         let spent = self.meters.reaches(more, at + ending, FAR).map(|it| it.saturating_sub(ending));
         let warn = if self.warned { None } else { self.meters.reaches(low(cap), at, FAR) };
@@ -178,9 +192,11 @@ impl Budget {
         Some(next.saturating_sub(at).max(SOONEST))
     }
 
-    /// How long a machine may still be paid for when the pool decides to end, or when its client dies.
-    fn ending(&self, timing: &Timing) -> Duration {
-        timing.shutdown.max(self.lease * 4 / 3) + SOONEST
+    /// How long a machine may still be paid for when the pool decides to end, or when its client dies, with so many
+    /// more.
+    fn ending(&self, more: u32, timing: &Timing) -> Duration {
+        let machines = self.meters.running().saturating_add(usize::try_from(more).unwrap_or(usize::MAX));
+        timing.ending(machines, self.pace).max(self.lease * 4 / 3) + SOONEST
     }
 
     /// How old a pool is now that was so old when it was born here.
@@ -248,6 +264,23 @@ mod tests {
         assert_eq!((projected, cap), (usd!(0.322), usd!(0.20)));
         assert_eq!(begun(None).0.allows(1000, &one, now, &timing), Ok(()));
         assert_eq!(budget.allows(1000, &tariff(Usd::ZERO), now, &timing), Ok(()));
+    }
+
+    #[test]
+    fn what_a_provider_takes_longer_for_is_paid_for_too() {
+        let (mut budget, now) = begun(Some(usd!(1)));
+        let (one, timing, second) = (tariff(usd!(3.60)), timing(), Duration::from_secs(1));
+        assert_eq!(budget.affords(1000, &one, now, &timing), Ok(6));
+        // Two requests, one after the other, for each that is given back.
+        budget.rents_from(&Capabilities { pace: second * 5, ..Capabilities::NONE });
+        assert_eq!(budget.affords(1000, &one, now, &timing), Ok(4));
+        // It lives alone for ten minutes if nobody comes.
+        budget.rents_from(&Capabilities { arrival: second * 600, ..Capabilities::NONE });
+        assert_eq!(budget.affords(1000, &one, now, &timing), Ok(1));
+        let slow = Capabilities { boot: second * 1800, ..Capabilities::NONE };
+        budget.rents_from(&slow);
+        assert_eq!(budget.affords(1000, &one, now, &timing), Ok(1), "how long it may take is set");
+        assert!(budget.affords(1000, &one, now, &Timing::default()).is_err());
     }
 
     #[test]

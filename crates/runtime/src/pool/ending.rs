@@ -2,9 +2,11 @@
 //! machines that are kept for a person before that. Pure, a part of [`State`].
 //!
 //! nodes → machines (but the kept) → [keeping → machines] → provider → [machines that may be left] → stopped
+//!            ↑                                                                                   │
+//!            └────────────── again, while what is left is paid for until its cloud ends it ──────┘
 
-use std::collections::BTreeSet;
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use super::effect::Effect;
 use super::error::StartError;
@@ -29,11 +31,107 @@ impl State {
     pub(super) fn give_back(&self, now: Instant, timing: &Timing, effects: &mut Vec<Effect>) -> Phase {
         self.say_failure(effects);
         effects.push(announce(PoolPhase::Stopping));
-        effects.push(Effect::Wake(Timer::Shutdown, timing.shutdown));
+        self.set_deadlines(timing, effects);
         effects.push(Effect::QueueStop);
         let waiting = self.lives.living();
         effects.extend(waiting.iter().map(|it| drain(*it, timing)));
         self.after_nodes(now, waiting, effects)
+    }
+
+    /// Has the pool woken when all is to be over, and once more where it does not leave machines before.
+    fn set_deadlines(&self, timing: &Timing, effects: &mut Vec<Effect>) {
+        let patience = self.patience(timing);
+        effects.push(Effect::Wake(Timer::Shutdown, patience));
+        if timing.insist > patience && !self.unattended().is_empty() {
+            effects.push(Effect::Wake(Timer::Shutdown, timing.insist));
+        }
+    }
+
+    /// How long giving everything back may take, at clouds that take their time.
+    pub(super) fn patience(&self, timing: &Timing) -> Duration {
+        let paces = self.rented.values().filter_map(|it| self.limits.clouds.get(it)).map(|it| it.pace);
+        timing.ending(self.rented.len(), paces.max().unwrap_or_default())
+    }
+
+    /// Machines that nothing ends but their cloud, when it is asked to, and where they are.
+    pub(super) fn unattended(&self) -> BTreeMap<&InstanceId, &String> {
+        self.rented.iter().filter(|(_, provider)| self.is_unattended(provider)).collect()
+    }
+
+    fn is_unattended(&self, provider: &str) -> bool {
+        self.limits.clouds.get(provider).is_some_and(|it| !it.ends_itself)
+    }
+
+    /// The time is up in which everything was to be given back. Machines that nothing else ends are not left yet.
+    pub(super) fn out_of_time(
+        &mut self,
+        since: Instant,
+        step: Step,
+        now: Instant,
+        timing: &Timing,
+        effects: &mut Vec<Effect>,
+    ) -> Phase {
+        let took = now.saturating_duration_since(since);
+        if took < timing.insist && !self.unattended().is_empty() {
+            return match step {
+                Step::Nodes => {
+                    self.keeping.forget();
+                    self.after_nodes(since, BTreeSet::new(), effects)
+                }
+                step => Phase::Stopping { since, step, waiting: BTreeSet::new() },
+            };
+        }
+        if step != Step::Again {
+            self.left = self.unknown(&format!("not confirmed gone after {took:.0?}"));
+        }
+        self.end(since, now, effects)
+    }
+
+    /// Ends, or asks for what is left once more, a while later: for as long as machines are paid for that nothing else
+    /// ends, and for as long as giving back may take where anything is left of a cloud whose machines do not end
+    /// themselves.
+    fn end_or_again(
+        &mut self,
+        since: Instant,
+        now: Instant,
+        timing: &Timing,
+        effects: &mut Vec<Effect>,
+    ) -> Phase {
+        let took = now.saturating_duration_since(since);
+        let machines: Vec<String> =
+            self.unattended().into_iter().map(|(it, provider)| format!("{provider} machine {it}")).collect();
+        let is_left = || !self.left.is_empty() && self.prepared.iter().any(|it| self.is_unattended(it));
+        let (what, until) = match machines.is_empty() {
+            false => (machines.join(", "), timing.insist),
+            true if is_left() => {
+                let left: Vec<String> = self.left.iter().map(ToString::to_string).collect();
+                (left.join(", "), self.patience(timing))
+            }
+            true => return self.end(since, now, effects),
+        };
+        let after = timing.release_retry.delay(self.releases).min(SOON);
+        if took + after >= until {
+            return self.end(since, now, effects);
+        }
+        self.releases = self.releases.saturating_add(1);
+        let reason = format!(
+            "{what}: nothing but the cloud can end the bill, so it is asked again in {after:.0?}, for {:.0?} at most",
+            until.saturating_sub(took)
+        );
+        effects.push(Effect::Announce(EventKind::TerminateFailed { reason }));
+        effects.push(Effect::Wake(Timer::Release, after));
+        Phase::Stopping { since, step: Step::Again, waiting: BTreeSet::new() }
+    }
+
+    /// Asks for everything once more that is left.
+    pub(super) fn give_back_again(&self, since: Instant, effects: &mut Vec<Effect>) -> Phase {
+        let instances: Vec<InstanceId> = self.rented.keys().cloned().collect();
+        let (effect, step) = match instances.is_empty() {
+            true => (Effect::Teardown, Step::Provider),
+            false => (Effect::Terminate { instances }, Step::Machines),
+        };
+        effects.push(effect);
+        Phase::Stopping { since, step, waiting: BTreeSet::new() }
     }
 
     pub(super) fn after_nodes(
@@ -67,8 +165,17 @@ impl State {
             let set_up = |it: &String| leftover(format!("what {it} set up for the pool"));
             return self.prepared.iter().map(set_up).collect();
         }
-        let machine = |(it, provider): (&InstanceId, &String)| leftover(format!("{provider} machine {it}"));
-        self.rented.iter().map(machine).collect()
+        self.rented.iter().map(|(it, provider)| self.leftover(it, provider, reason)).collect()
+    }
+
+    /// A machine that may be left, and what ends it.
+    fn leftover(&self, machine: &InstanceId, provider: &str, reason: &str) -> Leftover {
+        let ends = match self.limits.clouds.get(provider) {
+            None => "",
+            Some(it) if it.ends_itself => "; its lease ends it",
+            Some(_) => "; it is paid for until it is ended there",
+        };
+        Leftover { what: format!("{provider} machine {machine}"), reason: format!("{reason}{ends}") }
     }
 
     /// The machines are given back, or not; then what all of them shared is, unless some are kept.
@@ -110,13 +217,14 @@ impl State {
         result: Result<Vec<Leftover>, String>,
         since: Instant,
         now: Instant,
+        timing: &Timing,
         effects: &mut Vec<Effect>,
     ) -> Phase {
         self.left = result.unwrap_or_else(|reason| self.unknown(&reason));
         let is_named = |it: &InstanceId| self.left.iter().any(|left| names(left, it));
         let instances: Vec<InstanceId> = self.rented.keys().filter(|it| !is_named(it)).cloned().collect();
         if instances.is_empty() {
-            return self.end(since, now, effects);
+            return self.end_or_again(since, now, timing, effects);
         }
         effects.push(Effect::Terminate { instances });
         Phase::Stopping { since, step: Step::Names, waiting: BTreeSet::new() }
@@ -128,6 +236,7 @@ impl State {
         result: Result<(), String>,
         since: Instant,
         now: Instant,
+        timing: &Timing,
         effects: &mut Vec<Effect>,
     ) -> Phase {
         match result {
@@ -135,15 +244,12 @@ impl State {
             Err(reason) => {
                 let is_named = |it: &&InstanceId| self.left.iter().any(|left| names(left, it));
                 let unnamed = self.rented.iter().filter(|(it, _)| !is_named(it));
-                let left = unnamed.map(|(it, provider)| Leftover {
-                    what: format!("{provider} machine {it}"),
-                    reason: reason.clone(),
-                });
-                let left: Vec<Leftover> = left.collect();
+                let left: Vec<Leftover> =
+                    unnamed.map(|(it, provider)| self.leftover(it, provider, &reason)).collect();
                 self.left.extend(left);
             }
         }
-        self.end(since, now, effects)
+        self.end_or_again(since, now, timing, effects)
     }
 
     /// Machines are certainly gone.
@@ -211,7 +317,7 @@ impl State {
     pub(super) fn stop_keeping(&mut self, now: Instant, timing: &Timing, effects: &mut Vec<Effect>) -> Phase {
         self.keeping.forget();
         effects.push(announce(PoolPhase::Stopping));
-        effects.push(Effect::Wake(Timer::Shutdown, timing.shutdown));
+        self.set_deadlines(timing, effects);
         self.after_nodes(now, BTreeSet::new(), effects)
     }
 
@@ -234,10 +340,15 @@ impl State {
                 self.keeping.shorten(now);
                 Phase::Stopping { since, step, waiting }
             }
-            Step::Nodes | Step::Provider | Step::Names => Phase::Stopping { since, step, waiting },
+            Step::Nodes | Step::Provider | Step::Names | Step::Again => {
+                Phase::Stopping { since, step, waiting }
+            }
         }
     }
 }
+
+/// The longest wait before what is left is asked for again: somebody sits there and waits.
+const SOON: Duration = Duration::from_secs(30);
 
 /// Whether it is said of this machine that it is left: clouds have words of their own around its name.
 fn names(left: &Leftover, machine: &InstanceId) -> bool {

@@ -1,5 +1,6 @@
 //! A pool as its owner sees it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::messages::PoolMessage;
 use super::request::PoolRequest;
 use crate::events::Events;
 use crate::link::{InUse, Link};
-use crate::model::{Bill, Event, Incarnation, InvalidRequest, Leftover, Mode, PoolId, Rank};
+use crate::model::{Bill, Event, Incarnation, InvalidRequest, Leftover, Mode, PoolId, Rank, Usd};
 use crate::output::{Hub, Reader};
 use crate::provider::ProviderRef;
 use crate::spread::Spreads;
@@ -36,6 +37,8 @@ struct Inner {
     adopted: Option<Duration>,
     /// Another program can find it.
     can_be_left: bool,
+    /// The most that it may cost.
+    cap: Option<Usd>,
 }
 
 /// How far a pool has come.
@@ -80,7 +83,7 @@ impl Pool {
             events.clone(),
             spreads,
         );
-        let can_be_left = request.holds;
+        let (can_be_left, cap) = (request.holds, request.max_total_cost);
         if can_be_left {
             tasks.hold();
         }
@@ -89,7 +92,9 @@ impl Pool {
         let birth =
             Birth { request: Arc::new(request), providers, tasks: tasks.clone(), progress: sender, ended };
         let actor = actor::spawn(birth, supervisor).await?;
-        Ok(Self { inner: Arc::new(Inner { actor, tasks, events, output, progress, adopted, can_be_left }) })
+        Ok(Self {
+            inner: Arc::new(Inner { actor, tasks, events, output, progress, adopted, can_be_left, cap }),
+        })
     }
 
     /// Its id.
@@ -198,7 +203,7 @@ impl Pool {
                 failure: Some(gone()),
                 left: vec![Leftover {
                     what: format!("machines of pool {}", self.id()),
-                    reason: "the pool's actor failed; their leases end them".to_owned(),
+                    reason: "the pool's actor failed; leases end those that can end themselves".to_owned(),
                 }],
                 bill: self.bill(),
             },
@@ -208,6 +213,19 @@ impl Pool {
     /// Whether it has a name, and is in the journal.
     pub fn can_be_left(&self) -> bool {
         self.inner.can_be_left
+    }
+
+    /// The providers of machines that it has and that nothing ends but their cloud, when it is asked to.
+    pub async fn unattended(&self) -> BTreeSet<String> {
+        let (to, providers) = oneshot::channel();
+        // Fails only when the pool is over, and then there are none.
+        let _ = self.inner.actor.cast(PoolMessage::Unattended(to));
+        providers.await.unwrap_or_default()
+    }
+
+    /// The most that it may cost, if there is a limit.
+    pub fn max_total_cost(&self) -> Option<Usd> {
+        self.inner.cap
     }
 
     /// Leaves everything as it is, for another program that attaches to it, and lets go of it. Only a pool that

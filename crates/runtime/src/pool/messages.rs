@@ -1,5 +1,6 @@
 //! What the PoolActor hears.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +11,13 @@ use super::adopting::Adoption;
 use super::error::StartError;
 use super::key_file::KeyFile;
 use super::plan::Plan;
+use super::request::PoolRequest;
 use crate::link::{InUse, Link};
 use crate::model::{
-    Attempt, Incarnation, InstanceId, InvalidRequest, KeptMachine, Leftover, Rank, Scaling, Usd,
+    Attempt, Capabilities, Incarnation, InstanceId, InvalidRequest, KeptMachine, Leftover, Rank, Scaling, Usd,
 };
 use crate::node::{NodeKit, NodeReport};
-use crate::provider::ProviderErrorKind;
+use crate::provider::{ProviderErrorKind, ProviderRef};
 use crate::tasks::Demand;
 
 /// Messages of the PoolActor: the results of its own steps, its nodes' reports, and one order.
@@ -67,6 +69,8 @@ pub(super) enum PoolMessage {
     Links(oneshot::Sender<Vec<(Rank, Link, InUse)>>),
     /// Somebody wants the link of this worker, which may be leaving.
     LinkOf(Incarnation, oneshot::Sender<Option<(Rank, Link, InUse)>>),
+    /// Somebody wants to know whose machines nothing ends but their cloud.
+    Unattended(oneshot::Sender<BTreeSet<String>>),
     /// The owner wants so many nodes.
     Resize(u32, oneshot::Sender<Result<(), InvalidRequest>>),
     /// Give everything back.
@@ -85,7 +89,7 @@ impl PoolMessage {
     }
 }
 
-/// What a pool may cost and how it scales.
+/// What a pool may cost, how it scales, and what its providers can.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// The most that it may cost in all.
@@ -95,6 +99,36 @@ pub(crate) struct Limits {
     pub(crate) scaling: Scaling,
     /// How many calls a node runs at once.
     pub(crate) slots: u32,
+    /// What the providers can, by name.
+    pub(crate) clouds: BTreeMap<String, Capabilities>,
+}
+
+impl Limits {
+    /// What is asked for, of these providers: of two of one name what both can.
+    pub(super) fn of(request: &PoolRequest, providers: &[ProviderRef]) -> Self {
+        let mut clouds: BTreeMap<String, Capabilities> = BTreeMap::new();
+        for provider in providers.iter().map(ProviderRef::provider) {
+            let can = provider.capabilities();
+            let both = match clouds.get(provider.name()) {
+                Some(other) => Capabilities {
+                    ends_itself: can.ends_itself && other.ends_itself,
+                    boot: can.boot.max(other.boot),
+                    arrival: can.arrival.max(other.arrival),
+                    pace: can.pace.max(other.pace),
+                    ..can
+                },
+                None => can,
+            };
+            clouds.insert(provider.name().to_owned(), both);
+        }
+        Self {
+            total: request.max_total_cost,
+            hourly: request.max_hourly_cost,
+            scaling: request.scaling,
+            slots: request.worker.concurrency,
+            clouds,
+        }
+    }
 }
 
 /// What a pool hears.
@@ -162,7 +196,7 @@ pub(crate) enum Timer {
     Budget,
     /// Time to look whether there are too many nodes, or too few.
     Scale,
-    /// Time to give machines back again whose clouds did not do so.
+    /// Time to give machines back again whose clouds did not do so, or what else is left.
     Release,
     /// A machine has been kept for as long as it was to be.
     Keep,

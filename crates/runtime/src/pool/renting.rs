@@ -238,6 +238,9 @@ impl State {
         let nodes = if ready { self.lives.count() } else { candidate.nodes };
         let most = candidate.scales.map_or(nodes, |(_, most)| most.max(nodes));
         let lease = candidate.lease.unwrap_or(timing.lease);
+        if let Some(cloud) = self.limits.clouds.get(&offer.provider) {
+            self.budget.rents_from(cloud);
+        }
         let lease = match &self.adoption {
             // What its machines have.
             Some(adoption) => adoption.lease,

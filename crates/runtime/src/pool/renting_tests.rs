@@ -231,14 +231,14 @@ fn capped(cap: Usd) -> State {
 
 #[test]
 fn a_pool_that_cannot_pay_for_its_start_is_refused_and_rents_nothing() {
-    let failure = StartError::Budget { projected: usd!(0.116944445), cap: usd!(0.10) };
+    let failure = StartError::Budget { projected: usd!(0.183611112), cap: usd!(0.10) };
     let mut effects = vec![announce(PoolPhase::Provisioning), failed(&failure)];
     effects.extend(stopping(&[]));
     effects.push(terminate(&[]));
     check(&mut capped(usd!(0.10)), vec![(Heard::Prepared(Ok(())), effects)]);
     assert_eq!(
         failure.to_string(),
-        "max_total_cost is $0.10: starting the machines and giving them back may cost $0.116944445; raise it, or \
+        "max_total_cost is $0.10: starting the machines and giving them back may cost $0.183611112; raise it, or \
          shorten `Timing::boot` and `Timing::shutdown`"
     );
 }

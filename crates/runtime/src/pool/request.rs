@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::spec::Spec;
 use crate::events::Events;
@@ -99,6 +100,22 @@ impl PoolRequest {
             }
         }
         Ok(())
+    }
+
+    /// The providers whose machines cannot end their own bill.
+    pub fn unattended(&self) -> Vec<&str> {
+        let providers = self.specs.iter().map(|it| it.provider());
+        providers.filter(|it| !it.capabilities().ends_itself).map(|it| it.name()).collect()
+    }
+
+    /// How long its end may take at the most, from when it is asked for: what a cloud was asked for is heard to its end
+    /// before, and machines that nothing else ends are asked for again and again.
+    pub fn longest_end(&self) -> Duration {
+        let paces = self.specs.iter().map(|it| it.provider().capabilities().pace);
+        let most = usize::try_from(Nodes::MOST).unwrap_or(usize::MAX);
+        let ending = self.timing.ending(most, paces.max().unwrap_or_default());
+        let insist = if self.unattended().is_empty() { Duration::ZERO } else { self.timing.insist };
+        self.timing.provision.saturating_add(ending.max(insist))
     }
 
     /// What the nodes are to each other, where the pool does not say: a cluster if all of its machines can reach each

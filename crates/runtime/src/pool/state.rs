@@ -96,6 +96,8 @@ pub(super) enum Step {
     Provider,
     /// Machines that could not be ended before are asked for by their names once more.
     Names,
+    /// What is left is asked for again in a while.
+    Again,
 }
 
 impl State {
@@ -308,18 +310,19 @@ impl State {
                 self.terminated(result, since, waiting, now, timing, effects)
             }
             (Phase::Stopping { since, step: Step::Provider, .. }, Heard::TornDown(result)) => {
-                self.torn_down(result, since, now, effects)
+                self.torn_down(result, since, now, timing, effects)
             }
             (Phase::Stopping { since, step: Step::Names, .. }, Heard::Terminated(result)) => {
-                self.made_sure(result, since, now, effects)
+                self.made_sure(result, since, now, timing, effects)
+            }
+            (Phase::Stopping { since, step: Step::Again, .. }, Heard::Woke(Timer::Release)) => {
+                self.give_back_again(since, effects)
             }
             // Not the one of an earlier stop, which left what was kept.
-            (Phase::Stopping { since, .. }, Heard::Woke(Timer::Shutdown))
-                if now.saturating_duration_since(since) >= timing.shutdown =>
+            (Phase::Stopping { since, step, .. }, Heard::Woke(Timer::Shutdown))
+                if now.saturating_duration_since(since) >= self.patience(timing) =>
             {
-                let reason = format!("not confirmed gone after {:?}", timing.shutdown);
-                self.left = self.unknown(&reason);
-                self.end(since, now, effects)
+                self.out_of_time(since, step, now, timing, effects)
             }
             (phase @ (Phase::Stopping { .. } | Phase::Keeping | Phase::Stopped), _) => phase,
             (_, Heard::Stop) => {

@@ -10,6 +10,8 @@ use crate::pool::messages::Shortfall;
 use crate::pool::plan::Plan;
 use crate::provider::ProviderErrorKind;
 
+#[path = "insisting_tests.rs"]
+mod insisting;
 #[path = "keeping_tests.rs"]
 mod keeping;
 #[path = "renting_tests.rs"]
@@ -473,7 +475,7 @@ fn what_cannot_be_given_back_is_named() {
     );
     let (timing, later) = (Timing::default(), Instant::now() + Timing::default().shutdown);
     let ended = silent.hear(Heard::Woke(Timer::Shutdown), later, &timing);
-    let left = left("not confirmed gone after 120s");
+    let left = left("not confirmed gone after 360s");
     assert_eq!(ended.last(), Some(&Effect::Ended { failure: None, left }));
     check(&mut silent, vec![(Heard::TornDown(Ok(vec![])), vec![])]);
 }

@@ -179,7 +179,8 @@ async fn make_kit(
     for note in includes.notes() {
         request.events.emit(EventKind::Included { note: note.clone() });
     }
-    let timing = Timing { lease, ..request.timing.clone() };
+    let boot = request.timing.boot_of(capabilities.boot);
+    let timing = Timing { lease, boot, ..request.timing.clone() };
     let pool = request.events.pool();
     let record = request.record.clone();
     let keys = match (before, &record, &request.adopted) {
@@ -297,18 +298,25 @@ pub(super) async fn terminate(homes: Vec<(Arc<NodeKit>, Vec<InstanceId>)>) -> Re
     let asked =
         homes.into_iter().filter(|(_, instances)| !instances.is_empty()).map(|(kit, instances)| async move {
             let request = Arc::clone(&kit.request);
-            kit.provider.terminate(request, instances, kit.timing.provision).await
+            let deadline = within(&kit, instances.len());
+            kit.provider.terminate(request, instances, deadline).await
         });
     let failed: Vec<String> =
         join_all(asked).await.into_iter().filter_map(|it| Some(it.err()?.to_string())).collect();
     if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
 }
 
-/// Undoes every preparation, the last one first; what one of them leaves does not keep the others.
-pub(super) async fn teardown(kits: Vec<Arc<NodeKit>>) -> PoolMessage {
+/// How long a provider may take to give so many machines back.
+fn within(kit: &NodeKit, machines: usize) -> Duration {
+    kit.timing.giving_back(machines, kit.provider.provider().capabilities().pace)
+}
+
+/// Undoes every preparation, the last one first; what one of them leaves does not keep the others. `machines`: how
+/// many there were.
+pub(super) async fn teardown(kits: Vec<Arc<NodeKit>>, machines: usize) -> PoolMessage {
     let (mut left, mut failed) = (Vec::new(), Vec::new());
     for kit in kits.iter().rev() {
-        match kit.provider.teardown(Arc::clone(&kit.request), kit.timing.provision).await {
+        match kit.provider.teardown(Arc::clone(&kit.request), within(kit, machines)).await {
             Ok(kept) => left.extend(kept),
             Err(error) => failed.push(error.to_string()),
         }

@@ -66,6 +66,8 @@ pub enum Law {
     Once,
     /// A node drains for its machine's sake only when that is to be taken.
     Noticed,
+    /// Machines that nothing ends but their cloud are not left before they were asked for again and again.
+    Insists,
     /// Every life is over after a bounded time.
     Ends,
 }

@@ -148,11 +148,13 @@ pub enum Mutation {
     AskWithAnyKey,
     /// A request whose answer nobody heard is taken for one that brings nothing any more.
     ForgetUnheard,
+    /// A pool takes its machines for ones that end themselves.
+    LeaveUnattended,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 60] = [
+    pub const ALL: [Self; 61] = [
         Self::DropNodeGone,
         Self::AcceptStale,
         Self::ForgetMachine,
@@ -213,6 +215,7 @@ impl Mutation {
         Self::NoticeUntold,
         Self::AskWithAnyKey,
         Self::ForgetUnheard,
+        Self::LeaveUnattended,
     ];
 }
 

@@ -13,7 +13,9 @@ use super::node::{LifeId, NodeMessage};
 use super::tasks::Letter;
 use super::world::World;
 use crate::journal::{Deed, DeedKind, KnownNode, KnownPool};
-use crate::model::{Attempt, EventKind, InstanceId, Leftover, PoolPhase, Rank, ScaledBecause, Scaling};
+use crate::model::{
+    Attempt, Capabilities, EventKind, InstanceId, Leftover, PoolPhase, Rank, ScaledBecause, Scaling,
+};
 use crate::pool::adopting::{Adoption, inherited};
 use crate::pool::effect::Effect;
 use crate::pool::messages::{Heard, Limits, Timer};
@@ -180,7 +182,14 @@ impl World {
             true => Scaling::default(),
             false => Scaling { idle: Duration::from_secs(5), cooldown: Duration::from_secs(2) },
         };
-        let limits = Limits { total: self.wishes.max_total_cost, hourly: None, scaling, slots: self.slots };
+        // In half of them no cloud's machines end themselves, as far as their pool knows.
+        let can = Capabilities { ends_itself: !self.unattended, ..Capabilities::NONE };
+        let clouds = match self.mutation {
+            Some(Mutation::LeaveUnattended) => BTreeMap::new(),
+            _ => (0..self.specs).map(|spec| (format!("cloud-{spec}"), can.clone())).collect(),
+        };
+        let (total, slots) = (self.wishes.max_total_cost, self.slots);
+        let limits = Limits { total, hourly: None, scaling, slots, clouds };
         self.cast_pool(PoolMessage::Heard(Heard::Born { limits }));
     }
 
@@ -440,6 +449,16 @@ impl World {
             Some(&it.place.0) == own && self.me.knows(it) && it.dead.is_none() && !it.lied && !named(&it.name)
         };
         let forgotten = self.own_machines().find(there).map(|it| it.name.clone());
+        let paid = |it: &&super::cloud::Machine| {
+            Some(&it.place.0) == own && self.me.knows(it) && it.dead.is_none() && !it.lied && named(&it.name)
+        };
+        let waited = self.me.pool.as_ref().and_then(|it| it.stopping).map(|it| self.now.saturating_sub(it));
+        let given_up = waited.is_some_and(|it| it + self.timing.provision < self.timing.insist);
+        let paid = self.own_machines().find(paid).map(|it| it.name.clone());
+        if let Some(machine) = paid.filter(|_| self.unattended && given_up) {
+            let what = format!("{machine} is left after {waited:?}, and nothing else ends it");
+            return self.breach(Law::Insists, what);
+        }
         let is_set_up = self.prepared.iter().any(|it| Some(&it.0) == own);
         if let Some(machine) = forgotten {
             self.breach(Law::NothingLeft, format!("the pool has ended without a word of {machine}"));

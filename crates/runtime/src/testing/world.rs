@@ -63,6 +63,8 @@ pub(super) struct World {
     pub(super) died: bool,
     /// The pool has a name: what a program leaves can be attached to.
     pub(super) named: bool,
+    /// The pool is told that its machines cannot end their own bill.
+    pub(super) unattended: bool,
     pub(super) journal: Store,
     /// How far the clock on the wall was set.
     pub(super) set_forward: Duration,
@@ -123,6 +125,7 @@ impl World {
             killed: false,
             died: false,
             named: dice.chance(600),
+            unattended: dice.chance(500),
             journal: Store::default(),
             set_forward: Duration::ZERO,
             set_back: Duration::ZERO,
