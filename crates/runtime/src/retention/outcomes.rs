@@ -29,8 +29,8 @@ pub struct Outcomes<T, H> {
     epoch: Epoch,
     entries: BTreeMap<Run, Entry<T, H>>,
     keys: BTreeMap<Key, Run>,
-    /// Tries that found the call of their key: they stand for it.
-    joined: BTreeMap<Try, Run>,
+    /// Tries that found the call of their key, and during which link: they stand for it.
+    joined: BTreeMap<Try, (Run, u64)>,
     /// What is in memory, by its size.
     by_size: BTreeSet<(u64, Run)>,
     memory: u64,
@@ -178,7 +178,7 @@ impl<T, H> Outcomes<T, H> {
             match (is_same, is_again && entry.is_some_and(|it| !it.is_running())) {
                 (_, true) => drop(self.remove(before)),
                 (true, false) => {
-                    self.joined.insert(it, before);
+                    self.joined.insert(it, (before, self.session));
                     return Arrived::Known(cancel);
                 }
                 (false, false) => return Arrived::Differs(cancel),
@@ -294,14 +294,15 @@ impl<T, H> Outcomes<T, H> {
     /// it. What an older owner left under a key stays.
     pub fn reconcile(&mut self, waits: &BTreeSet<Try>) -> Vec<Released<T, H>> {
         let wanted: BTreeSet<Run> = waits.iter().map(|it| self.found(*it)).collect();
-        let joined: BTreeSet<Run> = self.joined.values().copied().collect();
+        let joined: BTreeSet<Run> = self.joined.values().map(|(run, _)| *run).collect();
         let is_own = |run: &Run| run.epoch == self.epoch || joined.contains(run);
         // What came over the same link may have come before this.
         let is_older = |it: &Entry<T, H>| it.session < self.session;
         let is_over = |run: &Run, it: &Entry<T, H>| is_own(run) && is_older(it) && !wanted.contains(run);
         let over = self.entries.iter().filter(|(run, it)| is_over(run, it)).map(|(run, _)| *run);
         let over: Vec<Run> = over.collect();
-        self.joined.retain(|it, _| waits.contains(it));
+        let session = self.session;
+        self.joined.retain(|it, (_, joined)| *joined == session || waits.contains(it));
         over.into_iter().filter_map(|run| self.remove(run)).collect()
     }
 
@@ -406,7 +407,7 @@ impl<T, H> Outcomes<T, H> {
             let is_old = |run: &Run, it: &Entry<T, H>| {
                 run.epoch < self.epoch
                     && !it.is_running()
-                    && !self.joined.values().any(|joined| joined == run)
+                    && !self.joined.values().any(|(joined, _)| joined == run)
             };
             let Some(run) = self.entries.iter().find(|(run, it)| is_old(run, it)).map(|(run, _)| *run) else {
                 return;
@@ -416,7 +417,7 @@ impl<T, H> Outcomes<T, H> {
     }
 
     fn found(&self, it: Try) -> Run {
-        self.joined.get(&it).copied().unwrap_or_else(|| self.run(it))
+        self.joined.get(&it).map_or_else(|| self.run(it), |(run, _)| *run)
     }
 
     fn remove(&mut self, run: Run) -> Option<Released<T, H>> {

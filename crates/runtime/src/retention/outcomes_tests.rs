@@ -91,6 +91,23 @@ fn a_key_finds_its_running_call_and_its_outcome_also_for_another_owner() {
 }
 
 #[test]
+fn who_finds_the_call_of_a_key_stands_for_it_though_what_is_waited_for_is_heard_after_that() {
+    let mut kept = linked(Retention::default(), 1);
+    assert_eq!(kept.arrive(it(1, 0), key("k", 1), "cancel"), Arrived::New);
+    let run = kept.run(it(1, 0));
+    assert_eq!(kept.link(Epoch(2)), []);
+    assert_eq!(kept.arrive(it(7, 0), key("k", 1), "second"), Arrived::Known("second"));
+    assert_eq!(kept.resume(it(7, 0), "waits"), Resumed::Running(None));
+    // This was said before the call was sent.
+    assert_eq!(kept.reconcile(&set([])), []);
+    assert_eq!(kept.finish(run, 7, 10), Ok(Some("waits")));
+    assert_eq!(kept.resume(it(7, 0), "again"), Resumed::Kept(Body::Memory(&7)));
+    // After the next break it counts.
+    assert_eq!(kept.link(Epoch(2)), []);
+    assert_eq!(kept.reconcile(&set([])), [Released::Kept(Some(7))]);
+}
+
+#[test]
 fn another_try_of_a_keyed_call_runs_when_the_one_before_has_ended() {
     let mut kept = linked(Retention::default(), 1);
     kept.arrive(it(1, 0), key("k", 1), "cancel");
