@@ -312,7 +312,7 @@ impl Doing {
             }
             Effect::Announce(said) => self.announce(said),
             Effect::ReportReady if self.health.is_some() => {
-                let fresh = self.is_to_be_probed();
+                let fresh = self.asked.as_ref() != Some(&self.steps.incarnation);
                 self.asked = Some(self.steps.incarnation.clone());
                 self.look_after_link(health::Heard::Linked { fresh }, myself);
             }
