@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast;
 
+use crate::lease::Clock;
 use crate::ledger::Ledger;
 use crate::model::{Attempt, Bill, Event, EventKind, PoolId, Rank, TaskId, Usd};
 use crate::status::Status;
@@ -18,7 +19,8 @@ pub struct Events {
 #[derive(Debug)]
 struct Inner {
     pool: PoolId,
-    started: Instant,
+    /// What is paid for while this computer sleeps is counted.
+    clock: Clock,
     sender: broadcast::Sender<Event>,
     /// Held for the moment of a fold or a copy, never across a wait.
     status: Mutex<Status>,
@@ -34,13 +36,13 @@ impl Events {
     /// The facts of a pool that starts now.
     pub fn new(pool: PoolId) -> Self {
         let (sender, _) = broadcast::channel(Self::BEHIND);
-        let (started, status, ledger) = (Instant::now(), Mutex::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { pool, started, sender, status, ledger }) }
+        let (clock, status, ledger) = (Clock::start(), Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { pool, clock, sender, status, ledger }) }
     }
 
     /// Says that something happened. What a task or the pool has cost is put in here.
     pub fn emit(&self, mut kind: EventKind) {
-        let after = self.inner.started.elapsed();
+        let after = self.inner.clock.elapsed();
         self.ledger().take_in(&mut kind, after);
         if let EventKind::Stopped { bill, .. } = &mut kind {
             **bill = self.ledger().bill(after);
@@ -56,14 +58,14 @@ impl Events {
     /// A task was handed to a node: [`EventKind::TaskStarted`], which is made only if somebody listens. There
     /// are many of them.
     pub(crate) fn task_started(&self, task: TaskId, attempt: Attempt, rank: Rank, function: &str) {
-        let after = self.inner.started.elapsed();
+        let after = self.inner.clock.elapsed();
         self.ledger().task_starts(task, rank, function, after);
         self.send(after, || EventKind::TaskStarted { task, attempt, rank, function: function.to_owned() });
     }
 
     /// A task ended on a node: [`EventKind::TaskFinished`], likewise.
     pub(crate) fn task_finished(&self, task: TaskId, attempt: Attempt, rank: Rank, ok: bool) {
-        let after = self.inner.started.elapsed();
+        let after = self.inner.clock.elapsed();
         let cost = self.ledger().task_ends(task, after);
         self.send(after, || EventKind::TaskFinished { task, attempt, rank, ok, cost });
     }
@@ -83,12 +85,12 @@ impl Events {
 
     /// What the pool has cost until now.
     pub fn bill(&self) -> Bill {
-        self.ledger().bill(self.inner.started.elapsed())
+        self.ledger().bill(self.inner.clock.elapsed())
     }
 
     /// What a task that runs has cost in this try until now.
     pub fn so_far(&self, task: TaskId) -> Usd {
-        self.ledger().so_far(task, self.inner.started.elapsed())
+        self.ledger().so_far(task, self.inner.clock.elapsed())
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -105,9 +107,14 @@ impl Events {
         &self.inner.pool
     }
 
-    /// When the pool was started.
-    pub fn started(&self) -> Instant {
-        self.inner.started
+    /// How long ago the pool was started, the sleep of this computer counted.
+    pub fn elapsed(&self) -> Duration {
+        self.inner.clock.elapsed()
+    }
+
+    /// The present on the same clock.
+    pub(crate) fn now(&self) -> Instant {
+        self.inner.clock.now()
     }
 }
 

@@ -11,7 +11,7 @@
 
 mod renewals;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use renewals::{Owner, Renewals};
 
@@ -92,7 +92,7 @@ pub fn write_command(content: &str) -> String {
 
 const KEEP: &str = "keep ";
 
-/// The clock that counts sleep.
+/// The clock that counts sleep. Elsewhere than on Linux the monotonic one is that.
 pub fn awake() -> Awake {
     #[cfg(target_os = "linux")]
     let clock = rustix::time::ClockId::Boottime;
@@ -100,6 +100,31 @@ pub fn awake() -> Awake {
     let clock = rustix::time::ClockId::Monotonic;
     let now = rustix::time::clock_gettime(clock);
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// The same as moments, for what has to be told moments: a machine is paid for while its client's computer sleeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    born: Instant,
+    awake: Awake,
+}
+
+impl Clock {
+    /// Begins to count.
+    pub fn start() -> Self {
+        Self { born: Instant::now(), awake: awake() }
+    }
+
+    /// How long it has counted.
+    pub fn elapsed(&self) -> Duration {
+        awake().saturating_sub(self.awake)
+    }
+
+    /// The present.
+    pub fn now(&self) -> Instant {
+        // Without sleep both clocks go alike; no computer sleeps for longer than moments can tell.
+        self.born.checked_add(self.elapsed()).unwrap_or_else(Instant::now)
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_util::future::join_all;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -138,7 +137,7 @@ impl Actor for PoolActor {
         let timing = doing.request.timing.clone();
         let mut next = VecDeque::from([heard]);
         while let Some(heard) = next.pop_front() {
-            for effect in doing.state.hear(heard, Instant::now(), &timing) {
+            for effect in doing.state.hear(heard, doing.request.events.now(), &timing) {
                 match effect {
                     // Nothing else may happen to a node between its closing and what follows of it.
                     Effect::QueueClose { rank, attempt } => {

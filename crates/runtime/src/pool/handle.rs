@@ -183,7 +183,7 @@ impl Pool {
     pub async fn explain(&self) -> Explanation {
         let events = &self.inner.events;
         let calls = self.inner.tasks.explain();
-        Explanation { after: events.started().elapsed(), status: events.status(), calls }
+        Explanation { after: events.elapsed(), status: events.status(), calls }
     }
 
     /// Gives everything back and tells how that went. May be called again and again; dropping the

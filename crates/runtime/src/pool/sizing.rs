@@ -72,11 +72,12 @@ impl State {
     ///
     /// # Errors
     /// Why not.
-    pub(super) fn resizable(&self, nodes: u32) -> Result<(), InvalidRequest> {
+    pub(crate) fn resizable(&self, nodes: u32) -> Result<(), InvalidRequest> {
         let (least, most) = self.scale.bounds().map_or((1, Nodes::MOST), |it| (it.least, it.most));
         let refuse = |allowed: String| Err(InvalidRequest::new("nodes", nodes, allowed));
-        if !self.is_living() {
-            return refuse("the pool does not run, or is being given back".to_owned());
+        // One that is starting has what it needs to start, and nobody to ask for another number.
+        if !matches!(self.phase, Phase::Living { ready: true, stop: false }) {
+            return refuse("the pool does not run yet, or is being given back".to_owned());
         }
         if (least..=most).contains(&nodes) {
             return Ok(());

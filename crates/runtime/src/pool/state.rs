@@ -21,7 +21,7 @@ use crate::timing::Timing;
 /// A pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct State {
-    phase: Phase,
+    pub(super) phase: Phase,
     /// What is tried in which order.
     pub(super) fallback: Fallback,
     /// The candidate that is being set up.
@@ -357,11 +357,6 @@ impl State {
             return 1;
         }
         self.preparing.as_deref().or(self.source.as_ref()).map_or(0, |it| it.least)
-    }
-
-    /// Whether it runs, as far as its owner wants it to.
-    pub(super) const fn is_living(&self) -> bool {
-        matches!(self.phase, Phase::Living { stop: false, .. })
     }
 
     /// Whether a cloud has yet to answer a request that may bring machines, or that sets something up.
