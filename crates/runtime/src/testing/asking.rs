@@ -249,6 +249,9 @@ impl World {
             // What cannot be written down is told a person, and nothing else.
             let _ = self.write(|store, owner| store.note(owner, &provider, note));
         }
+        if part.kind == DeedKind::Provision {
+            self.judge_hourly();
+        }
         self.part_ends(answer);
     }
 

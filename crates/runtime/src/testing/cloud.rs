@@ -73,6 +73,10 @@ pub(super) struct Machine {
     kept: Option<(Duration, Duration, u32)>,
     /// Its cloud has said that it will be taken.
     pub(super) noticed: bool,
+    /// When it ended itself, at a cloud that bills it until it is given back.
+    pub(super) ended: Option<Duration>,
+    /// From when on nothing of use runs on it.
+    pub(super) sick: Option<Duration>,
 }
 
 impl Machine {
@@ -92,7 +96,16 @@ impl Machine {
 
     /// Whether its cloud's list shows it.
     pub(super) fn is_listed(&self, now: Duration) -> bool {
-        self.dead.is_none() && self.listed <= now
+        self.is_there() && self.listed <= now
+    }
+
+    /// Whether it is paid for, as far as its cloud tells.
+    pub(super) fn is_paid(&self) -> bool {
+        self.is_there() && !self.lied
+    }
+
+    fn is_there(&self) -> bool {
+        self.dead.is_none() || self.ended.is_some() && self.meter.until.is_none()
     }
 
     pub(super) fn lets_in(&self, now: Duration) -> bool {
@@ -117,6 +130,9 @@ impl World {
             true => self.now + self.dice.up_to(self.timing.boot),
             false => self.now,
         };
+        let since =
+            if self.dice.chance(500) { self.now } else { self.now + self.dice.up_to(self.timing.boot) };
+        let sick = self.dice.chance(self.weather.sick).then_some(since);
         self.cloud.machines.push(Machine {
             name: name.clone(),
             owner: self.number,
@@ -137,6 +153,8 @@ impl World {
             stood: Duration::ZERO,
             kept: None,
             noticed: false,
+            ended: None,
+            sick,
         });
         self.cloud.names.insert(name.clone(), id);
         self.summary.machines += 1;
@@ -318,6 +336,12 @@ impl World {
             self.breach(Law::LeaseHolds, what);
         }
         self.kill(id, LAPSED);
+        let now = self.now;
+        let bills = self.machine(id).is_some_and(|it| !it.lied && self.bills.contains(&it.place.1));
+        if let Some(machine) = self.machine_mut(id).filter(|_| bills) {
+            (machine.ended, machine.meter.until) = (Some(now), None);
+            self.summary.billed += 1;
+        }
     }
 
     /// Whether a machine has ended because nobody renewed its lease.

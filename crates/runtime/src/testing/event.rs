@@ -89,7 +89,12 @@ impl Event {
             | Self::Inside(..)
             | Self::Audit(..) => false,
             Self::Owner(owner) => match owner {
-                Owner::Stops | Owner::Dies | Owner::Leaves | Owner::Sleeps(_) | Owner::Wakes => true,
+                Owner::Stops
+                | Owner::Dies
+                | Owner::Leaves
+                | Owner::Resizes(_)
+                | Owner::Sleeps(_)
+                | Owner::Wakes => true,
                 Owner::Runs | Owner::Reaps { .. } | Owner::Sets { .. } => false,
             },
         }
@@ -163,6 +168,8 @@ pub(super) enum Owner {
     Dies,
     /// Leaves the pool to whoever attaches to it.
     Leaves,
+    /// Wants so many nodes.
+    Resizes(u32),
     /// Its computer sleeps for so long.
     Sleeps(Duration),
     /// It is awake again.

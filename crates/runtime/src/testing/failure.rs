@@ -47,10 +47,16 @@ pub enum Law {
     Own,
     /// A machine that is kept for a person lives as long as it was promised.
     Kept,
-    /// No pool costs more than it may, but for one unit of its clouds' bill for each node.
+    /// No pool costs more than it may, but for one unit of its clouds' bill for each node, and what a cloud bills for
+    /// machines that have ended themselves; and none rents more once it has cost that.
     Budget,
-    /// A pool that scales wants no fewer nodes than its least, and no more than its most.
+    /// All nodes together never cost more an hour than they may.
+    Hourly,
+    /// A pool that scales wants no fewer nodes than its least, and no more than its most; one that is asked for a number
+    /// comes nearer to it.
     Size,
+    /// Who takes a pool over takes no node that was let go.
+    LetGo,
     /// A node that is given up because it is idle has no task.
     Drained,
     /// A client that finds its machines gone when it wakes says so.
@@ -66,6 +72,9 @@ pub enum Law {
     Once,
     /// A node drains for its machine's sake only when that is to be taken.
     Noticed,
+    /// A node takes calls when its probe has passed, until it has failed too often in a row, and no node counts as bad
+    /// before that.
+    Well,
     /// Machines that nothing ends but their cloud are not left before they were asked for again and again.
     Insists,
     /// Every life is over after a bounded time.
@@ -136,6 +145,12 @@ pub struct Summary {
     pub turned_away: u64,
     /// Nodes whose cloud gave notice that it takes their machine.
     pub noticed: u64,
+    /// Nodes that failed their probe too often.
+    pub unwell: u64,
+    /// Times that an owner wanted another number of nodes.
+    pub resized: u64,
+    /// Machines that ended themselves and were billed on.
+    pub billed: u64,
     /// Times that a pool wanted more nodes because of its load.
     pub grown: u64,
     /// Times that it wanted fewer.
@@ -189,6 +204,9 @@ impl std::ops::AddAssign for Summary {
         self.full += other.full;
         self.turned_away += other.turned_away;
         self.noticed += other.noticed;
+        self.unwell += other.unwell;
+        self.resized += other.resized;
+        self.billed += other.billed;
         self.grown += other.grown;
         self.shrunk += other.shrunk;
         self.overslept += other.overslept;

@@ -148,13 +148,31 @@ pub enum Mutation {
     AskWithAnyKey,
     /// A request whose answer nobody heard is taken for one that brings nothing any more.
     ForgetUnheard,
+    /// Nodes are not probed.
+    ForgetProbe,
+    /// A probe whose link broke counts as one that failed.
+    CountLostProbes,
+    /// A node that is not well is not told so.
+    KeepUnwell,
+    /// A pool is asked for any number of nodes.
+    ResizeBeyond,
+    /// A pool does not know what its nodes may cost an hour.
+    IgnoreHourly,
+    /// A machine that has ended itself is not given back.
+    ForgetBilled,
+    /// What a pool spends is counted on a clock that stands still while its computer sleeps.
+    SpendAsleep,
+    /// That a pool is being given back is not written down.
+    ForgetClose,
+    /// That a node is told to finish is not written down.
+    ForgetLeaves,
     /// A pool takes its machines for ones that end themselves.
     LeaveUnattended,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 61] = [
+    pub const ALL: [Self; 70] = [
         Self::DropNodeGone,
         Self::AcceptStale,
         Self::ForgetMachine,
@@ -215,6 +233,15 @@ impl Mutation {
         Self::NoticeUntold,
         Self::AskWithAnyKey,
         Self::ForgetUnheard,
+        Self::ForgetProbe,
+        Self::CountLostProbes,
+        Self::KeepUnwell,
+        Self::ResizeBeyond,
+        Self::IgnoreHourly,
+        Self::ForgetBilled,
+        Self::SpendAsleep,
+        Self::ForgetClose,
+        Self::ForgetLeaves,
         Self::LeaveUnattended,
     ];
 }
@@ -280,6 +307,16 @@ pub(super) struct Weather {
     pub(super) set: u32,
     /// Who runs the program again, or reaps, has the key of another account.
     pub(super) strange: u32,
+    /// A machine is of no use, from the beginning or after a while.
+    pub(super) sick: u32,
+    /// A probe hangs.
+    pub(super) hangs: u32,
+    /// A probe says the wrong thing.
+    pub(super) wrong: u32,
+    /// A cloud bills what has ended itself.
+    pub(super) bills: u32,
+    /// There is a limit to what all nodes may cost an hour.
+    pub(super) hourly: u32,
 }
 
 impl Weather {
@@ -317,6 +354,11 @@ impl Weather {
             second: some(900),
             set: some(500),
             strange: some(500),
+            sick: some(300),
+            hangs: some(300),
+            wrong: some(300),
+            bills: if trouble > 0 { 300 } else { 0 },
+            hourly: if trouble > 0 { 200 } else { 0 },
         }
     }
 

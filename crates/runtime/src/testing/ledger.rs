@@ -37,6 +37,8 @@ struct Entry {
     on: Option<Rank>,
     /// The node that it is on is leaving: it has none of its rank's slots.
     apart: bool,
+    /// Its pool gave that node up, and what is lost by that costs no try.
+    excused: bool,
     /// It has a key, and may have to wait for who has something under that.
     keyed: bool,
 }
@@ -95,6 +97,9 @@ impl Ledger {
             Heard::Lost { id, attempt, .. } | Heard::Failed { id, attempt, .. }
                 if self.runs(*id, *attempt) =>
             {
+                if matches!(heard, Heard::Lost { .. }) {
+                    self.excuse(*id);
+                }
                 self.back(*id);
             }
             Heard::Broken { id, attempt, .. } if self.runs(*id, *attempt) => {
@@ -113,10 +118,12 @@ impl Ledger {
                 let place = self.ranks.entry(*rank).or_default();
                 (place.open, place.full, place.slots) = (true, false, *slots);
             }
-            Heard::NodeLeaves { rank, .. } => {
+            Heard::NodeLeaves { rank, by_choice } => {
                 let place = self.ranks.entry(*rank).or_default();
                 (place.open, place.used) = (false, 0);
-                self.tasks.values_mut().filter(|it| it.on == Some(*rank)).for_each(|it| it.apart = true);
+                for entry in self.tasks.values_mut().filter(|it| it.on == Some(*rank)) {
+                    (entry.apart, entry.excused) = (true, *by_choice || entry.excused);
+                }
             }
             Heard::NodePaused { rank } | Heard::NodeGone { rank } | Heard::NodeLost { rank } => {
                 self.ranks.entry(*rank).or_default().open = false;
@@ -168,6 +175,7 @@ impl Ledger {
                 }
                 Effect::Retry { id, .. } => {
                     if self.suspended.remove(id) {
+                        self.excuse(*id);
                         self.back(*id);
                     }
                     heeded |= lost == Some(*id);
@@ -237,7 +245,10 @@ impl Ledger {
 
     fn open(&mut self, id: TaskId, target: Target, limit: u32, function: FunctionId) {
         let keyed = self.keyed.take_if(|it| *it == id).is_some();
-        self.tasks.insert(id, Entry { target, function, limit, tries: 0, on: None, apart: false, keyed });
+        self.tasks.insert(
+            id,
+            Entry { target, function, limit, tries: 0, on: None, apart: false, excused: false, keyed },
+        );
         self.wait(id, target);
     }
 
@@ -262,10 +273,17 @@ impl Ledger {
         *waiting = waiting.saturating_sub(1);
     }
 
+    /// A task is lost; that costs no try where its pool gave the node up.
+    fn excuse(&mut self, id: TaskId) {
+        if let Some(entry) = self.tasks.get_mut(&id).filter(|it| it.excused) {
+            entry.limit += 1;
+        }
+    }
+
     fn back(&mut self, id: TaskId) {
         let Some(entry) = self.tasks.get_mut(&id) else { return };
         let (target, on) = (entry.target, entry.on.take().filter(|_| !entry.apart));
-        entry.apart = false;
+        (entry.apart, entry.excused) = (false, false);
         self.free(on);
         self.wait(id, target);
     }
@@ -310,7 +328,7 @@ impl Ledger {
         if let Some(law) = law {
             return Err((law, format!("{told} is granted: {entry:?}, {place:?}")));
         }
-        (entry.on, entry.apart) = (Some(rank), false);
+        (entry.on, entry.apart, entry.excused) = (Some(rank), false, false);
         entry.tries += 1;
         place.used += 1;
         let (target, keyed) = (entry.target, entry.keyed);

@@ -30,16 +30,10 @@ pub(super) struct Meter {
     pub(super) until: Option<Duration>,
 }
 
-impl Meter {
-    fn cost(&self, now: Duration) -> Usd {
-        self.tariff.cost(self.until.unwrap_or(now).saturating_sub(self.since))
-    }
-}
-
 impl World {
     /// Draws what the pool wants.
     pub(super) fn draw_wishes(&mut self) -> Wishes {
-        let most = self.nodes;
+        let (most, most_nodes) = (self.nodes, self.nodes);
         // Some begin with fewer than they may have, or with none, and some give all of them back.
         let scales = self.dice.chance(400);
         let desired = if scales { self.dice.count(0, most) } else { most };
@@ -64,7 +58,10 @@ impl World {
         let most = if self.dice.chance(500) { 40 } else { 800 };
         let cents = i64::from(self.dice.count(1, most));
         let cap = self.dice.chance(self.weather.capped).then(|| Usd::from_cents(cents));
-        let terms = Terms { selection, ..Terms::default() };
+        // From less than one node to more than all.
+        let hourly = Usd::from_cents(i64::from(self.dice.count(50, 400 * most_nodes)));
+        let max_hourly_cost = self.dice.chance(self.weather.hourly).then_some(hourly);
+        let terms = Terms { selection, max_hourly_cost, ..Terms::default() };
         Wishes { nodes: Nodes { desired, min, max }, wanted, terms, max_total_cost: cap }
     }
 
@@ -142,21 +139,58 @@ impl World {
         }
     }
 
-    /// What the machines of a pool that it was told of cost, at the cloud's own price. One that never boots
-    /// has no lease of its own: when its owner was killed, or has ended and named it because its cloud
-    /// would not end it, only its cloud can.
+    /// Some clouds bill a machine that has ended itself until it is given back.
+    pub(super) fn draw_bills(&mut self) {
+        for spec in 0..self.specs {
+            if self.dice.chance(self.weather.bills) {
+                self.bills.insert(format!("cloud-{spec}"));
+            }
+        }
+    }
+
+    /// What the machines of a pool that it was told of cost, at the cloud's own price, but for what a cloud bills for those
+    /// that have ended themselves. One that never boots has no lease of its own: when its owner was killed, or has ended
+    /// and named it because its cloud would not end it, only its cloud can.
     fn real_cost(&self, pool: &PoolId) -> Usd {
         let alone = self.died || self.me.pool.as_ref().is_none_or(|it| it.ended);
         let counts =
             |it: &&Machine| it.place.0 == *pool && it.told.is_some() && !(alone && it.never_booted());
-        self.own_machines().filter(counts).map(|it| it.meter.cost(self.now)).sum()
+        let cost = |it: &Machine| {
+            let Meter { tariff, since, until } = it.meter;
+            let until = it.ended.or(until).unwrap_or(self.now);
+            tariff.cost(until.saturating_sub(since))
+        };
+        self.own_machines().filter(counts).map(cost).sum()
+    }
+
+    /// Nothing more is rented once what a program has rented has cost what it may, bills of what ended itself included.
+    pub(super) fn judge_renting(&mut self) {
+        let Some(cap) = self.wishes.max_total_cost else { return };
+        let (program, now) = (self.me.number, self.now);
+        let bill = |it: &Machine| {
+            let Meter { tariff, since, until } = it.meter;
+            tariff.cost(until.unwrap_or(now).saturating_sub(since))
+        };
+        let spent: Usd = self.own_machines().filter(|it| it.told == Some(program)).map(bill).sum();
+        if spent > cap {
+            self.breach(Law::Budget, format!("machines are rented, and {spent} of {cap} is spent"));
+        }
+    }
+
+    /// The machines that a program knows of never cost more an hour than all may.
+    pub(super) fn judge_hourly(&mut self) {
+        let Some(cap) = self.wishes.terms.max_hourly_cost else { return };
+        let own = self.me.owner.as_ref().map(|it| &it.0);
+        let paid = |it: &&Machine| Some(&it.place.0) == own && it.meter.until.is_none() && self.me.knows(it);
+        let hourly: Usd = self.own_machines().filter(paid).map(|it| it.meter.tariff.hourly).sum();
+        if hourly > cap {
+            self.breach(Law::Hourly, format!("machines cost {hourly} an hour, and may cost {cap}"));
+        }
     }
 
     /// No pool costs more than it may, and one unit of a bill for each of its nodes, however many owners it has had.
     pub(super) fn judge_budget(&mut self) {
-        // A pool counts on a clock that stands still while its computer sleeps: what it costs then, at most until its
-        // leases are over, it does not know.
-        let Some(cap) = self.wishes.max_total_cost.filter(|_| self.summary.slept == 0) else { return };
+        let Some(cap) = self.wishes.max_total_cost else { return };
         let unit = |meter: &Meter| {
             let billing = meter.tariff.billing;
             meter.tariff.cost(Duration::from_secs(billing.unit.seconds()).max(billing.minimum))
@@ -168,7 +202,7 @@ impl World {
         let is_set = !(self.set_forward + self.set_back).is_zero();
         for (pool, owners) in pools {
             let counts = if is_set { owners } else { 1 };
-            let (spent, allowed) = (self.real_cost(&pool), (cap + dearest * self.nodes) * counts);
+            let (spent, allowed) = (self.real_cost(&pool), (cap + dearest * self.most_nodes) * counts);
             self.summary.capped += 1;
             if spent > Usd::ZERO && spent >= cap.fraction(1, 2) {
                 self.summary.spent += 1;

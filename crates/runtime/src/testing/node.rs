@@ -9,13 +9,15 @@ use super::failure::Law;
 use super::knobs::Mutation;
 use super::link::LinkId;
 use super::pool::PoolMessage;
+use super::probing::Probing;
 use super::tasks::Letter;
-use super::world::{HICCUP, World};
+use super::world::World;
 use crate::bootstrap::Listening;
 use crate::journal::KnownNode;
-use crate::model::{Attempt, End, Incarnation, InstanceId, Rank, TaskId};
+use crate::model::{Attempt, End, Incarnation, InstanceId, Rank};
 use crate::node::Leave;
 use crate::node::effect::{Effect, Said};
+use crate::node::health;
 use crate::node::messages::{Heard, Timer, Trouble};
 use crate::node::state::State;
 use crate::timing::Timing;
@@ -31,6 +33,13 @@ pub(super) enum NodeMessage {
     Closed(LinkId, &'static str),
     Reached,
     Linked(LinkId),
+    Health(health::Heard),
+    /// A probe ends, which was sent over this link; and whether it hung.
+    Probed {
+        number: u64,
+        link: LinkId,
+        hangs: bool,
+    },
     Drain(Leave),
     Stop,
 }
@@ -58,11 +67,12 @@ pub(super) struct Life {
     pub(super) rank: Rank,
     pub(super) attempt: Attempt,
     pub(super) instance: InstanceId,
-    machine: MachineId,
+    pub(super) machine: MachineId,
     /// The times that it goes by: its lease is its machine's.
     timing: Timing,
     /// The worker that it means.
-    worker: Option<Incarnation>,
+    pub(super) worker: Option<Incarnation>,
+    pub(super) probing: Option<Probing>,
     state: State,
     pub(super) alive: bool,
     /// It finishes what it has: its rank may have another.
@@ -71,7 +81,7 @@ pub(super) struct Life {
     slept: bool,
     said: bool,
     /// Since when.
-    left: Duration,
+    pub(super) left: Duration,
     inbox: Duration,
     timers: BTreeMap<Timer, u64>,
     timed: u64,
@@ -89,9 +99,11 @@ impl Life {
         self.link
     }
 
-    fn take_in(&mut self, message: NodeMessage, now: Duration) -> Heard {
-        match message {
+    /// Keeps what only the shell may hold and passes on the rest; what is of its health is not for its state.
+    fn take_in(&mut self, message: NodeMessage, now: Duration) -> Option<Heard> {
+        Some(match message {
             NodeMessage::Heard(heard) => heard,
+            NodeMessage::Health(_) | NodeMessage::Probed { .. } => return None,
             NodeMessage::Closed(link, reason) => {
                 self.link.take_if(|it| *it == link);
                 Heard::LinkClosed { reason: reason.to_owned() }
@@ -106,7 +118,7 @@ impl Life {
             }
             NodeMessage::Drain(leave) => Heard::Drain(leave),
             NodeMessage::Stop => Heard::Stop,
-        }
+        })
     }
 }
 
@@ -134,6 +146,7 @@ impl World {
             machine,
             timing: Timing { lease, ..self.timing.clone() },
             worker: known.as_ref().map(|it| it.incarnation.clone()),
+            probing: self.probe.map(|it| Probing::new(it, self.mutation)),
             state: State::Unborn,
             alive: true,
             leaving: false,
@@ -165,25 +178,15 @@ impl World {
         }
     }
 
-    pub(super) fn leaves(&mut self, id: LifeId) {
-        let now = self.now;
-        if let Some(life) = self.lives.get_mut(id.0) {
-            (life.leaving, life.left) = (true, now);
-        }
-    }
-
-    /// A node that finishes what it has is given nothing more, once the queue has had time to hear of it.
-    pub(super) fn check_leaving(&mut self, link: LinkId, id: TaskId) {
-        let life = self.life_of(link).and_then(|it| self.lives.get(it.0));
-        if life.is_some_and(|it| it.leaving && self.now > it.left + HICCUP * 2) {
-            self.breach(Law::Closed, format!("task {id} is granted to a node that is leaving"));
-        }
-    }
-
     pub(super) fn node_hears(&mut self, id: LifeId, message: NodeMessage) {
         let (moment, now) = (self.moment(), self.now);
         let Some(life) = self.lives.get_mut(id.0).filter(|it| it.alive) else { return };
-        let heard = life.take_in(message, now);
+        let heard = match message {
+            NodeMessage::Health(heard) => self.look_after(id, heard),
+            NodeMessage::Probed { number, link, hangs } => self.probed(id, number, link, hangs),
+            message => life.take_in(message, now),
+        };
+        let (Some(heard), Some(life)) = (heard, self.lives.get_mut(id.0)) else { return };
         let effects = life.state.hear(heard, moment, &life.timing);
         self.note(|| format!("    node {} -> {effects:?}", id.0));
         for effect in effects {
@@ -214,24 +217,7 @@ impl World {
                     self.begin_step(id, Step::Renew, second / 10);
                 }
             }
-            Effect::Drain(leave) => {
-                let (machine, link, instance) = (life.machine, life.link, life.instance.clone());
-                let goes_on = leave.preempted || leave.within > self.timing.drain;
-                // Here the disk has always room for it.
-                if let Some(owner) = self.me.owner.clone().filter(|_| goes_on) {
-                    let _ = self.journal.leaves(&owner, &instance);
-                    self.workers.get_mut(&machine).into_iter().for_each(|it| it.unwritten = true);
-                }
-                if leave.preempted && !self.machine(machine).is_some_and(|it| it.noticed) {
-                    let what = format!("a node drains as if {machine:?} was to be taken, which is not");
-                    self.breach(Law::Noticed, what);
-                }
-                if link.is_some_and(|it| self.link_is_alive(it)) && self.takes_order(machine, "to drain") {
-                    let worker = self.workers.get_mut(&machine);
-                    worker.into_iter().for_each(|it| it.draining = true);
-                }
-                self.begin_step(id, Step::Drain, leave.within);
-            }
+            Effect::Drain(leave) => self.drain(id, leave),
             Effect::Wake(timer, after) => {
                 life.timed += 1;
                 let number = life.timed;
@@ -243,15 +229,11 @@ impl World {
             }
             Effect::Announce(Said::Lost(..)) => life.said = self.mutation != Some(Mutation::LoseSilently),
             Effect::Announce(_) => {}
-            Effect::ReportReady => {
-                if let Some(link) = life.link {
-                    let (rank, attempt) = (life.rank, life.attempt);
-                    self.cast_pool(PoolMessage::Ready { rank, attempt, link });
-                }
-            }
+            Effect::ReportReady => self.linked(id),
             Effect::ReportPaused => {
                 life.link = None;
                 let (rank, attempt) = (life.rank, life.attempt);
+                self.unlinked(id);
                 self.cast_pool(PoolMessage::Paused { rank, attempt });
             }
             Effect::ReportNoticed { within, .. } => {
@@ -296,16 +278,7 @@ impl World {
         }
     }
 
-    /// A machine's cloud says that it takes it: its worker tells, where one is linked.
-    pub(super) fn notice(&mut self, machine: MachineId, within: Duration) {
-        let told = |it: &Life| it.alive && it.machine == machine && it.link.is_some();
-        let Some(life) = self.lives.iter().position(told) else { return };
-        self.summary.noticed += 1;
-        let reason = "its cloud gave notice".to_owned();
-        self.cast_node(LifeId(life), NodeMessage::Heard(Heard::Noticed { within, reason }));
-    }
-
-    fn begin_step(&mut self, id: LifeId, step: Step, most: Duration) {
+    pub(super) fn begin_step(&mut self, id: LifeId, step: Step, most: Duration) {
         let after = self.dice.up_to(most);
         self.plan(after, Event::Step(id, step));
     }
@@ -359,6 +332,7 @@ impl World {
                 Heard::Linked(Err(trouble("the pool has a newer owner", false)))
             }
             Step::Link => {
+                self.check_taken_over(machine);
                 let link = self.open_link(id, machine);
                 return self.cast_node(id, NodeMessage::Linked(link));
             }
@@ -394,7 +368,7 @@ impl World {
 
     /// Whether the worker of a machine takes an order of the present program: not one of an older owner than it has
     /// heard of.
-    fn takes_order(&mut self, machine: MachineId, what: &str) -> bool {
+    pub(super) fn takes_order(&mut self, machine: MachineId, what: &str) -> bool {
         let (epoch, program) = (self.epoch_of(self.me.number), self.me.number);
         let unfenced = self.mutation == Some(Mutation::TakeOldOrders);
         let Some(worker) = self.workers.get_mut(&machine) else { return true };

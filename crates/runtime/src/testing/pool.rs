@@ -39,7 +39,7 @@ pub(super) enum PoolMessage {
 /// The pool of the client process.
 #[derive(Debug)]
 pub(super) struct Pool {
-    state: State,
+    pub(super) state: State,
     pub(super) inbox: Duration,
     /// What was set up, or may be, and what machines are rented with.
     kits: Vec<Arc<Kit>>,
@@ -62,6 +62,10 @@ pub(super) struct Pool {
     pub(super) stopped: bool,
     /// It hears what the queue wants.
     pub(super) scales: bool,
+    /// Its owner has it.
+    pub(super) started: bool,
+    /// With how many nodes its owner last wanted it to go on.
+    pub(super) asked: Option<u32>,
     /// All of it is left as it is.
     detached: bool,
 }
@@ -87,6 +91,8 @@ impl Pool {
             failed: false,
             stopped: false,
             scales: false,
+            started: false,
+            asked: None,
             detached: false,
         }
     }
@@ -182,14 +188,16 @@ impl World {
             true => Scaling::default(),
             false => Scaling { idle: Duration::from_secs(5), cooldown: Duration::from_secs(2) },
         };
+        let hourly =
+            self.wishes.terms.max_hourly_cost.filter(|_| self.mutation != Some(Mutation::IgnoreHourly));
         // In half of them no cloud's machines end themselves, as far as their pool knows.
         let can = Capabilities { ends_itself: !self.unattended, ..Capabilities::NONE };
         let clouds = match self.mutation {
             Some(Mutation::LeaveUnattended) => BTreeMap::new(),
             _ => (0..self.specs).map(|spec| (format!("cloud-{spec}"), can.clone())).collect(),
         };
-        let (total, slots) = (self.wishes.max_total_cost, self.slots);
-        let limits = Limits { total, hourly: None, scaling, slots, clouds };
+        let total = self.wishes.max_total_cost;
+        let limits = Limits { total, hourly, scaling, slots: self.slots, clouds };
         self.cast_pool(PoolMessage::Heard(Heard::Born { limits }));
     }
 
@@ -211,8 +219,8 @@ impl World {
         self.hear_pool(heard);
     }
 
-    fn hear_pool(&mut self, heard: Heard) {
-        let moment = self.moment();
+    pub(super) fn hear_pool(&mut self, heard: Heard) {
+        let moment = self.awake_moment();
         let Some(pool) = self.me.pool.as_mut().filter(|it| !it.ended) else { return };
         let moment = match heard {
             Heard::Prepared(_) | Heard::Woke(Timer::Provision)
@@ -260,6 +268,7 @@ impl World {
             }
             Effect::Provision { request, count } => {
                 if let Some(kit) = pool.kit.clone() {
+                    self.judge_renting();
                     let part = Part { count, ..Part::new(DeedKind::Provision, Arc::clone(&kit)) };
                     self.send(Errand::new(Why::Provision(request, kit), [part]));
                 }
@@ -343,7 +352,9 @@ impl World {
             Effect::Announce(EventKind::Pool(PoolPhase::Stopping)) => {
                 pool.stopping = Some(self.now);
                 // Here the disk has always room for it.
-                if let Some(owner) = self.me.owner.clone() {
+                if let Some(owner) =
+                    self.me.owner.clone().filter(|_| self.mutation != Some(Mutation::ForgetClose))
+                {
                     let _ = self.journal.close(&owner);
                 }
             }
@@ -354,6 +365,7 @@ impl World {
                 self.detach();
             }
             Effect::Started { .. } => {
+                pool.started = true;
                 self.summary.started += 1;
                 let within = self.now + self.timing.grace;
                 if pool.is_adopted() {
@@ -366,20 +378,6 @@ impl World {
                 self.summary.kept += 1;
             }
             Effect::Ended { failure, left } => self.end_pool(failure.as_ref(), &left),
-        }
-    }
-
-    /// What a pool decides by itself keeps it in its bounds.
-    fn judge_size(&mut self, from: u32, to: u32, why: &ScaledBecause) {
-        let (least, most) = self.wishes.nodes.scales().unwrap_or_default();
-        match why {
-            ScaledBecause::Asked | ScaledBecause::Refused(_) => return,
-            _ if to > from => self.summary.grown += 1,
-            _ => self.summary.shrunk += 1,
-        }
-        if to > from && to > most || to < from && to < least {
-            let what = format!("it wants {to} nodes, not {from}, and may have {least} to {most}: {why}");
-            self.breach(Law::Size, what);
         }
     }
 
@@ -446,7 +444,7 @@ impl World {
         let named = |name: &InstanceId| left.iter().any(|it| it.what.ends_with(&format!(" {name}")));
         let own = self.me.owner.as_ref().map(|it| &it.0);
         let there = |it: &&super::cloud::Machine| {
-            Some(&it.place.0) == own && self.me.knows(it) && it.dead.is_none() && !it.lied && !named(&it.name)
+            Some(&it.place.0) == own && self.me.knows(it) && it.is_paid() && !named(&it.name)
         };
         let forgotten = self.own_machines().find(there).map(|it| it.name.clone());
         let paid = |it: &&super::cloud::Machine| {

@@ -128,7 +128,12 @@ impl World {
                 false => self.set_back += length,
             },
             // These happen inside of a program.
-            Owner::Stops | Owner::Dies | Owner::Leaves | Owner::Sleeps(_) | Owner::Wakes => {}
+            Owner::Stops
+            | Owner::Dies
+            | Owner::Leaves
+            | Owner::Resizes(_)
+            | Owner::Sleeps(_)
+            | Owner::Wakes => {}
         }
     }
 
@@ -417,9 +422,8 @@ impl World {
         let own = self.me.owner.clone();
         let Some((pool, _)) = own else { return };
         let now = self.now;
-        let there = |it: &&Machine| {
-            it.place.0 == pool && it.dead.is_none() && !it.lied && (self.me.knows(it) || it.is_listed(now))
-        };
+        let there =
+            |it: &&Machine| it.place.0 == pool && it.is_paid() && (self.me.knows(it) || it.is_listed(now));
         let machine = self.own_machines().find(there).map(|it| it.name.clone());
         let set_up = self.prepared.iter().find(|it| it.0 == pool).map(|it| it.1.clone());
         let forgotten = self.write(super::store::Store::forget);

@@ -90,6 +90,10 @@ impl World {
             {
                 continue;
             }
+            let is_over = self.machine(id).is_some_and(|it| it.dead.is_some());
+            if self.mutation == Some(Mutation::ForgetBilled) && is_over {
+                continue;
+            }
             if self.dice.chance(self.weather.kept) {
                 kept.push(name.to_string());
             } else {
@@ -98,6 +102,8 @@ impl World {
                     true => self.lie(id),
                     false => self.kill(id, "given back"),
                 }
+                // One that has ended itself is billed until now.
+                self.stop_meter(name);
             }
         }
         if kept.is_empty() { Ok(()) } else { Err(format!("still there: {}", kept.join(", "))) }

@@ -158,6 +158,11 @@ impl Queue {
         }
     }
 
+    /// What it has and wants.
+    pub(super) fn demand(&self) -> Demand {
+        self.state.demand()
+    }
+
     /// Keeps what only the shell may hold and passes on the rest.
     fn take_in(&mut self, letter: Letter, slots: u32, worker: Incarnation) -> Heard {
         match letter {
@@ -329,6 +334,7 @@ impl World {
                     self.summary.retried += u64::from(attempt.0 > 0);
                     self.check_stopping(id);
                     self.check_leaving(link, id);
+                    self.check_well(link, id);
                     if attempt.0 == 0 || self.mutation != Some(Mutation::LoseRetry) {
                         self.decide(id, Decided::Grant { attempt, link });
                     }

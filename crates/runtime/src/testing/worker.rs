@@ -22,6 +22,8 @@ pub(super) struct Worker {
     pub(super) renewals: Renewals,
     /// It takes nothing new.
     pub(super) draining: bool,
+    /// The owner of its pool that told it so.
+    pub(super) drained_by: Option<u32>,
     /// How it is found again could not be written down.
     pub(super) unwritten: bool,
     /// The link that counts, and whose it is.
@@ -115,6 +117,7 @@ impl Worker {
             heard: program,
             renewals: Renewals::default(),
             draining: false,
+            drained_by: None,
             unwritten: false,
             link: None,
             epoch,

@@ -18,7 +18,7 @@ use super::pool::PoolMessage;
 use super::program::Program;
 use super::store::Store;
 use super::worker::{Work, Worker};
-use crate::model::{PoolId, TaskId};
+use crate::model::{Health, PoolId, TaskId};
 use crate::pool::messages::Heard;
 use crate::timing::Timing;
 
@@ -38,11 +38,17 @@ pub(super) struct World {
     pub(super) agenda: Agenda<(u32, Event)>,
     pub(super) specs: usize,
     pub(super) nodes: u32,
+    /// The most nodes that anybody wanted.
+    pub(super) most_nodes: u32,
     pub(super) slots: u32,
     pub(super) cloud: Cloud,
     /// For which pools and at which clouds, by name, what `prepare` set up is there.
     pub(super) prepared: BTreeSet<(PoolId, String)>,
     pub(super) wishes: Wishes,
+    /// The clouds that bill a machine until it is given back, though it has ended itself.
+    pub(super) bills: BTreeSet<String>,
+    /// How its nodes are probed, if they are.
+    pub(super) probe: Option<Health>,
     pub(super) links: Vec<Link>,
     pub(super) workers: BTreeMap<MachineId, Worker>,
     /// How many workers were started.
@@ -105,6 +111,7 @@ impl World {
             base: Instant::now(),
             specs: 1 + usize::from(dice.chance(500)),
             nodes: dice.count(1, knobs.nodes.max(1)),
+            most_nodes: 0,
             slots: dice.count(1, knobs.slots.max(1)),
             weather,
             timing,
@@ -113,6 +120,8 @@ impl World {
             cloud: Cloud::default(),
             prepared: BTreeSet::new(),
             wishes: Wishes::default(),
+            bills: BTreeSet::new(),
+            probe: None,
             links: Vec::new(),
             workers: BTreeMap::new(),
             started: 0,
@@ -143,6 +152,9 @@ impl World {
             dice,
         };
         world.journal.unfenced = knobs.mutation == Some(Mutation::WriteAsOld);
+        world.most_nodes = world.nodes;
+        world.draw_terms();
+        world.draw_bills();
         world.run();
         world.draw_others();
         world
@@ -172,8 +184,9 @@ impl World {
     /// Half of the endings that come from outside come while the pool starts.
     pub(super) fn draw_ending(&mut self) {
         let boot = self.timing.boot;
+        self.draw_sizes();
         for _ in 0..2 {
-            let (at, length) = (self.dice.up_to(boot * 2), self.dice.up_to(self.timing.lease * 2));
+            let (at, length) = (self.dice.up_to(boot * 2), self.draw_sleep());
             if self.dice.chance(self.weather.asleep) {
                 self.plan(at, Event::Owner(Owner::Sleeps(length)));
             }
@@ -200,13 +213,19 @@ impl World {
         }
     }
 
+    /// How long a computer sleeps: a while, or a night.
+    fn draw_sleep(&mut self) -> Duration {
+        let leases = if self.dice.chance(300) { 16 } else { 2 };
+        self.dice.up_to(self.timing.lease * leases)
+    }
+
     /// What else may befall a program whose pool is ready.
     pub(super) fn draw_fate_of_ready(&mut self) {
         if !self.named || !self.dice.chance(400) {
             return;
         }
         let after = self.dice.up_to(self.timing.boot / 4);
-        let length = self.dice.up_to(self.timing.lease * 2);
+        let length = self.draw_sleep();
         let asleep = self.dice.chance(self.weather.asleep);
         let fate = match self.dice.below(4) {
             0 => Owner::Leaves,
@@ -240,7 +259,10 @@ impl World {
             let what = format!("it still goes on; {} calls are open", self.me.open_calls);
             self.breach(Law::Ends, what);
         } else {
-            self.note(|| format!("[{:>10.4}] {event:?}", at.as_secs_f64()));
+            // It would fill the transcript.
+            if !matches!(event, Event::Fresh) {
+                self.note(|| format!("[{:>10.4}] {event:?}", at.as_secs_f64()));
+            }
             self.happen(event);
         }
         self.broken.is_none()
@@ -271,6 +293,11 @@ impl World {
     /// The present as the machines are told it.
     pub(super) fn moment(&self) -> Instant {
         self.base + self.now.saturating_sub(self.me.slept)
+    }
+
+    /// The present as a pool is told it, which pays while its computer sleeps.
+    pub(super) fn awake_moment(&self) -> Instant {
+        if self.mutation == Some(Mutation::SpendAsleep) { self.moment() } else { self.base + self.now }
     }
 
     /// When a message that is sent now is read: a mailbox keeps the order in which it was filled.
@@ -338,6 +365,7 @@ impl World {
             Event::Owner(Owner::Stops) => self.cast_pool(PoolMessage::Stop),
             Event::Owner(Owner::Dies) => self.client_dies(),
             Event::Owner(Owner::Leaves) => self.cast_pool(PoolMessage::Heard(Heard::Detach)),
+            Event::Owner(Owner::Resizes(nodes)) => self.resizes(nodes),
             Event::Owner(Owner::Sleeps(length)) => self.sleeps(length),
             Event::Owner(Owner::Wakes) => self.wakes(),
             Event::Owner(owner @ (Owner::Runs | Owner::Reaps { .. } | Owner::Sets { .. })) => {
