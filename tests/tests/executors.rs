@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
 use skyward::prelude::*;
 use skyward::{Crash, InstanceInfo, Retention, StartError};
 use skyward_tests::{Ground, until};
@@ -36,6 +36,14 @@ fn is_sent(signal: i32) -> u32 {
         kill_process(getpid(), signal).expect("sent");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Takes more memory than its process may have.
+#[skyward::function]
+fn takes_much(bytes: usize) -> usize {
+    let most = Rlimit { current: Some(bytes as u64), maximum: getrlimit(Resource::As).maximum };
+    setrlimit(Resource::As, most).expect("limited");
+    vec![1_u8; bytes].len()
 }
 
 #[skyward::function]
@@ -163,6 +171,20 @@ async fn an_abort_an_exit_and_a_signal_are_outcomes_and_the_node_lives_on() -> s
         let kind = format!("{:?}", event.kind);
         assert!(kind.starts_with("Task"), "{kind}");
     }
+    end(compute, &ground).await
+}
+
+#[skyward::test]
+async fn a_function_that_is_out_of_memory_ends_its_process_alone_and_says_so() -> skyward::Result<()> {
+    let ground = Ground::new("memory");
+    // A backtrace would be what it says last.
+    let image = Image::new().env("RUST_BACKTRACE", "0");
+    let compute = builder(&ground, PROCESSES).image(image).start().await?;
+    let crash = crash((takes_much(64 << 30) >> &compute).await);
+    assert_eq!((crash.signal, crash.code), (Some(6), None));
+    let said = |it: &String| it.contains("memory allocation of 68719476736 bytes failed");
+    assert!(crash.output.iter().any(said), "{:?}", crash.output);
+    assert!((process() >> &compute).await? > 0);
     end(compute, &ground).await
 }
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use skyward::Bytes;
+use futures_util::stream::{self, Stream, StreamExt};
 use skyward::prelude::*;
-use skyward::{EventKind, Loss, NodePhase};
+use skyward::{Bytes, CallError, EventKind, Loss, NodePhase};
 use skyward_providers::local::Faults;
 use skyward_tests::{Ground, end, patient, until_said};
 
@@ -67,6 +67,15 @@ async fn gives_much(heard: String) -> Bytes {
     skyward::preemption().await;
     let _ = std::fs::write(heard, "");
     Bytes::from(vec![7; MUCH])
+}
+
+/// Gives one number, or none, and waits for ever; on the next machine of its rank it ends.
+#[skyward::function]
+async fn stays(first: bool, note: String) -> impl Stream<Item = u32> {
+    let is_again = Path::new(&note).exists();
+    let _ = std::fs::write(note, "");
+    let some = stream::iter(first.then_some(1));
+    if is_again { some.chain(stream::iter([2])).boxed() } else { some.chain(stream::pending()).boxed() }
 }
 
 fn spec(ground: &Ground) -> Spec {
@@ -155,6 +164,31 @@ async fn calls_that_may_run_once_are_not_lost_by_a_notice() -> skyward::Result<(
     until(&mut events, |it| matches!(it, EventKind::Preempting { rank, .. } if rank.0 == 0)).await;
     assert_eq!(calls.await?.into_iter().sum::<u32>(), 200);
     assert!((name() >> compute.head()).await?.is_some());
+    end(compute, &ground).await
+}
+
+#[skyward::test]
+async fn a_stream_on_a_machine_that_is_taken_is_lost_after_its_first_item_and_tried_again_before()
+-> skyward::Result<()> {
+    let ground = Ground::new("notice-stream");
+    let files = tempfile::tempdir()?;
+    let path = |name: &str| files.path().join(name).to_string_lossy().into_owned();
+    let worker = Worker { concurrency: 2, ..Worker::default() };
+    let compute = Compute::builder().spec(spec(&ground)).worker(worker).timing(patient()).start().await?;
+    let home = (home() >> compute.head()).await?;
+    let mut begun = stays(true, path("begun")) >> compute.head();
+    assert_eq!(begun.next().await.and_then(Result::ok), Some(1));
+    let waits = tokio::spawn((stays(false, path("waits")) >> compute.head()).collect());
+    let runs = || Path::new(&path("waits")).exists().then_some(());
+    assert!(skyward_tests::until(Duration::from_secs(20), runs).is_some(), "both run");
+    let draft = Path::new(&home).join("draft");
+    std::fs::write(&draft, "4")?;
+    std::fs::rename(draft, Path::new(&home).join("notice"))?;
+    // Its items are not repeated; what has given none is another's to run.
+    let error = begun.next().await.expect("an end").expect_err("a loss");
+    assert!(matches!(error, CallError::Lost(_)), "{error:?}");
+    assert!(begun.next().await.is_none());
+    assert_eq!(waits.await.expect("joined")?, [2]);
     end(compute, &ground).await
 }
 

@@ -4,12 +4,14 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails where it stands")]
 #![expect(clippy::print_stderr, reason = "the last words of a crash are among what is tested")]
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream, StreamExt};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use skyward::prelude::*;
 use skyward::{CallError, Items};
 use skyward_tests::{Ground, builder, end, until};
@@ -46,6 +48,14 @@ fn added(left: Streaming<u32>, right: Streaming<u32>) -> impl Stream<Item = u32>
 #[skyward::function]
 fn doubled(numbers: Streaming<u32>) -> impl Iterator<Item = u32> {
     numbers.into_iter().map(|it| it * 2)
+}
+
+/// Writes a note once it has taken all of them.
+#[skyward::function]
+fn notes_the_whole(numbers: Streaming<u32>, note: String) -> usize {
+    let all: Vec<u32> = numbers.into_iter().collect();
+    std::fs::write(note, format!("{all:?}")).expect("written");
+    all.len()
 }
 
 #[skyward::function]
@@ -98,6 +108,12 @@ fn first_and_keep(items: Streaming<String>) -> impl Stream<Item = usize> {
     })
 }
 
+/// The worker of this node.
+#[skyward::function]
+async fn worker_id() -> Option<i32> {
+    rustix::process::getppid().map(|it| it.as_raw_nonzero().get())
+}
+
 #[skyward::function]
 async fn process() -> u32 {
     std::process::id()
@@ -113,9 +129,9 @@ fn process_and_wait() -> impl Stream<Item = u32> {
 fn computes_on(numbers: Streaming<u64>, note: String) -> u64 {
     let mut started = std::process::Command::new("sleep").arg("600").spawn().expect("started");
     std::fs::write(note, format!("{} {}", std::process::id(), started.id())).expect("written");
-    let sum = numbers.into_iter().sum();
+    let sum = catch_unwind(AssertUnwindSafe(|| numbers.into_iter().sum()));
     started.wait().expect("ended");
-    sum
+    sum.unwrap_or_default()
 }
 
 async fn pool(ground: &Ground) -> skyward::Result<Compute> {
@@ -149,6 +165,60 @@ async fn settled(mut ask: impl FnMut() -> u32, most: u32) -> u32 {
 
 async fn soon<T: Send + 'static>(look: impl FnMut() -> Option<T> + Send + 'static) -> Option<T> {
     tokio::task::spawn_blocking(move || until(Duration::from_secs(20), look)).await.expect("joined")
+}
+
+/// One number, and no second, for a reason that is longer than any header.
+fn long_words() -> Streaming<u64> {
+    let words = "words and ".repeat(1 << 14);
+    Streaming::new(stream::iter(0..2).map(move |it| if it < 1 { it } else { panic!("{words}") }))
+}
+
+/// Two numbers, and no third, because of this.
+fn broken(why: &str) -> Streaming<u32> {
+    let why = why.to_owned();
+    Streaming::new(stream::iter(0..3).map(move |it| if it < 2 { it } else { panic!("{why}") }))
+}
+
+#[skyward::test]
+async fn a_plain_function_takes_no_part_for_the_whole_and_what_it_made_comes_first() -> skyward::Result<()> {
+    let ground = Ground::new("process-part");
+    let compute = pool(&ground).await?;
+    for _ in 0..20 {
+        let (got, error) = all(doubled(broken("no third")) >> &compute).await;
+        assert_eq!(got, [0, 2]);
+        let error = error.expect("no third").to_string();
+        assert!(error.contains("a stream that it takes panicked: no third"), "{error}");
+    }
+    let note = ground.path().join("note");
+    let whole = notes_the_whole(broken("no third"), note.display().to_string());
+    assert!((whole >> &compute).await.is_err());
+    // A slot is free when the function has ended.
+    assert_eq!((count(1) >> &compute).collect().await?, [0]);
+    assert!(!note.exists(), "it took a part for the whole");
+    // However long the reason is, the process hears of it.
+    let error = (sum_by_hand(long_words()) >> &compute).await.expect_err("no second").to_string();
+    assert!(error.contains("words and words") && error.len() < 64 << 10, "{}", error.len());
+    end(compute, &ground).await
+}
+
+#[skyward::test]
+async fn a_node_that_can_start_no_process_says_why_and_its_streams_are_tried_elsewhere() -> skyward::Result<()>
+{
+    let ground = Ground::new("process-none");
+    let worker = Worker { executor: Executor::Process, reuse: false, ..Worker::default() };
+    let compute = builder(&ground).nodes(2).worker(worker).start().await?;
+    let worker = (worker_id() >> compute.node(1)).await?.and_then(Pid::from_raw).expect("a worker");
+    // No file more can be opened there.
+    let none = Rlimit { current: Some(3), maximum: getrlimit(Resource::Nofile).maximum };
+    let before = prlimit(Some(worker), Resource::Nofile, none).expect("limited");
+    let error = (count(1).once() >> compute.node(1)).collect().await.expect_err("no process");
+    assert!(matches!(error, CallError::Lost(_)), "{error:?}");
+    assert!(error.to_string().contains("failed to start a process"), "{error}");
+    for _ in 0..4 {
+        assert_eq!((count(2) >> &compute).collect().await?, [0, 1]);
+    }
+    prlimit(Some(worker), Resource::Nofile, before).expect("limited as before");
+    end(compute, &ground).await
 }
 
 #[skyward::test]

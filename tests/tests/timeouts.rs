@@ -28,6 +28,15 @@ async fn marks(path: String, millis: u64) -> u32 {
     1
 }
 
+/// Is there until it is let go, whatever it is told.
+#[skyward::function]
+fn stays(gate: String) -> u32 {
+    while !std::path::Path::new(&gate).exists() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    1
+}
+
 fn is_late<T, E>(result: &Result<T, CallError<E>>) -> bool {
     matches!(result, Err(CallError::TimedOut(_)))
 }
@@ -42,6 +51,34 @@ async fn a_call_over_its_time_is_an_error_that_says_how_long_it_had() -> skyward
         other => panic!("{other:?}"),
     }
     assert_eq!((double(4) >> &compute).await?, 8);
+    end(compute, &ground).await
+}
+
+#[skyward::test]
+async fn a_plain_function_that_outlives_its_call_swallows_none_of_those_that_another_node_could_run()
+-> skyward::Result<()> {
+    let (ground, gates) = (Ground::new("outlives"), tempfile::tempdir()?);
+    let compute = builder(&ground).nodes(2).start().await?;
+    for round in ["late", "dropped"] {
+        let gate = gates.path().join(round);
+        let hung = stays(gate.display().to_string());
+        if round == "late" {
+            assert!(is_late(&(hung.timeout(Duration::from_secs(1)) >> &compute).await));
+        } else {
+            let dropped = tokio::time::timeout(Duration::from_secs(1), hung >> &compute).await;
+            assert!(dropped.is_err(), "{dropped:?}");
+        }
+        let ten = async {
+            for number in 0..5 {
+                assert_eq!((double(number) >> &compute).await?, number * 2);
+            }
+            let five = gather((5..10).map(double)) >> &compute;
+            Ok::<_, skyward::Error>(five.await?)
+        };
+        let doubled = tokio::time::timeout(SOON, ten).await.expect("no call waits for the hung function")?;
+        assert_eq!(doubled, [10, 12, 14, 16, 18]);
+        std::fs::write(gate, "")?;
+    }
     end(compute, &ground).await
 }
 

@@ -2,7 +2,9 @@
 //! acknowledged. The desk keeps them behind its lock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use skyward_runtime::link::{CREDIT_BYTES, CREDIT_CALLS, Outbox, Outcome, Reply, WireError};
 use skyward_runtime::retention::{Run, Sent, Try};
 
@@ -33,10 +35,27 @@ pub(crate) struct Open {
     pub(crate) lane: usize,
     pub(crate) begun: bool,
     pub(crate) deadline: Deadline,
+    pub(crate) arguments: Arguments,
     pub(crate) bytes: usize,
     pub(crate) run: Run,
     /// Dropped when nobody wants the call any more; `None`: it is answered for by what is kept.
     pub(crate) wanted: Option<Handle>,
+}
+
+/// The arguments of a call until it begins. Whoever waits for a slot with it may wait for long after nobody wants the
+/// call any more, and then has nothing of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Arguments(Arc<Mutex<Bytes>>);
+
+impl Arguments {
+    pub(crate) fn new(arguments: Bytes) -> Self {
+        Self(Arc::new(Mutex::new(arguments)))
+    }
+
+    /// They are had once.
+    pub(crate) fn take(&self) -> Bytes {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// What was sent on a lane.
@@ -86,6 +105,7 @@ impl Calls {
         self.bytes = self.bytes.saturating_sub(open.bytes);
         if !open.begun {
             self.waiting = self.waiting.saturating_sub(1);
+            drop(open.arguments.take());
         }
         Some(open)
     }
@@ -130,5 +150,41 @@ impl Calls {
             sent.put(run, delivery);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skyward_runtime::model::{Attempt, Epoch, TaskId};
+
+    use super::*;
+
+    #[test]
+    fn what_is_given_up_before_it_begins_keeps_no_arguments() {
+        let mut calls = Calls::default();
+        let (waits, runs) = (Bytes::from(vec![1; 9]), Bytes::from(vec![2; 9]));
+        let kept: Vec<Arguments> = (1..)
+            .zip([waits, runs])
+            .map(|(number, it)| {
+                let (run, arguments) =
+                    (Run { epoch: Epoch(1), it: (TaskId(number), Attempt(0)) }, Arguments::new(it));
+                let deadline = Deadline::after(None);
+                let open = Open {
+                    lane: 0,
+                    begun: false,
+                    deadline,
+                    arguments: arguments.clone(),
+                    bytes: 9,
+                    run,
+                    wanted: None,
+                };
+                calls.enter(number, open).expect("within the credit");
+                arguments
+            })
+            .collect();
+        assert!(calls.begin(2));
+        assert!(calls.leave(1).is_some() && calls.leave(2).is_some());
+        assert_eq!(kept.iter().map(|it| it.take().len()).collect::<Vec<_>>(), [0, 9]);
+        assert_eq!((calls.bytes, calls.waiting), (0, 0));
     }
 }

@@ -24,7 +24,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
-use crate::calls::{Calls, Delivery, Lane, Open};
+use crate::calls::{Arguments, Calls, Delivery, Lane, Open};
 use crate::execute::{self, Deadline, First, Left, Place, execute};
 use crate::executor::Job;
 use crate::keep::{Done, Handle, Known, print};
@@ -52,7 +52,7 @@ struct Call {
     turn: u64,
     run: Run,
     function: FunctionId,
-    arguments: Bytes,
+    arguments: Arguments,
     deadline: Deadline,
     unwanted: oneshot::Receiver<()>,
     /// It is answered for by what is kept.
@@ -131,6 +131,7 @@ impl Desk {
                 let (wanted, unwanted) = oneshot::channel();
                 let (bytes, apart) = (arguments.len(), key.is_some());
                 let key = key.map(|key| (key, print(function, &arguments)));
+                let arguments = Arguments::new(arguments);
                 {
                     // In one go: what a link that is over leaves half done would be waited for, for ever.
                     let mut calls = self.calls();
@@ -150,7 +151,8 @@ impl Desk {
                             Arrived::Unwanted(_) => return Ok(()),
                         },
                     };
-                    let open = Open { lane: lane.index, begun: false, deadline, bytes, run, wanted };
+                    let (lane, arguments) = (lane.index, arguments.clone());
+                    let open = Open { lane, begun: false, deadline, arguments, bytes, run, wanted };
                     if let Err(error) = calls.enter(number, open) {
                         if apart {
                             self.worker.keep.give_back(run);
@@ -208,7 +210,8 @@ impl Desk {
     /// Says what became of a call of a link that broke, now or when it has ended.
     fn resume(&self, number: u64, it: Try, lane: &Arc<Lane>) -> Result<(), WireError> {
         let (run, deadline) = (self.run_of(it), Deadline::after(None));
-        let open = Open { lane: lane.index, begun: false, deadline, bytes: 0, run, wanted: None };
+        let (index, arguments) = (lane.index, Arguments::default());
+        let open = Open { lane: index, begun: false, deadline, arguments, bytes: 0, run, wanted: None };
         self.calls().enter(number, open)?;
         self.calls().begin(number);
         if let Some(told) = self.follow(number, run, lane) {
@@ -327,7 +330,7 @@ impl Desk {
     /// Polls a call for the first time. What is left of it, if it goes on.
     fn first(
         self,
-        mut call: Call,
+        call: Call,
         slot: Option<Slot>,
         lane: Arc<Lane>,
         context: &mut Context<'_>,
@@ -338,7 +341,7 @@ impl Desk {
             (None, _) => Outcome::UnknownFunction,
             (Some(function), Some(slot)) => {
                 let ((task, attempt), id) = (call.run.it, call.function);
-                let arguments = std::mem::take(&mut call.arguments);
+                let arguments = call.arguments.take();
                 let job = Job { task, attempt, id, function, arguments };
                 match execute::first(&self.worker, job, slot, context) {
                     First::Ended(outcome) => outcome,

@@ -61,7 +61,7 @@ async fn converse(
         Ok(Kind::Shared) => share(&worker, &mut stream).await,
         Ok(Kind::File) => files(&mut stream).await,
         Ok(Kind::Stream) => worker.slots.track(streams::call(&worker, &session, &arrivals, stream)).await,
-        Ok(Kind::Input) => arrivals.take_in(stream, worker.start.inputs).await,
+        Ok(Kind::Input) => arrivals.take_in(&session, stream, worker.start.inputs).await,
         Ok(Kind::Output) => worker.output.serve(&mut stream).await,
         Ok(Kind::Spread) => mesh::take(&worker, &mut stream).await,
         Ok(Kind::Chunks) => Err(WireError::Kind(Kind::Chunks as u8)),

@@ -12,10 +12,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
 use skyward_runtime::inside::TaskContext;
-use skyward_runtime::items::Producer;
+use skyward_runtime::items::{Finish, Producer};
 use skyward_runtime::link::{
-    BODY_LIMIT, Cause, InputHeader, Items, Outcome, Piece, RequestHeader, Session, Stream, WireError, Writer,
-    read_arguments, read_header, read_input_header,
+    BODY_LIMIT, Cause, InputHeader, Items, Outcome, Piece, RequestHeader, Room, Session, Stream, WireError,
+    Writer, read_arguments, read_header, read_input_header,
 };
 use skyward_runtime::registry::{Body, Fault, Input, Inputs, Trouble};
 use tokio::sync::oneshot;
@@ -35,9 +35,16 @@ pub(crate) struct Arrivals {
 #[derive(Debug)]
 enum Waiting {
     /// An input. Dropping the sender says that it was taken.
-    Input(Stream, oneshot::Sender<Infallible>),
+    Input(Arrived, oneshot::Sender<Infallible>),
     /// A call.
-    Call(oneshot::Sender<Stream>),
+    Call(oneshot::Sender<Arrived>),
+}
+
+/// An input on its way, and room for it on the link.
+#[derive(Debug)]
+struct Arrived {
+    stream: Stream,
+    room: Room,
 }
 
 /// A call's place among those that wait.
@@ -57,11 +64,13 @@ pub(crate) async fn call(
     let header = read_header(&mut *incoming).await?;
     let deadline = Deadline::after(header.remaining);
     let mut writer = Writer::new(outgoing);
+    let mut ahead = None;
     let outcome = match worker.registry.get(header.function) {
         Some(function) => {
             let arguments = read_arguments(&mut *incoming, &header, BODY_LIMIT).await?;
             let trouble = Trouble::default();
             let (unwanted, words) = (writer.unwanted(), Words::default());
+            let (writer, ahead) = (&mut writer, &mut ahead);
             let run = async {
                 let inputs =
                     match inputs(&function.body, &header, session, arrivals, worker.start.inputs).await {
@@ -74,7 +83,7 @@ pub(crate) async fn call(
                     let RequestHeader { task, attempt, function: id, .. } = header;
                     let job = Job { task, attempt, id, function, arguments };
                     let (mut talk, made) = Talk::of(inputs);
-                    let mut producer = Producer::of(made, caught);
+                    let producer = ahead.insert(Producer::of(made, caught));
                     let run = async {
                         let outcome = processes.run(job, slot, &mut talk, &words).await;
                         // Nothing more is made: what sends it has an end now.
@@ -82,16 +91,19 @@ pub(crate) async fn call(
                         Ok::<_, WireError>(outcome)
                     };
                     // What was made goes first, whatever the process comes to.
-                    let (outcome, _) = tokio::try_join!(run, writer.pump(&mut producer))?;
+                    let (outcome, _) = tokio::try_join!(run, writer.pump(producer))?;
                     return Ok(outcome);
                 }
                 // Whichever way this ends, what still runs of the function is unwanted then.
                 let context = TaskContext::new();
                 let inputs = Inputs::new(inputs, trouble.clone());
-                match Producer::start(&function.body, arguments, inputs, &context, slot, caught) {
-                    Some(mut producer) => writer.pump(&mut producer).await.map(Outcome::from),
-                    None => Ok(Outcome::Undecodable("this is not a function of streams".to_owned())),
-                }
+                let started = Producer::start(&function.body, arguments, inputs, &context, slot, caught);
+                let finish = match (started, &function.body) {
+                    (Some(producer), Body::Iterator { .. }) => writer.pump(ahead.insert(producer)).await,
+                    (Some(mut producer), _) => writer.pump(&mut producer).await,
+                    (None, _) => Ok(Finish::Undecodable("this is not a function of streams".to_owned())),
+                };
+                finish.map(Outcome::from)
             };
             tokio::select! {
                 biased;
@@ -113,7 +125,12 @@ pub(crate) async fn call(
     };
     match outcome {
         // What was made before goes first, however it ended, and keeps no slot from others.
-        Some(outcome) => writer.finish(outcome, BODY_LIMIT).await,
+        Some(outcome) => {
+            if let Some(mut producer) = ahead {
+                writer.take_made(&mut producer);
+            }
+            writer.finish(outcome, BODY_LIMIT).await
+        }
         None => Ok(()),
     }
 }
@@ -142,12 +159,13 @@ async fn inputs(
 }
 
 /// An arrived stream as items.
-fn input(stream: Stream, session: Arc<Session>) -> Input {
+fn input(arrived: Arrived, session: Arc<Session>) -> Input {
+    let Arrived { stream, room } = arrived;
     let items = Items::new(stream.incoming, BODY_LIMIT);
-    let pieces = futures_util::stream::unfold(Some((items, session)), |state| async {
-        let (mut items, session) = state?;
+    let pieces = futures_util::stream::unfold(Some((items, session, room)), |state| async {
+        let (mut items, session, room) = state?;
         let fault = match std::future::poll_fn(|context| items.poll_next(context)).await {
-            Ok(Piece::Item(item)) => return Some((Ok(item), Some((items, session)))),
+            Ok(Piece::Item(item)) => return Some((Ok(item), Some((items, session, room)))),
             Ok(Piece::End(Outcome::Returned(_))) => return None,
             Ok(Piece::End(Outcome::Unencodable(reason))) => Fault::Unencodable(reason),
             Ok(Piece::End(Outcome::Panicked(panic))) => {
@@ -170,19 +188,25 @@ fn input(stream: Stream, session: Arc<Session>) -> Input {
 
 impl Arrivals {
     /// An input has arrived: it stays until its call asks for it, but not for longer than this.
-    pub(crate) async fn take_in(&self, mut stream: Stream, together: Duration) -> Result<(), WireError> {
-        let header = read_input_header(&mut *stream.incoming).await?;
+    pub(crate) async fn take_in(
+        &self,
+        session: &Session,
+        stream: Stream,
+        together: Duration,
+    ) -> Result<(), WireError> {
+        let mut arrived = Arrived { stream, room: session.room() };
+        let header = read_input_header(&mut *arrived.stream.incoming).await?;
         let (taken, is_taken) = oneshot::channel();
         {
             let mut waiting = self.waiting();
             match waiting.remove(&header) {
                 Some(Waiting::Call(call)) => {
                     // Its call may have ended meanwhile; dropping the stream tells the client.
-                    let _ = call.send(stream);
+                    let _ = call.send(arrived);
                     return Ok(());
                 }
                 Some(Waiting::Input(..)) => return Err(WireError::Overlong),
-                None => waiting.insert(header, Waiting::Input(stream, taken)),
+                None => waiting.insert(header, Waiting::Input(arrived, taken)),
             };
         }
         if tokio::time::timeout(together, is_taken).await.is_err() {
@@ -192,12 +216,12 @@ impl Arrivals {
     }
 
     /// The input of a call; `None` when it does not come.
-    async fn wait_for(&self, header: InputHeader, together: Duration) -> Option<Stream> {
+    async fn wait_for(&self, header: InputHeader, together: Duration) -> Option<Arrived> {
         let (call, input) = oneshot::channel();
         {
             let mut waiting = self.waiting();
-            if let Some(Waiting::Input(stream, _taken)) = waiting.remove(&header) {
-                return Some(stream);
+            if let Some(Waiting::Input(arrived, _taken)) = waiting.remove(&header) {
+                return Some(arrived);
             }
             waiting.insert(header, Waiting::Call(call));
         }

@@ -106,14 +106,14 @@ impl Local {
             items: Here::new(producer.ok_or_else(not_one)?),
             trouble,
             idle,
-            whole: order.timeout.map(|it| (it, Instant::now() + it)),
+            whole: order.timeout.and_then(until),
             _context: context,
         })
     }
 
     /// The next item, or how it ended.
     async fn next(&mut self) -> Result<Bytes, Option<Undone>> {
-        let idle = self.idle.map(|it| (it, Instant::now() + it));
+        let idle = self.idle.and_then(until);
         let late = [idle, self.whole].into_iter().flatten().min_by_key(|(_, at)| *at);
         let late = async {
             match late {
@@ -125,22 +125,31 @@ impl Local {
             }
         };
         let items = &mut self.items;
-        tokio::select! {
+        let ended = tokio::select! {
             biased;
-            fault = self.trouble.told() => Err(Some(match fault {
+            fault = self.trouble.told() => Some(match fault {
                 Fault::Unencodable(reason) => Undone::Unencodable(reason),
                 Fault::Undecodable(reason) => Undone::Undecodable(reason),
-            })),
-            item = std::future::poll_fn(|context| items.poll_next(context)) => item.map_err(|it| match it {
-                Finish::Complete => None,
-                Finish::Failed(error) => Some(Undone::Failed(error)),
-                Finish::Panicked(panic) => Some(Undone::Panicked(panic)),
-                Finish::Unencodable(reason) => Some(Undone::Unencodable(reason)),
-                Finish::Undecodable(reason) => Some(Undone::Undecodable(reason)),
             }),
-            after = late => Err(Some(Undone::TimedOut(Timeout::new(after)))),
-        }
+            item = std::future::poll_fn(|context| items.poll_next(context)) => {
+                return item.map_err(|it| match it {
+                    Finish::Complete => None,
+                    Finish::Failed(error) => Some(Undone::Failed(error)),
+                    Finish::Panicked(panic) => Some(Undone::Panicked(panic)),
+                    Finish::Unencodable(reason) => Some(Undone::Unencodable(reason)),
+                    Finish::Undecodable(reason) => Some(Undone::Undecodable(reason)),
+                });
+            }
+            after = late => Some(Undone::TimedOut(Timeout::new(after))),
+        };
+        // What was made before comes first.
+        self.items.made().ok_or(ended)
     }
+}
+
+/// So long, and when it is over. A time too far to be told is none.
+fn until(after: Duration) -> Option<(Duration, Instant)> {
+    Some((after, Instant::now().checked_add(after)?))
 }
 
 /// What a call takes, as its function does.

@@ -16,8 +16,7 @@ use crate::engine::Engine;
 pub(super) async fn run(order: Order) -> Result<Bytes, Undone> {
     let engine =
         Engine::get().map_err(|it| Undone::Lost(Lost { rank: None, reason: it.to_string(), attempts: 0 }))?;
-    // What its arguments name is found as long as it lives.
-    let (arguments, _shared) = (order.arguments.into_bytes(), order.shared);
+    let arguments = order.arguments.into_bytes();
     let context = TaskContext::new();
     let run = async {
         match order.function.body {

@@ -1,11 +1,13 @@
 //! Where work runs: on the nodes of a pool, or in this process.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use skyward_runtime::model::Rank;
+use skyward_runtime::payload::Common;
 use skyward_runtime::tasks::{GroupId, Meter, OnLost, Order, Running, Target, Tasks, Undone};
 
 use super::local;
@@ -45,7 +47,7 @@ impl Route {
                 order.meter.clone_from(meter);
                 Run::Pool(tasks.run(order))
             }
-            Self::Here => Run::Here(Box::pin(local::run(order))),
+            Self::Here => Run::Here { _shared: order.shared.clone(), run: Box::pin(local::run(order)) },
         }
     }
 
@@ -103,7 +105,11 @@ impl Route {
 #[expect(clippy::large_enum_variant, reason = "the large one is the common one, and costs no allocation")]
 pub(super) enum Run {
     Pool(Running),
-    Here(BoxFuture<'static, Result<Bytes, Undone>>),
+    Here {
+        run: BoxFuture<'static, Result<Bytes, Undone>>,
+        /// What it was given, and may return.
+        _shared: Vec<Arc<Common>>,
+    },
 }
 
 impl Future for Run {
@@ -112,7 +118,7 @@ impl Future for Run {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
             Self::Pool(run) => Pin::new(run).poll(context),
-            Self::Here(run) => run.as_mut().poll(context),
+            Self::Here { run, .. } => run.as_mut().poll(context),
         }
     }
 }

@@ -51,7 +51,8 @@ use crate::codec::{self, Codec};
 ///   `Streaming<Result<T, Failure>>`.
 /// - **Dropping it** inside the function, before its end, drops the caller's stream. That is no error.
 /// - **When it breaks** in the middle (an item cannot be encoded or decoded, the caller's stream panics),
-///   the whole call fails and the function is cancelled, so it never takes a part for the whole.
+///   the whole call fails and the function is cancelled where it waits for the next item, so it never takes a part
+///   for the whole: an async one is dropped there, and a plain one unwinds from there like from a panic.
 /// - The caller's stream is polled on Skyward's own runtime, in a task of its own.
 pub struct Streaming<T> {
     side: Side<T>,
@@ -164,7 +165,7 @@ impl<T: Send + 'static> IntoIterator for Streaming<T> {
     fn into_iter(self) -> Blocking<T> {
         let cancellation = cancellation();
         let cancelled = Box::pin(async move { cancellation.cancelled().await });
-        Blocking { streaming: self, cancelled }
+        Blocking { streaming: self, cancelled: Some(cancelled) }
     }
 }
 
@@ -181,21 +182,42 @@ impl<T> fmt::Debug for Streaming<T> {
 
 /// The items of a [`Streaming`] for a plain function: it blocks the thread until there is one. Also ends
 /// when nobody waits for the function any more; [`cancelled`](crate::cancelled) is true then.
+///
+/// # Panics
+/// When the stream breaks in the middle, in [`next`](Iterator::next): nothing of what the function would do with a
+/// part of it is done. No panic hook is run, and the call's outcome says what broke.
 pub struct Blocking<T> {
     streaming: Streaming<T>,
-    cancelled: BoxFuture<'static, ()>,
+    /// Until it has resolved.
+    cancelled: Option<BoxFuture<'static, ()>>,
 }
+
+/// What a plain function unwinds with when a stream that it takes breaks.
+const BROKEN: &str = "a stream that it takes broke";
 
 impl<T: Send + 'static> Iterator for Blocking<T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
         let Self { streaming, cancelled } = self;
-        wait(|context| match streaming.poll(context) {
-            Poll::Ready(Next::Item(item)) => Poll::Ready(Some(item)),
-            Poll::Ready(Next::End | Next::Broken) => Poll::Ready(None),
-            Poll::Pending => cancelled.as_mut().poll(context).map(|()| None),
-        })
+        let mut poll_cancelled = |context: &mut Context<'_>| {
+            if let Some(waits) = cancelled {
+                ready!(waits.as_mut().poll(context));
+                *cancelled = None;
+            }
+            Poll::Ready(())
+        };
+        let next = wait(|context| match streaming.poll(context) {
+            // Whoever runs the function has heard of it, and says so before the function ends.
+            Poll::Ready(Next::Broken) => poll_cancelled(context).map(|()| Next::Broken),
+            Poll::Ready(next) => Poll::Ready(next),
+            Poll::Pending => poll_cancelled(context).map(|()| Next::End),
+        });
+        match next {
+            Next::Item(item) => Some(item),
+            Next::End => None,
+            Next::Broken => std::panic::resume_unwind(Box::new(BROKEN)),
+        }
     }
 }
 

@@ -43,6 +43,14 @@ impl Shared {
     }
 }
 
+impl State {
+    /// An item cannot go on, and so no other can.
+    fn refuse(&mut self, reason: String) {
+        self.finish = Some(Finish::Unencodable(reason));
+        self.unwanted = true;
+    }
+}
+
 impl Feed {
     /// Takes all records that there are.
     pub(super) fn poll_fill(&self, context: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<Filled> {
@@ -72,7 +80,8 @@ impl Giver {
     /// Says how it ended, after everything that was given.
     pub(super) fn finish(self, finish: Finish) {
         let mut state = self.0.state();
-        state.finish = Some(finish);
+        // What refused an item says why it ended; the thread only saw that it should.
+        state.finish.get_or_insert(finish);
         let reader = state.reader.take();
         drop(state);
         if let Some(reader) = reader {
@@ -91,8 +100,7 @@ impl Outlet for Giver {
             return false;
         }
         if let Err(error) = record::put(&mut state.records, item) {
-            state.finish = Some(Finish::Unencodable(error.to_string()));
-            state.unwanted = true;
+            state.refuse(error.to_string());
         }
         let (wanted, reader) = (!state.unwanted, state.reader.take());
         drop(state);
@@ -154,6 +162,18 @@ mod tests {
         }
         drop(feed);
         assert!(thread.join().expect("joined") < 100);
+    }
+
+    #[test]
+    fn an_item_that_was_refused_is_how_it_ended_whatever_its_thread_says() {
+        let (mut giver, feed) = feed();
+        assert!(giver.give(b"item"));
+        giver.0.state().refuse("too large".to_owned());
+        assert!(!giver.give(b"another"));
+        giver.finish(Finish::Complete);
+        assert_eq!(fill(&feed), Poll::Ready(Filled::More));
+        let end = Finish::Unencodable("too large".to_owned());
+        assert_eq!(fill(&feed), Poll::Ready(Filled::End(end)));
     }
 
     #[test]

@@ -21,6 +21,19 @@ impl Here {
         Self { producer, buffer: BytesMut::new() }
     }
 
+    /// What has been made already and nobody has taken.
+    pub fn made(&mut self) -> Option<Bytes> {
+        if self.buffer.is_empty() && self.producer.is_ahead() {
+            let mut made = Vec::new();
+            self.producer.take_made(&mut made);
+            self.buffer = BytesMut::from(Bytes::from(made));
+        }
+        match record::take(&mut self.buffer) {
+            Ok(Some(Record::Item(item))) => Some(item),
+            Ok(Some(Record::End) | None) | Err(_) => None,
+        }
+    }
+
     /// The next item; an error is how it ended.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, Finish>> {
         loop {

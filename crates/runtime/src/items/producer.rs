@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -117,6 +117,18 @@ impl Producer {
         let filled = self.poll_once(context, buffer, most);
         self.begun |= filled.is_ready();
         filled
+    }
+
+    /// Whether it makes items while nobody asks: a plain function, on its thread.
+    pub const fn is_ahead(&self) -> bool {
+        matches!(self.stage, Stage::Thread(_))
+    }
+
+    /// Appends what has been made already and nobody has taken, without waiting for more. One that is not
+    /// ahead is asked for what it has ready.
+    pub fn take_made(&mut self, buffer: &mut Vec<u8>) {
+        let mut context = Context::from_waker(Waker::noop());
+        while self.poll_fill(&mut context, buffer, usize::MAX) == Poll::Ready(Filled::More) {}
     }
 
     fn poll_once(&mut self, context: &mut Context<'_>, buffer: &mut Vec<u8>, most: usize) -> Poll<Filled> {
@@ -244,8 +256,6 @@ fn on_thread(
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
-
     use bytes::BytesMut;
 
     use super::super::record::Record;

@@ -73,8 +73,8 @@ impl Calling {
         self
     }
 
-    /// How long the function ran, waiting on the worker left out; known when the call is over. Of a call
-    /// that was not on a lane it includes the way.
+    /// How long the function ran, waiting on the worker left out; known when the call is over, unless the function
+    /// may not have begun. Of a call that was not on a lane it includes the way.
     pub const fn took(&self) -> Option<Duration> {
         self.took
     }
@@ -140,7 +140,7 @@ impl Future for Calling {
                     self.stage = Stage::Over;
                     match replied {
                         Replied::Outcome { took, outcome } => {
-                            self.took = Some(took);
+                            self.took = ran(took, &outcome, false);
                             let (length, limit) = (outcome.length(), self.shared.body_limit);
                             return Poll::Ready(match length > limit {
                                 true => Err(LinkError::TooLarge { what: "an outcome", length, limit }),
@@ -158,7 +158,7 @@ impl Future for Calling {
                     let took = since.elapsed();
                     let outcome = ready!(called.as_mut().poll(context));
                     self.stage = Stage::Over;
-                    self.took = Some(took);
+                    self.took = outcome.as_ref().ok().and_then(|it| ran(took, it, true));
                     self.have(&outcome);
                     return Poll::Ready(outcome);
                 }
@@ -172,6 +172,17 @@ impl Future for Calling {
             }
         }
     }
+}
+
+/// How long a call ran that ended like this. One whose time was over while it waited for a slot never ran: on a lane
+/// that took no time, and `alone` nobody knows.
+fn ran(took: Duration, outcome: &Outcome, alone: bool) -> Option<Duration> {
+    let began = match outcome {
+        Outcome::TimedOut(_) => !alone && !took.is_zero(),
+        Outcome::UnknownFunction => false,
+        _ => true,
+    };
+    began.then_some(took)
 }
 
 impl Drop for Calling {

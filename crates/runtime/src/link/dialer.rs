@@ -19,6 +19,7 @@ use super::lane::Lanes;
 use super::mux::{Mux, Road, Together, Tunnel};
 use super::pending::Pending;
 use super::quic::{self, Quic};
+use super::room::Room;
 use super::shares::{self, Shares};
 use super::transport::{Stream, Transport};
 use super::wire::{BODY_LIMIT, Kind};
@@ -287,6 +288,11 @@ impl Link {
         let told = stream.outgoing.write_all(&[kind as u8]).await;
         told.map_err(|it| self.over().unwrap_or(LinkError::Broken { reason: it.to_string() }))?;
         Ok(stream)
+    }
+
+    /// Room for a stream of items that comes back.
+    pub(super) fn room(&self) -> Room {
+        Room::of(self.shared.carrier.rooms())
     }
 
     /// Resolves when the link is over, with why.

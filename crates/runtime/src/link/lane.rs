@@ -225,10 +225,13 @@ impl Lane {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn cancel(&self, number: u64) {
-        if self.calls().take(number).is_some() {
-            self.put_cancel(number);
-        }
+    /// Takes a call back, if it is waited for. The worker hears of it before any call that is sent with the credit
+    /// that this leaves.
+    fn cancel(&self, number: u64) -> Option<Waiting> {
+        let mut calls = self.calls();
+        let waiting = calls.take(number)?;
+        self.put_cancel(number);
+        Some(waiting)
     }
 
     fn put_cancel(&self, number: u64) {
@@ -242,8 +245,7 @@ impl Lane {
             calls.waiting.iter().filter(|(_, it)| is_late(it)).map(|(number, _)| *number).collect()
         };
         for number in late {
-            let Some(waiting) = self.calls().take(number) else { continue };
-            self.put_cancel(number);
+            let Some(waiting) = self.cancel(number) else { continue };
             let outcome = Outcome::TimedOut(Vec::new());
             let _ = waiting.reply.send(Replied::Outcome { took: Duration::ZERO, outcome });
         }
@@ -406,7 +408,7 @@ impl Drop for OnLane {
         match self.reply.try_recv() {
             Ok(Replied::Elsewhere { .. }) => self.lane.put_cancel(self.number),
             Ok(Replied::Outcome { .. } | Replied::Over(_)) => {}
-            Err(_) => self.lane.cancel(self.number),
+            Err(_) => drop(self.lane.cancel(self.number)),
         }
     }
 }

@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::congestion::ShortQueue;
 use super::error::{Cause, LinkError, Side};
 use super::identity::{Identity, IdentityError};
+use super::room::Rooms;
 use super::tls;
 use super::transport::{Incoming, Outgoing, Stream, Transport};
 use crate::model::Carrier;
@@ -35,7 +36,8 @@ const ALPN: &[u8] = b"skyward/1";
 const STREAM_WINDOW: u32 = 16 << 20;
 
 /// How much all streams of a connection may have under way. Four times a stream's, so that one large
-/// stream cannot hold up the others: measured, with equal windows small calls waited 9 to 18 ms.
+/// stream cannot hold up the others: measured, with equal windows small calls waited 9 to 18 ms. Streams of items,
+/// which may wait for their readers, have room of their own beside it (`room.rs`).
 const CONNECTION_WINDOW: u32 = 64 << 20;
 
 /// How many streams a side may have open. More calls at once wait for a stream, in order.
@@ -70,6 +72,7 @@ pub(super) struct Quic {
     connection: quinn::Connection,
     /// Why we closed it, which quinn does not keep.
     closed: OnceLock<(Cause, String)>,
+    rooms: Arc<Rooms>,
 }
 
 struct QuicOutgoing(quinn::SendStream);
@@ -77,8 +80,13 @@ struct QuicOutgoing(quinn::SendStream);
 struct QuicIncoming(quinn::RecvStream);
 
 impl Quic {
-    pub(super) const fn new(connection: quinn::Connection) -> Self {
-        Self { connection, closed: OnceLock::new() }
+    pub(super) fn new(connection: quinn::Connection) -> Self {
+        let widened = connection.clone();
+        let rooms = Rooms::new(move |count| {
+            let window = u64::from(CONNECTION_WINDOW) + u64::from(STREAM_WINDOW) * u64::from(count);
+            widened.set_receive_window(VarInt::from_u64(window).unwrap_or(VarInt::MAX));
+        });
+        Self { connection, closed: OnceLock::new(), rooms }
     }
 
     /// What the end of this connection means.
@@ -107,6 +115,10 @@ impl Transport for Quic {
 
     fn carrier(&self) -> Carrier {
         Carrier::Quic
+    }
+
+    fn rooms(&self) -> Option<&Arc<Rooms>> {
+        Some(&self.rooms)
     }
 
     async fn accept(&self) -> Result<Stream, LinkError> {

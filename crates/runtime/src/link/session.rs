@@ -2,6 +2,7 @@
 
 use super::error::{Cause, LinkError};
 use super::hello::Hello;
+use super::room::Room;
 use super::transport::{Stream, Transport};
 use super::wire::{self, Kind, WireError};
 
@@ -51,6 +52,11 @@ impl Session {
             | Kind::Spread
             | Kind::Chunks) => Ok(kind),
         }
+    }
+
+    /// Room for a stream of items that the client sends: as long as it is here, nothing else waits for its reader.
+    pub fn room(&self) -> Room {
+        Room::of(self.carrier.rooms())
     }
 
     /// Resolves when the link is over, with why.

@@ -78,7 +78,7 @@ pub(super) async fn share<F: Future<Output = Result<(), LinkError>>>(
 pub(super) async fn send(shared: &Shared, common: &Common) -> Result<(), LinkError> {
     let length = common.payload().len() as u64;
     // Given up in the middle it has to be reset: an end in good order would be one too early.
-    let mut held = Held { stream: shared.carrier.open().await?, ended: false };
+    let mut held = Held { stream: shared.carrier.open_for(length).await?, ended: false };
     let stream = &mut held.stream;
     let sent = async {
         let mut head = vec![Kind::Shared as u8];

@@ -21,6 +21,7 @@ use tokio_util::io::poll_read_buf;
 use super::call::{CallRequest, Outcome, RequestHeader, read_outcome, write_outcome};
 use super::dialer::Link;
 use super::error::LinkError;
+use super::room::Room;
 use super::transport::{Incoming, Outgoing, Stream};
 use super::wire::{self, BODY_LIMIT, Kind, WireError};
 use crate::items::record::{self, Record};
@@ -74,6 +75,8 @@ pub struct Inflow {
     link: Link,
     items: Items,
     request: Request,
+    /// Its reader may be slow, and nothing else on the link is to wait for it.
+    _room: Room,
 }
 
 /// The request may be long, and the worker may answer before it has read all of it.
@@ -108,10 +111,11 @@ impl Link {
         if length > limit {
             return Err(LinkError::TooLarge { what: "arguments", length, limit });
         }
+        let room = self.room();
         let Stream { outgoing, incoming } = self.open(Kind::Stream, 0).await?;
         let sending = Sending { outgoing, ended: false };
         let request = Request::Sending(Box::pin(send(sending, request)));
-        Ok(Inflow { link: self.clone(), items: Items::new(incoming, limit), request })
+        Ok(Inflow { link: self.clone(), items: Items::new(incoming, limit), request, _room: room })
     }
 
     /// Sends items to a function that takes them, until there are no more or it wants no more. Neither is
@@ -247,6 +251,11 @@ impl Writer {
     /// When the stream fails.
     pub async fn pump(&mut self, producer: &mut Producer) -> Result<Finish, WireError> {
         std::future::poll_fn(|context| self.poll_pump(context, producer)).await
+    }
+
+    /// Has what the producer has made already go before the end.
+    pub fn take_made(&mut self, producer: &mut Producer) {
+        producer.take_made(&mut self.filling);
     }
 
     /// Sends the rest, and how it ended.

@@ -2,6 +2,7 @@
 //! above it can tell which.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,6 +11,7 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::error::{Cause, LinkError};
+use super::room::Rooms;
 use crate::model::Carrier;
 
 /// An authenticated connection that carries streams.
@@ -27,6 +29,11 @@ pub trait Transport: std::fmt::Debug + Send + Sync + 'static {
 
     /// What it runs over.
     fn carrier(&self) -> Carrier;
+
+    /// Its streams of items, where it has a bound for what all streams have under way.
+    fn rooms(&self) -> Option<&Arc<Rooms>> {
+        None
+    }
 
     /// The next stream that the other side opens.
     async fn accept(&self) -> Result<Stream, LinkError>;

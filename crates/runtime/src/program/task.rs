@@ -157,7 +157,9 @@ impl TaskOrder {
             Self::Taken { within } => (OrderHeader::Taken { within }, Bytes::new()),
             Self::More => (OrderHeader::More, Bytes::new()),
             Self::Given { index, items } => (OrderHeader::Given { index, length: length(&items) }, items),
-            Self::Closed { index, fault } => (OrderHeader::Closed { index, fault }, Bytes::new()),
+            Self::Closed { index, fault } => {
+                (OrderHeader::Closed { index, fault: fault.map(|it| it.cut(MOST_REASON)) }, Bytes::new())
+            }
         };
         write(to, &header, &body).await
     }
@@ -270,6 +272,9 @@ const TOGETHER: usize = 16 << 10;
 /// The most bytes of a batch of items: the largest one behind a batch that was not full.
 const MOST_ITEMS: u64 = BODY_LIMIT;
 
+/// The most bytes of what is told of a stream that broke: it is in a header, and the caller's panic may say anything.
+const MOST_REASON: usize = 16 << 10;
+
 /// The most bytes of what is no call: the secrets of a pool, the nodes of one. Both are far below.
 const MOST_WORDS: u64 = 4 << 20;
 
@@ -328,6 +333,15 @@ mod tests {
             now(order.clone().write(&mut wire)).expect("written");
             let read = now(TaskOrder::read(&mut &*wire)).expect("read");
             assert_eq!(format!("{read:?}"), format!("{order:?}"));
+        }
+        let long = TaskOrder::Closed { index: 0, fault: Some(Fault::Undecodable("ä".repeat(1 << 20))) };
+        let mut wire = Vec::new();
+        now(long.write(&mut wire)).expect("written, but for what is too much");
+        match now(TaskOrder::read(&mut &*wire)).expect("read") {
+            TaskOrder::Closed { fault: Some(Fault::Undecodable(reason)), .. } => {
+                assert!(reason.starts_with("ää") && (MOST_REASON / 2..=MOST_REASON).contains(&reason.len()));
+            }
+            other => panic!("{other:?}"),
         }
         let crash = Crash { signal: Some(6), code: None, output: vec!["why".to_owned()] };
         for report in [

@@ -64,6 +64,16 @@ pub enum Fault {
     Undecodable(String),
 }
 
+impl Fault {
+    /// The same with at most so many bytes of its reason.
+    #[must_use]
+    pub fn cut(mut self, most: usize) -> Self {
+        let (Self::Unencodable(reason) | Self::Undecodable(reason)) = &mut self;
+        reason.truncate(reason.floor_char_boundary(most));
+        self
+    }
+}
+
 /// What a function takes items from, in the order of its arguments.
 pub struct Inputs {
     streams: std::vec::IntoIter<Input>,

@@ -36,9 +36,12 @@ pub(super) struct Room {
     pub(super) used: u32,
     pub(super) open: bool,
     pub(super) round_trip: Duration,
-    /// Whether it has answered a call since the last look.
-    pub(super) answered: bool,
-    /// It takes nothing until the next look, because its worker keeps as much as it may.
+    /// How many looks ago it last answered a call.
+    pub(super) silent: u32,
+    /// It gave a call back that by these books had a slot, and has answered nothing since: a function that nobody
+    /// waits for any more may have that slot for as long as it likes.
+    pub(super) doubted: bool,
+    /// It takes nothing until the next look, because its worker keeps as much as it may, or gave a call back.
     pub(super) full: bool,
     bytes: u64,
     work: Duration,
@@ -71,14 +74,15 @@ impl Room {
             used: 0,
             open: true,
             round_trip: Duration::ZERO,
-            answered: false,
+            silent: 1,
+            doubted: false,
             full: false,
             bytes: 0,
             work: Duration::ZERO,
         }
     }
 
-    /// Whether a call that is given to it now begins at once.
+    /// Whether a call that is given to it now begins at once, as far as is known.
     pub(super) const fn is_free(&self) -> bool {
         self.open && !self.full && self.used < self.slots
     }

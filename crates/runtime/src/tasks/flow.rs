@@ -92,7 +92,7 @@ impl Flow {
     pub(super) fn queued(tasks: Tasks, order: Order, idle: Option<Duration>, inputs: Vec<BoxSource>) -> Self {
         let limit = order.timeout;
         Self::limited(limit, async move {
-            let deadline = limit.map(|it| Instant::now() + it);
+            let deadline = limit.and_then(|it| Instant::now().checked_add(it));
             let (ticket, decision, permit) = Ticket::submit(tasks, &order).await?;
             let opening = Opening { ticket, order, idle, deadline, supply: Supply::new(inputs) };
             opening.follow(decision, Some(permit)).await
@@ -108,7 +108,7 @@ impl Flow {
         decision: oneshot::Receiver<Decision>,
     ) -> Self {
         let limit = order.timeout;
-        let deadline = limit.map(|it| Instant::now() + it);
+        let deadline = limit.and_then(|it| Instant::now().checked_add(it));
         let ticket = Ticket::of(tasks, id, &order);
         let opening = Opening { ticket, order, idle, deadline, supply: Supply::new(Vec::new()) };
         Self::limited(limit, opening.follow(decision, None))
@@ -239,7 +239,10 @@ impl Opening {
                         Heard::Failed { id, attempt, reason }
                     }
                     ended => {
-                        self.ticket.tasks.answered(id, (attempt, rank), None, ended.is_ok());
+                        match &ended {
+                            Err(Undone::TimedOut(_)) => self.ticket.tasks.expired(id, (attempt, rank)),
+                            _ => self.ticket.tasks.answered(id, (attempt, rank), None, ended.is_ok()),
+                        }
                         return self.ticket.end(ended.map(|()| None));
                     }
                 },
@@ -277,10 +280,10 @@ impl Opening {
         let begun = match first {
             Ok(Ok(Piece::Item(item))) => return (Begun::Item(Box::new((item, inflow, sending))), false),
             Ok(Ok(Piece::End(Outcome::Draining))) => Begun::Draining,
-            Ok(Ok(Piece::End(Outcome::Cancelled))) => {
-                Begun::Lost("its node drained, and its time to end there was over".to_owned())
-            }
-            Ok(Ok(Piece::End(outcome))) => Begun::Ended(outcome),
+            Ok(Ok(Piece::End(outcome))) => match own(outcome) {
+                Ok(outcome) => Begun::Ended(outcome),
+                Err(reason) => Begun::Lost(reason),
+            },
             Ok(Err(error)) => Begun::failed(error),
             Err(idle) => Begun::Late(idle),
         };
@@ -290,7 +293,8 @@ impl Opening {
     fn open(self, (first, inflow, sending): (Bytes, Inflow, Sending)) -> Open {
         let (given, idle) = (self.given(), self.idle());
         // The worker keeps the time; it is waited for a little longer.
-        let whole = self.deadline.map(|it| (given, it + self.ticket.tasks.patience()));
+        let patience = self.ticket.tasks.patience();
+        let whole = self.deadline.and_then(|it| Some((given, it.checked_add(patience)?)));
         Open {
             first: Some(first),
             inflow,
@@ -329,13 +333,17 @@ impl Open {
         let id = ticket.id;
         let Some((attempt, rank)) = ticket.granted else { return Stage::Over };
         let ended = match last {
-            Ok(Piece::End(outcome)) => ended(outcome, given),
-            Ok(Piece::Item(_)) => Ok(()),
-            Err(error @ LinkError::TooLarge { .. }) => Err(Undone::Unencodable(error.to_string())),
-            Err(error) => {
+            Ok(Piece::End(outcome)) => own(outcome).map(|it| ended(it, given)),
+            Ok(Piece::Item(_)) => Ok(Ok(())),
+            Err(error @ LinkError::TooLarge { .. }) => Ok(Err(Undone::Unencodable(error.to_string()))),
+            Err(error) => Err(error.to_string()),
+        };
+        let ended = match ended {
+            Ok(ended) => ended,
+            Err(reason) => {
                 // Another try would repeat its items.
                 ticket.tasks.commit(id);
-                let decision = ticket.ask(Heard::Lost { id, attempt, reason: error.to_string() });
+                let decision = ticket.ask(Heard::Lost { id, attempt, reason });
                 return Stage::Closing(Box::pin(async move {
                     ticket.end(match decision.await {
                         Ok(Decision::Refuse(why)) => why,
@@ -359,7 +367,7 @@ impl Patience {
     fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<Duration> {
         let now = Instant::now();
         let since = *self.since.get_or_insert(now);
-        let idle = self.idle.map(|it| (it, since + it));
+        let idle = self.idle.and_then(|it| Some((it, since.checked_add(it)?)));
         let Some((given, over)) = [idle, self.whole].into_iter().flatten().min_by_key(|(_, over)| *over)
         else {
             return Poll::Pending;
@@ -382,6 +390,18 @@ impl Patience {
     fn rest(&mut self) {
         self.since = None;
     }
+}
+
+/// An end that is the function's own, or why its node did not bring it to one.
+fn own(outcome: Outcome) -> Result<Outcome, String> {
+    Err(match outcome {
+        Outcome::Cancelled => "its node drained, and its time to end there was over".to_owned(),
+        Outcome::Draining | Outcome::Full => "its node takes nothing new".to_owned(),
+        Outcome::NotStarted(reason) => reason,
+        Outcome::Recalled => "its node gave it back".to_owned(),
+        Outcome::Unknown => "the worker has never seen it".to_owned(),
+        own => return Ok(own),
+    })
 }
 
 /// Whether a stream ended well.

@@ -12,7 +12,7 @@ use crate::tasks::state::{Demand, Heard};
 /// Whom to tell what is wanted.
 pub(super) struct Wants(Box<dyn Fn(Demand) + Send + Sync>);
 
-/// How often it is looked whether a node is stuck with calls that it was given ahead. Short beside what a
+/// How often it is looked whether a node is stuck with calls that it was given. Short beside what a
 /// stuck call costs its caller, long beside what a busy machine lets a thread wait.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -71,7 +71,7 @@ pub(super) async fn look_after(inner: Weak<Inner>) {
         if tasks.queue().ended {
             return;
         }
-        if tasks.queue().state.is_ahead() {
+        if tasks.queue().state.wants_a_look() {
             tasks.hear(|queue, errands| queue.hear(Heard::Looked, errands));
         }
         if let Some(Wants(tell)) = tasks.inner.provider.get() {

@@ -308,6 +308,12 @@ impl Tasks {
         self.hear(|queue, errands| queue.hear(Heard::Answered { id, attempt, took }, errands));
     }
 
+    /// The time of a granted task was over, and as far as is known its node had not begun it.
+    pub(super) fn expired(&self, id: TaskId, (attempt, rank): (Attempt, Rank)) {
+        self.inner.events.task_finished(id, attempt, rank, false);
+        self.hear(|queue, errands| queue.hear(Heard::Expired { id, attempt }, errands));
+    }
+
     /// The caller of a task is no longer interested. `granted` is the try that was under way.
     pub(super) fn cancel(&self, id: TaskId, granted: Option<(Attempt, Rank)>) {
         if let Some((attempt, rank)) = granted {

@@ -258,7 +258,10 @@ impl Running {
                 }
                 result => {
                     self.stage = Stage::Over;
-                    self.tasks.answered(id, (attempt, rank), took, result.is_ok());
+                    match (&result, took) {
+                        (Err(Undone::TimedOut(_)), None) => self.tasks.expired(id, (attempt, rank)),
+                        _ => self.tasks.answered(id, (attempt, rank), took, result.is_ok()),
+                    }
                     return Some(result);
                 }
             },

@@ -33,6 +33,8 @@ pub(crate) enum Heard {
     Answered { id: TaskId, attempt: Attempt, took: Option<Duration> },
     /// The outcome of a granted task, which has a key, stays at its worker.
     Stays { id: TaskId, attempt: Attempt },
+    /// A granted task's time was over, and as far as is known its node had not begun it.
+    Expired { id: TaskId, attempt: Attempt },
     /// A granted task was asked for back, and its node has not begun it and will not.
     GivenBack { id: TaskId, attempt: Attempt },
     /// A granted task failed by its own fault, and its caller would try again.
@@ -104,6 +106,8 @@ pub(crate) struct State {
     nodes: u32,
     ranks: BTreeMap<Rank, Room>,
     paces: Paces,
+    /// How often nodes have been looked at.
+    looks: u32,
     lost: BTreeSet<Rank>,
     tasks: BTreeMap<TaskId, Task>,
     /// Untargeted tasks by group, and whose turn it is.
@@ -128,6 +132,7 @@ impl State {
             nodes: 0,
             ranks: BTreeMap::new(),
             paces: Paces::new(ahead),
+            looks: 0,
             lost: BTreeSet::new(),
             tasks: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -158,21 +163,10 @@ impl State {
             Heard::Broadcast { first, group, retries, lost, load } => {
                 self.broadcast(first, group, retries, lost, load, effects);
             }
-            Heard::Answered { id, attempt, took } => {
-                if let Some(task) = self.current(id, attempt) {
-                    let (function, on) = (task.load.function, task.place());
-                    if let Some(took) = took {
-                        self.paces.learn(function, took);
-                    }
-                    if let Some(room) = on.and_then(|rank| self.ranks.get_mut(&rank)) {
-                        room.answered = true;
-                    }
-                    self.leave(id, effects);
-                    self.forget(id);
-                }
-            }
+            Heard::Answered { id, attempt, took } => self.answered(id, attempt, took, effects),
+            Heard::Expired { id, attempt } => self.expired(id, attempt, effects),
             Heard::Stays { id, attempt } => self.stays(id, attempt, effects),
-            Heard::GivenBack { id, attempt } => self.give_back(id, attempt, effects),
+            Heard::GivenBack { id, attempt } => self.given_back(id, attempt, effects),
             Heard::Failed { id, attempt, reason } => self.fail(id, attempt, reason, effects),
             Heard::Full { id, attempt } => {
                 let on = self.current(id, attempt).and_then(Task::place);
@@ -383,7 +377,7 @@ impl State {
             Task {
                 attempt,
                 on: None,
-                recalled: false,
+                recalled: None,
                 suspended: false,
                 apart: false,
                 excused: false,
@@ -448,12 +442,18 @@ impl State {
     }
 
     /// The first rank with a free slot after the last one that was given an untargeted task; without any,
-    /// the first that may have this one ahead.
+    /// the first that may have this one ahead. One whose slots are doubted only when there is no other.
     fn next_rank(&self, load: Load) -> Option<Rank> {
         let after = self.last.map_or(Rank(0), Rank::next);
-        let around = || self.ranks.range(after..).chain(self.ranks.range(..after));
-        let free = around().find(|(_, it)| it.is_free());
-        free.or_else(|| around().find(|(_, it)| self.paces.fits(load, it))).map(|(rank, _)| *rank)
+        let around = |doubted: bool| {
+            let ranks = self.ranks.range(after..).chain(self.ranks.range(..after));
+            ranks.filter(move |(_, it)| it.doubted == doubted)
+        };
+        let first = |doubted: bool| {
+            let free = around(doubted).find(|(_, it)| it.is_free());
+            free.or_else(|| around(doubted).find(|(_, it)| self.paces.fits(load, it)))
+        };
+        first(false).or_else(|| first(true)).map(|(rank, _)| *rank)
     }
 
     /// Removes a task from wherever it is.

@@ -479,5 +479,7 @@ fn release(id: u64) -> Effect {
 
 #[path = "leaving_tests.rs"]
 mod leaving;
+#[path = "recall_tests.rs"]
+mod recalling;
 #[path = "reconcile_tests.rs"]
 mod reconcile;

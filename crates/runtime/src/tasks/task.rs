@@ -18,8 +18,8 @@ pub(super) struct Task {
     pub(super) load: Load,
     /// Where it runs, and how long it was thought to when it was sent there; `None` while it waits.
     pub(super) on: Option<(Rank, Duration)>,
-    /// This try has been asked for back.
-    pub(super) recalled: bool,
+    /// At which look this try was asked for back.
+    pub(super) recalled: Option<u32>,
     pub(super) blame: Blame,
     /// Which of its rank's links this try was sent over.
     pub(super) link: u32,
@@ -44,7 +44,7 @@ impl Task {
             attempt: Attempt::default(),
             load,
             on: None,
-            recalled: false,
+            recalled: None,
             blame: Blame::default(),
             link: 0,
             suspended: false,

@@ -82,9 +82,12 @@ impl Ledger {
                 }
                 self.close(*id);
             }
+            Heard::Expired { id, attempt } if self.runs(*id, *attempt) => self.close(*id),
             Heard::GivenBack { id, attempt } | Heard::Full { id, attempt } if self.runs(*id, *attempt) => {
                 let on = self.tasks.get(id).filter(|it| !it.apart).and_then(|it| it.on);
-                if let (Heard::Full { .. }, Some(place)) = (heard, on.and_then(|it| self.ranks.get_mut(&it)))
+                // One that had a slot by these books, and never began, says that there is none.
+                if let Some(place) = on.and_then(|it| self.ranks.get_mut(&it))
+                    && (matches!(heard, Heard::Full { .. }) || place.used <= place.slots)
                 {
                     place.full = true;
                 }
@@ -106,6 +109,7 @@ impl Ledger {
                 self.suspended.insert(*id);
             }
             Heard::Answered { .. }
+            | Heard::Expired { .. }
             | Heard::Lost { .. }
             | Heard::Broken { .. }
             | Heard::Failed { .. }

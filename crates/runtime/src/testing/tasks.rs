@@ -279,7 +279,7 @@ impl World {
             Some(_) => Ok(()),
             None => queue.ledger.judge(&heard, &effects, queue.state.held()),
         };
-        let look = queue.state.is_ahead() && !std::mem::replace(&mut queue.looks, true);
+        let look = queue.state.wants_a_look() && !std::mem::replace(&mut queue.looks, true);
         self.note(|| format!("    queue -> {effects:?}"));
         if let Err((law, what)) = judged {
             self.breach(law, what);

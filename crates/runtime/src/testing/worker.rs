@@ -38,6 +38,8 @@ pub(super) struct Worker {
     apart: BTreeSet<Try>,
     waiting: VecDeque<Run>,
     running: BTreeMap<Run, Of>,
+    /// What runs on though nobody wants it, and keeps its slot: plain functions.
+    outlived: BTreeSet<Run>,
     /// Everything that it has ever begun.
     begun: BTreeSet<Run>,
     /// What was asked for of it, by whom it was.
@@ -127,6 +129,7 @@ impl Worker {
             apart: BTreeSet::new(),
             waiting: VecDeque::new(),
             running: BTreeMap::new(),
+            outlived: BTreeSet::new(),
             begun: BTreeSet::new(),
             what: BTreeMap::new(),
             sent: Sent::default(),

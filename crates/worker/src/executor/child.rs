@@ -173,11 +173,10 @@ impl Child {
         };
         let is_writing = AtomicBool::new(true);
         let tell = async {
-            // When writing fails the process has ended, which reading notices.
-            news.tell(writer).await;
-            let _ = order.write(writer).await;
+            news.tell(writer).await?;
+            say(writer, order).await?;
             for _ in 0..if *streams { AHEAD } else { 0 } {
-                let _ = TaskOrder::More.write(writer).await;
+                say(writer, TaskOrder::More).await?;
             }
             answer(writer, news, (inputs, wants), more, &is_writing).await
         };
@@ -186,7 +185,10 @@ impl Child {
             tokio::select! {
                 biased;
                 outcome = ended => outcome,
-                never = tell => match never {},
+                // It waits for what it will never hear, so it is ended.
+                Err(error) = tell => {
+                    Some(Outcome::Unencodable(format!("what its process has to be told: {error}")))
+                }
             }
         };
         match outcome {
@@ -255,7 +257,7 @@ async fn answer(
     (inputs, mut wants): (&mut [Option<Input>], mpsc::Receiver<u16>),
     more: &mut mpsc::Receiver<()>,
     is_writing: &AtomicBool,
-) -> Infallible {
+) -> Result<Infallible, WireError> {
     let mut fetching = FuturesUnordered::new();
     loop {
         is_writing.store(false, Ordering::Relaxed);
@@ -278,7 +280,15 @@ async fn answer(
             order = news.next() => order,
         };
         is_writing.store(true, Ordering::Relaxed);
-        let _ = order.write(writer).await;
+        say(writer, order).await?;
+    }
+}
+
+/// Says something to a process. One that has ended does not hear it, which is noticed by reading.
+async fn say(writer: &mut OwnedWriteHalf, order: TaskOrder) -> Result<(), WireError> {
+    match order.write(writer).await {
+        Err(WireError::Interrupted(_)) => Ok(()),
+        said => said,
     }
 }
 
@@ -288,10 +298,11 @@ fn asked_twice() -> Fault {
 
 impl News {
     /// Says what it has not heard.
-    async fn tell(&mut self, writer: &mut OwnedWriteHalf) {
+    async fn tell(&mut self, writer: &mut OwnedWriteHalf) -> Result<(), WireError> {
         while let Some(order) = self.next().now_or_never() {
-            let _ = order.write(writer).await;
+            say(writer, order).await?;
         }
+        Ok(())
     }
 
     /// The next that it has not heard. Dropping the future loses nothing.
@@ -346,7 +357,7 @@ mod tests {
         };
         tokio::select! {
             told = asking => told,
-            never = telling => match never {},
+            Err(error) = telling => panic!("{error}"),
         }
     }
 

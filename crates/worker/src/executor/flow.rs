@@ -99,12 +99,15 @@ pub(super) async fn run(
     let Some(mut producer) = Producer::start(&function.body, arguments, inputs, context, held, caught) else {
         return Outcome::Undecodable("this is not a function of streams".to_owned());
     };
+    let may_say = async || {
+        if let Ok(permit) = wanted.acquire().await {
+            permit.forget();
+        }
+    };
     let make = async {
         loop {
             // Nothing is made before the worker can take it.
-            if let Ok(permit) = wanted.acquire().await {
-                permit.forget();
-            }
+            may_say().await;
             let mut items = Vec::new();
             match std::future::poll_fn(|context| producer.poll_fill(context, &mut items, BATCH)).await {
                 // Who does not hear it has gone, and this process with it.
@@ -113,15 +116,25 @@ pub(super) async fn run(
             }
         }
     };
-    tokio::select! {
+    let outcome = tokio::select! {
         biased;
         // A function that was kept from its input does not know what it says.
         fault = trouble.told() => match fault {
             Fault::Unencodable(reason) => Outcome::Unencodable(reason),
             Fault::Undecodable(reason) => Outcome::Undecodable(reason),
         },
-        outcome = make => outcome,
+        outcome = make => return outcome,
+    };
+    if let Body::Iterator { .. } = function.body {
+        // Its thread is ahead: what it made before comes first.
+        let mut items = Vec::new();
+        producer.take_made(&mut items);
+        if !items.is_empty() {
+            may_say().await;
+            drop(say.send(TaskReport::Made(items.into())).await);
+        }
     }
+    outcome
 }
 
 /// What the worker gives of one stream.

@@ -92,6 +92,9 @@ impl Processes {
                     if unharmed && was_idle {
                         continue;
                     }
+                    if unharmed {
+                        return Outcome::NotStarted(format!("its process ended before it began; it {crash}"));
+                    }
                     tracing::warn!(%task, place = held.place, %crash, "a task's process ended before it");
                     return Outcome::Crashed(crash);
                 }

@@ -32,6 +32,7 @@ pub(super) use visitor::{Links, Visit, visit};
 use self::driver::drive;
 use self::shared::{ARRIVALS, Shared};
 use super::error::{Cause, LinkError};
+use super::room::Rooms;
 use super::transport::{Stream, Transport};
 use crate::model::Carrier;
 use crate::timing::Timing;
@@ -126,6 +127,10 @@ impl Transport for Mux {
 
     fn carrier(&self) -> Carrier {
         Carrier::Ssh
+    }
+
+    fn rooms(&self) -> Option<&Arc<Rooms>> {
+        Some(&self.main.rooms)
     }
 
     async fn accept(&self) -> Result<Stream, LinkError> {

@@ -13,6 +13,7 @@ use super::frame::Frame;
 use super::state::{Broken, STREAMS, State};
 use super::stream::stream;
 use crate::link::error::{Cause, LinkError, Side};
+use crate::link::room::Rooms;
 use crate::link::transport::Stream;
 use crate::link::wire::WireError;
 
@@ -37,6 +38,8 @@ pub(super) struct Shared {
     children: Mutex<Vec<Weak<Self>>>,
     /// Whether it ends when it has no stream any more.
     pub(super) is_for_one: bool,
+    /// Its streams of items.
+    pub(super) rooms: Arc<Rooms>,
 }
 
 /// Connections that are to be closed together.
@@ -57,7 +60,8 @@ impl Shared {
         arrivals: mpsc::Sender<Stream>,
         heard: Arc<Mutex<Instant>>,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new_cyclic(|this: &Weak<Self>| Self {
+            rooms: Self::rooms(this.clone()),
             state: Mutex::new(State::new(is_client)),
             over: watch::channel(None).0,
             gone: watch::channel(false).0,
@@ -66,6 +70,15 @@ impl Shared {
             heard,
             children: Mutex::default(),
             is_for_one,
+        })
+    }
+
+    fn rooms(this: Weak<Self>) -> Arc<Rooms> {
+        Rooms::new(move |count| {
+            if let Some(this) = this.upgrade() {
+                this.state().widen(count);
+                this.wake();
+            }
         })
     }
 

@@ -11,7 +11,7 @@ use super::frame::{CONNECTION, CONTENT, Frame, HEADER, StreamId, data};
 use super::half::{Phase, Receiving, SEND_BUFFER, STREAM_WINDOW, Sending};
 
 /// How much all streams may have under way; four times one stream's, as with QUIC, so that one that is
-/// not read does not hold up the others.
+/// not read does not hold up the others. Streams of items have room beside it.
 const CONNECTION_WINDOW: u64 = 64 << 20;
 
 /// How many streams each side may have open. More wait for one to end.
@@ -34,6 +34,8 @@ pub(crate) struct State {
     pub(super) credit: u64,
     pub(super) window: u64,
     pub(super) unreported: u64,
+    /// For how many streams of items there is room.
+    rooms: u32,
     pub(super) over: Option<String>,
 }
 
@@ -71,6 +73,7 @@ impl State {
             credit: CONNECTION_WINDOW,
             window: CONNECTION_WINDOW,
             unreported: 0,
+            rooms: 0,
             over: None,
         }
     }
@@ -336,6 +339,15 @@ impl State {
         if self.over.is_none() {
             self.orders.push_back(frame);
         }
+    }
+
+    /// Takes as much more as so many streams may have under way that nobody reads, if that is more than before.
+    pub(crate) fn widen(&mut self, streams: u32) {
+        for _ in self.rooms..streams {
+            self.window += STREAM_WINDOW;
+            self.order(Frame::Credit(CONNECTION, number(STREAM_WINDOW)));
+        }
+        self.rooms = self.rooms.max(streams);
     }
 
     /// Bytes have left our memory, so as many more may come.

@@ -210,6 +210,33 @@ fn streams_that_nobody_reads_do_not_fill_the_memory() {
 }
 
 #[test]
+fn streams_of_items_that_nobody_reads_hold_up_no_other() {
+    let mut pair = Pair::new();
+    let chunk = vec![1; 1 << 20];
+    let mut held = 0;
+    for count in 1..=8 {
+        // Whoever reads it makes room before, or when it has come.
+        if count % 2 == 0 {
+            pair.worker.widen(count);
+        }
+        let stream = pair.open();
+        while write(&mut pair.client, stream, &chunk).expect("open") > 0 {
+            pair.settle();
+        }
+        pair.worker.widen(count);
+        pair.settle();
+        let received = |it: &Entry| it.receiving.chunks.iter().map(|it| it.len() as u64).sum::<u64>();
+        held = pair.worker.streams.values().map(received).sum();
+        assert!(held <= u64::from(count) * STREAM_WINDOW, "{held}");
+    }
+    assert!(held > CONNECTION_WINDOW, "{held}");
+    let beside = pair.open();
+    assert_eq!(write(&mut pair.client, beside, b"on"), Ok(2));
+    pair.settle();
+    assert_eq!(read(&mut pair.worker, beside), Ok((b"on".to_vec(), false)));
+}
+
+#[test]
 fn one_stream_too_many_waits_until_another_is_over() {
     let mut pair = Pair::new();
     let first = pair.open();

@@ -39,7 +39,7 @@ impl State {
         let mut resumed = Vec::new();
         for (id, task) in on_it {
             waits.push((*id, task.attempt));
-            task.recalled = false;
+            task.recalled = None;
             if std::mem::take(&mut task.suspended) {
                 resumed.push(Effect::Resume { id: *id, attempt: task.attempt, rank });
             }

@@ -53,10 +53,11 @@ impl State {
         self.tasks.get(&id).and_then(|it| Some((it.attempt, it.on?.0)))
     }
 
-    /// Whether a node is to be looked at: it has been given more than it can begin, or takes nothing for a
-    /// moment.
-    pub(crate) fn is_ahead(&self) -> bool {
-        self.ranks.values().any(|it| it.used > it.slots || it.full)
+    /// Whether nodes are to be looked at: one of several has something, has more than it can begin, or takes
+    /// nothing for a moment.
+    pub(crate) fn wants_a_look(&self) -> bool {
+        let several = self.ranks.values().filter(|it| it.open).count() > 1;
+        self.ranks.values().any(|it| it.full || it.used > it.slots || (several && it.open && it.used > 0))
     }
 
     /// How many tasks all open nodes together may be given.

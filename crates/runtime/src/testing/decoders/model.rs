@@ -119,7 +119,7 @@ impl Model {
                     id = id.next();
                 }
             }
-            Heard::Answered { id, attempt, .. } => {
+            Heard::Answered { id, attempt, .. } | Heard::Expired { id, attempt } => {
                 if self.current(*id, *attempt).is_some() {
                     told.extend(self.leave(*id));
                     self.remove(*id);
@@ -127,8 +127,12 @@ impl Model {
             }
             Heard::GivenBack { id, attempt } | Heard::Full { id, attempt } => {
                 let on = self.current(*id, *attempt).and_then(|it| it.place());
-                if let (Heard::Full { .. }, Some(rank)) = (heard, on) {
-                    self.full.insert(rank);
+                if let Some(rank) = on {
+                    // One that had a slot by these books, and never began, says that there is none.
+                    let slots = self.ranks.get(&rank).map_or(0, |(slots, _)| *slots);
+                    if matches!(heard, Heard::Full { .. }) || self.used(rank) <= slots {
+                        self.full.insert(rank);
+                    }
                 }
                 if let Some(task) = self.current(*id, *attempt) {
                     match self.hopeless(task.target) {

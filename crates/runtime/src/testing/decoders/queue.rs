@@ -86,6 +86,7 @@ impl Queue {
                 };
                 Heard::Broadcast { first: self.next, group, retries, lost, load: load(one) }
             }
+            7 if other > 200 => Heard::Expired { id, attempt },
             6 | 7 => Heard::Answered { id, attempt, took: Some(Duration::from_micros(other.into())) },
             8 => Heard::GivenBack { id, attempt },
             9 => Heard::Failed { id, attempt, reason: "it".to_owned() },
@@ -145,8 +146,6 @@ impl Queue {
                 }
                 Effect::Recall { id, attempt, rank } => {
                     assert!(has_looked, "tasks are asked for back at a look");
-                    let (slots, _) = self.model.ranks.get(&rank).copied().unwrap_or_default();
-                    assert!(self.model.used(rank) > slots, "{rank} has none ahead");
                     let Some(task) = self.model.tasks.get_mut(&id) else { unreachable!("{id} is over") };
                     assert_eq!((task.attempt, task.on, task.recalled), (attempt, Some(rank), false));
                     task.recalled = true;

@@ -214,7 +214,7 @@ impl World {
         let slots = usize::try_from(self.slots).unwrap_or(usize::MAX);
         loop {
             let Some(worker) = self.workers.get_mut(&id) else { return };
-            if worker.running.len() >= slots && !worker.draining {
+            if worker.running.len() + worker.outlived.len() >= slots && !worker.draining {
                 return;
             }
             let Some(run) = worker.waiting.pop_front() else { return };
@@ -315,7 +315,12 @@ impl World {
         let size = self.dice.below(LARGEST);
         let mutation = self.mutation;
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        let Some(of) = worker.running.remove(&run) else { return };
+        let Some(of) = worker.running.remove(&run) else {
+            if worker.outlived.remove(&run) {
+                self.begin_waiting(id);
+            }
+            return;
+        };
         let evicts =
             mutation == Some(Mutation::EvictWhenFull) && worker.outcomes.kept().0 + size > LIMITS.memory;
         self.comes_to(id, run, Made { size, word: Word::Ended(of) });
@@ -388,12 +393,15 @@ impl World {
         }
     }
 
-    /// What nobody wants any more stops where it runs.
+    /// What nobody wants any more stops where it runs, or keeps its slot until it returns.
     fn drop_unwanted(&mut self, id: MachineId) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let unwanted = worker.running.keys().filter(|it| !worker.wants(**it)).copied();
         for it in unwanted.collect::<Vec<_>>() {
             worker.running.remove(&it);
+            if self.dice.chance(500) {
+                worker.outlived.insert(it);
+            }
         }
         self.begin_waiting(id);
     }
