@@ -84,9 +84,10 @@ where
     T: Send,
     F: Future<Output = Result<Vec<Instance>, ProviderError>> + Send,
 {
-    let late = || {
+    // Of what was broken off nobody knows whether it rented anything.
+    let late = |kind| {
         let message = format!("{title} is slow to rent out machines: the rest is asked for again");
-        ProviderError::new(ProviderErrorKind::RateLimited, message).after(Duration::ZERO)
+        ProviderError::new(kind, message).after(Duration::ZERO)
     };
     let begun = Instant::now();
     let (mut instances, mut shortfall) = (Vec::new(), None);
@@ -95,8 +96,10 @@ where
             break;
         }
         let rented = match begun.elapsed() < room {
-            true => timeout_at(begun + most, rent(request)).await.unwrap_or_else(|_| Err(late())),
-            false => Err(late()),
+            true => timeout_at(begun + most, rent(request))
+                .await
+                .unwrap_or_else(|_| Err(late(ProviderErrorKind::Transient))),
+            false => Err(late(ProviderErrorKind::RateLimited)),
         };
         match rented {
             Ok(rented) => instances.extend(rented),
@@ -166,9 +169,9 @@ mod tests {
         let rented = rent_within(LONG, most, "Cloud", 3, ["a", "hangs", "b"], slow).await.expect("one");
         assert_eq!(rented.instances, machine("a"));
         let shortfall = rented.shortfall.expect("why there are no more");
-        assert_eq!((shortfall.kind, shortfall.after), (ProviderErrorKind::RateLimited, Some(Duration::ZERO)));
+        assert_eq!((shortfall.kind, shortfall.after), (ProviderErrorKind::Transient, Some(Duration::ZERO)));
         let none = rent_within(LONG, most, "Cloud", 3, ["hangs"], slow).await.expect_err("none");
-        assert_eq!(none.kind, ProviderErrorKind::RateLimited);
+        assert_eq!(none.kind, ProviderErrorKind::Transient);
     }
 
     #[tokio::test]

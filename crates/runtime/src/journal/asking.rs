@@ -83,8 +83,8 @@ impl Asking {
 }
 
 /// Whether a request that failed like this may have done something all the same.
-const fn is_unsure(kind: ProviderErrorKind) -> bool {
-    matches!(kind, ProviderErrorKind::Transient | ProviderErrorKind::RateLimited)
+pub(crate) const fn is_unsure(kind: ProviderErrorKind) -> bool {
+    matches!(kind, ProviderErrorKind::Transient)
 }
 
 #[test]
@@ -95,7 +95,8 @@ fn a_request_that_may_have_brought_machines_stays_without_an_end() {
     for (shortfall, over) in [
         (None, true),
         (Some(ProviderErrorKind::NoCapacity), true),
-        (Some(ProviderErrorKind::RateLimited), false),
+        (Some(ProviderErrorKind::RateLimited), true),
+        (Some(ProviderErrorKind::Transient), false),
     ] {
         let note = Note::Rented { deed: 7, instances: Vec::new(), is_over: over };
         assert_eq!(asking.rented(Vec::new(), shortfall), Some(note));

@@ -23,12 +23,14 @@ mod state;
 mod store;
 mod undoing;
 
-pub(crate) use asking::{Asking, Note};
+pub(crate) use asking::{Asking, Note, is_unsure};
 pub use error::JournalError;
 pub use inputs::Inputs;
 pub use lock::{Holder, Lock};
 pub use record::{NewPool, Record};
 pub use recorded::Recorded;
+pub(crate) use state::BRINGS;
 pub use state::{Deed, DeedKind, Found, KnownNode, KnownPool, Machine, PastMachine, Reading, Standing};
 pub use store::Journal;
+pub(crate) use undoing::pending;
 pub use undoing::{Undo, Undoing};

@@ -263,7 +263,7 @@ impl DeedKind {
 }
 
 /// How long a request for machines may take at a cloud, and its machines until they are listed.
-const BRINGS: Duration = Duration::from_secs(180);
+pub(crate) const BRINGS: Duration = Duration::from_secs(180);
 
 #[cfg(test)]
 mod tests {

@@ -96,18 +96,19 @@ impl Undoing {
                 self.left.extend(kept);
                 let Some((deed, _)) = self.waiting.pop_front() else { return };
                 let same = self.unheard.iter().filter(|it| it.is_undone_with(&deed));
-                let longest = same.filter_map(|it| it.may_yet_bring(now?)).max();
-                self.left.extend(longest.map(|left| Leftover {
-                    what: format!(
-                        "what {} may yet rent, as it was asked to and nobody heard the answer",
-                        deed.provider
-                    ),
-                    reason: format!("try again in {} s", left.as_secs() + 1),
-                }));
+                self.left.extend(now.and_then(|now| pending(same, now)));
             }
             Err(reason) => self.unasked(reason),
         }
     }
+}
+
+/// What requests may yet bring whose answers nobody heard, so long after 1970.
+pub(crate) fn pending<'a>(deeds: impl Iterator<Item = &'a Deed>, now: Duration) -> Option<Leftover> {
+    let open = deeds.filter_map(|it| Some((it.may_yet_bring(now)?, &it.provider)));
+    let (left, provider) = open.max()?;
+    let what = format!("what {provider} may yet rent, as it was asked to and nobody heard the answer");
+    Some(Leftover { what, reason: format!("`sky reap` looks for it in {} s", left.as_secs() + 1) })
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use super::request::PoolRequest;
 use super::roster::Rosters;
 use super::state::State;
 use super::steps;
+use super::strays::{self, Watch};
 use crate::journal::{Journal, KnownNode, Machine};
 use crate::link::Link;
 use crate::model::{Attempt, EventKind, InstanceId, InvalidRequest, PoolPhase, Rank};
@@ -70,6 +71,7 @@ struct Doing {
     /// How workers are found again that another owner of the pool started.
     known: BTreeMap<InstanceId, KnownNode>,
     fresh: bool,
+    watch: Watch,
     /// All of it is left as it is.
     detached: bool,
 }
@@ -123,6 +125,7 @@ impl Actor for PoolActor {
             rosters,
             keys: BTreeMap::new(),
             known,
+            watch: Watch::default(),
             detached: false,
         })
     }
@@ -181,7 +184,11 @@ impl Doing {
     /// Keeps what only the shell may hold (the kit, links, who is there) and passes on the rest.
     fn take_in(&mut self, message: PoolMessage, myself: &ActorRef<PoolMessage>) -> Option<Heard> {
         Some(match message {
+            PoolMessage::Strays(step) => {
+                return self.watch.hear(step, &self.homes, myself);
+            }
             PoolMessage::Provisioned { kit, request, instances, shortfall } => {
+                self.watch.rented(&kit, shortfall.as_ref(), myself);
                 self.homes.extend(instances.iter().map(|it| (it.clone(), Arc::clone(&kit))));
                 Heard::Provisioned { request, instances, shortfall }
             }
@@ -197,10 +204,7 @@ impl Doing {
                 Heard::Prepared(Ok(()))
             }
             PoolMessage::Readopted { kits, unheard } => {
-                // Also where nothing is to be found: nothing is rented before that is known.
-                if let Some(pool) = self.request.adopted.clone() {
-                    begin(myself, steps::look_for_strays(pool, unheard));
-                }
+                self.watch.begin(unheard, myself);
                 for (kit, machines) in kits {
                     self.homes.extend(machines.into_iter().map(|it| (it, Arc::clone(&kit))));
                     self.kits.push(Arc::clone(&kit));
@@ -303,6 +307,7 @@ impl Doing {
             }
             Effect::Provision { request, count } => {
                 if let Some(kit) = self.kit.clone() {
+                    self.watch.rents();
                     begin(myself, steps::provision(kit, request, count));
                 }
             }
@@ -372,7 +377,7 @@ impl Doing {
             Effect::Release { instances } => {
                 instances.iter().for_each(|it| drop(self.keys.remove(it)));
                 // Each on its own: what one cloud does not do keeps no machine of another.
-                for (kit, instances) in self.homes_of(&instances) {
+                for (kit, instances) in steps::by_home(&self.homes, &instances) {
                     begin(myself, async move {
                         let result = steps::terminate(vec![(kit, instances.clone())]).await;
                         PoolMessage::heard(Heard::Released { instances, result })
@@ -380,7 +385,7 @@ impl Doing {
                 }
             }
             Effect::Terminate { instances } => {
-                let homes = self.homes_of(&instances);
+                let homes = steps::by_home(&self.homes, &instances);
                 begin(
                     myself,
                     async move { PoolMessage::heard(Heard::Terminated(steps::terminate(homes).await)) },
@@ -418,13 +423,10 @@ impl Doing {
             Effect::Failed { failure } => {
                 self.progress.send_replace(Progress::Failed(failure));
             }
-            Effect::Ended { failure, left } => {
+            Effect::Ended { failure, mut left } => {
                 if let Some(record) = &self.request.record {
-                    if left.is_empty()
-                        && !self.detached
-                        && let Err(error) = record.forget().await
-                    {
-                        tracing::warn!(%error, "a pool that was given back is still in the journal");
+                    if left.is_empty() && !self.detached {
+                        left = strays::forget(record, &self.kits).await;
                     }
                     record.free();
                 }
@@ -447,19 +449,6 @@ impl Doing {
         }
     }
 
-    /// The machines, by what they were rented with.
-    fn homes_of(&self, instances: &[InstanceId]) -> Vec<(Arc<NodeKit>, Vec<InstanceId>)> {
-        let mut homes: Vec<(Arc<NodeKit>, Vec<InstanceId>)> = Vec::new();
-        for instance in instances {
-            let Some(kit) = self.homes.get(instance) else { continue };
-            match homes.iter_mut().find(|(home, _)| Arc::ptr_eq(home, kit)) {
-                Some((_, own)) => own.push(instance.clone()),
-                None => homes.push((Arc::clone(kit), vec![instance.clone()])),
-            }
-        }
-        homes
-    }
-
     fn end(
         &mut self,
         failure: Option<StartError>,
@@ -475,6 +464,7 @@ impl Doing {
         }
         self.tasks.end();
         self.keys.clear();
+        self.watch.stop();
         for timer in self.timers.drain(..) {
             timer.abort();
         }
@@ -491,7 +481,10 @@ impl Doing {
     }
 }
 
-fn begin(myself: &ActorRef<PoolMessage>, step: impl Future<Output = PoolMessage> + Send + 'static) {
+pub(super) fn begin(
+    myself: &ActorRef<PoolMessage>,
+    step: impl Future<Output = PoolMessage> + Send + 'static,
+) {
     let myself = myself.clone();
     // Fails only when the pool is over.
     tokio::spawn(async move { drop(myself.cast(step.await)) });

@@ -94,8 +94,8 @@ pub(crate) struct Inherited<'a> {
     pub(crate) candidate: Candidate,
     pub(crate) deed: &'a Deed,
     pub(crate) machines: Vec<InstanceId>,
-    /// The requests whose answers nobody heard.
-    pub(crate) unheard: Vec<i64>,
+    /// Nobody heard what came of it, or of the same once more.
+    pub(crate) is_unheard: bool,
 }
 
 /// All that can be gone on with of a pool. What is missing is rented with the last of them.
@@ -108,8 +108,8 @@ pub(crate) fn inherited(pool: &KnownPool) -> Vec<Inherited<'_>> {
         let of_deed = |number: i64| pool.deed(number).is_some_and(|it| it.is_undone_with(deed));
         let machines = pool.machines.iter().filter(|it| of_deed(it.deed)).map(|it| it.instance.clone());
         let open = |it: &&Deed| it.is_unheard() && it.is_undone_with(deed);
-        let unheard = pool.deeds.iter().filter(open).map(|it| it.number).collect();
-        Some(Inherited { candidate: candidate(deed)?, deed, machines: machines.collect(), unheard })
+        let is_unheard = pool.deeds.iter().any(|it| open(&it));
+        Some(Inherited { candidate: candidate(deed)?, deed, machines: machines.collect(), is_unheard })
     });
     inherited.collect()
 }

@@ -12,6 +12,7 @@ use super::error::StartError;
 use super::key_file::KeyFile;
 use super::plan::Plan;
 use super::request::PoolRequest;
+use super::strays::Step;
 use crate::link::{InUse, Link};
 use crate::model::{
     Attempt, Capabilities, Incarnation, InstanceId, InvalidRequest, KeptMachine, Leftover, Rank, Scaling, Usd,
@@ -42,9 +43,11 @@ pub(super) enum PoolMessage {
     Readopted {
         /// The machines of each.
         kits: Vec<(Arc<NodeKit>, Vec<InstanceId>)>,
-        /// The requests that nobody heard an answer to.
-        unheard: Vec<(Arc<NodeKit>, Vec<i64>)>,
+        /// Those with which something was asked for that nobody heard an answer to.
+        unheard: Vec<Arc<NodeKit>>,
     },
+    /// Machines that nobody was told of are looked for.
+    Strays(Step),
     /// The provider is not set up, or not entirely: what is there has to be undone with this.
     Unprepared(Arc<NodeKit>, StartError),
     /// A node says what became of it.

@@ -46,6 +46,7 @@ mod sizing;
 mod spec;
 pub(crate) mod state;
 mod steps;
+mod strays;
 
 pub use crate::model::{Executor, Worker};
 pub use adopting::spent;

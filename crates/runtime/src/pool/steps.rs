@@ -1,5 +1,6 @@
 //! The steps of a pool's life, each a future that ends in a message to its actor.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +17,7 @@ use super::offers::Terms;
 use super::plan::Candidate;
 use super::request::PoolRequest;
 use crate::bootstrap::{self, Includes};
-use crate::journal::{Journal, KnownPool, Recorded};
+use crate::journal::{KnownPool, Recorded};
 use crate::lease;
 use crate::link::Link;
 use crate::model::{
@@ -25,7 +26,7 @@ use crate::model::{
 };
 use crate::node::{NodeKit, ProgramCell};
 use crate::output::{self, Hub};
-use crate::provider::{ProviderRef, Request, Sighting};
+use crate::provider::{ProviderRef, Request};
 use crate::spread::Spreads;
 use crate::ssh::Session;
 use crate::timing::Timing;
@@ -68,16 +69,16 @@ pub(super) async fn readopt(
     pool: Arc<KnownPool>,
 ) -> PoolMessage {
     let mut kits: Vec<(Arc<NodeKit>, Vec<InstanceId>)> = Vec::new();
-    let mut unheard: Vec<(Arc<NodeKit>, Vec<i64>)> = Vec::new();
-    for Inherited { candidate, deed, machines, unheard: open } in inherited(&pool) {
+    let mut unheard: Vec<Arc<NodeKit>> = Vec::new();
+    for Inherited { candidate, deed, machines, is_unheard } in inherited(&pool) {
         let Some(provider) = providers.get(candidate.spec).cloned() else { continue };
         let before = kits.first().map(|(kit, _)| Arc::clone(kit));
         let lease = deed.request.lease;
         match make_kit(&request, provider, candidate, lease, before, Some(deed.request.clone())).await {
             Ok(kit) => {
                 let kit = Arc::new(kit);
-                if !open.is_empty() {
-                    unheard.push((Arc::clone(&kit), open));
+                if is_unheard {
+                    unheard.push(Arc::clone(&kit));
                 }
                 kits.push((kit, machines));
             }
@@ -91,55 +92,6 @@ pub(super) async fn readopt(
     match set_up(last).await {
         Ok(()) => PoolMessage::Readopted { kits, unheard },
         Err(error) => PoolMessage::heard(Heard::Prepared(Err(error))),
-    }
-}
-
-/// Looks for what an owner before may have rented, and gives it back. Its nodes are linked meanwhile.
-pub(super) async fn look_for_strays(
-    pool: Arc<KnownPool>,
-    unheard: Vec<(Arc<NodeKit>, Vec<i64>)>,
-) -> PoolMessage {
-    for (kit, deeds) in &unheard {
-        release_strays(kit, &pool, deeds).await;
-    }
-    PoolMessage::heard(Heard::Looked)
-}
-
-/// Gives back what was rented for requests whose answers nobody heard: before anything is rented in its place.
-async fn release_strays(kit: &NodeKit, pool: &KnownPool, deeds: &[i64]) {
-    let (name, within) = (kit.provider.provider().name(), kit.timing.provision);
-    let failed = |reason: String| kit.events.emit(EventKind::TerminateFailed { reason });
-    let sightings = match kit.provider.sightings(within).await {
-        Ok(Some(sightings)) => sightings,
-        Ok(None) => {
-            return failed(format!(
-                "{name} was asked for machines and nobody heard what came of it, and it has no list to look at; what \
-                 there is ends by its lease"
-            ));
-        }
-        Err(error) => {
-            return failed(format!("what was rented without an answer could not be looked for: {error}"));
-        }
-    };
-    let is_known = |id: &InstanceId| pool.machines.iter().any(|it| it.instance == *id);
-    let is_here = |it: &Sighting| it.region.is_none() || it.region == kit.request.offer.region;
-    let strays =
-        sightings.into_iter().filter(|it| it.pool == pool.id && is_here(it) && !is_known(&it.instance));
-    let strays: Vec<InstanceId> = strays.map(|it| it.instance).collect();
-    if !strays.is_empty() {
-        let ended = kit.provider.terminate(Arc::clone(&kit.request), strays.clone(), within).await;
-        if let Err(error) = ended {
-            return failed(format!("{error}; it was rented without an answer, and the teardown tries again"));
-        }
-        strays.into_iter().for_each(|instance| kit.events.emit(EventKind::Terminated { instance }));
-    }
-    // One that is younger may still bring something: whoever attaches next looks again, or the teardown finds it.
-    let is_over = |it: &i64| pool.deed(*it).is_some_and(|it| it.may_yet_bring(Journal::now()).is_none());
-    let over: Vec<i64> = deeds.iter().copied().filter(is_over).collect();
-    if let Some(record) = &kit.record
-        && let Err(error) = record.answered(over).await
-    {
-        tracing::warn!(%error, "that requests were looked for is not in the journal");
     }
 }
 
@@ -338,4 +290,20 @@ pub(super) fn gather_output(hub: &Hub, rank: Rank, link: &Link) {
             tracing::debug!(%rank, %over, "no more output over this link");
         }
     });
+}
+
+/// The machines, by what they were rented with.
+pub(super) fn by_home(
+    homes: &BTreeMap<InstanceId, Arc<NodeKit>>,
+    instances: &[InstanceId],
+) -> Vec<(Arc<NodeKit>, Vec<InstanceId>)> {
+    let mut found: Vec<(Arc<NodeKit>, Vec<InstanceId>)> = Vec::new();
+    for instance in instances {
+        let Some(kit) = homes.get(instance) else { continue };
+        match found.iter_mut().find(|(home, _)| Arc::ptr_eq(home, kit)) {
+            Some((_, own)) => own.push(instance.clone()),
+            None => found.push((Arc::clone(kit), vec![instance.clone()])),
+        }
+    }
+    found
 }

@@ -12,7 +12,7 @@ use super::failure::Law;
 use super::knobs::Mutation;
 use super::pool::PoolMessage;
 use super::world::World;
-use crate::journal::{Asking, DeedKind, JournalError};
+use crate::journal::{Asking, BRINGS, DeedKind, JournalError, is_unsure};
 use crate::model::{Attempt, InstanceId, Leftover, PoolId};
 use crate::pool::messages::{Heard, Shortfall};
 use crate::pool::{Candidate, StartError};
@@ -42,9 +42,9 @@ pub(super) struct Errand {
 #[derive(Clone, Debug)]
 pub(super) enum Why {
     Prepare(Arc<Kit>),
-    Readopt(Vec<(Arc<Kit>, Vec<InstanceId>)>, Vec<Unheard>),
-    /// What an owner before may have rented is looked for, by the numbers of its requests.
-    Look(Vec<i64>),
+    Readopt(Vec<(Arc<Kit>, Vec<InstanceId>)>, Vec<Arc<Kit>>),
+    /// What nobody was told of is looked for.
+    Look(Look),
     Provision(Attempt, Arc<Kit>),
     Release(Vec<InstanceId>),
     Terminate,
@@ -53,8 +53,16 @@ pub(super) enum Why {
     Undo,
 }
 
-/// With what it was asked for, and the requests that nobody heard an answer to.
-pub(super) type Unheard = (Arc<Kit>, Vec<i64>);
+/// A look at what clouds list.
+#[derive(Clone, Debug)]
+pub(super) struct Look {
+    /// With what machines were asked for.
+    kits: Vec<Arc<Kit>>,
+    /// A pool that was attached to rents nothing before.
+    is_first: bool,
+    /// How many more there are.
+    rest: usize,
+}
 
 /// One request.
 #[derive(Clone, Debug)]
@@ -199,7 +207,7 @@ impl World {
         if makes && !self.is_alive(program) && is_over {
             // Clocks that are set, and computers that sleep, make what is on its way look older than it is.
             let is_told = self.set_forward.is_zero() && self.summary.slept == 0;
-            if part.kind == DeedKind::Provision && is_told && self.undone.contains(&part.kit.request.pool) {
+            if part.kind == DeedKind::Provision && is_told {
                 let what = format!(
                     "a request for machines was on its way when {}'s entry was forgotten",
                     part.kit.request.pool
@@ -284,26 +292,32 @@ impl World {
             Why::Readopt(kits, unheard) => match result {
                 Ok(()) => {
                     self.cast_pool(PoolMessage::Readopted(kits));
-                    return self.look_for_strays(&unheard);
+                    return self.look_for_strays(Look { kits: unheard, is_first: true, rest: LOOKS.len() });
                 }
                 Err(reason) => {
                     Heard::Prepared(Err(StartError::Prepare { provider: "cloud".to_owned(), reason }))
                 }
             },
-            Why::Look(deeds) => {
-                let wall = self.wall();
-                let may_bring = |it: &crate::journal::Deed| it.may_yet_bring(wall).is_some();
-                let over = self.journal.entry().into_iter().flat_map(|it| &it.deeds);
-                let over = over.filter(|it| deeds.contains(&it.number) && !may_bring(it)).map(|it| it.number);
-                let over: Vec<i64> = over.collect();
+            Why::Look(look) => {
                 if result.is_ok() {
-                    // The next owner looks again.
-                    let _ = self.write(|store, owner| store.answered(owner, &over));
+                    self.settle(&look.kits);
+                }
+                let is_first = look.is_first;
+                self.look_later(look);
+                if !is_first {
+                    return;
                 }
                 Heard::Looked
             }
             Why::Provision(request, kit) => {
                 let (instances, shortfall) = errand.given.unwrap_or_default();
+                if shortfall.as_ref().is_some_and(|it| is_unsure(it.kind)) {
+                    self.look_later(Look {
+                        kits: vec![Arc::clone(&kit)],
+                        is_first: false,
+                        rest: LOOKS.len(),
+                    });
+                }
                 if let Some(pool) = &mut self.me.pool {
                     pool.rented_with(&kit, &instances);
                 }
@@ -321,10 +335,14 @@ impl World {
         self.cast_pool(PoolMessage::Heard(heard));
     }
 
-    /// Gives back what clouds list of a pool and its journal has not.
-    fn look_for_strays(&mut self, unheard: &[Unheard]) {
+    /// Gives back what clouds list of a pool and nobody knows, once nothing is being rented.
+    fn look_for_strays(&mut self, look: Look) {
+        let rents = |it: &Errand| matches!(it.why, Why::Provision(..));
+        if self.me.errands.iter().any(rents) {
+            return self.plan(PAUSE, Event::Looks(look));
+        }
         let mut parts = Vec::new();
-        for (kit, _) in unheard {
+        for kit in &look.kits {
             let place = (kit.request.pool.clone(), kit.request.offer.provider.clone());
             let is_stray = |it: &&Machine| it.place == place && it.is_listed(self.now) && !self.me.knows(it);
             let instances: Vec<InstanceId> =
@@ -334,9 +352,44 @@ impl World {
                 parts.push(Part { instances, ..Part::new(DeedKind::Terminate, Arc::clone(kit)) });
             }
         }
-        let deeds = unheard.iter().flat_map(|it| &it.1).copied().collect();
-        // Whoever ended the errand before goes on with the next.
-        self.me.errands.push_back(Errand::new(Why::Look(deeds), parts));
+        // Whoever ended the errand before the first goes on with the next.
+        let is_first = look.is_first;
+        self.me.errands.push_back(Errand::new(Why::Look(look), parts));
+        if !is_first && self.me.errands.len() == 1 {
+            self.go_on_asking();
+        }
+    }
+
+    /// It is time for another look, if the pool is still there.
+    pub(super) fn look_again(&mut self, look: Look) {
+        if self.me.pool.as_ref().is_some_and(|it| !it.ended) {
+            self.look_for_strays(look);
+        }
+    }
+
+    /// Whether a request may yet bring machines whose answer nobody heard.
+    pub(super) fn may_yet_come(&self) -> bool {
+        let (wall, known) = (self.wall(), self.mutation != Some(Mutation::ForgetUnheard));
+        let mut deeds = self.journal.entry().into_iter().flat_map(|it| &it.deeds);
+        known && deeds.any(|it| it.may_yet_bring(wall).is_some())
+    }
+
+    fn look_later(&mut self, look: Look) {
+        let Some(after) = LOOKS.iter().rev().nth(look.rest.wrapping_sub(1)) else { return };
+        self.plan(*after, Event::Looks(Look { is_first: false, rest: look.rest - 1, ..look }));
+    }
+
+    /// Requests that can bring nothing any more count as answered.
+    fn settle(&mut self, kits: &[Arc<Kit>]) {
+        let wall = self.wall();
+        let deeds = self.journal.entry().into_iter().flat_map(|it| &it.deeds);
+        let over = deeds.filter(|it| {
+            let same = kits.iter().any(|kit| kit.request == it.request);
+            same && it.is_unheard() && it.may_yet_bring(wall).is_none()
+        });
+        let over: Vec<i64> = over.map(|it| it.number).collect();
+        // The next look does it.
+        let _ = self.write(|store, owner| store.answered(owner, &over));
     }
 
     /// Writes something into the journal as this program, unless the disk takes nothing.
@@ -363,6 +416,12 @@ impl World {
 pub(super) fn short(reason: &str, kind: ProviderErrorKind) -> Option<Shortfall> {
     Some(Shortfall { reason: reason.to_owned(), kind, after: None })
 }
+
+/// When it is looked after a request that nobody knows the end of, as the PoolActor does.
+const LOOKS: [Duration; 2] = [Duration::from_secs(30), BRINGS];
+
+/// Between two looks of which the first could not tell.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// How long a step takes that waits for nobody else, at most.
 const BRIEF: Duration = Duration::from_millis(20);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::asking::{Answer, Order};
+use super::asking::{Answer, Look, Order};
 use super::cloud::MachineId;
 use super::link::LinkId;
 use super::node::{LifeId, NodeMessage, Step};
@@ -37,6 +37,8 @@ pub(super) enum Event {
     Acts(Box<Order>),
     /// A cloud's answer is with the program that asked.
     Answered(Box<Answer>),
+    /// It is looked for machines that nobody was told of.
+    Looks(Look),
     /// The owner of the pool writes down that it lives.
     Fresh,
     /// A program that attached makes its calls, once it is known what workers keep, or at this time.
@@ -76,6 +78,7 @@ impl Event {
             | Self::Cloud(_)
             | Self::Intends
             | Self::Answered(_)
+            | Self::Looks(_)
             | Self::Fresh
             | Self::Opens(_)
             | Self::Keys(..)

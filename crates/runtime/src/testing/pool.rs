@@ -249,10 +249,9 @@ impl World {
                 let (mut kits, mut unheard) = (Vec::new(), Vec::new());
                 for it in inherited(known) {
                     let kit = Arc::new(Kit::known(it.candidate, it.deed.request.clone()));
-                    unheard.push((Arc::clone(&kit), it.unheard));
+                    unheard.extend(it.is_unheard.then(|| Arc::clone(&kit)));
                     kits.push((kit, it.machines));
                 }
-                unheard.retain(|it| !it.1.is_empty());
                 let Some((last, _)) = kits.last() else {
                     let why = StartError::Internal("nothing can be read".to_owned());
                     return self.cast_pool(PoolMessage::Heard(Heard::Prepared(Err(why))));
@@ -432,7 +431,7 @@ impl World {
             self.judge_what_is_left(left);
         }
         let forgets = self.mutation == Some(Mutation::ForgetEntry);
-        if (left.is_empty() || forgets) && !detached {
+        if (left.is_empty() && !self.may_yet_come() || forgets) && !detached {
             self.forget();
         }
         self.said |= !left.is_empty();

@@ -19,7 +19,7 @@ use super::pool::Pool;
 use super::tasks::Queue;
 use super::worker::Work;
 use super::world::World;
-use crate::journal::{Found, Inputs, JournalError, KnownPool, Standing, Undo, Undoing};
+use crate::journal::{BRINGS, Found, Inputs, JournalError, KnownPool, Standing, Undo, Undoing};
 use crate::model::{Epoch, InstanceId, KeyPrint, PoolId, TaskId};
 use crate::tasks::GroupId;
 
@@ -362,11 +362,8 @@ impl World {
                 return self.reaped(true);
             }
             Undo::Keep(left) => {
-                let wall = self.wall();
-                let deeds = self.journal.entry().into_iter().flat_map(|it| &it.deeds);
                 // What only has to wait, or needs another key, is no excuse.
-                let waits = deeds.filter(|it| it.may_yet_bring(wall).is_some()).count() > 0;
-                self.said |= !waits && !self.me.stranger;
+                self.said |= !self.may_yet_come() && !self.me.stranger;
                 self.note(|| format!("    left: {left:?}"));
                 return self.reaped(false);
             }
@@ -422,14 +419,14 @@ impl World {
         let own = self.me.owner.clone();
         let Some((pool, _)) = own else { return };
         let now = self.now;
-        let there =
-            |it: &&Machine| it.place.0 == pool && it.is_paid() && (self.me.knows(it) || it.is_listed(now));
+        // One that nobody was told of may be on no list yet. Clocks that are set, or stand still, make it look older.
+        let is_told = self.set_forward.is_zero() && self.summary.slept == 0;
+        let is_young = |it: &Machine| is_told && now + self.timing.provision < it.meter.since + BRINGS;
+        let is_there = |it: &Machine| self.me.knows(it) || it.is_listed(now) || is_young(it);
+        let there = |it: &&Machine| it.place.0 == pool && it.is_paid() && is_there(it);
         let machine = self.own_machines().find(there).map(|it| it.name.clone());
         let set_up = self.prepared.iter().find(|it| it.0 == pool).map(|it| it.1.clone());
         let forgotten = self.write(super::store::Store::forget);
-        if forgotten.is_ok() && self.me.undoing.is_some() {
-            self.undone.insert(pool.clone());
-        }
         match (forgotten, machine, set_up) {
             (Ok(()), Some(machine), _) => {
                 let what = format!("the pool's entry is forgotten while {machine} is there");

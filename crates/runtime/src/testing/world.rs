@@ -83,8 +83,6 @@ pub(super) struct World {
     pub(super) excused: BTreeSet<u32>,
     /// How often it was tried in vain to give back what nobody owns.
     pub(super) rounds: u32,
-    /// The pools that were given back by who did not own them.
-    pub(super) undone: BTreeSet<PoolId>,
     /// Somebody was told what is left.
     pub(super) said: bool,
     pub(super) summary: Summary,
@@ -143,7 +141,6 @@ impl World {
             begun: Vec::new(),
             excused: BTreeSet::new(),
             rounds: 0,
-            undone: BTreeSet::new(),
             said: false,
             lives: Vec::new(),
             summary: Summary::default(),
@@ -356,6 +353,7 @@ impl World {
             Event::Intends => self.intends(),
             Event::Acts(order) => self.acts(*order),
             Event::Answered(answer) => self.answered(*answer),
+            Event::Looks(look) => self.look_again(look),
             Event::Fresh => self.fresh(),
             Event::Opens(until) => self.opens(until),
             Event::Audit(program, it, since) => self.audit(program, it, since),
