@@ -337,3 +337,65 @@ async fn nodes_that_ended_meanwhile_are_replaced_and_the_others_keep_what_they_h
     assert!(place.journal().read()?.pools.is_empty());
     Ok(())
 }
+
+/// It says something else of what the pool is; the journal knows.
+#[skyward::test]
+async fn the_same_program_attaches_by_name_alone_and_its_pool_heals() -> skyward::Result<()> {
+    let place = Place::new("attach-by-name");
+    let nobody = place.run("train", LONG, "attach");
+    let told = said(&nobody);
+    assert!(
+        !nobody.status.success() && told.contains("failed to attach to pool train: there is none"),
+        "{told}"
+    );
+    assert!(!place.path("state").exists() && !place.path("machines").exists(), "nothing is begun");
+    place.killed("train", PATIENT, Some("running"), Duration::from_millis(300));
+
+    // The nodes run another program than this one.
+    let refused = Compute::builder().name("train").state(place.path("state")).attach().await;
+    let told = refused.expect_err("refused").to_string();
+    assert!(told.contains("it was begun by another build of the program"), "{told}");
+
+    let victim = place.0.processes("machine").into_iter().next().expect("a machine");
+    for process in place.0.on_machine(victim) {
+        // What hangs below what was killed may be over already.
+        let _ = send(process, Signal::KILL);
+    }
+    let output = place.run("train", PATIENT, "attach");
+    let told = said(&output);
+    assert!(output.status.success() && told.contains("attached: 2 nodes"), "{told}");
+    let lines: Vec<String> = told.lines().map(str::to_owned).collect();
+    assert_eq!(results(&lines), all_results());
+    assert_eq!(place.left(), Vec::<String>::new());
+    assert!(place.journal().read()?.pools.is_empty());
+    Ok(())
+}
+
+#[skyward::test]
+async fn who_attaches_by_name_is_told_who_has_the_pool_and_when_its_machines_have_ended()
+-> skyward::Result<()> {
+    let place = Place::new("attach-by-name-held");
+    let builder = || {
+        let builder = Compute::builder().spec(Spec::on(Local::default().directory(place.path("machines"))));
+        builder.timing(Timing::short()).name("held").state(place.path("state"))
+    };
+    let compute = builder().start().await?;
+    let attach =
+        || Compute::builder().name("held").state(place.path("state")).timing(Timing::short()).attach();
+    let told = attach().await.expect_err("held").to_string();
+    assert!(told.contains(&format!("pool held is in use by process {}", std::process::id())), "{told}");
+    compute.detach().await?;
+    let compute = attach().await?;
+    compute.detach().await?;
+    let lapsed = until(DEADLINE, || {
+        let journal = place.journal();
+        let pool = journal.named("held").expect("read").expect("there");
+        journal_says_lapsed(&journal, &pool).then_some(pool)
+    });
+    let pool = lapsed.expect("it lapses");
+    let told = attach().await.expect_err("ended").to_string();
+    assert!(told.contains("failed to attach to pool held: its machines have ended"), "{told}");
+    assert_eq!(give_back(&place.journal(), &pool).await?, []);
+    assert_eq!(place.left(), Vec::<String>::new());
+    Ok(())
+}

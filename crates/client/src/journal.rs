@@ -238,7 +238,7 @@ fn other_key(deed: &Deed, keys: &[KeyPrint]) -> String {
 }
 
 /// The provider of this name, with these settings.
-fn provider(name: &str, settings: &str) -> Result<Arc<dyn Provider>, Error> {
+pub(crate) fn provider(name: &str, settings: &str) -> Result<Arc<dyn Provider>, Error> {
     let settings: Value = serde_json::from_str(settings)?;
     if name == Local::default().name() {
         let local = Local::default();

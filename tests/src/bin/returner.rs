@@ -34,13 +34,15 @@ async fn main() -> skyward::Result<()> {
         if deed == "cloud" { Spec::on(Elsewhere { local, ends_itself: true }) } else { Spec::on(local) };
     let (detect, grace) = (Duration::from_secs(5), Duration::from_secs(10));
     let timing = Timing { lease, ttl: lease, detect, grace, ..Timing::short() };
-    let nodes = if deed == "wider" { 3 } else { 2 };
+    // Who attaches by name may say anything: what the pool is, the journal says.
+    let nodes = if deed == "wider" || deed == "attach" { 3 } else { 2 };
     let builder = Compute::builder().spec(spec).nodes(nodes).timing(timing);
     let data = folder.join("data");
     let image = if data.exists() { Image::new().include(data) } else { Image::new() };
     let builder = if deed == "secret" { builder.secret("TOKEN", "hunter2") } else { builder };
     let builder = builder.image(image).worker(Worker { concurrency: 4, ..Worker::default() });
-    let compute = builder.name(name).state(folder.join("state")).console().start().await?;
+    let builder = builder.name(name).state(folder.join("state")).console();
+    let compute = if deed == "attach" { builder.attach().await? } else { builder.start().await? };
     println!("running");
     if deed == "hold" {
         std::future::pending::<()>().await;

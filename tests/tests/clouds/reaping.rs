@@ -33,9 +33,9 @@ impl Desk {
     fn begin(&self, name: Option<&str>) -> Arc<Record> {
         let (id, name) = (PoolId::new("pool1"), name.map(str::to_owned));
         let lock = self.journal.lock(&id, name.as_deref()).unwrap();
-        let (program, specs) = (String::new(), String::new());
-        let pool =
-            NewPool { id, name, program, specs, inputs: Inputs::default(), salt: Secret::new(String::new()) };
+        let (program, specs, recipe) = (String::new(), String::new(), String::new());
+        let (inputs, salt) = (Inputs::default(), Secret::new(String::new()));
+        let pool = NewPool { id, name, program, specs, inputs, salt, recipe };
         Arc::new(Record::begin(&self.journal, lock, pool).unwrap())
     }
 
@@ -304,7 +304,10 @@ async fn what_was_rented_without_an_answer_is_given_back_by_who_attaches() -> sk
     assert!(matches!(pool.standing(None, Journal::now()), Standing::Attachable(_)));
     // All that is listed is given back; what may yet come is not forgotten.
     let told = start().await?.stop().await.expect_err("something may yet come").to_string();
-    assert!(told.contains("what lambda may yet rent") && told.contains("`sky reap` looks for it in"), "{told}");
+    assert!(
+        told.contains("what lambda may yet rent") && told.contains("`sky reap` looks for it in"),
+        "{told}"
+    );
     assert_eq!((fake.left(), fake.violations()), (Vec::<String>::new(), Vec::<String>::new()));
     assert!(desk.pool().is_some());
     Ok(())

@@ -11,6 +11,7 @@ mod node;
 mod output;
 mod owning;
 mod plan;
+mod recipe;
 mod start;
 
 use std::fmt;
@@ -84,6 +85,27 @@ impl Compute {
     /// Describes a pool to start.
     pub fn builder() -> Builder {
         Builder::default()
+    }
+
+    /// Goes on with the pool of this name that another program has left: links its nodes again, and replaces those that do
+    /// not answer. What the pool is, the journal says. [`Builder::attach`] is the same with settings.
+    ///
+    /// # Errors
+    /// As [`Builder::attach`].
+    ///
+    /// ```no_run
+    /// # use skyward::prelude::*;
+    /// # #[skyward::function]
+    /// # async fn train(epochs: u32) -> f64 { f64::from(epochs) }
+    /// # async fn run() -> skyward::Result<()> {
+    /// let compute = Compute::attach("sweep").await?;
+    /// let losses = (gather((1..=100).map(train)).key("losses") >> &compute).await?;
+    /// # drop(losses);
+    /// # compute.stop().await
+    /// # }
+    /// ```
+    pub async fn attach(name: impl Into<String>) -> Result<Self, Error> {
+        Self::builder().name(name).attach().await
     }
 
     pub(crate) const fn new(engine: &'static Engine, pool: Pool, keeper: Keeper) -> Self {

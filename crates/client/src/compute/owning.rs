@@ -22,6 +22,7 @@ use crate::journal::give_back_with;
 
 /// What is to be owned.
 pub(super) struct Asked {
+    pub(super) entry: Entry,
     pub(super) id: PoolId,
     pub(super) name: Option<String>,
     pub(super) state: Option<PathBuf>,
@@ -31,6 +32,17 @@ pub(super) struct Asked {
     /// The image of specs that have none of their own.
     pub(super) image: Image,
     pub(super) secrets: BTreeMap<String, Secret<String>>,
+    /// What it is asked to be, for a program that attaches by its name.
+    pub(super) recipe: String,
+}
+
+/// Whether a pool may be begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// Where there is none to attach to.
+    Start,
+    /// Never: what it is was read from the journal.
+    Attach,
 }
 
 /// What is owned.
@@ -54,7 +66,7 @@ impl Asked {
     /// Becomes the owner.
     pub(super) async fn own(self) -> Result<Owned, Error> {
         let is_here = |it: &Spec| it.provider().capabilities().same_computer;
-        let (all_here, id) = (self.specs.iter().all(is_here), self.id.clone());
+        let (all_here, id, entry) = (self.specs.iter().all(is_here), self.id.clone(), self.entry);
         let none = |unrecorded| Owned { id: id.clone(), record: None, adopted: None, unrecorded };
         if all_here && self.name.is_none() {
             return Ok(none(None));
@@ -90,7 +102,9 @@ impl Asked {
                     return Err(error.into());
                 }
                 // Machines of this computer cost nothing and end by their leases, written down or not.
-                Err(StartError::Journal(error)) if all_here => return Ok(none(Some(error.to_string()))),
+                Err(StartError::Journal(error)) if all_here && entry == Entry::Start => {
+                    return Ok(none(Some(error.to_string())));
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -110,15 +124,28 @@ impl Asked {
             Some(name) => journal.named(name).map_err(StartError::Journal)?,
             None => None,
         };
+        let not_there = |reason| {
+            let pool = self.name.clone().unwrap_or_default();
+            Err(StartError::NotThere { pool, reason })
+        };
         let Some(pool) = known else {
+            if self.entry == Entry::Attach {
+                return not_there("it was given back just now");
+            }
             let salt = Inputs::salt().map_err(|error| StartError::Internal(error.to_string()))?;
             let inputs = Inputs::new(&salt, files, &self.secrets);
             let (id, name, salt) = (self.id.clone(), self.name.clone(), Secret::new(salt));
-            let pool = NewPool { id, name, program, specs, inputs, salt };
+            let recipe = self.name.as_ref().map_or_else(String::new, |_| self.recipe.clone());
+            let pool = NewPool { id, name, program, specs, inputs, salt, recipe };
             return Record::begin(&journal, lock, pool).map(Owner::Begun).map_err(StartError::Journal);
         };
         match pool.found(&program, &specs, Journal::now()) {
             Found::Attach => {}
+            Found::GiveBack if self.entry == Entry::Attach => {
+                return not_there(
+                    "its machines have ended, as far as they can; `sky reap` gives back the rest",
+                );
+            }
             Found::GiveBack => return Ok(Owner::Stale(journal, pool)),
             Found::Unreadable => {
                 let reason = format!("something that it says of pool {} cannot be read", pool.title());

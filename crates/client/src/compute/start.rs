@@ -3,13 +3,15 @@
 use std::io::Write;
 
 use skyward_runtime::events::Events as Facts;
+use skyward_runtime::journal::Journal;
 use skyward_runtime::model::{EventKind, OutputStream, PoolId};
 use skyward_runtime::output::Hub;
-use skyward_runtime::pool::PoolRequest;
+use skyward_runtime::pool::{PoolRequest, StartError};
 use skyward_runtime::timing::Timing;
 use skyward_runtime::{program, random};
 
-use super::owning::{Asked, or_local};
+use super::owning::{Asked, Entry, or_local};
+use super::recipe::Recipe;
 use super::{Builder, Compute, Events, Output};
 use crate::engine::Engine;
 use crate::error::Error;
@@ -34,6 +36,50 @@ impl Builder {
     /// when that lives and was begun by another build of the program or with other specs. The cause is found by
     /// `error.downcast_ref::<`[`StartError`](crate::StartError)`>()`.
     pub async fn start(self) -> Result<Compute, Error> {
+        self.open(Entry::Start).await
+    }
+
+    /// Goes on with the pool of this [name](Self::name) that another program has left, as its owner: links its nodes
+    /// again, and heals and scales it as it was asked to. Specs, nodes, what it may cost, image, worker, carrier and
+    /// scaling are what the journal says, whatever is said here. What it does not have is given again: secrets, a
+    /// [health](Self::health) probe, a selection of the program's own, and a [`spec`](Self::spec) on each provider that
+    /// only this program knows, or that has settings which are not written down, such as a key.
+    ///
+    /// The program has to be the same build: its nodes run the one that began the pool.
+    ///
+    /// # Errors
+    /// [`StartError::NotThere`](crate::StartError) when there is no such pool, when its machines have ended, or when
+    /// something is to be given again; [`JournalError::Held`](crate::journal::JournalError), with who it is, while
+    /// another program has it; `StartError::Differs` when it was begun by another build, with other secrets or included
+    /// files, or with the key of another account; and as [`start`](Self::start). The pool is left as it is then.
+    ///
+    /// ```no_run
+    /// # use skyward::prelude::*;
+    /// # async fn run() -> skyward::Result<()> {
+    /// let compute = Compute::builder().name("sweep").secret("TOKEN", "hunter2").attach().await?;
+    /// # compute.stop().await
+    /// # }
+    /// ```
+    pub async fn attach(self) -> Result<Compute, Error> {
+        let none = |pool: &str, reason| Error::from(StartError::NotThere { pool: pool.to_owned(), reason });
+        let Some(name) = self.name.clone() else {
+            return Err(none("", "say which with `.name(..)`"));
+        };
+        let (state, named) = (self.state.clone(), name.clone());
+        let read = Engine::get()?.handle().spawn_blocking(move || {
+            let folder = state.map_or_else(Journal::folder_of_user, Ok)?;
+            if Journal::exists(&folder) { Journal::open(&folder)?.named(&named) } else { Ok(None) }
+        });
+        let known = read.await.map_err(Error::from)?.map_err(StartError::Journal)?;
+        let known =
+            known.ok_or_else(|| none(&name, "there is none; `sky reap` lists those that there are"))?;
+        let recipe: Recipe = serde_json::from_str(&known.recipe).map_err(|_| {
+            none(&name, "what it was asked to be is not in the journal: run the program that began it")
+        })?;
+        recipe.fill(self, &name)?.open(Entry::Attach).await
+    }
+
+    async fn open(self, entry: Entry) -> Result<Compute, Error> {
         if program::entry_arguments().is_none() {
             return Err(Error::from(
                 "the program cannot become a worker; put #[skyward::main] on main, or call \
@@ -47,7 +93,7 @@ impl Builder {
                  secret with which they fetch the rest"
             )));
         }
-        let probe = self.probe.transpose();
+        let probe = self.probe.clone().transpose();
         let probe =
             probe.map_err(|reason| Error::from(format!("the pool's probe cannot be sent: {reason}")))?;
         let engine = Engine::get()?;
@@ -55,13 +101,15 @@ impl Builder {
             engine.heed_signals();
         }
         let id = random::text(ID_LETTERS).map_err(Error::from)?;
-        let specs = or_local(self.specs);
+        let specs = or_local(self.specs.clone());
+        let recipe = serde_json::to_string(&Recipe::of(&self, &specs)).map_err(Error::from)?;
         let terms = (self.nodes, &self.image, &self.worker, self.carrier, self.cluster);
         let terms = format!("{terms:?}");
-        let (name, state) = (self.name, self.state);
+        let (name, state) = (self.name.clone(), self.state.clone());
         let holds = name.is_some();
         let (image, secrets) = (self.image.clone(), self.secrets.clone());
-        let asked = Asked { id: PoolId::new(id), name, state, specs: specs.clone(), terms, image, secrets };
+        let (id, known) = (PoolId::new(id), specs.clone());
+        let asked = Asked { entry, id, name, state, specs: known, terms, image, secrets, recipe };
         let owned = engine.handle().spawn(asked.own()).await.map_err(Error::from)??;
         let events = Facts::new(owned.id);
         let lines = Events::new(events.subscribe());

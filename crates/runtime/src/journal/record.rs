@@ -45,6 +45,8 @@ pub struct NewPool {
     pub inputs: Inputs,
     /// What the hash of its secrets was made with.
     pub salt: Secret<String>,
+    /// What it was asked to be, for who attaches to it by its name; nothing for a pool without one.
+    pub recipe: String,
 }
 
 /// What a cloud is about to be asked.
@@ -64,13 +66,13 @@ impl Record {
     /// # Errors
     /// When it cannot be written.
     pub fn begin(journal: &Journal, lock: Lock, pool: NewPool) -> Result<Self, JournalError> {
-        let NewPool { id, name, program, specs, inputs, salt } = pool;
+        let NewPool { id, name, program, specs, inputs, salt, recipe } = pool;
         let (now, is_named) = (now(), name.is_some());
         journal.write(|it| {
             it.execute(
-                "INSERT INTO pools (id, name, program, specs, epoch, ttl_ms, begun_ms, seen_ms, files, secrets) \
-                 VALUES (?1, ?2, ?3, ?4, 1, 0, ?5, ?5, ?6, ?7)",
-                params![id.as_str(), name, program, specs, now, inputs.files, inputs.secrets],
+                "INSERT INTO pools (id, name, program, specs, epoch, ttl_ms, begun_ms, seen_ms, files, secrets, recipe) \
+                 VALUES (?1, ?2, ?3, ?4, 1, 0, ?5, ?5, ?6, ?7, ?8)",
+                params![id.as_str(), name, program, specs, now, inputs.files, inputs.secrets, recipe],
             )
         })?;
         let lock = Mutex::new(Some(lock));

@@ -101,6 +101,7 @@ fn begin(journal: &Journal) -> Arc<Record> {
         specs: "y".into(),
         inputs: Inputs::default(),
         salt: Secret::new(String::new()),
+        recipe: "all of it".into(),
     };
     Arc::new(Record::begin(journal, lock, pool).expect("begun"))
 }
@@ -212,6 +213,7 @@ fn two_programs_at_once_write_without_losing_anything() {
                 specs: String::new(),
                 inputs: Inputs::default(),
                 salt: Secret::new(String::new()),
+                recipe: String::new(),
             };
             Record::begin(&journal, lock, pool).expect("begun");
         }

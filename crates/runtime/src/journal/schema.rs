@@ -1,13 +1,13 @@
 //! The tables of the journal.
 
 /// The version of the tables. A newer file is left alone: it may hold what this program cannot undo.
-pub(super) const VERSION: i32 = 4;
+pub(super) const VERSION: i32 = 5;
 
 /// The file's name.
 pub(super) const FILE: &str = "journal.sqlite";
 
 /// What makes each version of the one before it, from an empty file on.
-pub(super) const STEPS: [&str; VERSION as usize] = [FIRST, ACCOUNTS, PAST, INPUTS];
+pub(super) const STEPS: [&str; VERSION as usize] = [FIRST, ACCOUNTS, PAST, INPUTS, RECIPE];
 
 /// Whose key rented something is known.
 const ACCOUNTS: &str = "ALTER TABLE deeds ADD COLUMN account TEXT;";
@@ -21,6 +21,9 @@ const INPUTS: &str = "
 ALTER TABLE pools ADD COLUMN files TEXT NOT NULL DEFAULT '';
 ALTER TABLE pools ADD COLUMN secrets TEXT NOT NULL DEFAULT '';
 ";
+
+/// What a pool was asked to be, for who attaches to it by its name.
+const RECIPE: &str = "ALTER TABLE pools ADD COLUMN recipe TEXT NOT NULL DEFAULT '';";
 
 /// A pool is there from before its first intent until everything is given back. `deeds` are what clouds were
 /// asked for: without an end, nobody knows what came of it. `machines` are there until their cloud has

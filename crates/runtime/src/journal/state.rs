@@ -33,6 +33,8 @@ pub struct KnownPool {
     pub specs: String,
     /// What it was given beside them.
     pub inputs: Inputs,
+    /// What it was asked to be, as a program that attaches by its name reads it.
+    pub recipe: String,
     /// How often it has had an owner.
     pub epoch: Epoch,
     /// How long its machines live on without their owner.
@@ -327,6 +329,7 @@ mod tests {
             program: String::new(),
             specs: String::new(),
             inputs: Inputs::default(),
+            recipe: String::new(),
             epoch: Epoch(1),
             ttl: Duration::from_secs(600),
             begun: Duration::from_secs(1000),

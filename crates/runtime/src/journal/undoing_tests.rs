@@ -47,6 +47,7 @@ fn pool(whole: bool) -> KnownPool {
         program: String::new(),
         specs: String::new(),
         inputs: crate::journal::Inputs::default(),
+        recipe: String::new(),
         epoch: Epoch(1),
         ttl: Duration::from_secs(600),
         begun: Duration::ZERO,

@@ -11,7 +11,7 @@ use super::{InvalidRequest, Retention};
 /// let worker = Worker { concurrency: 4, executor: Executor::Process, ..Worker::default() };
 /// assert!(worker.check().is_ok());
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Worker {
     /// How many tasks run on a node at once: its slots. Default 1, at least 1.
     pub concurrency: u32,

@@ -87,6 +87,7 @@ fn pool(machines: Vec<Machine>) -> KnownPool {
         program: String::new(),
         specs: String::new(),
         inputs: Inputs::default(),
+        recipe: String::new(),
         epoch: Epoch(1),
         ttl: Duration::from_secs(60),
         begun: Duration::ZERO,

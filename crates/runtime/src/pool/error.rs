@@ -103,6 +103,14 @@ pub enum StartError {
         /// What about it is another.
         what: &'static str,
     },
+    /// There is nothing of this name to attach to.
+    #[error("failed to attach to pool {pool}: {reason}")]
+    NotThere {
+        /// Its name.
+        pool: String,
+        /// Why, and what to do.
+        reason: &'static str,
+    },
     /// It was stopped before it was ready.
     #[error("the pool was stopped while it was starting")]
     Stopped,

@@ -155,6 +155,11 @@ impl Spec {
         &self.provider
     }
 
+    /// How many, where it is not what the pool says.
+    pub const fn own_nodes(&self) -> Option<Nodes> {
+        self.nodes
+    }
+
     /// What they need, where the pool's image does not do.
     pub const fn own_image(&self) -> Option<&Image> {
         self.image.as_ref()

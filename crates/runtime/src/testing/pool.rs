@@ -13,9 +13,7 @@ use super::node::{LifeId, NodeMessage};
 use super::tasks::Letter;
 use super::world::World;
 use crate::journal::{Deed, DeedKind, KnownNode, KnownPool};
-use crate::model::{
-    Attempt, Capabilities, EventKind, InstanceId, Leftover, PoolPhase, Rank, ScaledBecause, Scaling,
-};
+use crate::model::{Attempt, Capabilities, EventKind, InstanceId, Leftover, PoolPhase, Rank, Scaling};
 use crate::pool::adopting::{Adoption, inherited};
 use crate::pool::effect::Effect;
 use crate::pool::messages::{Heard, Limits, Timer};

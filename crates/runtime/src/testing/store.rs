@@ -73,6 +73,7 @@ impl Store {
             program: String::new(),
             specs: String::new(),
             inputs,
+            recipe: String::new(),
             epoch,
             ttl: Duration::ZERO,
             begun: now,

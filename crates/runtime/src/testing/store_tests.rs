@@ -126,6 +126,7 @@ async fn the_journal_of_the_simulated_world_is_the_journal() {
             specs: String::new(),
             inputs: inputs.clone(),
             salt: crate::model::Secret::new("salt".to_owned()),
+            recipe: String::new(),
         };
         let mut records = vec![Arc::new(Record::begin(&journal, lock, pool).expect("begun"))];
         let (mut store, cloud) = (Store::default(), Arc::new(Told::default()));
