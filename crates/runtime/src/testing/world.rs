@@ -182,6 +182,11 @@ impl World {
     pub(super) fn draw_ending(&mut self) {
         let boot = self.timing.boot;
         self.draw_sizes();
+        if self.wishes.terms.max_hourly_cost.is_some() {
+            // A machine that cannot be given back, by a program that lost its pool for one, keeps its successor waiting
+            // until its owner has enough of that.
+            self.plan(LATE, Event::Owner(Owner::Stops));
+        }
         for _ in 0..2 {
             let (at, length) = (self.dice.up_to(boot * 2), self.draw_sleep());
             if self.dice.chance(self.weather.asleep) {
