@@ -179,7 +179,10 @@ async fn trouble_is_told_with_where_and_which_file() -> skyward::Result<()> {
     assert_eq!(trouble(compute.node(7).upload(at("x"), "x").await), (Some(7), FileTrouble::NoSuchNode));
 
     let missing = compute.node(1).download("out/model", at("got")).await.expect_err("missing");
-    assert_eq!(missing.to_string(), "node 1: \"out/model\": there is no such file or folder");
+    assert_eq!(
+        missing.to_string(),
+        "node 1: \"out/model\": there is no such file or folder: correct the path"
+    );
     let into_folder = compute.head().download("there/x", at("folder")).await;
     assert_eq!(trouble(into_folder), (None, FileTrouble::IsFolder));
     let over_file = compute.head().download("there", at("x")).await;
