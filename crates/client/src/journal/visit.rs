@@ -27,7 +27,7 @@ pub use skyward_runtime::ssh::Piece;
 /// let visit = Visit::begin(&journal, "sweep").await?;
 /// println!("{} so far", visit.cost());
 /// for node in visit.nodes().await {
-///     println!("{}: {:?}", node.rank, node.state);
+///     println!("{}: {:?}", node.instance, node.state);
 /// }
 /// # Ok(())
 /// # }
