@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use skyward_runtime::model::{InstanceId, PoolId};
+use skyward_runtime::model::{Instance, InstanceId, PoolId};
 
 use super::Rental;
 
@@ -14,15 +14,10 @@ pub(crate) struct Lately(Mutex<BTreeMap<InstanceId, (Instant, PoolId)>>);
 
 impl Lately {
     /// Remembers what was just rented. `settles`: how long it may take to be in a list.
-    pub(crate) fn rented<'a>(
-        &self,
-        pool: &PoolId,
-        ids: impl IntoIterator<Item = &'a InstanceId>,
-        settles: Duration,
-    ) {
+    pub(crate) fn rented(&self, pool: &PoolId, machines: &[Instance], settles: Duration) {
         let mut rented = self.all();
         rented.retain(|_, (since, _)| since.elapsed() < settled(settles));
-        rented.extend(ids.into_iter().map(|it| (it.clone(), (Instant::now(), pool.clone()))));
+        rented.extend(machines.iter().map(|it| (it.id.clone(), (Instant::now(), pool.clone()))));
     }
 
     /// Whether a machine is so new that who says that there is none may only not have heard of it.
@@ -64,10 +59,13 @@ const fn settled(settles: Duration) -> Duration {
 
 #[test]
 fn what_was_rented_is_recent_until_it_has_ended() {
+    use skyward_runtime::model::InstanceState;
+
     let (lately, long) = (Lately::default(), Duration::from_secs(3600));
     let (pool, other) = (PoolId::new("p"), PoolId::new("q"));
     let ids = ["a", "b"].map(InstanceId::new);
-    lately.rented(&pool, &ids, long);
+    let machines = ids.clone().map(|id| Instance { id, state: InstanceState::Pending });
+    lately.rented(&pool, &machines, long);
     assert_eq!(
         (lately.has("a", long), lately.has("c", long), lately.has("a", Duration::ZERO)),
         (true, false, false)

@@ -273,11 +273,7 @@ impl Provider for DigitalOcean {
                            for when the pool ends";
             rented.shortfall = Some(ProviderError::new(ProviderErrorKind::Transient, message));
         }
-        self.lately.rented(
-            &request.pool,
-            rented.instances.iter().map(|it| &it.id),
-            self.config.access.settles,
-        );
+        self.lately.rented(&request.pool, &rented.instances, self.config.access.settles);
         Ok(rented)
     }
 

@@ -215,11 +215,7 @@ impl Provider for Lambda {
         };
         let rent = |_| async { Ok(vec![self.rent(request, ruleset.clone()).await?]) };
         let rented = setup::rent(SERVICE.name, count, 0..count, rent).await?;
-        self.lately.rented(
-            &request.pool,
-            rented.instances.iter().map(|it| &it.id),
-            self.config.access.settles,
-        );
+        self.lately.rented(&request.pool, &rented.instances, self.config.access.settles);
         Ok(rented)
     }
 

@@ -299,11 +299,7 @@ impl Provider for VastAi {
             }
         };
         let rented = setup::rent(SERVICE.name, count, likes, rent).await?;
-        self.lately.rented(
-            &request.pool,
-            rented.instances.iter().map(|it| &it.id),
-            self.config.access.settles,
-        );
+        self.lately.rented(&request.pool, &rented.instances, self.config.access.settles);
         if rented.shortfall.is_some() || rented.instances.len() >= count as usize {
             return Ok(rented);
         }

@@ -254,11 +254,7 @@ impl Provider for Verda {
         let (key, script) = self.set_up(request).await?;
         let rent = |_| self.rent(request, &key, script.as_ref());
         let rented = setup::rent(SERVICE.name, count, 0..count, rent).await?;
-        self.lately.rented(
-            &request.pool,
-            rented.instances.iter().map(|it| &it.id),
-            self.config.access.settles,
-        );
+        self.lately.rented(&request.pool, &rented.instances, self.config.access.settles);
         Ok(rented)
     }
 
