@@ -37,6 +37,16 @@ fn stays(gate: String) -> u32 {
     1
 }
 
+#[skyward::function]
+async fn size(of: skyward::Bytes) -> usize {
+    of.len()
+}
+
+#[skyward::function]
+fn below(most: u32) -> impl Iterator<Item = u32> {
+    0..most
+}
+
 fn is_late<T, E>(result: &Result<T, CallError<E>>) -> bool {
     matches!(result, Err(CallError::TimedOut(_)))
 }
@@ -71,6 +81,11 @@ async fn a_plain_function_that_outlives_its_call_swallows_none_of_those_that_ano
         let ten = async {
             for number in 0..5 {
                 assert_eq!((double(number) >> &compute).await?, number * 2);
+            }
+            // Those on streams of their own as well.
+            for _ in 0..3 {
+                assert_eq!((size(vec![7; 1 << 20].into()) >> &compute).await?, 1 << 20);
+                assert_eq!((below(3) >> &compute).collect().await?, [0, 1, 2]);
             }
             let five = gather((5..10).map(double)) >> &compute;
             Ok::<_, skyward::Error>(five.await?)

@@ -2,11 +2,13 @@
 //! acknowledged. The desk keeps them behind its lock.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use skyward_runtime::link::{CREDIT_BYTES, CREDIT_CALLS, Outbox, Outcome, Reply, WireError};
 use skyward_runtime::retention::{Run, Sent, Try};
+use tokio::sync::oneshot;
 
 use crate::execute::Deadline;
 use crate::keep::{Done, Handle};
@@ -18,6 +20,8 @@ pub(crate) struct Calls {
     pub(crate) waiting: usize,
     /// The bytes of their arguments.
     pub(crate) bytes: usize,
+    /// Who waits for a slot on a stream of its own, and is told there when it is asked for back.
+    pub(crate) alone: BTreeMap<Try, oneshot::Sender<()>>,
     /// Large outcomes that the client has been told of and does not have yet.
     pub(crate) kept: BTreeMap<u64, Try>,
     /// What was sent on each lane and not acknowledged.
@@ -150,6 +154,38 @@ impl Calls {
             sent.put(run, delivery);
         }
         Ok(())
+    }
+}
+
+/// Resolves when a call that waits on a stream of its own is asked for back.
+pub(crate) fn recalled(calls: &Arc<Mutex<Calls>>, it: Try) -> BoxFuture<'static, ()> {
+    let (recall, recalled) = oneshot::channel();
+    let place = Alone { calls: Arc::clone(calls), it };
+    place.calls().alone.insert(it, recall);
+    Box::pin(async move {
+        let _place = place;
+        // Nobody asks over a link that is over.
+        if recalled.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}
+
+/// The place of a call among those that wait on streams of their own.
+struct Alone {
+    calls: Arc<Mutex<Calls>>,
+    it: Try,
+}
+
+impl Alone {
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.calls().alone.remove(&self.it);
     }
 }
 

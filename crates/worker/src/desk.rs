@@ -24,7 +24,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
-use crate::calls::{Arguments, Calls, Delivery, Lane, Open};
+use crate::calls::{Arguments, Calls, Delivery, Lane, Open, recalled};
 use crate::execute::{self, Deadline, First, Left, Place, execute};
 use crate::executor::Job;
 use crate::keep::{Done, Handle, Known, print};
@@ -187,6 +187,12 @@ impl Desk {
                 if !calls.over {
                     self.worker.executor.forget_common(&key);
                     self.worker.mesh.store.forget(&key);
+                }
+            }
+            Request::RecallAlone { it } => {
+                // One that has begun, or not arrived, is not among them.
+                if let Some(alone) = self.calls().alone.remove(&it) {
+                    let _ = alone.send(());
                 }
             }
             Request::Recall { number } => {
@@ -441,6 +447,12 @@ impl Desk {
         (!calls.over).then(|| (run, self.worker.keep.arrive(run.it, key, cancel)))
     }
 
+    /// Resolves when a call that waits for a slot on a stream of its own is asked for back. It is, as long as this is
+    /// there.
+    pub(crate) fn recalled(&self, it: Try) -> BoxFuture<'static, ()> {
+        recalled(&self.calls, it)
+    }
+
     /// What is known of a call, for who asks by a stream of its own.
     pub(crate) fn known(&self, it: Try) -> Known {
         let calls = self.calls();
@@ -467,6 +479,7 @@ impl Desk {
             }
         }
         (calls.waiting, calls.bytes) = (0, 0);
+        calls.alone.clear();
         calls.kept.clear();
     }
 

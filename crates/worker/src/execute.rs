@@ -44,12 +44,11 @@ impl Deadline {
 }
 
 /// Where a call runs.
-#[derive(Debug)]
 pub(crate) enum Place {
     /// In this slot.
     Slot(Slot),
-    /// In one that it has to wait for, in turns with the others.
-    Turn(u64),
+    /// In one that it has to wait for, in turns with the others, unless it is asked for back.
+    Turn(u64, BoxFuture<'static, ()>),
 }
 
 /// Runs the call in the slot, or waits for one as one of its turn. `None` when the caller gave up: then an
@@ -68,7 +67,11 @@ pub(crate) async fn execute(
     let run = async {
         let slot = match place {
             Place::Slot(slot) => Some(slot),
-            Place::Turn(turn) => slots.take(turn).await,
+            Place::Turn(turn, recalled) => tokio::select! {
+                biased;
+                slot = slots.take(turn) => slot,
+                () = recalled => return Outcome::Recalled,
+            },
         };
         match slot {
             Some(slot) => worker.executor.run(job, slot, &context, &words).await,

@@ -60,7 +60,9 @@ async fn converse(
         Ok(Kind::Outcome) => desk.hand_over(&mut stream).await,
         Ok(Kind::Shared) => share(&worker, &mut stream).await,
         Ok(Kind::File) => files(&mut stream).await,
-        Ok(Kind::Stream) => worker.slots.track(streams::call(&worker, &session, &arrivals, stream)).await,
+        Ok(Kind::Stream) => {
+            worker.slots.track(streams::call(&worker, &session, &desk, &arrivals, stream)).await
+        }
         Ok(Kind::Input) => arrivals.take_in(&session, stream, worker.start.inputs).await,
         Ok(Kind::Output) => worker.output.serve(&mut stream).await,
         Ok(Kind::Spread) => mesh::take(&worker, &mut stream).await,
@@ -102,13 +104,21 @@ async fn call(worker: &Worker, desk: &Desk, stream: &mut Stream) -> Result<(), W
             };
             let job = Job { task, attempt, id, function, arguments };
             let began = Instant::now();
-            let ended = execute(worker, job, deadline, Place::Turn(turn), unwanted).await;
-            let Some(outcome) = ended else {
-                outgoing.reset();
-                return Ok(());
-            };
-            worker.keep.finish(run, Done { took: began.elapsed(), outcome });
-            return follow(worker, desk, it, stream).await;
+            let place = Place::Turn(turn, desk.recalled(it));
+            match execute(worker, job, deadline, place, unwanted).await {
+                Some(Outcome::Recalled) => {
+                    worker.keep.give_back(run);
+                    Outcome::Recalled
+                }
+                Some(outcome) => {
+                    worker.keep.finish(run, Done { took: began.elapsed(), outcome });
+                    return follow(worker, desk, it, stream).await;
+                }
+                None => {
+                    outgoing.reset();
+                    return Ok(());
+                }
+            }
         }
         Arrived::Known(_) => return follow(worker, desk, it, stream).await,
         Arrived::Unwanted(_) => {

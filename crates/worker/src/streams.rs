@@ -20,6 +20,7 @@ use skyward_runtime::link::{
 use skyward_runtime::registry::{Body, Fault, Input, Inputs, Trouble};
 use tokio::sync::oneshot;
 
+use crate::desk::Desk;
 use crate::execute::Deadline;
 use crate::executor::{Job, Talk, Words};
 use crate::panics;
@@ -57,6 +58,7 @@ struct Place<'a> {
 pub(crate) async fn call(
     worker: &Worker,
     session: &Arc<Session>,
+    desk: &Desk,
     arrivals: &Arrivals,
     stream: Stream,
 ) -> Result<(), WireError> {
@@ -77,7 +79,17 @@ pub(crate) async fn call(
                         Ok(inputs) => inputs,
                         Err(outcome) => return Ok(outcome),
                     };
-                let Some(slot) = worker.slots.take(header.turn).await else { return Ok(Outcome::Draining) };
+                // What has been sent of its streams cannot be sent again.
+                let recalled = match inputs.is_empty() {
+                    true => desk.recalled((header.task, header.attempt)),
+                    false => Box::pin(std::future::pending()),
+                };
+                let slot = tokio::select! {
+                    biased;
+                    slot = worker.slots.take(header.turn) => slot,
+                    () = recalled => return Ok(Outcome::Recalled),
+                };
+                let Some(slot) = slot else { return Ok(Outcome::Draining) };
                 let caught = |it: &(dyn std::any::Any + Send)| panics::caught(it);
                 if let Some(processes) = worker.executor.processes() {
                     let RequestHeader { task, attempt, function: id, .. } = header;

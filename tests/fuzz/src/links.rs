@@ -76,6 +76,7 @@ pub(crate) fn lane_seeds() -> Vec<Vec<u8>> {
         call(Some(Duration::from_secs(1)), b"arguments"),
         Request::Cancel { number: 7 },
         Request::Recall { number: 8 },
+        Request::RecallAlone { it: (TaskId(9), Attempt(3)) },
         Request::Forget { key: [3; 40] },
         Request::Resume { number: 9, it: (TaskId(9), Attempt(1)) },
         Request::Release { it: (TaskId(9), Attempt(2)) },

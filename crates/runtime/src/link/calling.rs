@@ -109,9 +109,9 @@ impl Calling {
     }
 
     /// What came on a stream of its own is not counted with a lane's: the worker is told of each. Not of a call
-    /// that it does not know: that is sent now, and would be taken for one that nobody wants.
+    /// that it does not know, or gave back: what is sent now would be taken for one that nobody wants.
     fn have(&self, outcome: &Result<Outcome, LinkError>) {
-        let is_kept = matches!(outcome, Ok(it) if !matches!(it, Outcome::Unknown));
+        let is_kept = matches!(outcome, Ok(it) if !matches!(it, Outcome::Unknown | Outcome::Recalled));
         if is_kept && !self.keyed {
             self.shared.lanes.release(self.it);
         }

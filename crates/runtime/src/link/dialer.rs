@@ -265,7 +265,7 @@ impl Link {
         self.shared.lanes.sweep(Instant::now());
     }
 
-    /// Asks the worker for a call back that is on a lane: if it has not begun, it ends as
+    /// Asks the worker for a call back: if it has not begun, it ends as
     /// [`Outcome::Recalled`](super::Outcome::Recalled), and never begins; if it has, it goes on.
     pub fn recall(&self, task: TaskId, attempt: Attempt) {
         self.shared.lanes.recall(task, attempt);

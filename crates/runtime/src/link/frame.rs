@@ -123,6 +123,11 @@ pub enum Request {
         /// Which.
         number: u64,
     },
+    /// The same of a call on a stream of its own.
+    RecallAlone {
+        /// Which call.
+        it: Try,
+    },
     /// Nobody needs this shared value any more.
     Forget {
         /// Which.
@@ -171,6 +176,7 @@ enum Kind {
     Waits = 10,
     Taken = 11,
     Keys = 12,
+    RecallAlone = 13,
 }
 
 /// Cuts what was read into frames.
@@ -214,6 +220,10 @@ impl Request {
             Self::Taken { count } => head(buffer, Kind::Taken, *count, 0),
             Self::Cancel { number } => head(buffer, Kind::Cancel, *number, 0),
             Self::Recall { number } => head(buffer, Kind::Recall, *number, 0),
+            Self::RecallAlone { it } => {
+                head(buffer, Kind::RecallAlone, 0, TRY);
+                put_try(buffer, *it);
+            }
             Self::Forget { key } => {
                 head(buffer, Kind::Forget, 0, key.len());
                 buffer.put_slice(key);
@@ -272,6 +282,9 @@ impl Request {
             kind if kind == Kind::Taken as u8 && frame.is_empty() => Ok(Self::Taken { count: number }),
             kind if kind == Kind::Cancel as u8 && frame.is_empty() => Ok(Self::Cancel { number }),
             kind if kind == Kind::Recall as u8 && frame.is_empty() => Ok(Self::Recall { number }),
+            kind if kind == Kind::RecallAlone as u8 && frame.len() == TRY => {
+                Ok(Self::RecallAlone { it: get_try(&mut frame) })
+            }
             kind if kind == Kind::Forget as u8 => match frame.try_into() {
                 Ok(key) => Ok(Self::Forget { key }),
                 Err(_) => Err(garbled("the key of a shared value is cut off")),

@@ -22,6 +22,7 @@ fn requests() -> Vec<Request> {
         call(2, Some(Duration::ZERO), &[9; LANE_LIMIT]),
         Request::Cancel { number: 4 },
         Request::Recall { number: 5 },
+        Request::RecallAlone { it: (TaskId(5), Attempt(6)) },
         Request::Forget { key: [9; 40] },
         Request::Resume { number: 6, it: (TaskId(7), Attempt(8)) },
         Request::Release { it: (TaskId(9), Attempt(10)) },
@@ -111,7 +112,7 @@ fn a_request_is_no_reply_and_a_reply_no_request() {
 proptest! {
     #[test]
     fn garbage_is_a_typed_error_or_a_frame_and_never_a_panic(
-        kind in 0_u8..8, bytes in proptest::collection::vec(any::<u8>(), 0..60), size in 1_usize..20,
+        kind in 0_u8..16, bytes in proptest::collection::vec(any::<u8>(), 0..60), size in 1_usize..20,
     ) {
         for framed in [true, false] {
             let mut whole = Vec::new();

@@ -193,9 +193,13 @@ impl Lanes {
             let is_it = |it: &Waiting| (it.task, it.attempt) == (task, attempt);
             let found = lane.calls().waiting.iter().find(|(_, it)| is_it(it)).map(|(number, _)| *number);
             if let Some(number) = found {
-                lane.outbox.put(false, |buffer| Request::Recall { number }.put(buffer));
+                return lane.outbox.put(false, |buffer| Request::Recall { number }.put(buffer));
             }
         }
+        // It has a stream of its own, or is over.
+        let [first, ..] = &self.lanes;
+        self.open(first);
+        first.outbox.put(false, |buffer| Request::RecallAlone { it: (task, attempt) }.put(buffer));
     }
 
     /// Nobody needs a shared value any more that the worker was given.

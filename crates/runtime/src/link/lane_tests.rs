@@ -337,9 +337,11 @@ async fn a_call_is_asked_for_back_by_its_task_and_attempt() {
     let call = ends.call("");
     let mut worker = ends.lane().await;
     let number = worker.number().await;
-    ends.shared.lanes.recall(TaskId(1), Attempt(9));
     ends.shared.lanes.recall(TaskId(1), Attempt(0));
     assert_eq!(worker.hear().await, Request::Recall { number });
+    // What is on no lane has a stream of its own, or is over, which the worker knows.
+    ends.shared.lanes.recall(TaskId(1), Attempt(9));
+    assert_eq!(worker.hear().await, Request::RecallAlone { it: (TaskId(1), Attempt(9)) });
     worker.answer(number, Outcome::Recalled).await;
     assert_eq!(call.await.expect("joined"), Ok(Outcome::Recalled));
 }

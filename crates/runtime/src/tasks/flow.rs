@@ -73,6 +73,8 @@ enum Begun {
     Late(Duration),
     /// Its node takes nothing new.
     Draining,
+    /// It was asked for back, and has not begun.
+    Recalled,
     Lost(String),
     /// No node could carry it.
     TooLarge(String),
@@ -219,9 +221,11 @@ impl Opening {
                 Begun::TooLarge(reason) => return Err(Undone::Unencodable(reason)),
                 // It has not begun, and the node is left alone for a moment.
                 Begun::Draining if is_whole => Heard::Full { id, attempt },
-                Begun::Draining | Begun::Lost(_) => {
+                Begun::Recalled if is_whole => Heard::GivenBack { id, attempt },
+                Begun::Draining | Begun::Recalled | Begun::Lost(_) => {
                     let reason = match begun {
                         Begun::Lost(reason) => reason,
+                        Begun::Recalled => "its node gave it back".to_owned(),
                         _ => "the node is draining".to_owned(),
                     };
                     if !is_whole {
@@ -280,6 +284,7 @@ impl Opening {
         let begun = match first {
             Ok(Ok(Piece::Item(item))) => return (Begun::Item(Box::new((item, inflow, sending))), false),
             Ok(Ok(Piece::End(Outcome::Draining))) => Begun::Draining,
+            Ok(Ok(Piece::End(Outcome::Recalled))) => Begun::Recalled,
             Ok(Ok(Piece::End(outcome))) => match own(outcome) {
                 Ok(outcome) => Begun::Ended(outcome),
                 Err(reason) => Begun::Lost(reason),

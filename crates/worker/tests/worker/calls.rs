@@ -23,6 +23,7 @@ tests!(
     a_slow_task_does_not_hold_up_the_others_on_its_lane,
     a_large_value_of_a_small_call_arrives,
     a_call_that_has_not_begun_is_given_back_and_never_begins,
+    a_large_call_that_has_not_begun_is_given_back_too,
     a_call_that_has_begun_is_not_given_back,
     arguments_over_the_limit_are_refused_before_they_are_sent,
     an_outcome_over_the_limit_is_an_error,
@@ -230,6 +231,29 @@ async fn a_call_that_has_not_begun_is_given_back_and_never_begins() {
     assert_eq!(running.await.expect("joined"), Ok(Outcome::Returned("".into())));
     assert_eq!(call(&link, "echo", "on").await, Outcome::Returned("on".into()));
     assert_eq!(says(&second), "");
+}
+
+async fn a_large_call_that_has_not_begun_is_given_back_too() {
+    let node = Node::start_with(|it| it.slots = 1).await;
+    let link = node.link().await;
+    let first = node.file("first");
+    let running = tokio::spawn(link.call(request("block_until_noted", as_arguments(&first))));
+    until("the task runs", || says(&first) == "running").await;
+    let large = vec![7; LANE_LIMIT + 1];
+    let waiting = CallRequest { task: TaskId(2), ..request("echo", large.clone()) };
+    let waiting = tokio::spawn(link.call(waiting));
+    // It has a stream of its own, so nobody knows when it is there: it is asked for until it comes.
+    until("it comes back", || {
+        link.recall(TaskId(2), Attempt(0));
+        waiting.is_finished()
+    })
+    .await;
+    assert_eq!(waiting.await.expect("joined"), Ok(Outcome::Recalled));
+    // The next try of it is none that nobody wants.
+    std::fs::write(&first, "go").expect("written");
+    assert_eq!(running.await.expect("joined"), Ok(Outcome::Returned("".into())));
+    let again = CallRequest { task: TaskId(2), attempt: Attempt(1), ..request("echo", large.clone()) };
+    assert_eq!(link.call(again).await, Ok(Outcome::Returned(large.into())));
 }
 
 async fn a_call_that_has_begun_is_not_given_back() {

@@ -161,7 +161,17 @@ async fn outcomes_that_memory_does_not_hold_are_read_from_the_disk_and_leave_no_
     let data = |number: u8| vec![number; 3 << 20];
     for number in 0..4 {
         let asked = keyed(&format!("k{number}"), request("echo", data(number)));
-        assert_eq!(link.call(asked).await, Ok(Outcome::Returned(data(number).into())));
+        // Nothing new is taken until the one before is on the disk.
+        let taken = async {
+            loop {
+                match link.call(asked.clone()).await {
+                    Ok(Outcome::Full) => {}
+                    outcome => break outcome,
+                }
+            }
+        };
+        let outcome = tokio::time::timeout(SOON, taken).await.expect("in time");
+        assert_eq!(outcome, Ok(Outcome::Returned(data(number).into())));
     }
     for number in (0..4).rev() {
         let asked = keyed(&format!("k{number}"), request("echo", data(number)));

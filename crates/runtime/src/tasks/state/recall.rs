@@ -69,6 +69,8 @@ impl State {
         let idle: u32 = if waits { 0 } else { self.ranks.values().map(free).fold(0, u32::saturating_add) };
         let several = self.ranks.values().filter(|it| it.open).count() > 1;
         let is_awaited = |it: &Task| it.recalled.is_some_and(|at| now.wrapping_sub(at) < ANSWERS);
+        // One that had not arrived is asked for again.
+        let is_asked = |it: &Task| it.recalled.is_some_and(|at| now.wrapping_sub(at) < LONG);
         let mut stuck: Vec<(Rank, Wanted)> = Vec::new();
         for (rank, room) in &mut self.ranks {
             let silent = room.silent;
@@ -97,7 +99,7 @@ impl State {
                 .tasks
                 .iter_mut()
                 .rev()
-                .filter(|(_, it)| it.recalled.is_none() && it.target == Target::Any && it.is_on(rank));
+                .filter(|(_, it)| !is_asked(it) && it.target == Target::Any && it.is_on(rank));
             for (id, task) in newest.take(usize::try_from(most).unwrap_or(usize::MAX)) {
                 if matches!(wanted, Wanted::Ahead(_)) {
                     room = room.saturating_sub(1);

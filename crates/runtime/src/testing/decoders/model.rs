@@ -34,7 +34,6 @@ pub(super) struct Task {
     pub(super) target: Target,
     pub(super) attempt: Attempt,
     pub(super) on: Option<Rank>,
-    pub(super) recalled: bool,
     group: GroupId,
     left: Retries,
     deaths: u32,
@@ -310,7 +309,7 @@ impl Model {
         let resumed = on_it().filter(|(_, it)| it.suspended);
         told.extend(resumed.map(|(id, it)| Told::Resumed(*id, it.attempt, rank)));
         for task in self.tasks.values_mut().filter(|it| it.place() == Some(rank)) {
-            (task.suspended, task.recalled) = (false, false);
+            task.suspended = false;
         }
         told
     }
@@ -358,7 +357,6 @@ impl Model {
             left,
             attempt,
             on: None,
-            recalled: false,
             deaths: 0,
             suspected: None,
             link: 0,
@@ -399,7 +397,6 @@ impl Model {
             Task {
                 attempt: task.attempt.next(),
                 on: None,
-                recalled: false,
                 suspended: false,
                 apart: false,
                 excused: false,

@@ -146,9 +146,8 @@ impl Queue {
                 }
                 Effect::Recall { id, attempt, rank } => {
                     assert!(has_looked, "tasks are asked for back at a look");
-                    let Some(task) = self.model.tasks.get_mut(&id) else { unreachable!("{id} is over") };
-                    assert_eq!((task.attempt, task.on, task.recalled), (attempt, Some(rank), false));
-                    task.recalled = true;
+                    let Some(task) = self.model.tasks.get(&id) else { unreachable!("{id} is over") };
+                    assert_eq!((task.attempt, task.on), (attempt, Some(rank)));
                 }
                 Effect::Refuse { id, why } => told.push(Told::Refused(id, Why::from(&why))),
                 Effect::Exhausted { id } => told.push(Told::Exhausted(id)),
