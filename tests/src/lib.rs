@@ -49,6 +49,22 @@ impl Ground {
         left
     }
 
+    /// The files in folders of this name, on any of its machines.
+    pub fn files_in(&self, folder: &str) -> Vec<PathBuf> {
+        let (mut folders, mut files) = (vec![self.directory.clone()], Vec::new());
+        while let Some(next) = folders.pop() {
+            let is_it = next.ends_with(folder);
+            for entry in next.read_dir().into_iter().flatten().flatten() {
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                    Ok(_) if is_it => files.push(entry.path()),
+                    Ok(_) | Err(_) => {}
+                }
+            }
+        }
+        files
+    }
+
     /// Waits until nothing is left.
     ///
     /// # Panics

@@ -6,16 +6,21 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
 use skyward::prelude::*;
-use skyward::{Bytes, EventKind, Events, KeyError, Retention};
+use skyward::{Bytes, EventKind, Events, KeyError, Retention, Shared};
 use skyward_tests::{Ground, desk, end, send};
 
 /// Long enough for what busy cores do to a redial.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The worker: tasks with processes of their own are its children.
 #[skyward::function]
-async fn process() -> u32 {
-    std::process::id()
+async fn worker(executor: Executor) -> u32 {
+    match executor {
+        Executor::Thread => std::process::id(),
+        Executor::Process => std::os::unix::process::parent_id(),
+    }
 }
 
 /// Notes that it has begun, waits for a file, and gives this many bytes.
@@ -57,6 +62,26 @@ async fn one_more(number: u64) -> u64 {
     number + 1
 }
 
+/// A value that notes when it is dropped by another process than its owner's.
+#[derive(Serialize, Deserialize)]
+struct Table {
+    note: PathBuf,
+    owner: u32,
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        if std::process::id() != self.owner {
+            write_line(&self.note);
+        }
+    }
+}
+
+#[skyward::function]
+async fn note_of(table: Shared<Table>) -> PathBuf {
+    table.note.clone()
+}
+
 fn write_line(path: &Path) {
     use std::io::Write as _;
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).expect("a file");
@@ -82,11 +107,12 @@ struct Scene {
     compute: Compute,
     events: Events,
     worker: u32,
+    executor: Executor,
     cut: Cut,
 }
 
 impl Scene {
-    async fn new(name: &str, cut: Cut, worker: Worker) -> skyward::Result<Self> {
+    async fn new(name: &str, cut: Cut, settings: Worker) -> skyward::Result<Self> {
         let (ground, desk) = (Ground::new(name), desk(name)?);
         let carrier = if cut == Cut::Frozen { Carrier::Quic } else { Carrier::Ssh };
         let timing = Timing { grace: PATIENCE, lease: PATIENCE * 2, ..Timing::short() };
@@ -94,20 +120,27 @@ impl Scene {
             .spec(Spec::on(Local::default().directory(ground.path())))
             .carrier(carrier)
             .timing(timing)
-            .worker(worker)
+            .worker(settings)
             .start()
             .await?;
-        let worker = (process() >> &compute).await?;
+        let executor = settings.executor;
+        let worker = (worker(executor) >> &compute).await?;
         let events = compute.events();
-        Ok(Self { ground, desk, compute, events, worker, cut })
+        Ok(Self { ground, desk, compute, events, worker, executor, cut })
     }
 
     fn file(&self, name: &str) -> PathBuf {
         self.desk.path().join(name)
     }
 
-    /// Breaks the link. With [`Cut::Frozen`] the worker stands still until [`Self::mend`].
+    /// Breaks the link, and waits until that is noticed. With [`Cut::Frozen`] the worker stands still until
+    /// [`Self::mend`].
     async fn cut(&mut self) {
+        self.strike();
+        self.wait(|it| matches!(it, EventKind::LinkLost { .. })).await;
+    }
+
+    fn strike(&self) {
         match self.cut {
             Cut::Frozen => send(self.worker, Signal::STOP).expect("frozen"),
             Cut::Sessions => {
@@ -116,7 +149,6 @@ impl Scene {
                 }
             }
         }
-        self.wait(|it| matches!(it, EventKind::LinkLost { .. })).await;
     }
 
     /// Waits until there is a link again.
@@ -136,7 +168,7 @@ impl Scene {
 
     async fn end(self) -> skyward::Result<()> {
         // The worker that ran everything has lived all the time.
-        assert_eq!((process() >> &self.compute).await?, self.worker);
+        assert_eq!((worker(self.executor) >> &self.compute).await?, self.worker);
         end(self.compute, &self.ground).await
     }
 }
@@ -283,4 +315,55 @@ async fn a_keyed_call_survives_a_break_and_its_key_is_one_calls_at_a_time() -> s
     let all = (gather((0..100).map(one_more)).key("many") >> &scene.compute).await?;
     assert_eq!(all, (1..=100).collect::<Vec<_>>());
     scene.end().await
+}
+
+/// Values that calls share stay on a node whose link breaks, and those go that their owner drops meanwhile.
+async fn shared_values_outlive_a_link_and_not_their_owner(
+    name: &str,
+    cut: Cut,
+    executor: Executor,
+) -> skyward::Result<()> {
+    let mut scene = Scene::new(name, cut, Worker { executor, ..Worker::default() }).await?;
+    let table = |name: &str| Shared::new(Table { note: scene.file(name), owner: std::process::id() });
+    let [kept, early, late] = ["kept", "early", "late"].map(|it| table(it).expect("encoded"));
+    let all = gather([&kept, &early, &late].map(|it| note_of(it.clone()))) >> &scene.compute;
+    assert_eq!(all.await?, ["kept", "early", "late"].map(|it| scene.file(it)));
+    let lies_in_files = executor == Executor::Process;
+    assert_eq!(scene.ground.files_in("shared").len(), if lies_in_files { 3 } else { 0 });
+    scene.strike();
+    // Nobody knows yet that nothing that is said now is heard.
+    drop(early);
+    scene.wait(|it| matches!(it, EventKind::LinkLost { .. })).await;
+    drop(late);
+    scene.mend().await;
+    until("their files go", || scene.ground.files_in("shared").len() == usize::from(lies_in_files)).await;
+    // A process lets go of what has gone before its next task.
+    assert_eq!((note_of(kept.clone()) >> &scene.compute).await?, scene.file("kept"));
+    until("they go", || ["early", "late"].iter().all(|it| lines(&scene.file(it)) == 1)).await;
+    assert_eq!(lines(&scene.file("kept")), 0);
+    if lies_in_files {
+        // It was not sent again: where somebody takes it away, it is missing.
+        scene.ground.files_in("shared").iter().for_each(|it| std::fs::remove_file(it).expect("removed"));
+        let missing = (note_of(kept.clone()) >> &scene.compute).await;
+        assert!(missing.is_err() && scene.ground.files_in("shared").is_empty(), "{missing:?}");
+    }
+    scene.end().await
+}
+
+#[skyward::test]
+async fn shared_values_of_processes_outlive_a_quic_link_and_not_their_owner() -> skyward::Result<()> {
+    let executor = Executor::Process;
+    shared_values_outlive_a_link_and_not_their_owner("reconcile-shared-quic", Cut::Frozen, executor).await
+}
+
+#[skyward::test]
+async fn shared_values_of_processes_outlive_an_ssh_link_and_not_their_owner() -> skyward::Result<()> {
+    let executor = Executor::Process;
+    shared_values_outlive_a_link_and_not_their_owner("reconcile-shared-ssh", Cut::Sessions, executor).await
+}
+
+#[skyward::test]
+async fn shared_values_in_a_workers_memory_outlive_a_link_and_not_their_owner() -> skyward::Result<()> {
+    let executor = Executor::Thread;
+    shared_values_outlive_a_link_and_not_their_owner("reconcile-shared-memory", Cut::Frozen, executor).await
 }

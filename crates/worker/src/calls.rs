@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use skyward_runtime::link::{CREDIT_BYTES, CREDIT_CALLS, Outbox, Outcome, Reply, WireError};
+use skyward_runtime::payload::CommonKey;
 use skyward_runtime::retention::{Run, Sent, Try};
 use tokio::sync::oneshot;
 
@@ -28,6 +29,8 @@ pub(crate) struct Calls {
     pub(crate) lanes: Vec<Sent<Delivery>>,
     /// What the client has said so far that it waits for.
     pub(crate) waits: BTreeSet<Try>,
+    /// What it has said so far that it needs of what it gave to share.
+    pub(crate) needs: BTreeSet<CommonKey>,
     /// The link is over: nothing that is still read of it counts.
     pub(crate) over: bool,
 }

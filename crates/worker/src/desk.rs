@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use skyward_runtime::link::{
-    BODY_LIMIT, Frames, Incoming, LANE_LIMIT, Outbox, Outcome, Reply, Request, Stream, WireError,
-    read_number, write_outcome,
+    Frames, Incoming, LANE_LIMIT, Outbox, Outcome, Reply, Request, Stream, WireError,
 };
 use skyward_runtime::model::{Attempt, Epoch, FunctionId, Key, TaskId};
+use skyward_runtime::payload::CommonKey;
 use skyward_runtime::retention::{Arrived, Run, Sent, Try};
 use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
@@ -27,24 +27,24 @@ use tokio::time::MissedTickBehavior;
 use crate::calls::{Arguments, Calls, Delivery, Lane, Open, recalled};
 use crate::execute::{self, Deadline, First, Left, Place, execute};
 use crate::executor::Job;
-use crate::keep::{Done, Handle, Known, print};
+use crate::keep::{Done, Handle, print};
 use crate::relay;
+use crate::shares::Source;
 use crate::slots::Slot;
 use crate::worker::Worker;
+
+mod kept;
 
 /// The calls of one link. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Desk {
     worker: Arc<Worker>,
-    epoch: Epoch,
+    source: Source,
     calls: Arc<Mutex<Calls>>,
 }
 
 /// How often calls that wait for a slot are looked through for those whose time is over.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// The most calls of which a client may say that it waits for them.
-const WAITS: usize = 1 << 20;
 
 /// A call that came by a lane.
 struct Call {
@@ -61,7 +61,7 @@ struct Call {
 
 impl Desk {
     pub(crate) fn new(worker: Arc<Worker>, epoch: Epoch) -> Self {
-        Self { worker, epoch, calls: Arc::default() }
+        Self { source: worker.source(epoch), worker, calls: Arc::default() }
     }
 
     /// Serves a lane to its end.
@@ -172,6 +172,7 @@ impl Desk {
                 }
             }
             Request::Waits { tries, more } => self.reconcile(tries, more, lane)?,
+            Request::Needs { keys, more } => self.need(keys, more)?,
             Request::Taken { count } => self.taken(count, lane)?,
             Request::Cancel { number } => {
                 // A link that is over has none of these left.
@@ -185,8 +186,7 @@ impl Desk {
             Request::Forget { key } => {
                 let calls = self.calls();
                 if !calls.over {
-                    self.worker.executor.forget_common(&key);
-                    self.worker.mesh.store.forget(&key);
+                    self.worker.forget_share(&key, self.source);
                 }
             }
             Request::RecallAlone { it } => {
@@ -210,78 +210,7 @@ impl Desk {
 
     /// The try as it is called here.
     const fn run_of(&self, it: Try) -> Run {
-        Run { epoch: self.epoch, it }
-    }
-
-    /// Says what became of a call of a link that broke, now or when it has ended.
-    fn resume(&self, number: u64, it: Try, lane: &Arc<Lane>) -> Result<(), WireError> {
-        let (run, deadline) = (self.run_of(it), Deadline::after(None));
-        let (index, arguments) = (lane.index, Arguments::default());
-        let open = Open { lane: index, begun: false, deadline, arguments, bytes: 0, run, wanted: None };
-        self.calls().enter(number, open)?;
-        self.calls().begin(number);
-        if let Some(told) = self.follow(number, run, lane) {
-            let (desk, lane) = (self.clone(), Arc::clone(lane));
-            tokio::spawn(async move {
-                let mut told = told;
-                loop {
-                    let _ = told.await;
-                    match desk.follow(number, run, &lane) {
-                        Some(more) => told = more,
-                        None => return,
-                    }
-                }
-            });
-        }
-        Ok(())
-    }
-
-    /// Answers a call that is kept; what there is to wait for when it still runs.
-    fn follow(&self, number: u64, run: Run, lane: &Lane) -> Option<oneshot::Receiver<()>> {
-        // Asking takes it over from whoever asked before, which only the link that counts may do.
-        let mut calls = self.calls();
-        if calls.over || !calls.open.contains_key(&number) {
-            return None;
-        }
-        match self.worker.keep.ask(run.it) {
-            Known::Running(told) => return Some(told),
-            Known::Nothing => {
-                calls.leave(number);
-                let _ = calls.word(lane, number, run, Outcome::Unknown);
-            }
-            Known::Ended(Some(done)) if done.outcome.length() <= LANE_LIMIT as u64 => {
-                calls.leave(number);
-                let _ = calls.put(lane, number, run, done, Delivery::Kept);
-            }
-            Known::Ended(done) => {
-                calls.leave(number);
-                calls.kept.insert(number, run.it);
-                let took = done.map_or(Duration::ZERO, |it| it.took);
-                lane.outbox.put(false, |buffer| Reply::put_elsewhere(buffer, number, took));
-            }
-        }
-        None
-    }
-
-    /// The client says what it waits for of the links before. It hears which keys there are.
-    fn reconcile(&self, tries: Vec<Try>, more: bool, lane: &Lane) -> Result<(), WireError> {
-        let mut calls = self.calls();
-        if calls.over {
-            return Ok(());
-        }
-        calls.waits.extend(tries);
-        if calls.waits.len() > WAITS {
-            return Err(WireError::Content { length: calls.waits.len() as u64, limit: WAITS });
-        }
-        if more {
-            return Ok(());
-        }
-        let waits = std::mem::take(&mut calls.waits);
-        self.worker.keep.reconcile(&waits);
-        drop(calls);
-        let keys = self.worker.keep.keys();
-        lane.outbox.put(false, |buffer| Reply::put_keys(buffer, keys.iter()));
-        Ok(())
+        Run { epoch: self.source.epoch, it }
     }
 
     /// So many outcomes of this lane are with the client.
@@ -413,25 +342,6 @@ impl Desk {
         }
     }
 
-    /// Gives the client a large outcome that it was told of. It is kept until the client says that it has it.
-    ///
-    /// # Errors
-    /// When the stream fails.
-    pub(crate) async fn hand_over(&self, stream: &mut Stream) -> Result<(), WireError> {
-        let number = read_number(&mut *stream.incoming).await?;
-        let kept = self.calls().kept.get(&number).copied();
-        let outcome = match kept {
-            Some(it) => self.worker.keep.load(it).await,
-            None => None,
-        };
-        let Some(outcome) = outcome else {
-            // It was cancelled while it was asked for.
-            stream.outgoing.reset();
-            return Ok(());
-        };
-        write_outcome(&mut *stream.outgoing, outcome, BODY_LIMIT).await
-    }
-
     /// A call that came by a stream of its own arrives; `None` when the link is over.
     pub(crate) fn admit(
         &self,
@@ -447,16 +357,16 @@ impl Desk {
         (!calls.over).then(|| (run, self.worker.keep.arrive(run.it, key, cancel)))
     }
 
+    /// A shared value begins to come over this link. Whether it is still needed.
+    pub(crate) fn share_comes(&self, key: CommonKey) -> bool {
+        let calls = self.calls();
+        !calls.over && self.worker.share_comes(key, self.source)
+    }
+
     /// Resolves when a call that waits for a slot on a stream of its own is asked for back. It is, as long as this is
     /// there.
     pub(crate) fn recalled(&self, it: Try) -> BoxFuture<'static, ()> {
         recalled(&self.calls, it)
-    }
-
-    /// What is known of a call, for who asks by a stream of its own.
-    pub(crate) fn known(&self, it: Try) -> Known {
-        let calls = self.calls();
-        if calls.over { Known::Nothing } else { self.worker.keep.ask(it) }
     }
 
     /// The link is over. What runs runs on, and what was not acknowledged is kept.

@@ -27,6 +27,7 @@ mod relay;
 mod seat;
 mod serve;
 mod session;
+mod shares;
 mod slots;
 mod spool;
 mod start;

@@ -19,6 +19,7 @@ use skyward_runtime::timing::Timing;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Semaphore;
 
+use crate::desk::Desk;
 use crate::worker::Worker;
 
 /// What nodes pass on among themselves, as one node has it.
@@ -130,9 +131,13 @@ async fn give(mesh: Arc<Mesh>, session: Arc<Session>, mut stream: Stream) {
 }
 
 /// Takes in a value that calls to come share, from wherever the client says.
-pub(crate) async fn take(worker: &Worker, stream: &mut Stream) -> Result<(), WireError> {
+pub(crate) async fn take(worker: &Worker, desk: &Desk, stream: &mut Stream) -> Result<(), WireError> {
     let Stream { outgoing, incoming } = stream;
     let Offer { key, manifest } = read_offer(&mut **incoming).await?;
+    if !desk.share_comes(key) {
+        outgoing.reset();
+        return Ok(());
+    }
     let (mesh, held) = (&worker.mesh, worker.mesh.store.offered(key, manifest));
     let client = (&mut **incoming, &mut **outgoing);
     match spread::fetch(&held, client, &**mesh, mesh.stall).await {
@@ -150,12 +155,11 @@ pub(crate) async fn take(worker: &Worker, stream: &mut Stream) -> Result<(), Wir
             Err(error) => return refuse(worker, &held, &error, &mut **outgoing).await,
         }
     }
-    if let Err(error) = held.have(&mut **outgoing).await {
-        // Whoever wanted it may not be there to say that nobody needs it any more.
-        worker.executor.forget_common(&key);
-        mesh.store.forget(&key);
-        return Err(error);
+    if !worker.share_is_here(&key) {
+        outgoing.reset();
+        return Ok(());
     }
+    held.have(&mut **outgoing).await?;
     outgoing.shutdown().await.map_err(|it| WireError::Interrupted(it.to_string()))
 }
 

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::exit;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use skyward_runtime::inside::{self, InstanceInfo};
@@ -68,8 +68,9 @@ async fn begin(
         epoch: start.epoch,
     };
     let mesh = Arc::new(Mesh::new(&start.identity, hello, &timing)?);
-    let probes = Arc::new(Semaphore::new(1));
-    let worker = Worker { start, registry, slots, executor, output, lease, seat, keep, fate, mesh, probes };
+    let (shares, probes) = (Mutex::default(), Arc::new(Semaphore::new(1)));
+    let worker =
+        Worker { start, registry, slots, executor, output, lease, seat, keep, fate, mesh, shares, probes };
     let worker = Arc::new(worker);
     control::start(Arc::clone(&worker)).await.map_err(|it| runtime(&it))?;
     declare(&worker.start)?;

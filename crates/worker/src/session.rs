@@ -58,14 +58,14 @@ async fn converse(
         Ok(Kind::Probe) => probe(&worker, &mut stream).await,
         Ok(Kind::Lane) => desk.serve(stream).await,
         Ok(Kind::Outcome) => desk.hand_over(&mut stream).await,
-        Ok(Kind::Shared) => share(&worker, &mut stream).await,
+        Ok(Kind::Shared) => share(&worker, &desk, &mut stream).await,
         Ok(Kind::File) => files(&mut stream).await,
         Ok(Kind::Stream) => {
             worker.slots.track(streams::call(&worker, &session, &desk, &arrivals, stream)).await
         }
         Ok(Kind::Input) => arrivals.take_in(&session, stream, worker.start.inputs).await,
         Ok(Kind::Output) => worker.output.serve(&mut stream).await,
-        Ok(Kind::Spread) => mesh::take(&worker, &mut stream).await,
+        Ok(Kind::Spread) => mesh::take(&worker, &desk, &mut stream).await,
         Ok(Kind::Chunks) => Err(WireError::Kind(Kind::Chunks as u8)),
         Ok(Kind::Hello) => Err(WireError::Kind(Kind::Hello as u8)),
         Err(error) => Err(error),
@@ -187,11 +187,19 @@ async fn follow(
 }
 
 /// Takes in a value that calls to come share.
-async fn share(worker: &Worker, stream: &mut Stream) -> Result<(), WireError> {
+async fn share(worker: &Worker, desk: &Desk, stream: &mut Stream) -> Result<(), WireError> {
     let (key, bytes) = read_common(&mut *stream.incoming, BODY_LIMIT).await?;
+    if !desk.share_comes(key) {
+        stream.outgoing.reset();
+        return Ok(());
+    }
     if let Err(error) = worker.executor.keep_common(key, bytes).await {
         tracing::error!(%error, "a shared value cannot be kept");
         return refuse_common(&mut *stream.outgoing, &error.to_string()).await;
+    }
+    if !worker.share_is_here(&key) {
+        stream.outgoing.reset();
+        return Ok(());
     }
     confirm_common(&mut *stream.outgoing).await
 }

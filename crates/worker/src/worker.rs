@@ -1,6 +1,6 @@
 //! What all parts of the worker share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use skyward_runtime::program::WorkerStart;
 use skyward_runtime::registry::Registry;
@@ -13,6 +13,7 @@ use crate::mesh::Mesh;
 use crate::notice::Fate;
 use crate::output::Output;
 use crate::seat::Seat;
+use crate::shares::Shares;
 use crate::slots::Slots;
 
 /// The worker.
@@ -28,6 +29,7 @@ pub(crate) struct Worker {
     pub(crate) keep: Keep,
     pub(crate) fate: Fate,
     pub(crate) mesh: Arc<Mesh>,
+    pub(crate) shares: Mutex<Shares>,
     /// Who may probe: one at a time.
     pub(crate) probes: Arc<Semaphore>,
 }

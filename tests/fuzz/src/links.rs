@@ -82,6 +82,7 @@ pub(crate) fn lane_seeds() -> Vec<Vec<u8>> {
         Request::Release { it: (TaskId(9), Attempt(2)) },
         Request::Waits { tries: vec![(TaskId(9), Attempt(1))], more: true },
         Request::Taken { count: 64 },
+        Request::Needs { keys: vec![[3; 40], [4; 40]], more: true },
     ];
     let mut asked = vec![0, 4];
     requests.iter().for_each(|it| it.put(&mut asked));

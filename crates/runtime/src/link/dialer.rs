@@ -20,7 +20,7 @@ use super::mux::{Mux, Road, Together, Tunnel};
 use super::pending::Pending;
 use super::quic::{self, Quic};
 use super::room::Room;
-use super::shares::{self, Shares};
+use super::shares::{self, Shares, Workers};
 use super::transport::{Stream, Transport};
 use super::wire::{BODY_LIMIT, Kind};
 use crate::model::{Attempt, Carrier, Key, TaskId};
@@ -37,6 +37,7 @@ pub struct Dialer {
     config: quinn::ClientConfig,
     endpoints: Arc<Mutex<Endpoints>>,
     together: Together,
+    workers: Arc<Workers>,
     body_limit: u64,
 }
 
@@ -57,7 +58,7 @@ pub struct Link {
 pub(super) struct Shared {
     pub(super) carrier: Arc<dyn Transport>,
     pub(super) lanes: Lanes,
-    pub(super) shares: Shares,
+    pub(super) shares: Arc<Shares>,
     pub(super) pending: Pending,
     hello: Hello,
     pub(super) body_limit: u64,
@@ -88,6 +89,7 @@ impl Dialer {
             config: quic::client(identity, timing)?,
             endpoints: Arc::default(),
             together: Together::default(),
+            workers: Arc::default(),
             body_limit: BODY_LIMIT,
         })
     }
@@ -162,8 +164,8 @@ impl Dialer {
     async fn greet(&self, carrier: Arc<dyn Transport>, hello: Hello) -> Result<Link, LinkError> {
         // From here on the drop closes the connection when anything fails.
         let lanes = Lanes::new(Arc::clone(&carrier));
-        let (shares, pending, body_limit) = (Shares::default(), Pending::default(), self.body_limit);
-        let users = watch::Sender::default();
+        let shares = self.workers.shares(&hello.incarnation);
+        let (pending, users, body_limit) = (Pending::default(), watch::Sender::default(), self.body_limit);
         let shared = Shared { carrier, lanes, shares, pending, hello, body_limit, users };
         hello::greet(&*shared.carrier, &shared.hello).await?;
         Ok(Link { shared: Arc::new(shared) })
@@ -219,8 +221,10 @@ impl Link {
     }
 
     /// Tells the worker which calls of links before this one are waited for; what it has besides, and is not
-    /// kept for another owner, it cancels and forgets. `tell` hears the keys under which it has something.
+    /// kept for another owner, it cancels and forgets, and so it does with what it was given to share that nobody needs
+    /// any more. `tell` hears the keys under which it has something.
     pub fn reconcile(&self, waits: &[Try], tell: impl Fn(Vec<Key>) + Send + Sync + 'static) {
+        self.shared.shares.reconcile(&self.shared);
         self.shared.lanes.tell_keys(tell);
         self.shared.lanes.reconcile(waits);
     }
@@ -345,8 +349,8 @@ impl Link {
 
 #[cfg(test)]
 impl Shared {
-    /// A link over any carrier.
-    pub(super) fn of(carrier: Arc<dyn Transport>) -> Self {
+    /// A link over any carrier, to a worker that was given this.
+    pub(super) fn of(carrier: Arc<dyn Transport>, shares: Arc<Shares>) -> Self {
         use crate::model::{Epoch, Incarnation, PoolId};
         let hello = Hello {
             protocol: hello::PROTOCOL,
@@ -356,7 +360,7 @@ impl Shared {
             incarnation: Incarnation::new("w"),
             epoch: Epoch(0),
         };
-        let (lanes, shares) = (Lanes::new(Arc::clone(&carrier)), Shares::default());
+        let lanes = Lanes::new(Arc::clone(&carrier));
         let (pending, users) = (Pending::default(), watch::Sender::default());
         Self { lanes, shares, pending, carrier, hello, body_limit: BODY_LIMIT, users }
     }

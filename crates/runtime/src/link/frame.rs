@@ -6,6 +6,7 @@
 //! call      = task (8), attempt (4), function (4), turn (8), nanoseconds left (8, all ones: no limit), arguments
 //! cancel    = nothing
 //! recall    = nothing
+//! alone     = task (8), attempt (4): a call on a stream of its own is asked for back
 //! keyed     = length of a key (2), the key, then a call's content
 //! resume    = task (8), attempt (4): a call of a link that broke, which is answered under this number
 //! release   = task (8), attempt (4): its outcome is there, or nobody wants it; it has no number of its own
@@ -13,13 +14,14 @@
 //! taken     = nothing; its number is how many outcomes of this lane are there by now
 //! keys      = length (2) and text of each key under which the worker has something
 //! forget    = the key of a shared value (40); it has no number of its own
+//! needs     = whether more follows (1), then the key (40) of each shared value that is still needed
 //! outcome   = what became of it (1), nanoseconds that it ran (8), body
 //! elsewhere = nanoseconds that it ran (8): the outcome is large and is asked for on a stream of its own
 //! ```
 
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 
 use super::call::{Outcome, OutcomeKind};
 use super::wire::WireError;
@@ -49,7 +51,7 @@ const CALL_HEAD: usize = 32;
 const KEY_MOST: usize = Key::MOST + 32;
 
 /// The largest rest of a frame.
-const FRAME_MOST: usize = LANE_LIMIT + HEAD + CALL_HEAD + KEY_MOST + 2;
+pub(super) const FRAME_MOST: usize = LANE_LIMIT + HEAD + CALL_HEAD + KEY_MOST + 2;
 
 /// A task and its attempt.
 const TRY: usize = 12;
@@ -57,12 +59,11 @@ const TRY: usize = 12;
 /// How many calls one frame says are waited for.
 const WAITS: usize = LANE_LIMIT / TRY - 1;
 
-/// How much is read at once at most.
-const READ: usize = 64 * 1024;
+/// The key of a shared value.
+const COMMON: usize = size_of::<CommonKey>();
 
-/// Contents up to this size are copied out of what was read, so that a small one that is kept for long
-/// does not keep all of it.
-const COPIED: usize = 4 * 1024;
+/// How many of them one frame says are needed.
+const NEEDS: usize = LANE_LIMIT / COMMON - 1;
 
 /// The time left of a call without a limit.
 const NO_LIMIT: u64 = u64::MAX;
@@ -133,6 +134,13 @@ pub enum Request {
         /// Which.
         key: CommonKey,
     },
+    /// Of the shared values that came over links before, these are still needed.
+    Needs {
+        /// Which.
+        keys: Vec<CommonKey>,
+        /// Whether more of them follow.
+        more: bool,
+    },
 }
 
 /// What a worker writes on a lane.
@@ -177,12 +185,7 @@ enum Kind {
     Taken = 11,
     Keys = 12,
     RecallAlone = 13,
-}
-
-/// Cuts what was read into frames.
-#[derive(Debug, Default)]
-pub struct Frames {
-    read: BytesMut,
+    Needs = 14,
 }
 
 impl Request {
@@ -228,24 +231,26 @@ impl Request {
                 head(buffer, Kind::Forget, 0, key.len());
                 buffer.put_slice(key);
             }
+            Self::Needs { keys, more } => {
+                head(buffer, Kind::Needs, 0, 1 + COMMON * keys.len());
+                buffer.put_u8(u8::from(*more));
+                keys.iter().for_each(|it| buffer.put_slice(it));
+            }
         }
     }
 
     /// Says which calls are waited for, in as many frames as that takes.
     pub fn put_waits(buffer: &mut Vec<u8>, tries: &[Try]) {
-        let mut rest = tries;
-        loop {
-            let (now, later) = rest.split_at(rest.len().min(WAITS));
-            Self::Waits { tries: now.to_vec(), more: !later.is_empty() }.put(buffer);
-            if later.is_empty() {
-                return;
-            }
-            rest = later;
-        }
+        parts(tries, WAITS, |tries, more| Self::Waits { tries, more }.put(buffer));
+    }
+
+    /// Says which shared values are needed, in as many frames as that takes.
+    pub fn put_needs(buffer: &mut Vec<u8>, keys: &[CommonKey]) {
+        parts(keys, NEEDS, |keys, more| Self::Needs { keys, more }.put(buffer));
     }
 
     /// Reads a frame where it lies; `own` makes bytes of a part of it that can be kept.
-    fn read(mut frame: &[u8], own: impl FnOnce(&[u8]) -> Bytes) -> Result<Self, WireError> {
+    pub(super) fn read(mut frame: &[u8], own: impl FnOnce(&[u8]) -> Bytes) -> Result<Self, WireError> {
         let (kind, number) = (frame.try_get_u8(), frame.try_get_u64());
         let (Ok(kind), Ok(number)) = (kind, number) else { return Err(garbled("it has no number")) };
         match kind {
@@ -289,6 +294,11 @@ impl Request {
                 Ok(key) => Ok(Self::Forget { key }),
                 Err(_) => Err(garbled("the key of a shared value is cut off")),
             },
+            kind if kind == Kind::Needs as u8 && frame.len() % COMMON == 1 => {
+                let more = frame.get_u8() != 0;
+                let (keys, _) = frame.as_chunks();
+                Ok(Self::Needs { keys: keys.to_vec(), more })
+            }
             _ => Err(garbled("a client does not say this")),
         }
     }
@@ -342,7 +352,7 @@ impl Reply {
     }
 
     /// As of a request.
-    fn read(mut frame: &[u8], own: impl FnOnce(&[u8]) -> Bytes) -> Result<Self, WireError> {
+    pub(super) fn read(mut frame: &[u8], own: impl FnOnce(&[u8]) -> Bytes) -> Result<Self, WireError> {
         let (kind, number) = (frame.try_get_u8(), frame.try_get_u64());
         let (Ok(kind), Ok(number)) = (kind, number) else { return Err(garbled("it has no number")) };
         match kind {
@@ -369,53 +379,16 @@ impl Reply {
     }
 }
 
-impl Frames {
-    /// Where the next bytes are read to.
-    pub fn room(&mut self) -> &mut BytesMut {
-        self.read.reserve(READ.min(self.read.len().max(READ / 16).saturating_mul(4)));
-        &mut self.read
-    }
-
-    /// The next request, if all of it is there.
-    ///
-    /// # Errors
-    /// When the client broke the protocol.
-    pub fn request(&mut self) -> Result<Option<Request>, WireError> {
-        self.next(|frame, own| Request::read(frame, own))
-    }
-
-    /// The next reply, if all of it is there.
-    ///
-    /// # Errors
-    /// When the worker broke the protocol.
-    pub fn reply(&mut self) -> Result<Option<Reply>, WireError> {
-        self.next(|frame, own| Reply::read(frame, own))
-    }
-
-    /// Whether something was read that is no whole frame yet.
-    pub fn is_amid(&self) -> bool {
-        !self.read.is_empty()
-    }
-
-    /// Reads the next frame, which `read` is given with a way to keep a part of it.
-    fn next<T>(
-        &mut self,
-        read: impl FnOnce(&[u8], &dyn Fn(&[u8]) -> Bytes) -> Result<T, WireError>,
-    ) -> Result<Option<T>, WireError> {
-        let Some(length) = self.read.first_chunk::<4>() else { return Ok(None) };
-        let length = u32::from_be_bytes(*length);
-        let Some(length) = usize::try_from(length).ok().filter(|it| *it <= FRAME_MOST) else {
-            return Err(WireError::Frame { length: length.into() });
-        };
-        let Some(frame) = self.read.get(4..4 + length) else { return Ok(None) };
-        if length <= COPIED {
-            let taken = read(frame, &Bytes::copy_from_slice)?;
-            self.read.advance(4 + length);
-            return Ok(Some(taken));
+/// Gives out all of it, so many at a time; of nothing, nothing once.
+fn parts<T: Clone>(all: &[T], most: usize, mut give: impl FnMut(Vec<T>, bool)) {
+    let mut rest = all;
+    loop {
+        let (now, later) = rest.split_at(rest.len().min(most));
+        give(now.to_vec(), !later.is_empty());
+        if later.is_empty() {
+            return;
         }
-        self.read.advance(4);
-        let frame = self.read.split_to(length).freeze();
-        read(&frame, &|part| frame.slice_ref(part)).map(Some)
+        rest = later;
     }
 }
 

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::link::frames::Frames;
 use crate::model::Panic;
 
 fn requests() -> Vec<Request> {
@@ -29,6 +30,8 @@ fn requests() -> Vec<Request> {
         Request::Waits { tries: vec![], more: false },
         Request::Waits { tries: (0..WAITS).map(|it| (TaskId(it as u64), Attempt(1))).collect(), more: true },
         Request::Taken { count: 64 },
+        Request::Needs { keys: vec![], more: false },
+        Request::Needs { keys: vec![[7; 40]; NEEDS], more: true },
     ]
 }
 
@@ -74,6 +77,24 @@ fn requests_and_replies_survive_the_wire_however_they_arrive() {
     for size in [1, 3, 1000, usize::MAX] {
         assert_eq!(in_pieces(&asked, size, Frames::request), Ok(requests()), "{size}");
         assert_eq!(in_pieces(&replied, size, Frames::reply).as_ref(), Ok(&expected), "{size}");
+    }
+}
+
+#[test]
+fn what_is_needed_is_said_in_as_many_frames_as_that_takes() {
+    for count in [0, 1, NEEDS, NEEDS + 1, 2 * NEEDS + 1] {
+        let keys = vec![[3; 40]; count];
+        let mut buffer = Vec::new();
+        Request::put_needs(&mut buffer, &keys);
+        let said = in_pieces(&buffer, usize::MAX, Frames::request).expect("in order");
+        let (mut all, mut follows) = (Vec::new(), true);
+        for request in said {
+            let Request::Needs { keys, more } = request else { panic!("{request:?}") };
+            assert!(follows, "nothing follows the last");
+            all.extend(keys);
+            follows = more;
+        }
+        assert_eq!((all, follows), (keys, false));
     }
 }
 

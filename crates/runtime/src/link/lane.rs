@@ -21,7 +21,8 @@ use tokio::time::Instant;
 
 use super::call::{CallRequest, Outcome};
 use super::error::{Cause, LinkError};
-use super::frame::{CREDIT_BYTES, CREDIT_CALLS, Frames, LANE_LIMIT, Reply, Request};
+use super::frame::{CREDIT_BYTES, CREDIT_CALLS, LANE_LIMIT, Reply, Request};
+use super::frames::Frames;
 use super::outbox::Outbox;
 use super::transport::{Incoming, Stream, Transport};
 use super::wire::{Kind, WireError};
@@ -200,6 +201,13 @@ impl Lanes {
         let [first, ..] = &self.lanes;
         self.open(first);
         first.outbox.put(false, |buffer| Request::RecallAlone { it: (task, attempt) }.put(buffer));
+    }
+
+    /// Tells the worker which shared values of links before this one are still needed.
+    pub(super) fn needs(&self, keys: &[CommonKey]) {
+        let [first, ..] = &self.lanes;
+        self.open(first);
+        first.outbox.put(false, |buffer| Request::put_needs(buffer, keys));
     }
 
     /// Nobody needs a shared value any more that the worker was given.

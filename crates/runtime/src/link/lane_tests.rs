@@ -12,7 +12,9 @@ use crate::link::dialer::Shared;
 use crate::link::transport::{Incoming, Outgoing};
 use crate::link::{call, shares, wire};
 use crate::model::FunctionId;
-use crate::payload::Common;
+
+#[path = "shares_tests.rs"]
+mod sharing;
 
 /// A carrier whose streams are pipes in memory; their other ends are given to the test.
 #[derive(Debug)]
@@ -108,9 +110,14 @@ struct Worker {
 
 impl Ends {
     fn new() -> Self {
+        Self::to(Arc::default())
+    }
+
+    /// A link to a worker that was given this.
+    fn to(shares: Arc<shares::Shares>) -> Self {
         let (sender, opened) = mpsc::unbounded_channel();
         let carrier: Arc<dyn Transport> = Arc::new(Pipes { opened: sender, over: Mutex::default() });
-        Self { shared: Arc::new(Shared::of(carrier)), opened }
+        Self { shared: Arc::new(Shared::of(carrier, shares)), opened }
     }
 
     /// A call that has been sent.
@@ -359,36 +366,6 @@ async fn a_worker_that_does_not_answer_is_not_waited_for_longer_than_its_time_an
     ends.shared.lanes.sweep(Instant::now() + Duration::from_secs(11));
     assert_eq!(call.await.expect("joined"), Ok(Outcome::TimedOut(vec![])));
     assert_eq!(worker.hear().await, Request::Cancel { number });
-}
-
-#[tokio::test]
-async fn a_shared_value_is_sent_once_and_forgotten_with_its_last_owner() {
-    let mut ends = Ends::new();
-    let call = ends.call("");
-    let mut worker = ends.lane().await;
-    worker.number().await;
-    let common = Common::of("what this test shares".into());
-    let share = || {
-        let (shared, common) = (Arc::clone(&ends.shared), Arc::clone(&common));
-        tokio::spawn(async move { shares::share(&shared, &common, || shares::send(&shared, &common)).await })
-    };
-    let asked = [share(), share()];
-    let mut stream = ends.opened.recv().await.expect("opened");
-    assert_eq!(wire::read_kind(&mut stream).await, Ok(Kind::Shared));
-    let (incoming, outgoing) = tokio::io::split(stream);
-    let read = shares::read_common(&mut OtherHalf(incoming), 1000).await;
-    assert_eq!(read, Ok((*common.key(), "what this test shares".into())));
-    assert!(!ends.shared.shares.has(common.key()));
-    shares::confirm_common(&mut Half(outgoing)).await.expect("said");
-    for asked in asked {
-        assert_eq!(asked.await.expect("joined"), Ok(()));
-    }
-    assert_eq!(shares::share(&ends.shared, &common, || shares::send(&ends.shared, &common)).await, Ok(()));
-    assert!(ends.opened.try_recv().is_err());
-    let key = *common.key();
-    drop(common);
-    assert_eq!(worker.hear().await, Request::Forget { key });
-    call.abort();
 }
 
 #[tokio::test]

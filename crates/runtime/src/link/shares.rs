@@ -1,5 +1,5 @@
-//! Which shared values the worker of a link has: each is sent once, on a stream of its own, before the first
-//! call that needs it.
+//! Which shared values a worker has: each is sent once, on a stream of its own, before the first call that needs
+//! it. A worker keeps them when a link breaks, and is told over the next one which of them are still needed.
 //!
 //! ```text
 //! client: kind, key, length (8), encoding, end
@@ -7,7 +7,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,33 +18,91 @@ use super::dialer::Shared;
 use super::error::LinkError;
 use super::transport::{Incoming, Outgoing};
 use super::wire::{self, Kind, WireError};
+use crate::model::Incarnation;
 use crate::payload::{Common, CommonKey};
 
-/// What was sent over one link, or is being sent.
+/// What one worker was given, or is being given, whatever links it came over. It is there as long as a link to the
+/// worker is, or anything that the worker was given.
 #[derive(Debug, Default)]
-pub(super) struct Shares(Mutex<BTreeMap<CommonKey, Arc<OnceCell<()>>>>);
+pub(super) struct Shares(Mutex<Given>);
+
+#[derive(Debug, Default)]
+struct Given {
+    sent: BTreeMap<CommonKey, Arc<OnceCell<()>>>,
+    /// Those over which the worker is told what is needed no more.
+    links: Vec<Weak<Shared>>,
+}
+
+/// What each worker was given.
+#[derive(Debug, Default)]
+pub(super) struct Workers(Mutex<BTreeMap<Incarnation, Weak<Shares>>>);
 
 /// What the worker says when it has a value, and when it cannot keep it.
 const HERE: u8 = 1;
 const NO_ROOM: u8 = 2;
 
+impl Workers {
+    /// What the worker of this name was given.
+    pub(super) fn shares(&self, name: &Incarnation) -> Arc<Shares> {
+        let mut workers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shares) = workers.get(name).and_then(Weak::upgrade) {
+            return shares;
+        }
+        workers.retain(|_, it| it.strong_count() > 0);
+        let shares = Arc::default();
+        workers.insert(name.clone(), Arc::downgrade(&shares));
+        shares
+    }
+}
+
 impl Shares {
-    /// What is known of a value, and whether nothing was.
-    fn cell(&self, key: &CommonKey) -> (Arc<OnceCell<()>>, bool) {
-        let mut sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = !sent.contains_key(key);
-        (Arc::clone(sent.entry(*key).or_default()), is_new)
+    /// What is known of a value that goes over this link, and whether nothing was.
+    fn cell(&self, key: &CommonKey, link: &Arc<Shared>) -> (Arc<OnceCell<()>>, bool) {
+        let mut given = self.given();
+        given.link(link);
+        let is_new = !given.sent.contains_key(key);
+        (Arc::clone(given.sent.entry(*key).or_default()), is_new)
     }
 
     /// Whether the worker has it.
     pub(super) fn has(&self, key: &CommonKey) -> bool {
-        let sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sent.get(key).is_some_and(|it| it.initialized())
+        self.given().sent.get(key).is_some_and(|it| it.initialized())
     }
 
-    /// Whether anything was sent; from now on it has not been.
-    pub(super) fn forget(&self, key: &CommonKey) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key).is_some()
+    /// Tells the worker over another link what is still needed: of what is not, it may have heard over none.
+    pub(super) fn reconcile(&self, link: &Arc<Shared>) {
+        let mut given = self.given();
+        given.link(link);
+        // What was given up in the middle may be there as well.
+        let keys: Vec<CommonKey> = given.sent.keys().copied().collect();
+        // Under the lock, so that what is forgotten from now on is said behind it.
+        link.lanes.needs(&keys);
+    }
+
+    /// Nobody needs it any more.
+    fn forget(&self, key: CommonKey) {
+        let mut given = self.given();
+        if given.sent.remove(&key).is_some() {
+            given.living().for_each(|it| it.lanes.forget_common(key));
+        }
+    }
+
+    fn given(&self) -> MutexGuard<'_, Given> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Given {
+    /// The links that are not known to be over.
+    fn living(&self) -> impl Iterator<Item = Arc<Shared>> {
+        self.links.iter().filter_map(Weak::upgrade).filter(|it| it.carrier.over().is_none())
+    }
+
+    fn link(&mut self, link: &Arc<Shared>) {
+        let link = Arc::downgrade(link);
+        if !self.links.iter().any(|it| it.ptr_eq(&link)) {
+            self.links = self.living().map(|it| Arc::downgrade(&it)).chain([link]).collect();
+        }
     }
 }
 
@@ -59,17 +117,11 @@ pub(super) async fn share<F: Future<Output = Result<(), LinkError>>>(
     if length > shared.body_limit {
         return Err(LinkError::TooLarge { what: "a shared value", length, limit: shared.body_limit });
     }
-    let (cell, is_new) = shared.shares.cell(&key);
+    let (cell, is_new) = shared.shares.cell(&key, shared);
     if is_new {
         // Before anything is sent: of what is given up in the middle something may be there as well.
-        let link: Weak<Shared> = Arc::downgrade(shared);
-        common.when_dropped(move || {
-            if let Some(link) = link.upgrade()
-                && link.shares.forget(&key)
-            {
-                link.lanes.forget_common(key);
-            }
-        });
+        let shares = Arc::clone(&shared.shares);
+        common.when_dropped(move || shares.forget(key));
     }
     cell.get_or_try_init(send).await.copied()
 }
