@@ -237,7 +237,8 @@ impl Compute {
     ///
     /// # Errors
     /// When the number is not between `min` and `max` of its [`Nodes`](crate::Nodes), where it scales, or not from 1 to
-    /// [`Nodes::MOST`](crate::Nodes::MOST), where it does not; and when the pool has ended.
+    /// [`Nodes::MOST`](crate::Nodes::MOST), where it does not; when more than now are asked for than `max_hourly_cost` or
+    /// what is left of `max_total_cost` pays for, with how many those are; and when the pool has ended. Nothing changes then.
     ///
     /// # Cancellation
     /// What was asked for is done, heard of or not.

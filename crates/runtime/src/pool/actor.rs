@@ -273,7 +273,8 @@ impl Doing {
                 return None;
             }
             PoolMessage::Resize(nodes, told) => {
-                if let Err(refused) = self.state.resizable(nodes) {
+                let (now, timing) = (self.request.events.now(), &self.request.timing);
+                if let Err(refused) = self.state.resizable(nodes, now, timing) {
                     // Whoever asked may have gone.
                     let _ = told.send(Err(refused));
                     return None;

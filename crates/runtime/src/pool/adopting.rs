@@ -68,7 +68,7 @@ impl Adoption {
                         candidate,
                         machines: Vec::new(),
                         spare: Vec::new(),
-                        age: now.saturating_sub(pool.begun),
+                        age: age(pool, now),
                         rented: earlier(pool),
                         unheard: pool.deeds.iter().any(Deed::is_unheard),
                         lease: pool.undos().iter().map(|it| it.request.lease).max().unwrap_or_default(),
@@ -116,9 +116,16 @@ pub(crate) fn inherited(pool: &KnownPool) -> Vec<Inherited<'_>> {
 
 /// What everything that was rented for a pool has cost until so long after 1970.
 pub fn spent(pool: &KnownPool, now: Duration) -> Usd {
-    let age = now.saturating_sub(pool.begun);
+    let age = age(pool, now);
     let cost = |it: &Earlier| it.rented.tariff.cost(it.until.unwrap_or(age).saturating_sub(it.since));
     earlier(pool).iter().map(cost).sum()
+}
+
+/// How old a pool is. A clock that was set back hides nothing of what is written down.
+fn age(pool: &KnownPool, now: Duration) -> Duration {
+    let asked = pool.deeds.iter().map(|it| it.begun);
+    let known = asked.chain(pool.past.iter().map(|it| it.gone)).chain([pool.seen]);
+    known.fold(now, Duration::max).saturating_sub(pool.begun)
 }
 
 /// What was rented for a pool, by its time since it was begun.

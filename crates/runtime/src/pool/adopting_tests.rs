@@ -255,6 +255,11 @@ fn what_an_owner_before_has_spent_counts_and_a_pool_that_may_not_cost_more_is_gi
     let machines = vec![machine("a", 2, Some((0, 0))), machine("b", 2, Some((1, 0)))];
     let known = KnownPool { past: vec![gone], ..pool(machines) };
     assert_eq!(spent(&known, NOW), usd!(2.50));
+    // A clock that was set back hides nothing of what is written down.
+    let seen = KnownPool { seen: NOW, ..known.clone() };
+    assert_eq!(spent(&seen, Duration::ZERO), usd!(2.50));
+    let age = |now| Adoption::of(&seen, now).map(|it| it.age);
+    assert_eq!(age(Duration::ZERO), age(NOW));
     for (cap, attaches) in [(usd!(2), false), (usd!(2.51), false), (usd!(4), true)] {
         let adoption = Adoption::of(&known, NOW).expect("a node");
         let (mut state, now) = (State::new(), Instant::now());

@@ -4,6 +4,7 @@
 //! paid for, and so does a lease that lapses because the client has died, or its computer sleeps: moments here are of a
 //! clock that counts sleep.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::ledger::Meters;
@@ -18,8 +19,9 @@ pub(super) struct Budget {
     /// How old the pool was then: it had an owner before.
     before: Duration,
     meters: Meters,
-    /// How long a machine lives on alone.
+    /// How long a machine that is rented now lives on alone, and those that there are.
     lease: Duration,
+    leases: BTreeMap<InstanceId, Duration>,
     /// How long the slowest providers take that machines are rented from: to boot one, until one is alone that was never
     /// reached, and to give one more back.
     boot: Duration,
@@ -52,8 +54,9 @@ impl Budget {
         (self.before, self.lease) = (age, lease);
         for Earlier { rented, since, until } in machines {
             self.meters.start(rented.instance.clone(), rented.tariff, *since);
-            if let Some(until) = until {
-                self.meters.stop(&rented.instance, *until);
+            match until {
+                Some(until) => self.meters.stop(&rented.instance, *until),
+                None => drop(self.leases.insert(rented.instance.clone(), lease)),
             }
         }
     }
@@ -68,12 +71,14 @@ impl Budget {
     /// A machine is there that was asked for at this moment.
     pub(super) fn rented(&mut self, instance: InstanceId, tariff: Tariff, asked: Instant) {
         let since = self.since(asked);
+        self.leases.insert(instance.clone(), self.lease);
         self.meters.start(instance, tariff, since);
     }
 
     /// A machine is gone.
     pub(super) fn gone(&mut self, instance: &InstanceId, now: Instant) {
         let at = self.since(now);
+        self.leases.remove(instance);
         self.meters.stop(instance, at);
     }
 
@@ -161,6 +166,11 @@ impl Budget {
         !std::mem::replace(&mut self.refused, true)
     }
 
+    /// More was allowed.
+    pub(super) const fn forgets_refusal(&mut self) {
+        self.refused = false;
+    }
+
     /// Looks at what is spent. Once more at the same moment says nothing new but that all is spent.
     pub(super) fn look(&mut self, now: Instant, timing: &Timing) -> Option<Look> {
         let (cap, at) = (self.cap?, self.since(now));
@@ -197,7 +207,8 @@ impl Budget {
     /// more.
     fn ending(&self, more: u32, timing: &Timing) -> Duration {
         let machines = self.meters.running().saturating_add(usize::try_from(more).unwrap_or(usize::MAX));
-        timing.ending(machines, self.pace).max(self.lease * 4 / 3) + SOONEST
+        let lease = self.leases.values().fold(self.lease, |longest, it| longest.max(*it));
+        timing.ending(machines, self.pace).max(lease * 4 / 3) + SOONEST
     }
 
     /// How old a pool is now that was so old when it was born here.
@@ -339,6 +350,32 @@ mod tests {
         assert_eq!(budget.alarm(now + second * 800, &timing), Some(FAR));
         let then = budget.alarm(now + second * 860, &timing).expect("another");
         assert!(then > second * 38 && then <= second * 40, "{then:?}");
+    }
+
+    #[test]
+    fn that_the_budget_refuses_more_is_said_again_once_more_was_allowed_between() {
+        let mut budget = Budget::default();
+        assert!(budget.says_refusal());
+        assert!(!budget.says_refusal(), "each look says it anew");
+        budget.forgets_refusal();
+        assert!(budget.says_refusal());
+    }
+
+    #[test]
+    fn what_machines_cost_alone_goes_by_the_longest_lease_that_one_of_them_has() {
+        let (mut budget, now) = begun(Some(usd!(20)));
+        let (day, one, timing) = (Duration::from_secs(86_400), tariff(usd!(3.60)), timing());
+        let long = budget.lease(day, 1, &one, now);
+        budget.rented(InstanceId::new("1"), one, now);
+        let short = budget.lease(day, 40, &one, now);
+        assert!(short < long && long > Duration::from_secs(600), "{short:?}, {long:?}");
+        budget.rented(InstanceId::new("2"), one, now);
+        assert_eq!(budget.ending(0, &timing), long * 4 / 3 + SOONEST);
+        budget.gone(&InstanceId::new("1"), now);
+        assert_eq!(
+            budget.ending(0, &timing),
+            (short * 4 / 3).max(timing.ending(1, Duration::ZERO)) + SOONEST
+        );
     }
 
     #[test]

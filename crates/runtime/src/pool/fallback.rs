@@ -26,6 +26,21 @@ pub(super) struct Fallback {
     attempts: Attempt,
     /// Candidates that were given up, and why.
     tried: Vec<String>,
+    /// None is left, of those at least that may be beside what stays.
+    is_over: bool,
+}
+
+impl Candidate {
+    /// Whether machines of the other one may be in a pool with those of this one.
+    fn mixes_with(&self, other: &Self) -> bool {
+        self.mixed && other.mixed && self.nodes == other.nodes
+    }
+
+    /// Whether machines of the other one may take the place of some of this one: they are the same machines, in whichever
+    /// market, or the pool may mix them.
+    fn stands_in_for(&self, other: &Self) -> bool {
+        self.mixes_with(other) || self.spec == other.spec && self.offer == other.offer
+    }
 }
 
 /// What a failure of one candidate says of others.
@@ -50,13 +65,28 @@ impl Fallback {
 
     /// Begins again with all of them, where one was given up. Returns the first.
     pub(super) fn restart(&mut self) -> Option<Candidate> {
+        self.is_over = false;
+        self.attempts = Attempt(0);
         if self.tried.is_empty() {
-            self.attempts = Attempt(0);
             return None;
         }
         self.tried.clear();
-        self.attempts = Attempt(0);
         self.begin(self.all.clone())
+    }
+
+    /// Begins again with those that may be beside what there is, where all of them were given up. Returns the first, if
+    /// that is another than the last.
+    pub(super) fn restart_beside(&mut self) -> Option<Candidate> {
+        if !std::mem::take(&mut self.is_over) {
+            return None;
+        }
+        self.attempts = Attempt(0);
+        self.tried.clear();
+        let current = self.current.clone()?;
+        self.waiting = self.all.iter().filter(|it| it.stands_in_for(&current)).cloned().collect();
+        let first = self.waiting.pop_front().filter(|it| *it != current)?;
+        self.current = Some(first.clone());
+        Some(first)
     }
 
     /// What was given up so far, and why.
@@ -97,23 +127,21 @@ impl Fallback {
         keep: bool,
     ) -> Option<(Candidate, bool)> {
         let failed = self.current.as_ref()?.clone();
-        if keep && !failed.mixed {
-            // Should a machine be wanted again, the same is asked again.
-            self.attempts = Attempt(0);
-            return None;
-        }
+        // Should a machine be wanted again when none is left, the same is asked again.
+        self.attempts = Attempt(0);
         self.tried.push(format!("{}, {}: {reason}", failed.offer, failed.tariff));
         match reach(kind) {
             Reach::Market => self.put_other_market(&failed),
             Reach::Offer => {}
             Reach::Provider => self.waiting.retain(|it| it.offer.provider != failed.offer.provider),
         }
-        let beside = |it: &Candidate| failed.mixed && it.mixed && failed.nodes == it.nodes;
-        let place = self.waiting.iter().position(|it| !keep || beside(it))?;
-        let candidate = self.waiting.remove(place)?;
-        self.attempts = Attempt(0);
+        let place = self.waiting.iter().position(|it| !keep || it.stands_in_for(&failed));
+        let Some(candidate) = place.and_then(|it| self.waiting.remove(it)) else {
+            self.is_over = true;
+            return None;
+        };
         self.current = Some(candidate.clone());
-        let keep = beside(&candidate);
+        let keep = keep || failed.mixes_with(&candidate);
         Some((candidate, keep))
     }
 

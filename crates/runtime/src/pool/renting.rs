@@ -219,6 +219,7 @@ impl State {
         let bounds = candidate.scales.map(|(least, most)| Bounds { least, most });
         let scaled = self.scale.bounds().is_some();
         self.scale.bound(bounds);
+        self.scale.sized(candidate.nodes);
         if scaled || bounds.is_some() {
             effects.push(Effect::QueueGrows { grows: bounds.is_some() });
         }
@@ -300,8 +301,9 @@ impl State {
             Ok(count) => (count, self.budget.allows(within, &tariff, now, timing).err()),
             Err(refused) => (0, Some(refused)),
         };
-        if let Some(refused) = refused {
-            phase = self.refuse_growth(count, ready, refused, now, timing, effects);
+        match refused {
+            Some(refused) => phase = self.refuse_growth(count, ready, refused, now, timing, effects),
+            None => self.budget.forgets_refusal(),
         }
         if count > 0 && matches!(phase, Phase::Living { stop: false, .. }) {
             self.asking = count;

@@ -186,14 +186,93 @@ fn a_running_pool_never_gives_back_what_works_for_a_rank_that_is_lost() {
             (node_gone(1, "frozen"), vec![release(1), Effect::QueueGone { rank: Rank(1) }, ask(2, 1)]),
             (
                 fails(2, &[], ProviderErrorKind::OfferGone),
-                vec![
-                    refused("no", 1),
-                    Effect::QueueLost { rank: Rank(1) },
-                    fewer(2, "one gave 1 of 2 machines (attempt 1): no"),
-                ],
+                [
+                    vec![refused("no", 1), Effect::QueueLost { rank: Rank(1) }],
+                    fewer(2, "one gave 1 of 2 machines (attempt 1): no", 30).to_vec(),
+                ]
+                .concat(),
             ),
         ],
     );
+}
+
+/// A machine that is wanted again after a while, and what is rented for it.
+fn missing(from: u32, to: u32, rank: u32) -> [Effect; 2] {
+    let why = ScaledBecause::Missing;
+    [Effect::Announce(EventKind::Scaled { from, to, why }), Effect::QueueWanted { rank: Rank(rank) }]
+}
+
+#[test]
+fn a_fixed_pool_has_its_lost_rank_from_the_same_offer_in_either_market_and_begins_again_later() {
+    let tariff = |market, hourly| Tariff { market, hourly, billing: Billing::default() };
+    let stays = tariff(Market::OnDemand, usd!(3));
+    let of = |it: &str| Candidate {
+        tariff: tariff(Market::Spot, usd!(1)),
+        otherwise: Some(stays),
+        ..candidate(it, Nodes::from(2))
+    };
+    let mut state =
+        after(vec![born(), plan(vec![of("one"), of("two")]), Heard::Prepared(Ok(())), given(&[0, 1], None)]);
+    for rank in 0..2 {
+        state.hear(node_ready(rank), now(), &Timing::default());
+    }
+    let set_up = |candidate: Candidate| {
+        let Candidate { offer, tariff, .. } = candidate.clone();
+        let provider = offer.provider.clone();
+        let chosen = EventKind::Chosen { provider, offer: Box::new(offer), tariff, nodes: 2 };
+        let candidate = Box::new(candidate);
+        vec![Effect::Announce(chosen), Effect::Prepare { candidate, lease: Timing::default().lease }]
+    };
+    let none = |request| fails(request, &[], ProviderErrorKind::Quota);
+    let on_demand = set_up(Candidate { tariff: stays, otherwise: None, ..of("one") });
+    let lost = vec![refused("no", 1), Effect::QueueLost { rank: Rank(1) }];
+    let told = fewer(2, "one gave 1 of 2 machines (attempt 1): no", 30);
+    check(
+        &mut state,
+        vec![
+            (node_gone(1, "frozen"), vec![release(1), Effect::QueueGone { rank: Rank(1) }, ask(2, 1)]),
+            (none(2), [vec![refused("no", 1)], on_demand].concat()),
+            (Heard::Prepared(Ok(())), vec![ask(3, 1)]),
+            (none(3), [lost, told.to_vec()].concat()),
+        ],
+    );
+    let later = state.hear(Heard::Woke(Timer::Scale), now() + Duration::from_secs(30), &Timing::default());
+    assert_eq!(later, [missing(1, 2, 1).to_vec(), set_up(of("one"))].concat());
+}
+
+#[test]
+fn a_pool_of_one_that_lost_its_machine_begins_its_list_again_later_and_less_and_less_often() {
+    let mut state =
+        after(vec![born(), plan(two(1)), Heard::Prepared(Ok(())), given(&[0], None), node_ready(0)]);
+    state.hear(node_gone(0, "frozen"), now(), &Timing::default());
+    let (mut asked, mut then) = (Vec::new(), Duration::ZERO);
+    let mut effects = vec![ask(2, 1)];
+    for _ in 0..200 {
+        let mut next = Vec::new();
+        for effect in &effects {
+            match effect {
+                Effect::Prepare { candidate, .. } => {
+                    asked.push((candidate.offer.provider.clone(), then.as_secs()));
+                    next.push(Heard::Prepared(Ok(())));
+                }
+                Effect::Provision { request, .. } => {
+                    next.push(fails(request.0, &[], ProviderErrorKind::OfferGone));
+                }
+                Effect::Wake(Timer::Scale, after) => {
+                    then += *after;
+                    next.push(Heard::Woke(Timer::Scale));
+                }
+                _ => {}
+            }
+        }
+        effects = next.into_iter().flat_map(|it| state.hear(it, now() + then, &Timing::default())).collect();
+    }
+    let list = |seconds| ["one", "two"].map(|it| (it.to_owned(), seconds));
+    let first =
+        [vec![("two".to_owned(), 0)], list(30).to_vec(), list(60).to_vec(), list(120).to_vec()].concat();
+    assert_eq!(asked.get(..first.len()), Some(&first[..]), "{asked:?}");
+    let last = asked.windows(3).last().map(|it| it[2].1 - it[0].1);
+    assert_eq!(last, Some(600), "{asked:?}");
 }
 
 /// D1 and D2 together, from the offers of two clouds to the machines of one.

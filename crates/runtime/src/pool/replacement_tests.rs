@@ -85,7 +85,7 @@ fn a_node_lost_while_another_is_replaced_is_asked_for_next() {
 }
 
 #[test]
-fn a_rank_that_cannot_be_replaced_is_given_up_and_the_pool_goes_on() {
+fn a_rank_that_cannot_be_replaced_is_given_up_for_a_while_and_the_pool_goes_on() {
     let full = |request| answer(request, &[], Some(("full", true)));
     let rest = || Effect::Wake(Timer::Provision, Timing::default().provision_retry.first);
     check(
@@ -98,11 +98,11 @@ fn a_rank_that_cannot_be_replaced_is_given_up_and_the_pool_goes_on() {
             (Heard::Woke(Timer::Provision), vec![ask(4, 1)]),
             (
                 full(4),
-                vec![
-                    refused("full", 3),
-                    Effect::QueueLost { rank: Rank(1) },
-                    fewer(2, "one gave 1 of 2 machines (attempt 3): full"),
-                ],
+                [
+                    vec![refused("full", 3), Effect::QueueLost { rank: Rank(1) }],
+                    fewer(2, "one gave 1 of 2 machines (attempt 3): full", 30).to_vec(),
+                ]
+                .concat(),
             ),
             (Heard::Stop, stopping(&[0])),
         ],
@@ -124,6 +124,12 @@ fn a_pool_with_a_least_number_begins_with_that_many_and_the_others_join() {
     );
 }
 
+/// A pool goes on with one less, as no other machine would do better.
+fn without(from: u32, reason: &str) -> Effect {
+    let why = ScaledBecause::Refused(format!("{reason}; it grows again after `resize`"));
+    Effect::Announce(EventKind::Scaled { from, to: from - 1, why })
+}
+
 #[test]
 fn a_pool_with_a_least_number_does_not_fail_for_one_node_less() {
     let nodes = Nodes { min: Some(1), ..Nodes::from(2) };
@@ -133,7 +139,7 @@ fn a_pool_with_a_least_number_does_not_fail_for_one_node_less() {
         vec![
             (
                 node_failed(0, 0, "step failed"),
-                vec![release(0), Effect::QueueLost { rank: Rank(0) }, fewer(2, "step failed")],
+                vec![release(0), Effect::QueueLost { rank: Rank(0) }, without(2, "step failed")],
             ),
             (
                 node_ready(1),
@@ -217,7 +223,7 @@ fn do_not_last(reason: &str) -> String {
 }
 
 #[test]
-fn a_rank_whose_machines_vanish_soon_after_they_are_ready_pauses_and_is_given_up() {
+fn a_rank_whose_machines_vanish_soon_after_they_are_ready_pauses_and_is_given_up_for_a_while() {
     let rank = Rank(1);
     let vanished =
         |attempt| Heard::NodeGone { rank, attempt: Attempt(attempt), reason: "frozen".into(), retry: true };
@@ -239,12 +245,20 @@ fn a_rank_whose_machines_vanish_soon_after_they_are_ready_pauses_and_is_given_up
     steps.push((vanished(1), with(lost(2), &pause(1))));
     steps.push((Heard::Woke(Timer::Provision), vec![ask(3, 1)]));
     steps.extend(again(3, 2));
-    let given_up = [Effect::QueueLost { rank }, fewer(2, &do_not_last("frozen"))];
+    let given_up = [vec![Effect::QueueLost { rank }], fewer(2, &do_not_last("frozen"), 30).to_vec()].concat();
     steps.push((vanished(2), with(lost(3), &given_up)));
     let mut state = ready(2);
     check(&mut state, steps);
-    // Its owner may have it tried again.
+    let mut later = state.clone();
+    // Its owner may have it tried again at once.
     let asked = state.hear(Heard::Resized { nodes: 2, demand: Demand::default() }, now(), &Timing::default());
+    assert!(asked.contains(&ask(4, 1)), "{asked:?}");
+    // It is tried again anyway, but not before.
+    let wake = |state: &mut State, seconds| {
+        state.hear(Heard::Woke(Timer::Scale), now() + Duration::from_secs(seconds), &Timing::default())
+    };
+    assert_eq!(wake(&mut later, 29), []);
+    let asked = wake(&mut later, 30);
     assert!(asked.contains(&ask(4, 1)), "{asked:?}");
 
     // Machines that lasted for a while are replaced as often as they vanish.
@@ -259,7 +273,7 @@ fn a_rank_whose_machines_vanish_soon_after_they_are_ready_pauses_and_is_given_up
 }
 
 #[test]
-fn a_rank_whose_machines_are_taken_soon_after_they_are_ready_pauses_and_is_given_up() {
+fn a_rank_whose_machines_are_taken_soon_after_they_are_ready_pauses_and_is_given_up_for_a_while() {
     let timing = Timing::default();
     let within = Duration::from_secs(120);
     let noticed = |attempt| Heard::NodeNoticed {
@@ -296,7 +310,8 @@ fn a_rank_whose_machines_are_taken_soon_after_they_are_ready_pauses_and_is_given
     steps.push((Heard::Woke(Timer::Provision), vec![ask(3, 1)]));
     steps.extend(again(3, 2));
     let given_up = with(left(2), Effect::QueueLost { rank: Rank(0) });
-    steps.push((noticed(2), with(given_up, fewer(2, &do_not_last("sold")))));
+    let told = fewer(2, &do_not_last("sold"), 30);
+    steps.push((noticed(2), [given_up, told.to_vec()].concat()));
     // What is leaving is still given back.
     steps.push((node_gone(0, "its machine is taken"), vec![release(0)]));
     check(&mut ready(2), steps);

@@ -99,6 +99,8 @@ enum Hold {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Scale {
     bounds: Option<Bounds>,
+    /// How many nodes the owner of a pool wants that keeps its number.
+    size: u32,
     scaling: Scaling,
     slots: u32,
     demand: Demand,
@@ -123,6 +125,7 @@ impl Scale {
     pub(super) fn new(scaling: Scaling, slots: u32) -> Self {
         Self {
             bounds: None,
+            size: 0,
             scaling,
             slots,
             demand: Demand::default(),
@@ -140,9 +143,14 @@ impl Scale {
         }
     }
 
-    /// It scales between these numbers from now on, or not at all.
+    /// It scales between these numbers from now on, or keeps its own.
     pub(super) const fn bound(&mut self, bounds: Option<Bounds>) {
         self.bounds = bounds;
+    }
+
+    /// The owner wants so many nodes, where the pool keeps its number.
+    pub(super) const fn sized(&mut self, nodes: u32) {
+        self.size = nodes;
     }
 
     pub(super) const fn bounds(&self) -> Option<Bounds> {
@@ -254,7 +262,11 @@ impl Scale {
 
     /// How many nodes there should be; `None` when it is as it should be, or not to be changed now.
     pub(super) fn decide(&self, ready: u32, nodes: u32, now: Instant) -> Option<(u32, ScaledBecause)> {
-        let bounds = self.bounds?;
+        let Some(bounds) = self.bounds else {
+            // What could not be had before may be there now.
+            let is_due = nodes < self.size && !self.is_held(now);
+            return is_due.then_some((self.size, ScaledBecause::Missing));
+        };
         let since = |it: Option<Instant>| it.map_or(Duration::ZERO, |it| now.saturating_duration_since(it));
         let seen = Seen {
             queued: self.demand.queued,
@@ -272,10 +284,10 @@ impl Scale {
 
     /// After how long to look again, if a timer has to be set for that.
     pub(super) fn alarm(&mut self, now: Instant) -> Option<Duration> {
-        self.bounds?;
-        let idle = self.idle_since.and_then(|it| it.checked_add(self.scaling.idle));
-        let quiet = self.quiet_since.and_then(|it| it.checked_add(self.scaling.cooldown));
-        let rested = self.changed.and_then(|it| it.checked_add(self.scaling.cooldown));
+        let scales = |since: Option<Instant>| since.filter(|_| self.bounds.is_some());
+        let idle = scales(self.idle_since).and_then(|it| it.checked_add(self.scaling.idle));
+        let quiet = scales(self.quiet_since).and_then(|it| it.checked_add(self.scaling.cooldown));
+        let rested = scales(self.changed).and_then(|it| it.checked_add(self.scaling.cooldown));
         let held = match self.hold {
             Hold::Until(then) => Some(then),
             Hold::Free | Hold::Asked => None,

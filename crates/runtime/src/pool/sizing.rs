@@ -39,7 +39,7 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Phase {
         let living = Phase::Living { ready, stop: false };
-        if !ready || self.scale.bounds().is_none() {
+        if !ready {
             return living;
         }
         self.scale.begin(now);
@@ -63,26 +63,44 @@ impl State {
 
     /// Calls may wait again for nodes that are not there.
     fn lift_refusal(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        if self.scale.bounds().is_some() && !self.scale.is_held(now) && std::mem::take(&mut self.refused) {
+        if !self.scale.is_held(now) && std::mem::take(&mut self.refused) {
             effects.push(Effect::QueueGrows { grows: true });
         }
     }
 
-    /// Whether the pool may have so many nodes.
+    /// Whether the pool may have so many nodes, and can pay for them.
     ///
     /// # Errors
     /// Why not.
-    pub(crate) fn resizable(&self, nodes: u32) -> Result<(), InvalidRequest> {
+    pub(crate) fn resizable(&self, nodes: u32, now: Instant, timing: &Timing) -> Result<(), InvalidRequest> {
         let (least, most) = self.scale.bounds().map_or((1, Nodes::MOST), |it| (it.least, it.most));
         let refuse = |allowed: String| Err(InvalidRequest::new("nodes", nodes, allowed));
         // One that is starting has what it needs to start, and nobody to ask for another number.
         if !matches!(self.phase, Phase::Living { ready: true, stop: false }) {
             return refuse("the pool does not run yet, or is being given back".to_owned());
         }
-        if (least..=most).contains(&nodes) {
+        if !(least..=most).contains(&nodes) {
+            return refuse(format!("must be from {least} to {most}, as `nodes` says"));
+        }
+        // What is being given back makes room soon.
+        if nodes <= self.lives.count() || self.is_giving_back() {
             return Ok(());
         }
-        refuse(format!("must be from {least} to {most}, as `nodes` says"))
+        let there = self.lives.count().saturating_sub(self.lives.wanted());
+        if let Some(most) = self.affordable().filter(|it| nodes > *it) {
+            return refuse(format!("`max_hourly_cost` has room for {most}"));
+        }
+        let Some(source) = &self.source else { return Ok(()) };
+        let more = nodes.saturating_sub(there);
+        match self.budget.affords(more, &source.tariff, now, timing) {
+            Ok(paid) if paid < more => {
+                refuse(format!("what is left of `max_total_cost` pays for {}", there.saturating_add(paid)))
+            }
+            Ok(_) => Ok(()),
+            Err((projected, cap)) => {
+                refuse(format!("it would cost {projected} with one more, and `max_total_cost` is {cap}"))
+            }
+        }
     }
 
     /// The owner wants so many nodes.
@@ -97,6 +115,7 @@ impl State {
     ) -> Phase {
         let nodes = self.lives.count();
         self.scale.forgive();
+        self.scale.sized(to);
         self.lift_refusal(now, effects);
         if to > nodes {
             return self.grow(to, ScaledBecause::Asked, ready, now, timing, effects);
@@ -123,12 +142,7 @@ impl State {
         let most = self.affordable().filter(|_| !self.is_giving_back());
         let to = most.map_or(to, |most| to.min(most));
         if to <= from {
-            if self.scale.bounds().is_some() {
-                self.refused_growth(from, DEARER, Refusal::None, now, effects);
-            } else {
-                let why = ScaledBecause::Refused(DEARER.to_owned());
-                effects.push(Effect::Announce(EventKind::Scaled { from, to: from, why }));
-            }
+            self.refused_growth(from, DEARER, Refusal::None, now, effects);
             return Phase::Living { ready, stop: false };
         }
         if why == ScaledBecause::Asked {
@@ -138,15 +152,19 @@ impl State {
         let new = self.lives.grow(to);
         effects.extend(new.into_iter().map(|rank| Effect::QueueWanted { rank }));
         self.scale.changed(now);
-        // What there was to try is tried again from the beginning, where nothing is there that must stay.
-        if self.lives.machines() == 0
-            && !self.is_asking()
-            && let Some(first) = self.fallback.restart()
-        {
-            self.prepare(first, ready, now, timing, effects);
-            return Phase::Living { ready, stop: false };
+        // What there was to try is tried again from the beginning, as far as it may be beside what stays.
+        let first = match self.lives.machines() {
+            _ if self.is_asking() => None,
+            0 => self.fallback.restart(),
+            _ => self.fallback.restart_beside(),
+        };
+        match first {
+            Some(first) => {
+                self.prepare(first, ready, now, timing, effects);
+                Phase::Living { ready, stop: false }
+            }
+            None => self.reconcile(ready, now, timing, effects),
         }
-        self.reconcile(ready, now, timing, effects)
     }
 
     /// Does without ranks that are not used, at most down to so many.
@@ -243,21 +261,18 @@ impl State {
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {
-        if ready && self.scale.bounds().is_some() {
+        if ready || self.scale.bounds().is_none() {
             return self.refused_growth(wanted, reason, refusal, now, effects);
         }
         let to = self.lives.count();
         if to < wanted {
-            let why = ScaledBecause::Refused(match self.scale.bounds() {
-                Some(_) => reason.to_owned(),
-                None => format!("{reason}; `resize` has it tried again"),
-            });
+            let why = ScaledBecause::Refused(reason.to_owned());
             effects.push(Effect::Announce(EventKind::Scaled { from: wanted, to, why }));
         }
     }
 
-    /// More nodes cannot be had now: a pool that scales makes do with those that it has, and tries again later, where
-    /// that may help.
+    /// More nodes cannot be had now: the pool makes do with those that it has, and tries again later, where that may
+    /// help.
     fn refused_growth(
         &mut self,
         wanted: u32,
@@ -267,15 +282,19 @@ impl State {
         effects: &mut Vec<Effect>,
     ) {
         self.scale.hold(refusal, now);
+        let scales = self.scale.bounds().is_some();
         let reason = match self.scale.is_final() {
             true => format!("{reason}; it grows again after `resize`"),
-            false => reason.to_owned(),
+            false if scales => reason.to_owned(),
+            false => format!("{reason}; it is tried again later, or at once after `resize`"),
         };
         let why = ScaledBecause::Refused(reason);
         effects.push(Effect::Announce(EventKind::Scaled { from: wanted, to: self.lives.count(), why }));
-        // What waits for a node that will not be is told so.
-        self.refused = true;
-        effects.push(Effect::QueueGrows { grows: false });
+        if scales {
+            // What waits for a node that will not be is told so.
+            self.refused = true;
+            effects.push(Effect::QueueGrows { grows: false });
+        }
         if let Some(after) = self.scale.alarm(now) {
             effects.push(Effect::Wake(Timer::Scale, after));
         }

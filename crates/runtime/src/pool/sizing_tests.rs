@@ -1,6 +1,7 @@
 //! How a pool grows and shrinks, as tables.
 
 use super::*;
+use crate::model::Usd;
 use crate::tasks::Demand;
 
 const BAND: Nodes = Nodes { desired: 2, min: Some(1), max: Some(4) };
@@ -250,6 +251,31 @@ fn a_pool_whose_machines_cannot_be_mended_waits_for_its_owner() {
     let resized = Heard::Resized { nodes: 3, demand: Demand::default() };
     let grown = hear_at(&mut state, resized, 1_000_001);
     assert!(grown.contains(&Effect::QueueGrows { grows: true }) && grown.contains(&ask(3, 1)), "{grown:?}");
+}
+
+#[test]
+fn a_resize_that_cannot_be_paid_is_refused_with_what_can() {
+    let refused = |limits: Limits, nodes: u32| {
+        let fixed = plan(vec![candidate("one", Nodes::from(2))]);
+        let mut state = after(vec![Heard::Born { limits }, fixed, Heard::Prepared(Ok(()))]);
+        for heard in [answer(1, &[0, 1], None), node_ready(0), node_ready(1)] {
+            state.hear(heard, now(), &Timing::default());
+        }
+        state.resizable(nodes, now(), &Timing::default()).err().map(|it| it.to_string())
+    };
+    let hourly = || Limits { hourly: Some(usd!(3)), slots: 1, ..Limits::default() };
+    assert_eq!(refused(hourly(), 3), None);
+    let dear = "nodes is 4: `max_hourly_cost` has room for 3";
+    assert_eq!(refused(hourly(), 4).as_deref(), Some(dear));
+    let total = |cap| Limits { total: Some(cap), slots: 1, ..Limits::default() };
+    assert_eq!(refused(total(usd!(100)), 8), None);
+    let most = refused(total(usd!(1)), 99).expect("too dear");
+    assert!(most.starts_with("nodes is 99: what is left of `max_total_cost` pays for "), "{most}");
+    // What pays for two and gives them back, and for no third.
+    let caps = (1..=100).rev().map(|cents| Usd::from_nanos(cents * 10_000_000));
+    let one = caps.filter_map(|it| refused(total(it), 3)).next().expect("too dear");
+    assert!(one.starts_with("nodes is 3: it would cost $"), "{one}");
+    assert_eq!(refused(total(usd!(1)), 1), None, "fewer can always be had");
 }
 
 #[test]

@@ -196,10 +196,11 @@ fn over(failure: Option<StartError>, left: Vec<Leftover>) -> Vec<Effect> {
     ]
 }
 
-/// A pool of a fixed number of nodes goes on with one less.
-fn fewer(from: u32, reason: &str) -> Effect {
-    let why = ScaledBecause::Refused(format!("{reason}; `resize` has it tried again"));
-    Effect::Announce(EventKind::Scaled { from, to: from - 1, why })
+/// A pool of a fixed number of nodes goes on with one less, and looks for another after this many seconds.
+fn fewer(from: u32, reason: &str, again: u64) -> [Effect; 2] {
+    let why = ScaledBecause::Refused(format!("{reason}; it is tried again later, or at once after `resize`"));
+    let told = Effect::Announce(EventKind::Scaled { from, to: from - 1, why });
+    [told, Effect::Wake(Timer::Scale, Duration::from_secs(again))]
 }
 
 /// Runs a table of steps and checks the effects of each, all of them.

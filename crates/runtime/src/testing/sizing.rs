@@ -19,8 +19,11 @@ impl World {
 
     /// The owner wants so many nodes.
     pub(super) fn resizes(&mut self, nodes: u32) {
+        let moment = self.awake_moment();
         let Some(pool) = self.me.pool.as_mut().filter(|it| it.started && !it.ended) else { return };
-        if pool.state.resizable(nodes).is_err() && self.mutation != Some(Mutation::ResizeBeyond) {
+        if pool.state.resizable(nodes, moment, &self.timing).is_err()
+            && self.mutation != Some(Mutation::ResizeBeyond)
+        {
             return;
         }
         pool.asked = Some(nodes);
