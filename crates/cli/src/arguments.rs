@@ -1,5 +1,7 @@
 //! What can be typed. Everything is checked here, before anything is done.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skyward::accelerator::{Count, Manufacturer};
 use skyward::catalog::Order;
@@ -43,6 +45,10 @@ pub(crate) struct AttachArguments {
     /// Give it back, also when programs could still attach to it.
     #[arg(long, conflicts_with_all = ["command", "json"])]
     pub(crate) stop: bool,
+    /// The folder of its journal, as `Builder::state` named it. Default: $XDG_STATE_HOME/skyward, else
+    /// ~/.local/state/skyward.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) state: Option<PathBuf>,
     /// Answer in JSON.
     #[arg(long, conflicts_with = "command")]
     pub(crate) json: bool,
@@ -73,6 +79,10 @@ pub(crate) struct ReapArguments {
     /// does not exist any more. Says what it forgets.
     #[arg(long, requires = "pool", conflicts_with_all = ["all", "watch"])]
     pub(crate) forget: bool,
+    /// The folder of its journal, as `Builder::state` named it. Default: $XDG_STATE_HOME/skyward, else
+    /// ~/.local/state/skyward.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) state: Option<PathBuf>,
     /// Again and again, until it is interrupted.
     #[arg(long)]
     pub(crate) watch: bool,

@@ -5,22 +5,19 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use skyward::Rank;
 use skyward::journal::{Journal, Piece, SeenNode, Visit};
 use skyward::provider::InstanceState;
-use skyward::{InvalidRequest, Rank};
 
 use crate::arguments::AttachArguments;
+use crate::state::State;
 use crate::table::{Side, Table, terminal};
 use crate::{Answer, Failed, failed};
 
 /// Looks at a pool, or does what is asked for there.
 pub(crate) fn attach(arguments: &AttachArguments) -> Result<Answer, Failed> {
-    let folder = Journal::folder_of_user()?;
-    if !Journal::exists(&folder) {
-        let allowed = format!("there is no journal in {}: nothing was rented from here", folder.display());
-        return Err(InvalidRequest::new("name", &arguments.name, allowed).into());
-    }
-    let journal = Journal::open(&folder)?;
+    let state = State::of(arguments.state.as_deref())?;
+    let journal = state.open()?.ok_or_else(|| state.missing("name", &arguments.name))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let visit = Visit::begin(&journal, &arguments.name).await.map_err(failed)?;

@@ -9,7 +9,9 @@ mod plan;
 mod providers;
 mod range;
 mod reap;
+mod rented;
 mod shop;
+mod state;
 mod table;
 
 use std::io::{self, Write};
@@ -19,6 +21,7 @@ use clap::Parser;
 
 use skyward::InvalidRequest;
 use skyward::catalog::CatalogError;
+use skyward::journal::JournalError;
 
 use arguments::{Command, OffersCommand, ProvidersCommand, Sky};
 
@@ -81,8 +84,11 @@ fn is_usage(error: &(dyn std::error::Error + 'static)) -> bool {
 
 /// An error of the library, which knows what it was made from.
 pub(crate) fn failed(error: skyward::Error) -> Failed {
-    match error.downcast_ref::<InvalidRequest>() {
-        Some(wrong) => wrong.clone().into(),
+    if let Some(wrong) = error.downcast_ref::<InvalidRequest>() {
+        return wrong.clone().into();
+    }
+    match error.downcast_ref::<JournalError>() {
+        Some(why) => state::unusable(why.clone()),
         None => error.boxed(),
     }
 }

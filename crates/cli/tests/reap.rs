@@ -50,7 +50,7 @@ async fn a_pool_is_given_back_when_nobody_has_it_and_that_is_asked_for() -> skyw
 
     let compute = builder().start().await?;
     let own = format!("in use by process {}", std::process::id());
-    says(&["--yes", "--all", "--pool", "train"], &["train", &own, "is left alone"], 0);
+    says(&["--yes", "--all", "--pool", "train"], &["train", &own, "is left alone"], 1);
     assert_eq!((double(3).key("three") >> &compute).await?, 6);
     compute.detach().await?;
 

@@ -122,6 +122,10 @@ impl Fault {
         match code.code {
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => CatalogError::Busy { folder, doing },
             ErrorCode::DiskFull => CatalogError::Full { folder, doing },
+            // Its shared memory is a file that has found no room.
+            ErrorCode::SystemIoFailure | ErrorCode::CannotOpen if is_full(&folder) => {
+                CatalogError::Full { folder, doing }
+            }
             ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied => {
                 CatalogError::Access { folder, reason }
             }
@@ -129,6 +133,14 @@ impl Fault {
         }
     }
 }
+
+/// Whether nothing more fits on the disk that the folder is on.
+fn is_full(folder: &Path) -> bool {
+    rustix::fs::statvfs(folder).is_ok_and(|it| it.f_bavail.saturating_mul(it.f_frsize) < LEAST)
+}
+
+/// Bytes without which a catalog cannot be opened: its shared memory has 32 KiB.
+const LEAST: u64 = 64 << 10;
 
 /// What a file that is cut off, overwritten or of another program looks like to SQLite. A row that our
 /// own reading refuses comes as a failed conversion.

@@ -37,6 +37,14 @@ pub enum JournalError {
         /// What the file system is called.
         kind: &'static str,
     },
+    /// Others than this user can change it, and with it what clouds are asked for in this user's name.
+    #[error("failed to use the journal in {}: {reason}, and what others write there decides where your keys are sent; make it yours alone (`chown`, `chmod go-w`), or use another folder", folder.display())]
+    Exposed {
+        /// The folder.
+        folder: PathBuf,
+        /// Why they can.
+        reason: String,
+    },
     /// Another process held it for too long.
     #[error("failed to use the journal in {}: another program kept it busy; try again", folder.display())]
     Busy {
@@ -113,12 +121,24 @@ pub(super) fn of_file(folder: &Path, error: &rusqlite::Error) -> JournalError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => JournalError::Busy { folder: owned },
         Some(ErrorCode::DiskFull) => JournalError::Full { folder: owned },
+        // Its shared memory is a file that has found no room.
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) if is_full(folder) => {
+            JournalError::Full { folder: owned }
+        }
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => {
             JournalError::Damaged { folder: owned, reason, pools: super::keys::pools_in(folder) }
         }
         Some(_) => JournalError::Access { folder: owned, reason },
     }
 }
+
+/// Whether nothing more fits on the disk that the folder is on.
+fn is_full(folder: &Path) -> bool {
+    rustix::fs::statvfs(folder).is_ok_and(|it| it.f_bavail.saturating_mul(it.f_frsize) < LEAST)
+}
+
+/// Bytes without which a journal cannot be opened: its shared memory has 32 KiB. More calls a failing disk full.
+const LEAST: u64 = 64 << 10;
 
 #[test]
 fn what_sqlite_says_becomes_what_to_do() {

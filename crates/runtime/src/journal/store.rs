@@ -48,9 +48,9 @@ impl Journal {
         Ok(state.ok_or(JournalError::NoFolder)?.join("skyward"))
     }
 
-    /// Whether there is one in this folder.
+    /// Whether there is one in this folder, or nobody can tell: then opening it says why.
     pub fn exists(folder: &Path) -> bool {
-        folder.join(super::schema::FILE).exists()
+        !matches!(folder.join(super::schema::FILE).try_exists(), Ok(false))
     }
 
     /// Where it is.
