@@ -25,7 +25,9 @@ async fn thirty_machines_come_in_parts_and_none_of_them_twice() {
             assert!(!part.instances.is_empty(), "{}: nothing comes any more", name);
             rented.extend(part.instances.into_iter().map(|it| it.id));
             if let Some(shortfall) = part.shortfall {
-                assert_eq!(shortfall.kind, Kind::RateLimited, "{}: {shortfall}", name);
+                // One is asked for again of which nobody knows what became of it.
+                let is_meant = matches!(shortfall.kind, Kind::RateLimited | Kind::Transient);
+                assert!(is_meant, "{name}: {shortfall}");
             }
         }
         let each: BTreeSet<_> = rented.iter().map(|it| it.as_str().to_owned()).collect();

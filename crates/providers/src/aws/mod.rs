@@ -224,9 +224,14 @@ impl Provider for Aws {
         let (way, region) = (self.way()?, rent::region(request)?);
         let book = &Book::new(|ids| self.made(request, region, ids));
         // What is in the book outlives the renting, which is broken off when it takes too long.
-        let rented = setup::rent(TITLE, count, [()], |()| async move {
-            rent::rent(way, &self.config, request, count, book).await.map(|()| Vec::new())
-        });
+        // A request that is sent twice has the same token, and is answered twice the same.
+        let rented = setup::rent(
+            TITLE,
+            || 0,
+            count,
+            [()],
+            |()| async move { rent::rent(way, &self.config, request, count, book).await.map(|()| Vec::new()) },
+        );
         let late = rented.await.err();
         let Entry { name, machines, refusal } = book.close();
         let explained = async {

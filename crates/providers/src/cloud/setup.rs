@@ -55,12 +55,15 @@ impl Way {
 }
 
 /// Rents with one request after the other until there are `wanted` machines, one fails, or there is no time
-/// for more: what is missing then is asked for again, and what was rented is told in any case.
+/// for more: what is missing then is asked for again, and what was rented is told in any case. `doubts` counts the
+/// requests that were sent twice: when one was, that is told as if something were missing, so that the pool looks
+/// later for what the first may have brought.
 ///
 /// # Errors
 /// Why there is none at all.
 pub(crate) async fn rent<T, F>(
     title: &str,
+    doubts: impl Fn() -> u64 + Send,
     wanted: u32,
     requests: impl IntoIterator<Item = T, IntoIter: Send> + Send,
     rent: impl FnMut(T) -> F + Send,
@@ -69,7 +72,13 @@ where
     T: Send,
     F: Future<Output = Result<Vec<Instance>, ProviderError>> + Send,
 {
-    rent_within(ROOM, MOST, title, wanted, requests, rent).await
+    let before = doubts();
+    let mut rented = rent_within(ROOM, MOST, title, wanted, requests, rent).await?;
+    if doubts() != before && rented.shortfall.is_none() {
+        let message = format!("{title} was asked twice for a machine, as nobody heard the first answer");
+        rented.shortfall = Some(ProviderError::new(ProviderErrorKind::Transient, message));
+    }
+    Ok(rented)
 }
 
 async fn rent_within<T, F>(
@@ -183,7 +192,7 @@ mod tests {
         };
         let none = rent_within(Duration::ZERO, LONG, "Cloud", 2, ["a"], &mut one).await;
         assert_eq!(none.expect_err("none").kind, ProviderErrorKind::RateLimited);
-        let rented = rent("Cloud", 2, ["a", "b", "c"], &mut one).await.expect("two");
+        let rented = rent("Cloud", || 0, 2, ["a", "b", "c"], &mut one).await.expect("two");
         assert_eq!((rented.instances.len(), rented.shortfall.is_none()), (2, true));
         assert_eq!(asked, 2);
     }

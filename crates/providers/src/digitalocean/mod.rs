@@ -267,7 +267,8 @@ impl Provider for DigitalOcean {
         }
         let names: Vec<_> = (0..count).map(|_| machine_name(request)).collect::<Result<_, _>>()?;
         let chunks = names.chunks(api::MOST_NAMES);
-        let mut rented = setup::rent(SERVICE.name, count, chunks, |names| self.rent(request, names)).await?;
+        let (client, rent) = (self.client()?, |names| self.rent(request, names));
+        let mut rented = setup::rent(SERVICE.name, || client.doubts(), count, chunks, rent).await?;
         if rented.instances.len() < names.len() && rented.shortfall.is_none() {
             let message = "failed to find all droplets that may have been rented; those that are missing are looked \
                            for when the pool ends";

@@ -1,6 +1,7 @@
 //! Sends calls: waits for its buckets, signs, tries again, and reads what came back.
 
 use std::error::Error as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -41,6 +42,7 @@ pub struct Client {
     signer: Signer,
     buckets: Mutex<Buckets>,
     began: Instant,
+    doubts: AtomicU64,
 }
 
 impl Client {
@@ -52,7 +54,18 @@ impl Client {
         let base = base(service.name, access.base_url.as_deref().unwrap_or(service.base_url))?;
         let http = transport(service.name, &access)?;
         let buckets = Mutex::new(Buckets::new(service.limits, access.pace));
-        Ok(Self { service, access, base, http, signer: Signer::new(auth), buckets, began: Instant::now() })
+        let (signer, began, doubts) = (Signer::new(auth), Instant::now(), AtomicU64::new(0));
+        Ok(Self { service, access, base, http, signer, buckets, began, doubts })
+    }
+
+    /// How often something was made again that may have been made before, as nothing showed it in time.
+    pub fn doubts(&self) -> u64 {
+        self.doubts.load(Ordering::Relaxed)
+    }
+
+    /// Something is about to be made again.
+    pub(super) fn doubt(&self) {
+        self.doubts.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Sends a call, again when that may help and does no harm, and reads its answer.

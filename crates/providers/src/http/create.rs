@@ -48,6 +48,9 @@ impl Client {
             }
             let Some(pause) = self.pause(&trouble, tried) else { return Err(trouble.error) };
             sleep(pause).await;
+            if trouble.unsure {
+                self.doubt();
+            }
             tried += 1;
         }
     }

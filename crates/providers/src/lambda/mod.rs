@@ -214,7 +214,8 @@ impl Provider for Lambda {
             None => None,
         };
         let rent = |_| async { Ok(vec![self.rent(request, ruleset.clone()).await?]) };
-        let rented = setup::rent(SERVICE.name, count, 0..count, rent).await?;
+        let client = self.client()?;
+        let rented = setup::rent(SERVICE.name, || client.doubts(), count, 0..count, rent).await?;
         self.lately.rented(&request.pool, &rented.instances, self.config.access.settles);
         Ok(rented)
     }

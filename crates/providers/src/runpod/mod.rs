@@ -248,7 +248,8 @@ impl Provider for RunPod {
 
     async fn provision(&self, request: &Request, count: u32) -> Result<Provisioned, ProviderError> {
         let rent = |_| async { Ok(vec![self.rent(request).await?]) };
-        let rented = setup::rent(SERVICE.name, count, 0..count, rent).await?;
+        let client = self.client()?;
+        let rented = setup::rent(SERVICE.name, || client.doubts(), count, 0..count, rent).await?;
         self.lately.rented(&request.pool, &rented.instances, self.config.access.settles);
         Ok(rented)
     }

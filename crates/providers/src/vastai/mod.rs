@@ -298,7 +298,8 @@ impl Provider for VastAi {
                 Err(error) => Err(error),
             }
         };
-        let rented = setup::rent(SERVICE.name, count, likes, rent).await?;
+        let client = self.client()?;
+        let rented = setup::rent(SERVICE.name, || client.doubts(), count, likes, rent).await?;
         self.lately.rented(&request.pool, &rented.instances, self.config.access.settles);
         if rented.shortfall.is_some() || rented.instances.len() >= count as usize {
             return Ok(rented);

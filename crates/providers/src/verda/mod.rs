@@ -253,7 +253,8 @@ impl Provider for Verda {
         }
         let (key, script) = self.set_up(request).await?;
         let rent = |_| self.rent(request, &key, script.as_ref());
-        let rented = setup::rent(SERVICE.name, count, 0..count, rent).await?;
+        let client = self.client()?;
+        let rented = setup::rent(SERVICE.name, || client.doubts(), count, 0..count, rent).await?;
         self.lately.rented(&request.pool, &rented.instances, self.config.access.settles);
         Ok(rented)
     }
