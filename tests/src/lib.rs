@@ -16,7 +16,7 @@ pub mod testbed;
 mod victim;
 
 pub use elsewhere::Elsewhere;
-pub use pool::{at_home_in, below, builder, desk, end, patient, until_said};
+pub use pool::{apart, at_home_in, below, builder, desk, end, patient, until_said};
 pub use victim::{Victim, send};
 
 /// A directory of a test's own, for its local machines.

@@ -9,9 +9,19 @@ use skyward::{EventKind, Events};
 
 use crate::Ground;
 
+/// What every pool of a test begins with: its journal is apart from that of who runs the test, in a folder beside the
+/// programs that were built.
+///
+/// # Panics
+/// When the running program cannot be found.
+pub fn apart() -> skyward::Builder {
+    let program = std::env::current_exe().expect("the running program");
+    Compute::builder().state(program.with_file_name("state"))
+}
+
 /// A pool on a ground, patient enough for busy cores.
 pub fn builder(ground: &Ground) -> skyward::Builder {
-    Compute::builder().spec(Spec::on(Local::default().directory(ground.path()))).timing(patient())
+    apart().spec(Spec::on(Local::default().directory(ground.path()))).timing(patient())
 }
 
 /// Short times that forgive busy cores: for machines that nothing in a test wants to lose.

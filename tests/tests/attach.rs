@@ -60,6 +60,16 @@ impl Place {
         output_within(DEADLINE, &mut self.command(name, lease, deed))
     }
 
+    /// The file of the journal, opened beside those who use it.
+    fn database(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.path("state/journal.sqlite")).expect("opened")
+    }
+
+    /// Its machines, by their processes.
+    fn machines(&self) -> BTreeSet<u32> {
+        self.0.processes("machine").into_iter().collect()
+    }
+
     /// Runs it until it has said this line, and for so long after that; then it is killed. What it had said.
     fn killed(&self, name: &str, lease: u64, line: Option<&str>, after: Duration) -> Vec<String> {
         let mut command = self.command(name, lease, "sweep");
@@ -124,6 +134,11 @@ impl Place {
 
 fn journal_says_lapsed(journal: &Journal, pool: &skyward::journal::KnownPool) -> bool {
     pool.standing(journal.holder(pool), Journal::now()) == Standing::Lapsed
+}
+
+/// The same of one that is owned.
+fn would_be_lapsed(pool: &skyward::journal::KnownPool) -> bool {
+    pool.standing(None, Journal::now()) == Standing::Lapsed
 }
 
 fn said(output: &Output) -> String {
@@ -277,7 +292,7 @@ fn confined(place: &Place, mount: &str, deed: &str) -> Option<Output> {
         return None;
     }
     let script = format!(
-        "set -e; s={0}; mount -t tmpfs -o size=256k tmpfs $s; {mount}; shift 0; exec \"$0\" \"$@\"",
+        "set -e; s={0}; mount -t tmpfs -o size=256k,mode=700 tmpfs $s; {mount}; shift 0; exec \"$0\" \"$@\"",
         state.display()
     );
     let mut command = Command::new("unshare");
@@ -315,7 +330,8 @@ async fn machine() -> String {
 async fn nodes_that_ended_meanwhile_are_replaced_and_the_others_keep_what_they_have() -> skyward::Result<()> {
     let place = Place::new("attach-heals");
     let builder = || {
-        let builder = Compute::builder().spec(Spec::on(Local::default().directory(place.path("machines"))));
+        let builder =
+            skyward_tests::apart().spec(Spec::on(Local::default().directory(place.path("machines"))));
         builder.nodes(2).timing(patient()).name("heals").state(place.path("state"))
     };
     let compute = builder().start().await?;
@@ -352,7 +368,7 @@ async fn the_same_program_attaches_by_name_alone_and_its_pool_heals() -> skyward
     place.killed("train", PATIENT, Some("running"), Duration::from_millis(300));
 
     // The nodes run another program than this one.
-    let refused = Compute::builder().name("train").state(place.path("state")).attach().await;
+    let refused = skyward_tests::apart().name("train").state(place.path("state")).attach().await;
     let told = refused.expect_err("refused").to_string();
     assert!(told.contains("it was begun by another build of the program"), "{told}");
 
@@ -376,12 +392,13 @@ async fn who_attaches_by_name_is_told_who_has_the_pool_and_when_its_machines_hav
 -> skyward::Result<()> {
     let place = Place::new("attach-by-name-held");
     let builder = || {
-        let builder = Compute::builder().spec(Spec::on(Local::default().directory(place.path("machines"))));
+        let builder =
+            skyward_tests::apart().spec(Spec::on(Local::default().directory(place.path("machines"))));
         builder.timing(Timing::short()).name("held").state(place.path("state"))
     };
     let compute = builder().start().await?;
     let attach =
-        || Compute::builder().name("held").state(place.path("state")).timing(Timing::short()).attach();
+        || skyward_tests::apart().name("held").state(place.path("state")).timing(Timing::short()).attach();
     let told = attach().await.expect_err("held").to_string();
     assert!(told.contains(&format!("pool held is in use by process {}", std::process::id())), "{told}");
     compute.detach().await?;
@@ -398,4 +415,69 @@ async fn who_attaches_by_name_is_told_who_has_the_pool_and_when_its_machines_hav
     assert_eq!(give_back(&place.journal(), &pool).await?, []);
     assert_eq!(place.left(), Vec::<String>::new());
     Ok(())
+}
+
+/// The journal takes nothing from when the pool is ready, for longer than its machines live alone.
+#[test]
+fn what_could_not_be_written_while_a_pool_lived_costs_it_nothing() {
+    let place = Place::new("attach-unwritten");
+    let mut program = place.command("sweep", LONG, "linger");
+    program.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut program = program.spawn().expect("started");
+    let mut lines = BufReader::new(program.stdout.take().expect("piped")).lines();
+    assert!(lines.any(|it| it.is_ok_and(|it| it == "running")));
+    let seen = || place.journal().named("sweep").expect("read").expect("there");
+    let busy = place.database();
+    busy.execute_batch(
+        "CREATE TRIGGER broken BEFORE UPDATE ON pools BEGIN SELECT RAISE(FAIL, 'no room'); END",
+    )
+    .expect("broken");
+    let lapsed = until(DEADLINE, || would_be_lapsed(&seen()).then_some(()));
+    assert!(lapsed.is_some(), "it is not written that its owner lives");
+    let (machines, computed) = (place.machines(), place.computed());
+    assert_eq!((machines.len(), &computed), (2, &(0..TASKS).collect::<Vec<_>>()));
+    program.kill().expect("killed");
+    program.wait().expect("waited");
+    busy.execute_batch("DROP TRIGGER broken").expect("repaired");
+
+    let output = place.run("sweep", LONG, "sweep");
+    let told = said(&output);
+    assert!(output.status.success() && told.contains("attached: 2 nodes"), "{told}");
+    let lines: Vec<String> = told.lines().map(str::to_owned).collect();
+    assert_eq!((results(&lines), place.computed()), (all_results(), computed), "nothing is computed twice");
+    assert_eq!(place.left(), Vec::<String>::new());
+}
+
+/// A pool of this computer goes on without a journal only where none is known.
+#[test]
+fn a_pool_that_is_known_is_not_begun_a_second_time_because_the_journal_fails() {
+    let place = Place::new("attach-doubled");
+    place.killed("train", PATIENT, Some("running"), Duration::ZERO);
+    let machines = place.machines();
+    assert_eq!(machines.len(), 2);
+    let (database, salt) = (place.database(), std::fs::read_dir(place.path("state/keys")).expect("keys"));
+    let salt = salt.flatten().next().expect("a pool's").path().join("salt");
+    let refused = |words: &str| {
+        let told = said(&place.run("train", PATIENT, "sweep"));
+        assert!(told.contains(words) && !told.contains("not written down"), "{words}: {told}");
+        assert_eq!(place.machines(), machines, "{words}");
+    };
+    let break_it = "CREATE TRIGGER broken BEFORE UPDATE ON pools BEGIN SELECT RAISE(FAIL, 'no room'); END";
+    database.execute_batch(break_it).expect("broken");
+    refused("failed to write the journal");
+    database.execute_batch("DROP TRIGGER broken").expect("repaired");
+    std::fs::rename(&salt, place.path("salt")).expect("away");
+    refused("failed to read the keys of pool");
+    std::fs::rename(place.path("salt"), &salt).expect("back");
+    let spoil = |how: &str| {
+        let text = format!("UPDATE deeds SET request = {how} WHERE kind = 'provision'");
+        database.execute_batch(&text).expect("changed");
+    };
+    spoil("'-' || request");
+    refused("cannot be read");
+    spoil("substr(request, 2)");
+    let output = place.run("train", PATIENT, "sweep");
+    let told = said(&output);
+    assert!(output.status.success() && told.contains("attached: 2 nodes"), "{told}");
+    assert_eq!(place.left(), Vec::<String>::new());
 }

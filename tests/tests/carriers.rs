@@ -39,7 +39,7 @@ fn local(ground: &Ground) -> Local {
 }
 
 async fn pool(local: Local, carrier: Carrier, timing: Timing) -> skyward::Result<Compute> {
-    Compute::builder().spec(Spec::on(local)).carrier(carrier).timing(timing).start().await
+    skyward_tests::apart().spec(Spec::on(local)).carrier(carrier).timing(timing).start().await
 }
 
 /// What the next link runs over.

@@ -78,7 +78,7 @@ async fn nodes_that_stand_alone_run_all_that_runs_in_a_cluster_and_refuse_ways_t
 async fn a_cluster_where_machines_cannot_reach_each_other_is_refused_with_what_to_do() -> skyward::Result<()>
 {
     let state = Ground::new("refused-state");
-    let start = Compute::builder().spec(Spec::on(RunPod::default())).cluster(true).state(state.path());
+    let start = skyward_tests::apart().spec(Spec::on(RunPod::default())).cluster(true).state(state.path());
     let refused = start.start().await.expect_err("pods do not reach each other");
     let said = refused.to_string();
     assert!(said.contains("cluster is true") && said.contains(".cluster(false)"), "{said}");
@@ -151,7 +151,7 @@ fn on(bed: &Bed) -> skyward::Builder {
     let times = Timing { provision: SOON, offers: SOON, join: SOON, ssh: SOON, ..Timing::short() };
     let timing = Timing { detect: Duration::from_secs(3), grace, lease, ttl: lease, ..times };
     let nodes = u32::try_from(bed.hosts().len()).expect("few");
-    Compute::builder().spec(Spec::on(Ssh::new(config))).nodes(nodes).timing(timing)
+    skyward_tests::apart().spec(Spec::on(Ssh::new(config))).nodes(nodes).timing(timing)
 }
 
 /// Such a pool, and the host of each rank.

@@ -102,7 +102,7 @@ mod inside {
     }
 
     fn pool(config: container::Config) -> skyward::Builder {
-        Compute::builder().spec(Spec::on(Container::new(config))).timing(timing())
+        skyward_tests::apart().spec(Spec::on(Container::new(config))).timing(timing())
     }
 
     /// What runs in the namespaces that is ours.

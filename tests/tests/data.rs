@@ -73,7 +73,7 @@ async fn both(model: Shared<Array<f32>>, image: Bytes) -> (Shared<Array<f32>>, B
 async fn pool(ground: &Ground, nodes: u32) -> skyward::Result<Compute> {
     let mut local = Local::default();
     local.directory = Some(ground.path().to_owned());
-    Compute::builder().spec(Spec::on(local)).nodes(nodes).start().await
+    skyward_tests::apart().spec(Spec::on(local)).nodes(nodes).start().await
 }
 
 #[skyward::test]
@@ -155,7 +155,7 @@ async fn processes_share_a_value_that_their_node_was_given_once() -> skyward::Re
     let mut local = Local::default();
     local.directory = Some(ground.path().to_owned());
     let worker = Worker { concurrency: 2, executor: Executor::Process, ..Worker::default() };
-    let compute = Compute::builder().spec(Spec::on(local)).nodes(2).worker(worker).start().await?;
+    let compute = skyward_tests::apart().spec(Spec::on(local)).nodes(2).worker(worker).start().await?;
     let to = Shared::new(Counted(1000))?;
     let sums = (gather((0..100).map(|it| add(to.clone(), it))) >> &compute).await?;
     for (number, (sum, decoded)) in (0..).zip(sums) {

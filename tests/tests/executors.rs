@@ -103,7 +103,7 @@ fn builder(ground: &Ground, worker: Worker) -> skyward::Builder {
     local.directory = Some(ground.path().to_owned());
     let (grace, lease) = (Duration::from_secs(10), Duration::from_secs(30));
     let timing = Timing { grace, lease, ..Timing::short() };
-    Compute::builder().spec(Spec::on(local)).timing(timing).worker(worker)
+    skyward_tests::apart().spec(Spec::on(local)).timing(timing).worker(worker)
 }
 
 async fn end(compute: Compute, ground: &Ground) -> skyward::Result<()> {

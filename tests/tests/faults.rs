@@ -37,7 +37,7 @@ fn timing() -> Timing {
 async fn pool(ground: &Ground, nodes: u32) -> skyward::Result<Compute> {
     let mut local = Local::default();
     local.directory = Some(ground.path().to_owned());
-    Compute::builder().spec(Spec::on(local)).nodes(nodes).timing(timing()).start().await
+    skyward_tests::apart().spec(Spec::on(local)).nodes(nodes).timing(timing()).start().await
 }
 
 /// The worker's process of one rank, and its machine's.
@@ -101,7 +101,7 @@ async fn the_end_of_a_machine_is_noticed_long_before_its_silence_would_tell() ->
     // Whoever waits for silence waits for longer than this test does.
     let timing = Timing { detect: Duration::from_secs(120), ..timing() };
     let local = Local::default().directory(ground.path());
-    let compute = Compute::builder().spec(Spec::on(local)).nodes(2).timing(timing).start().await?;
+    let compute = skyward_tests::apart().spec(Spec::on(local)).nodes(2).timing(timing).start().await?;
     let (_, machine) = processes_of(&compute, &ground, 1).await?;
     let mut events = compute.events();
     send(machine, Signal::KILL)?;
@@ -138,7 +138,7 @@ async fn a_machine_that_dies_while_it_boots_is_replaced_and_the_pool_starts() ->
     let mut local = Local::default();
     local.directory = Some(ground.path().to_owned());
     local.faults.boot_delay = Duration::from_millis(700);
-    let starting = Compute::builder().spec(Spec::on(local)).nodes(2).timing(timing()).start();
+    let starting = skyward_tests::apart().spec(Spec::on(local)).nodes(2).timing(timing()).start();
     let compute =
         while_starting(starting, &ground, |ground| ground.processes("machine").first().copied()).await?;
     assert_eq!((sleeps(1) * &compute).await?, [Some(0), Some(1)]);
@@ -152,7 +152,8 @@ async fn a_machine_that_dies_while_it_is_bootstrapped_is_replaced_and_the_pool_s
     let mut local = Local::default();
     local.directory = Some(ground.path().to_owned());
     let image = Image::new().shell("sleep 1");
-    let starting = Compute::builder().spec(Spec::on(local)).nodes(2).image(image).timing(timing()).start();
+    let starting =
+        skyward_tests::apart().spec(Spec::on(local)).nodes(2).image(image).timing(timing()).start();
     let compute = while_starting(starting, &ground, |ground| {
         let bootstrapping = ground.commands().iter().any(|it| it.contains("sleep 1"));
         ground.processes("machine").first().copied().filter(|_| bootstrapping)
@@ -220,7 +221,7 @@ async fn a_broadcast_does_with_a_lost_node_what_it_was_told() -> skyward::Result
     let local = Local::default().directory(ground.path());
     // Three machines of a rank are killed.
     let timing = Timing { provision_attempts: 9, ..timing() };
-    let compute = Compute::builder().spec(Spec::on(local)).nodes(2).timing(timing).start().await?;
+    let compute = skyward_tests::apart().spec(Spec::on(local)).nodes(2).timing(timing).start().await?;
     for (lost, expected) in [
         (OnLost::FailFast, None),
         (OnLost::Ignore, Some(vec![Some(0)])),

@@ -15,7 +15,7 @@ use skyward_tests::testbed::Bed;
 use skyward_tests::{at_home_in, below, desk, until};
 
 fn pool(config: ssh::Config) -> skyward::Builder {
-    Compute::builder().spec(Spec::on(Ssh::new(config))).timing(timing())
+    skyward_tests::apart().spec(Spec::on(Ssh::new(config))).timing(timing())
 }
 
 async fn carries(carrier: Carrier) -> skyward::Result<()> {

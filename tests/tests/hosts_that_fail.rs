@@ -25,7 +25,7 @@ fn config(bed: &Bed) -> ssh::Config {
 }
 
 fn pool(bed: &Bed) -> skyward::Builder {
-    Compute::builder().spec(Spec::on(Ssh::new(config(bed)))).timing(timing())
+    skyward_tests::apart().spec(Spec::on(Ssh::new(config(bed)))).timing(timing())
 }
 
 /// A pool, and everything that it has told.
@@ -199,7 +199,7 @@ async fn replaced(
     // What a host without power could not clear away goes with the next machine there.
     let mut again = config(&bed);
     again.hosts = vec![struck.name().into()];
-    Compute::builder().spec(Spec::on(Ssh::new(again))).timing(timing()).start().await?.stop().await?;
+    skyward_tests::apart().spec(Spec::on(Ssh::new(again))).timing(timing()).start().await?.stop().await?;
     expect_as_before(struck, before.get(of(struck).expect("there")).expect("seen"));
     Ok(())
 }
@@ -257,7 +257,7 @@ async fn calls_go_on_while_a_disk_is_full_and_nothing_of_them_stays() -> skyward
     // What the machine had is free again.
     bed.host(1).free_disk();
     bed.host(1).fill_disk();
-    let start = Compute::builder().spec(Spec::on(Ssh::new(config(&bed)))).timing(timing()).start().await;
+    let start = skyward_tests::apart().spec(Spec::on(Ssh::new(config(&bed)))).timing(timing()).start().await;
     let refused = start.expect_err("there is no room for a program").to_string();
     assert!(refused.contains("disk") || refused.contains("room"), "{refused}");
     bed.host(1).free_disk();

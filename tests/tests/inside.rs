@@ -154,7 +154,8 @@ async fn a_lost_node_is_no_peer_any_more() -> skyward::Result<()> {
     let ground = Ground::new("peers");
     let mut local = Local::default();
     local.directory = Some(ground.path().to_owned());
-    let compute = Compute::builder().spec(Spec::on(local)).timing(Timing::short()).nodes(2).start().await?;
+    let compute =
+        skyward_tests::apart().spec(Spec::on(local)).timing(Timing::short()).nodes(2).start().await?;
     let lost = (info() >> compute.node(1)).await?.expect("on a node").name;
     let process = (process() >> compute.node(1)).await?;
     let process = rustix::process::Pid::from_raw(i32::try_from(process)?).expect("a process");

@@ -62,7 +62,7 @@ async fn what_the_cheaper_cloud_cannot_give_the_other_gives() -> skyward::Result
         let (near, far) = (Ground::new("money-near"), Ground::new("money-far"));
         let one = cloud("one", &near, usd!(1)).answers([way]);
         let two = cloud("two", &far, usd!(2));
-        let builder = Compute::builder().spec(spec(&two)).spec(spec(&one)).nodes(2).timing(quick());
+        let builder = skyward_tests::apart().spec(spec(&two)).spec(spec(&one)).nodes(2).timing(quick());
         let compute = builder.start().await?;
         assert_eq!((add(1, 2) * &compute).await?, [3, 3], "{way:?}");
         assert_eq!(far.processes("worker").len(), 2, "{way:?}");
@@ -82,7 +82,7 @@ async fn mixed_specs_make_one_pool_of_two_clouds() -> skyward::Result<()> {
     let (near, far) = (Ground::new("money-mixed-near"), Ground::new("money-mixed-far"));
     let one = cloud("one", &near, usd!(1)).answers([Answer::Give(1)]);
     let two = cloud("two", &far, usd!(2));
-    let builder = Compute::builder().spec(spec(&one).mixed()).spec(spec(&two).mixed());
+    let builder = skyward_tests::apart().spec(spec(&one).mixed()).spec(spec(&two).mixed());
     let compute = builder.nodes(2).timing(quick()).start().await?;
     assert_eq!((add(1, 2) * &compute).await?, [3, 3]);
     assert_eq!((near.processes("worker").len(), far.processes("worker").len()), (1, 1));
@@ -99,7 +99,7 @@ async fn a_plan_ranks_both_clouds_and_rents_nothing() -> skyward::Result<()> {
     let ground = Ground::new("money-plan");
     let (one, two) = (cloud("one", &ground, usd!(1)), cloud("two", &ground, usd!(2)));
     let lost = Scripted::new("lost", Local::default()).no_offers(ProviderErrorKind::Auth);
-    let builder = Compute::builder().spec(spec(&two)).spec(spec(&one)).spec(spec(&lost)).nodes(3);
+    let builder = skyward_tests::apart().spec(spec(&two)).spec(spec(&one)).spec(spec(&lost)).nodes(3);
     let plan = builder.plan().await?;
     let costs: Vec<Usd> = plan.candidates.iter().map(|it| it.hourly()).collect();
     assert_eq!(costs, [usd!(3), usd!(6)]);
@@ -134,12 +134,12 @@ async fn what_cannot_be_is_refused_before_any_cloud_is_asked() -> skyward::Resul
         (spec(&one).volume(skyward::Volume::new("data", "/data")), "volume is data"),
         (spec(&one).architecture(other), "architecture is"),
     ] {
-        let error = refused(Compute::builder().spec(spec)).await;
+        let error = refused(skyward_tests::apart().spec(spec)).await;
         assert!(error.contains(field), "{field}: {error}");
     }
     assert_eq!(one.asked(), []);
     // Asked, and nothing fits: the nearest miss is named.
-    let error = refused(Compute::builder().spec(spec(&one).memory_gb(64))).await;
+    let error = refused(skyward_tests::apart().spec(spec(&one).memory_gb(64))).await;
     assert!(error.contains("1 removed by memory") && error.contains("4 GB of memory, 64 wanted"), "{error}");
     assert_eq!(one.asked(), [Asked::Offers]);
     Ok(())
@@ -150,7 +150,7 @@ async fn work_says_what_it_cost_and_the_bill_adds_up() -> skyward::Result<()> {
     let ground = Ground::new("money-bill");
     // A dollar a second.
     let compute =
-        Compute::builder().spec(spec(&cloud("one", &ground, usd!(3600)))).timing(quick()).start().await?;
+        skyward_tests::apart().spec(spec(&cloud("one", &ground, usd!(3600)))).timing(quick()).start().await?;
     let mut events = compute.events();
     let (sum, cost) = (add(1, 2) >> &compute).costed().await;
     assert_eq!(sum?, 3);
@@ -180,7 +180,7 @@ async fn work_says_what_it_cost_and_the_bill_adds_up() -> skyward::Result<()> {
 async fn nothing_runs_any_more_when_a_gather_was_dropped() -> skyward::Result<()> {
     let ground = Ground::new("money-dropped");
     let one = cloud("one", &ground, usd!(3600));
-    let compute = Compute::builder().spec(spec(&one)).timing(quick()).start().await?;
+    let compute = skyward_tests::apart().spec(spec(&one)).timing(quick()).start().await?;
     let mut events = compute.events();
     let begun = async {
         while let Some(event) = events.next().await {
@@ -213,7 +213,7 @@ async fn a_pool_that_has_cost_what_it_may_ends_and_gives_everything_back() -> sk
     // What booting and giving back may cost, by the times that they may take, and a little to spend.
     let timing = Timing { boot: Duration::from_secs(15), shutdown: Duration::from_secs(15), ..quick() };
     let timing = Timing { lease: Duration::from_secs(9), ..timing };
-    let starved = Compute::builder().spec(spec(&one)).timing(timing.clone()).max_total_cost(usd!(10));
+    let starved = skyward_tests::apart().spec(spec(&one)).timing(timing.clone()).max_total_cost(usd!(10));
     match starved.start().await {
         Ok(_) => panic!("it started"),
         Err(error) => match error.downcast_ref::<StartError>() {
@@ -222,7 +222,7 @@ async fn a_pool_that_has_cost_what_it_may_ends_and_gives_everything_back() -> sk
         },
     }
     assert!(!one.asked().iter().any(|it| matches!(it, Asked::Provision(..))), "{:?}", one.asked());
-    let builder = Compute::builder().spec(spec(&one)).timing(timing).max_total_cost(usd!(40));
+    let builder = skyward_tests::apart().spec(spec(&one)).timing(timing).max_total_cost(usd!(40));
     let compute = builder.start().await?;
     let mut events = compute.events();
     let ended = async {
@@ -249,7 +249,7 @@ async fn begun_hours_are_paid_as_a_whole() -> skyward::Result<()> {
     let price = hourly.price.clone().billed(BillingUnit::Hour, Duration::ZERO);
     let one =
         Scripted::new("one", Local::default().directory(ground.path())).offers([Offer { price, ..hourly }]);
-    let compute = Compute::builder().spec(spec(&one)).timing(quick()).start().await?;
+    let compute = skyward_tests::apart().spec(spec(&one)).timing(quick()).start().await?;
     assert_eq!((add(1, 2) >> &compute).await?, 3);
     let bill = compute.stop_with_bill().await?;
     assert_eq!((bill.total, bill.machines[0].billed), (usd!(2), Duration::from_secs(3600)));

@@ -56,7 +56,7 @@ const PROCESSES: Worker = Worker {
 
 fn builder(ground: &Ground, executor: Executor) -> skyward::Builder {
     let local = Local::default().directory(ground.path());
-    Compute::builder().spec(Spec::on(local)).timing(patient()).worker(Worker { executor, ..PROCESSES })
+    skyward_tests::apart().spec(Spec::on(local)).timing(patient()).worker(Worker { executor, ..PROCESSES })
 }
 
 async fn end(compute: Compute, ground: &Ground) -> skyward::Result<()> {

@@ -103,7 +103,7 @@ async fn a_notice_is_heard_by_the_task_and_the_replacement_is_ready_before_the_n
     let ground = Ground::new("notice");
     let files = tempfile::tempdir()?;
     let path = |name: &str| files.path().join(name).to_string_lossy().into_owned();
-    let compute = Compute::builder().spec(spec(&ground)).nodes(2).timing(patient()).start().await?;
+    let compute = skyward_tests::apart().spec(spec(&ground)).nodes(2).timing(patient()).start().await?;
     let mut events = compute.events();
     let before = (name() >> compute.node(1)).await?;
     let home = (home() >> compute.node(1)).await?;
@@ -137,7 +137,7 @@ async fn a_plain_function_in_a_process_of_its_own_can_ask_for_a_notice() -> skyw
     let files = tempfile::tempdir()?;
     let heard = files.path().join("heard").to_string_lossy().into_owned();
     let worker = Worker { executor: Executor::Process, ..Worker::default() };
-    let compute = Compute::builder().spec(spec(&ground)).worker(worker).timing(patient()).start().await?;
+    let compute = skyward_tests::apart().spec(spec(&ground)).worker(worker).timing(patient()).start().await?;
     let mut events = compute.events();
     let home = (home() >> compute.head()).await?;
     let running = compute.spawn(asks(heard));
@@ -157,7 +157,7 @@ async fn a_plain_function_in_a_process_of_its_own_can_ask_for_a_notice() -> skyw
 #[skyward::test]
 async fn calls_that_may_run_once_are_not_lost_by_a_notice() -> skyward::Result<()> {
     let ground = Ground::new("notice-load");
-    let compute = Compute::builder().spec(spec(&ground)).nodes(2).timing(patient()).start().await?;
+    let compute = skyward_tests::apart().spec(spec(&ground)).nodes(2).timing(patient()).start().await?;
     let mut events = compute.events();
     let calls = compute.spawn(gather((0..200).map(|_| works().once())));
     give_notice(&compute, 0).await?;
@@ -174,7 +174,7 @@ async fn a_stream_on_a_machine_that_is_taken_is_lost_after_its_first_item_and_tr
     let files = tempfile::tempdir()?;
     let path = |name: &str| files.path().join(name).to_string_lossy().into_owned();
     let worker = Worker { concurrency: 2, ..Worker::default() };
-    let compute = Compute::builder().spec(spec(&ground)).worker(worker).timing(patient()).start().await?;
+    let compute = skyward_tests::apart().spec(spec(&ground)).worker(worker).timing(patient()).start().await?;
     let home = (home() >> compute.head()).await?;
     let mut begun = stays(true, path("begun")) >> compute.head();
     assert_eq!(begun.next().await.and_then(Result::ok), Some(1));
@@ -198,7 +198,7 @@ async fn a_large_outcome_that_may_not_be_made_twice_is_taken_before_its_node_is_
     let ground = Ground::new("notice-large");
     let files = tempfile::tempdir()?;
     let heard = files.path().join("heard").to_string_lossy().into_owned();
-    let compute = Compute::builder().spec(spec(&ground)).nodes(1).timing(patient()).start().await?;
+    let compute = skyward_tests::apart().spec(spec(&ground)).nodes(1).timing(patient()).start().await?;
     let mut events = compute.events();
     let home = (home() >> compute.head()).await?;
     let running = compute.spawn(gives_much(heard).once());

@@ -116,7 +116,7 @@ impl Scene {
         let (ground, desk) = (Ground::new(name), desk(name)?);
         let carrier = if cut == Cut::Frozen { Carrier::Quic } else { Carrier::Ssh };
         let timing = Timing { grace: PATIENCE, lease: PATIENCE * 2, ..Timing::short() };
-        let compute = Compute::builder()
+        let compute = skyward_tests::apart()
             .spec(Spec::on(Local::default().directory(ground.path())))
             .carrier(carrier)
             .timing(timing)

@@ -58,7 +58,7 @@ fn builder(ground: &Ground, during: During) -> skyward::Builder {
         ..Timing::short()
     };
     let image = if during == During::Bootstrap { Image::new().shell("sleep 1") } else { Image::new() };
-    Compute::builder().spec(Spec::on(local)).nodes(2).image(image).timing(timing)
+    skyward_tests::apart().spec(Spec::on(local)).nodes(2).image(image).timing(timing)
 }
 
 /// The processes to be struck, when there are any in this phase of a start.

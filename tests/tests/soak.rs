@@ -79,7 +79,7 @@ async fn random_calls_and_kills_lose_nothing_and_leave_nothing() -> skyward::Res
     local.directory = Some(ground.path().to_owned());
     // What is killed here is replaced, however often.
     let timing = Timing { lease: Duration::from_secs(15), provision_attempts: u32::MAX, ..Timing::short() };
-    let builder = Compute::builder().spec(Spec::on(local)).nodes(NODES).timing(timing);
+    let builder = skyward_tests::apart().spec(Spec::on(local)).nodes(NODES).timing(timing);
     let compute = builder.interruptions(20).start().await?;
 
     let (began, mut struck) = (Instant::now(), Instant::now());

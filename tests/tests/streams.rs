@@ -190,7 +190,7 @@ async fn pool(ground: &Ground, nodes: u32, concurrency: u32) -> skyward::Result<
     let worker = Worker { concurrency, ..Worker::default() };
     let over_ssh = env!("CARGO_CRATE_NAME") == "streams_over_ssh";
     let carrier = if over_ssh { Carrier::Ssh } else { Carrier::Quic };
-    let builder = Compute::builder().spec(Spec::on(local)).nodes(nodes).worker(worker).timing(timing);
+    let builder = skyward_tests::apart().spec(Spec::on(local)).nodes(nodes).worker(worker).timing(timing);
     builder.carrier(carrier).start().await
 }
 

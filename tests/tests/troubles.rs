@@ -53,7 +53,7 @@ async fn half(number: Even) -> Even {
 
 fn builder(ground: &Ground, faults: Faults) -> skyward::Builder {
     let local = Local::default().directory(ground.path()).faults(faults);
-    Compute::builder().spec(Spec::on(local)).nodes(2).timing(Timing::short())
+    skyward_tests::apart().spec(Spec::on(local)).nodes(2).timing(Timing::short())
 }
 
 /// Starts a pool that cannot start, and looks for the words in what is told.

@@ -196,7 +196,7 @@ fn late(provider: &str, within: Duration) -> ProviderError {
 
 /// Who can undo a deed: one of a program's own, of which the one of the deed's spec goes first, or one that is made
 /// from what was written down. It must ask with the key that was asked with then.
-fn provider_of(deed: &Deed, own: &[Arc<dyn Provider>]) -> Result<Arc<dyn Provider>, String> {
+pub(crate) fn provider_of(deed: &Deed, own: &[Arc<dyn Provider>]) -> Result<Arc<dyn Provider>, String> {
     let spec = serde_json::from_str::<Candidate>(&deed.terms).ok().and_then(|it| own.get(it.spec));
     let likes = |it: &&Arc<dyn Provider>| it.name() == deed.provider && it.settings() == deed.settings;
     let mut keys: Vec<KeyPrint> = Vec::new();

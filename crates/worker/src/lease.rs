@@ -19,6 +19,8 @@ pub(crate) struct Lease {
     path: PathBuf,
     length: Duration,
     renewals: Mutex<Renewals>,
+    /// Who writes the file. Nobody writes what was decided before something else was written.
+    writing: tokio::sync::Mutex<()>,
 }
 
 impl Lease {
@@ -29,7 +31,7 @@ impl Lease {
         let content = content.trim();
         // It goes on from what the client has written, so that the number keeps growing.
         let renewals = Mutex::new(Renewals::from(content.parse().unwrap_or(0)));
-        (content != LAPSED).then_some(Self { path, length, renewals })
+        (content != LAPSED).then(|| Self { path, length, renewals, writing: tokio::sync::Mutex::default() })
     }
 
     /// Renews, if the one who asks may.
@@ -37,6 +39,7 @@ impl Lease {
         if let Err(owner) = seat.claim(renewal.epoch) {
             return LeaseState::NotOwner { owner };
         }
+        let _writing = self.writing.lock().await;
         let Some(count) = self.with(|it| it.renew(renewal.epoch, renewal.number)) else {
             return LeaseState::Lapsed;
         };
@@ -69,6 +72,8 @@ impl Lease {
                 holds
             });
             if !holds {
+                // A renewal that was taken before may be writing its number still.
+                let _writing = self.writing.lock().await;
                 self.write(LAPSED).await;
                 return;
             }
@@ -125,5 +130,26 @@ mod tests {
         assert_eq!(lease.renew(renewal(2), &seat).await, LeaseState::Lapsed);
         assert_eq!(std::fs::read_to_string(home.path().join(LEASE_FILE)).expect("read"), "lapsed");
         assert!(Lease::open(home.path(), Duration::from_secs(1)).is_none());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_renewal_is_written_over_a_lapse() {
+        for _ in 0..50 {
+            let home = tempfile::tempdir().expect("made");
+            std::fs::create_dir(home.path().join(".skyward")).expect("made");
+            let lease = Lease::open(home.path(), Duration::from_millis(4)).expect("held");
+            let seat = Seat::new(Epoch(1));
+            let renewing = async {
+                for number in 1.. {
+                    if lease.renew(Renewal { epoch: Epoch(1), number }, &seat).await == LeaseState::Lapsed {
+                        break;
+                    }
+                    // Late enough, sometimes, for the lease to lapse meanwhile.
+                    tokio::time::sleep(Duration::from_millis(number % 7)).await;
+                }
+            };
+            futures_util::future::join(renewing, lease.lapsed()).await;
+            assert_eq!(std::fs::read_to_string(home.path().join(LEASE_FILE)).expect("read"), LAPSED);
+        }
     }
 }

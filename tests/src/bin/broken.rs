@@ -25,7 +25,7 @@ async fn main() -> skyward::Result<()> {
         "outside" => Spec::on(Elsewhere { local, ends_itself: false }),
         _ => Spec::on(local),
     };
-    let pool = Compute::builder().spec(spec).nodes(nodes);
+    let pool = skyward_tests::apart().spec(spec).nodes(nodes);
     let started = pool.image(image).timing(timing).keep_on_failure(keep).console().start().await;
     match (started, way.as_str()) {
         (Err(error), "leave" | "outside") => Err(error),

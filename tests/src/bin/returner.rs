@@ -36,7 +36,7 @@ async fn main() -> skyward::Result<()> {
     let timing = Timing { lease, ttl: lease, detect, grace, ..Timing::short() };
     // Who attaches by name may say anything: what the pool is, the journal says.
     let nodes = if deed == "wider" || deed == "attach" { 3 } else { 2 };
-    let builder = Compute::builder().spec(spec).nodes(nodes).timing(timing);
+    let builder = skyward_tests::apart().spec(spec).nodes(nodes).timing(timing);
     let data = folder.join("data");
     let image = if data.exists() { Image::new().include(data) } else { Image::new() };
     let builder = if deed == "secret" { builder.secret("TOKEN", "hunter2") } else { builder };
@@ -45,6 +45,11 @@ async fn main() -> skyward::Result<()> {
     let compute = if deed == "attach" { builder.attach().await? } else { builder.start().await? };
     println!("running");
     if deed == "hold" {
+        std::future::pending::<()>().await;
+    }
+    if deed == "linger" {
+        let calls = (0..TASKS).map(|it| self::compute(folder.join("computed"), it));
+        let _running = compute.spawn(gather(calls).key("sweep"));
         std::future::pending::<()>().await;
     }
     let calls = (0..TASKS).map(|it| self::compute(folder.join("computed"), it));

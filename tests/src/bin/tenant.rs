@@ -29,7 +29,7 @@ async fn main() -> skyward::Result<()> {
     let long = Duration::from_secs(60);
     let timing =
         Timing { lease: Duration::from_secs(4), ssh: long, provision: long, join: long, ..Timing::short() };
-    let compute = Compute::builder().spec(spec).nodes(2).timing(timing).start().await?;
+    let compute = skyward_tests::apart().spec(spec).nodes(2).timing(timing).start().await?;
     let running = wait_for_ever() * &compute;
     println!("started");
     running.await?;

@@ -31,7 +31,7 @@ fn main() {
 }
 
 async fn go(local: Local, nodes: u32) -> skyward::Result<Vec<u32>> {
-    let pool = Compute::builder().spec(Spec::on(local)).nodes(nodes);
+    let pool = skyward_tests::apart().spec(Spec::on(local)).nodes(nodes);
     let compute = pool.timing(Timing::short()).console().start().await?;
     let ones = (one() * &compute).await?;
     compute.stop().await?;

@@ -37,7 +37,7 @@ async fn main() -> skyward::Result<()> {
         image = image.shell("sleep 60");
     }
     let timing = Timing { lease, ..Timing::short() };
-    let starting = Compute::builder().spec(Spec::on(local)).nodes(2).image(image).timing(timing).start();
+    let starting = skyward_tests::apart().spec(Spec::on(local)).nodes(2).image(image).timing(timing).start();
     if slow {
         println!("started");
     }

@@ -55,7 +55,7 @@ impl Clouds {
 }
 
 fn cheapest(clouds: &Clouds) -> skyward::Builder {
-    Compute::builder().spec(clouds.digitalocean()).spec(clouds.lambda()).selection(Selection::Cheapest)
+    skyward_tests::apart().spec(clouds.digitalocean()).spec(clouds.lambda()).selection(Selection::Cheapest)
 }
 
 #[skyward::test]
@@ -67,14 +67,14 @@ async fn the_cheapest_of_all_clouds_is_taken() -> skyward::Result<()> {
 #[skyward::test]
 async fn the_first_spec_is_taken_although_the_second_is_cheaper() -> skyward::Result<()> {
     let clouds = Clouds::open().await;
-    let pool = Compute::builder().spec(clouds.digitalocean()).spec(clouds.lambda());
+    let pool = skyward_tests::apart().spec(clouds.digitalocean()).spec(clouds.lambda());
     clouds.run(pool.selection(Selection::First), 1, 0).await
 }
 
 #[skyward::test]
 async fn specs_escalate_from_spot_to_on_demand() -> skyward::Result<()> {
     let clouds = Clouds::open().await;
-    let pool = Compute::builder()
+    let pool = skyward_tests::apart()
         .spec(clouds.digitalocean().spot().max_hourly_cost(usd!(2.50)))
         .spec(clouds.lambda().allocation(Allocation::SpotIfAvailable))
         .spec(clouds.digitalocean().on_demand());
@@ -83,7 +83,7 @@ async fn specs_escalate_from_spot_to_on_demand() -> skyward::Result<()> {
     // With the second out of stock, the safety net.
     let clouds = Clouds::open().await;
     clouds.lambda.0.fail(Hits::Rent, [Fault::NoCapacity; 20]);
-    let pool = Compute::builder()
+    let pool = skyward_tests::apart()
         .spec(clouds.digitalocean().spot().max_hourly_cost(usd!(2.50)))
         .spec(clouds.lambda().allocation(Allocation::SpotIfAvailable))
         .spec(clouds.digitalocean().on_demand());

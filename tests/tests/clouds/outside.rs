@@ -9,7 +9,7 @@ use crate::smoke::{add, stage, timing};
 #[skyward::test]
 async fn a_pool_stays_until_its_cloud_has_ended_what_nothing_else_ends() -> skyward::Result<()> {
     let (fake, provider) = stage("lambda").await;
-    let compute = Compute::builder().spec(Spec::on_shared(provider)).timing(timing()).start().await?;
+    let compute = skyward_tests::apart().spec(Spec::on_shared(provider)).timing(timing()).start().await?;
     assert_eq!((add(2, 3) >> &compute).await?, 5);
     let mut events = compute.events();
     // The key is refused for a while, so that nothing can be asked for.
@@ -30,7 +30,7 @@ async fn a_pool_stays_until_its_cloud_has_ended_what_nothing_else_ends() -> skyw
 async fn what_is_left_after_all_is_named_with_what_it_costs() -> skyward::Result<()> {
     let (fake, provider) = stage("lambda").await;
     let timing = Timing { insist: std::time::Duration::from_secs(1), ..timing() };
-    let compute = Compute::builder().spec(Spec::on_shared(provider)).timing(timing).start().await?;
+    let compute = skyward_tests::apart().spec(Spec::on_shared(provider)).timing(timing).start().await?;
     let machine = fake.machines().remove(0);
     fake.fail(Hits::Any, [Fault::BadKey; 4000]);
     let error = compute.stop().await.expect_err("it is still there");
@@ -45,7 +45,7 @@ async fn what_is_left_after_all_is_named_with_what_it_costs() -> skyward::Result
 async fn a_pool_with_a_cap_is_not_left_with_machines_that_would_cost_on() -> skyward::Result<()> {
     let folder = tempfile::tempdir().expect("a folder");
     let (fake, provider) = stage("lambda").await;
-    let pool = Compute::builder().spec(Spec::on_shared(provider)).timing(timing());
+    let pool = skyward_tests::apart().spec(Spec::on_shared(provider)).timing(timing());
     let pool = pool.name("left").state(folder.path()).max_total_cost(usd!(500));
     let compute = pool.start().await?;
     let refused = compute.detach().await.expect_err("nothing would keep the cap").to_string();

@@ -152,7 +152,7 @@ async fn a_program_with_another_key_neither_attaches_nor_begins_anew() -> skywar
     rent(&record, &own, &request(&own, "pool1")).await;
     record.free();
     let start = |fake: &Fake| {
-        let builder = Compute::builder().spec(Spec::on_shared(provider(fake)).on_demand());
+        let builder = skyward_tests::apart().spec(Spec::on_shared(provider(fake)).on_demand());
         builder.name("sweep").state(desk.home.path()).timing(Timing::short()).start()
     };
     let refused = start(&other).await.expect_err("refused").to_string();
@@ -263,8 +263,10 @@ async fn what_was_rented_without_an_answer_is_given_back_by_who_attaches() -> sk
     let long = Duration::from_secs(300);
     let patient = Timing { detect, grace, lease: long, ttl: long, ..timing() };
     let start = || {
-        let builder =
-            Compute::builder().spec(Spec::on_shared(Arc::clone(&provider))).nodes(2).timing(patient.clone());
+        let builder = skyward_tests::apart()
+            .spec(Spec::on_shared(Arc::clone(&provider)))
+            .nodes(2)
+            .timing(patient.clone());
         builder.name("sweep").state(desk.home.path()).start()
     };
     let compute = start().await?;
@@ -287,7 +289,7 @@ async fn what_was_rented_without_an_answer_is_given_back_by_who_attaches() -> sk
 
     // Not by a program that has the key of another account.
     let other = Fake::start(face("lambda")).await;
-    let builder = Compute::builder().spec(Spec::on_shared(self::provider(&other))).nodes(2);
+    let builder = skyward_tests::apart().spec(Spec::on_shared(self::provider(&other))).nodes(2);
     let refused =
         builder.name("sweep").state(desk.home.path()).start().await.expect_err("refused").to_string();
     assert!(refused.contains("rented with the key of another account"), "{refused}");

@@ -44,7 +44,7 @@ async fn calls_run_on_machines_of_every_cloud_and_nothing_is_left() -> skyward::
     for cloud in clouds() {
         let (fake, provider) = stage(cloud.name).await;
         let compute =
-            Compute::builder().spec(Spec::on_shared(provider)).nodes(2).timing(timing()).start().await?;
+            skyward_tests::apart().spec(Spec::on_shared(provider)).nodes(2).timing(timing()).start().await?;
         assert_eq!(fake.machines().len(), 2);
         assert_eq!((add(2, 3) >> &compute).await?, 5);
         let mut ranks = (rank() * &compute).await?;
@@ -66,7 +66,7 @@ async fn a_start_says_when_machines_cannot_end_their_own_bill() -> skyward::Resu
     for cloud in clouds() {
         let (fake, provider) = stage(cloud.name).await;
         let ends_itself = provider.capabilities().ends_itself;
-        let compute = Compute::builder().spec(Spec::on_shared(provider)).timing(timing()).start().await?;
+        let compute = skyward_tests::apart().spec(Spec::on_shared(provider)).timing(timing()).start().await?;
         compute.stop().await?;
         let line = format!(
             "its machines cannot end their own bill if this program is killed provider={}",
@@ -83,7 +83,7 @@ async fn a_cloud_that_is_sold_out_at_first_is_asked_again() -> skyward::Result<(
     for cloud in clouds() {
         let (fake, provider) = stage(cloud.name).await;
         fake.fail(Hits::Rent, [Fault::NoCapacity]);
-        let compute = Compute::builder().spec(Spec::on_shared(provider)).timing(timing()).start().await?;
+        let compute = skyward_tests::apart().spec(Spec::on_shared(provider)).timing(timing()).start().await?;
         assert_eq!((add(1, 1) >> &compute).await?, 2);
         compute.stop().await?;
         assert_eq!(fake.left(), [""; 0]);

@@ -39,7 +39,7 @@ fn is_there(path: &Path) -> impl FnMut() -> Option<()> {
 /// A pool of spot machines with an RTX 4090 each.
 async fn spot(provider: Arc<dyn Provider>, nodes: u32) -> skyward::Result<Compute> {
     let spec = Spec::on_shared(provider).accelerator(accelerators::RTX_4090).spot();
-    Compute::builder().spec(spec).nodes(nodes).timing(timing()).start().await
+    skyward_tests::apart().spec(spec).nodes(nodes).timing(timing()).start().await
 }
 
 #[skyward::test]
@@ -89,7 +89,7 @@ async fn replaced(events: &mut skyward::Events) -> Carrier {
 async fn pods_on_demand_are_reached_by_their_mapped_ports() -> skyward::Result<()> {
     let (fake, provider) = stage("runpod").await;
     let spec = Spec::on_shared(provider as _).accelerator(accelerators::RTX_4090).on_demand();
-    let compute = Compute::builder().spec(spec).nodes(2).timing(timing()).start().await?;
+    let compute = skyward_tests::apart().spec(spec).nodes(2).timing(timing()).start().await?;
     let doubled = (gather((0..20).map(double)) >> &compute).await?;
     assert_eq!(doubled, (0..20).map(|it| it * 2).collect::<Vec<_>>());
     compute.stop().await?;

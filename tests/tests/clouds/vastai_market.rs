@@ -43,7 +43,8 @@ fn asked<'a>(seen: &'a [Seen], method: &'a str, path: &'a str) -> impl Iterator<
 async fn a_machine_that_never_comes_up_is_replaced_and_destroyed() -> skyward::Result<()> {
     let (fake, provider) = stage(VastAi::in_trouble(Trouble { stuck: 1, ..Trouble::default() })).await;
     let timing = Timing { boot: Duration::from_secs(12), ..timing() };
-    let compute = Compute::builder().spec(Spec::on_shared(provider)).nodes(2).timing(timing).start().await?;
+    let compute =
+        skyward_tests::apart().spec(Spec::on_shared(provider)).nodes(2).timing(timing).start().await?;
     assert_eq!(asked(&fake.asked(), "PUT", "/api/v0/asks/").count(), 3, "two, and one for the one that hung");
     assert_eq!(fake.machines().len(), 2);
     compute.stop().await?;
@@ -56,8 +57,12 @@ async fn a_machine_that_never_comes_up_is_replaced_and_destroyed() -> skyward::R
 async fn a_machine_that_is_outbid_in_the_middle_of_a_gather_is_replaced_and_nothing_is_lost()
 -> skyward::Result<()> {
     let (fake, provider) = stage(VastAi::default()).await;
-    let compute =
-        Compute::builder().spec(Spec::on_shared(provider).spot()).nodes(2).timing(timing()).start().await?;
+    let compute = skyward_tests::apart()
+        .spec(Spec::on_shared(provider).spot())
+        .nodes(2)
+        .timing(timing())
+        .start()
+        .await?;
     let marks = tempfile::tempdir().unwrap();
     let folder = marks.path().to_str().unwrap().to_owned();
     let calls = compute.spawn(gather((0..60).map(|it| leaves_a_mark(folder.clone(), it))));
@@ -80,8 +85,12 @@ async fn a_machine_that_is_outbid_in_the_middle_of_a_gather_is_replaced_and_noth
 #[skyward::test]
 async fn what_a_failed_create_leaves_is_found_and_destroyed_and_the_next_is_taken() -> skyward::Result<()> {
     let (fake, provider) = stage(VastAi::in_trouble(Trouble { leaks: 1, ..Trouble::default() })).await;
-    let compute =
-        Compute::builder().spec(Spec::on_shared(provider).spot()).nodes(2).timing(timing()).start().await?;
+    let compute = skyward_tests::apart()
+        .spec(Spec::on_shared(provider).spot())
+        .nodes(2)
+        .timing(timing())
+        .start()
+        .await?;
     assert_eq!(fake.machines(), ["1002", "1003"], "the first one was left behind, and destroyed");
     assert_eq!(asked(&fake.asked(), "DELETE", "/api/v0/instances/1001/").count(), 1);
     compute.stop().await?;

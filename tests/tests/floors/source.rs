@@ -35,6 +35,12 @@ const FOR_WORDS: [&str; 7] = ["std", "core", "alloc", "serde", "self", "super", 
 /// Macros of the words, which Rust puts at the root of the crate.
 const MACROS: [&str; 1] = ["usd"];
 
+/// What begins a pool, as tokens in a row.
+const BEGINS: [&str; 3] = ["Compute", "::", "builder"];
+
+/// The one file of the tests that may, as it says where the journal is.
+const WITHOUT_JOURNAL: &str = "tests/src/pool.rs";
+
 const RUNTIME: &str = "crates/runtime/src/";
 
 /// The rules that this file breaks.
@@ -57,6 +63,15 @@ pub(crate) fn check(file: &str, text: &str, document: &Document) -> Vec<Breach> 
     };
     if is_pure(file) {
         breaches.extend(impure(&tokens).map(|(line, what)| breach(line, what)));
+    }
+    if file.starts_with("tests/") && file != WITHOUT_JOURNAL {
+        let begun = tokens.windows(3).filter(|it| it.iter().map(|it| it.text.as_str()).eq(BEGINS));
+        breaches.extend(begun.filter_map(|it| it.first()).map(|it| {
+            breach(
+                it.line,
+                "a pool in the journal of who runs the test: begin with `skyward_tests::apart()`".to_owned(),
+            )
+        }));
     }
     let module = module_path(file);
     if let Some(own) = module.first() {

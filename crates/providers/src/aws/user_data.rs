@@ -43,7 +43,7 @@ fn guard(user: &str, arrival: Duration, lease: Duration) -> String {
          said=$(cat \"${{home:-/root}}/{LEASE_FILE}\" 2>/dev/null)\n\
          if [ -n \"$kept\" ] || [ \"$said\" = \"$seen\" ]; then continue; fi\n\
          seen=$said; since=$(now)\n\
-         case $said in \"keep \"*) kept=1; most=$((${{said#keep }} / 1000)) ;; *) most={lease} ;; esac\n\
+         case $said in lapsed) most=0 ;; \"keep \"*) kept=1; most=$((${{said#keep }} / 1000)) ;; *) most={lease} ;; esac\n\
          done\n\
          until shutdown -h now || poweroff -f; do sleep 10; done\n"
     );

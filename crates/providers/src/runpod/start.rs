@@ -46,7 +46,7 @@ const END: &str = r#"end_pod() { runpodctl remove pod "$RUNPOD_POD_ID"; told=$?;
 
 /// Ends the pod when its lease is not renewed, by looking every few seconds whether the lease's file has changed. Until
 /// it is there the pod lives for [`ARRIVAL`].
-const GUARD: &str = r#"guard() { seen=; idle=0; most=$SKYWARD_ARRIVAL; while [ $idle -lt $most ]; do sleep 5; idle=$((idle + 5)); now=$(cat $lease 2>/dev/null); if [ "$now" = "$seen" ]; then continue; fi; seen=$now; idle=0; case $now in "keep "*) most=$((${now#keep } / 1000)) ;; *) most=$SKYWARD_LEASE ;; esac; done; while :; do end_pod; sleep 10; done; };"#;
+const GUARD: &str = r#"guard() { seen=; idle=0; most=$SKYWARD_ARRIVAL; while [ $idle -lt $most ]; do sleep 5; idle=$((idle + 5)); now=$(cat $lease 2>/dev/null); if [ "$now" = "$seen" ]; then continue; fi; seen=$now; idle=0; case $now in lapsed) most=0 ;; "keep "*) most=$((${now#keep } / 1000)) ;; *) most=$SKYWARD_LEASE ;; esac; done; while :; do end_pod; sleep 10; done; };"#;
 
 /// An SSH server that knows one key. Functions get the variables of the image, which a session over SSH
 /// would not have; RunPod's own, with the pod's key in them, stay where they are.

@@ -35,7 +35,7 @@ pub(super) fn onstart(base_url: &str, ssh_key: &str, lease: Duration) -> String 
          sleep 5; idle=$((idle + 5)); now=$(cat \"$HOME/{LEASE_FILE}\" 2>/dev/null)\n\
          if [ \"$now\" = \"$seen\" ]; then continue; fi\n\
          seen=$now; idle=0\n\
-         case $now in 'keep '*) most=$((${{now#keep }} / 1000)) ;; *) most={lease} ;; esac\n\
+         case $now in lapsed) most=0 ;; 'keep '*) most=$((${{now#keep }} / 1000)) ;; *) most={lease} ;; esac\n\
          done\n\
          until end; do sleep 10; done\n\
          }}\n\

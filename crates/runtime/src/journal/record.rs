@@ -1,6 +1,7 @@
 //! One pool's entry, as its owner writes it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Transaction, params};
@@ -27,6 +28,8 @@ pub struct Record {
     is_named: bool,
     /// Saved with the keys of a new pool.
     salt: Option<Secret<String>>,
+    /// Nodes that could not be written: what is to be said of their machines.
+    unwritten: Mutex<BTreeMap<InstanceId, Option<String>>>,
     lock: Mutex<Option<Lock>>,
 }
 
@@ -77,7 +80,7 @@ impl Record {
         })?;
         let lock = Mutex::new(Some(lock));
         let (journal, salt) = (journal.clone(), Some(salt));
-        Ok(Self { journal, pool: id, epoch: Epoch(1), is_named, salt, lock })
+        Ok(Self { journal, pool: id, epoch: Epoch(1), is_named, salt, unwritten: Mutex::default(), lock })
     }
 
     /// Becomes the next owner of a pool.
@@ -109,7 +112,8 @@ impl Record {
             return Err(JournalError::Superseded { pool: pool.title().to_owned(), epoch: pool.epoch });
         }
         let (journal, is_named, lock) = (journal.clone(), pool.name.is_some(), Mutex::new(Some(lock)));
-        Ok(Self { journal, pool: pool.id.clone(), epoch, is_named, salt: None, lock })
+        let (pool, unwritten) = (pool.id.clone(), Mutex::default());
+        Ok(Self { journal, pool, epoch, is_named, salt: None, unwritten, lock })
     }
 
     /// The journal that it is in.
@@ -153,12 +157,26 @@ impl Record {
         self.journal.key(&self.pool, name)
     }
 
-    /// Writes down so often that the pool's owner lives, until it is aborted.
-    pub fn kept_fresh(self: Arc<Self>, every: Duration) -> AbortHandle {
+    /// Writes down so often that the pool's owner lives, and what could not be written before, until it is aborted.
+    /// `told` hears why that fails, once until it does not.
+    pub fn kept_fresh(
+        self: Arc<Self>,
+        every: Duration,
+        told: impl Fn(String) + Send + 'static,
+    ) -> AbortHandle {
         let writing = tokio::spawn(async move {
+            let mut is_told = false;
             loop {
-                if let Err(error) = self.fresh().await {
-                    tracing::warn!(%error, "that the pool's owner lives is not in the journal");
+                match self.fresh().await {
+                    Ok(()) => is_told = false,
+                    Err(error) => {
+                        tracing::warn!(%error, "that the pool's owner lives is not in the journal");
+                        // Who has the pool by now is told elsewhere.
+                        let is_trouble = !matches!(error, JournalError::Superseded { .. });
+                        if is_trouble && !std::mem::replace(&mut is_told, true) {
+                            told(error.to_string());
+                        }
+                    }
                 }
                 tokio::time::sleep(every).await;
             }
@@ -167,8 +185,21 @@ impl Record {
     }
 
     async fn fresh(self: &Arc<Self>) -> Result<(), JournalError> {
-        let seen = "UPDATE pools SET seen_ms = ?2 WHERE id = ?1 AND seen_ms > 0";
-        self.change(|it, id| it.execute(seen, params![id, now()]).map(drop)).await
+        self.on_thread(|record| {
+            let written = record.now(|it, id| {
+                let seen = "UPDATE pools SET seen_ms = ?2 WHERE id = ?1 AND seen_ms > 0";
+                it.execute(seen, params![id, now()])?;
+                // Read here: nobody else is writing.
+                let nodes = record.unwritten().clone();
+                for (instance, node) in &nodes {
+                    write_node(it, id, instance, node.as_deref())?;
+                }
+                Ok(nodes)
+            })?;
+            record.unwritten().retain(|instance, node| written.get(instance) != Some(node));
+            Ok(())
+        })
+        .await
     }
 
     /// Writes down that the pool is being given back: from now on nobody attaches to what may be gone in part, and
@@ -185,24 +216,12 @@ impl Record {
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    /// Writes down which node a machine has become.
+    /// Writes down which node a machine has become. What cannot be written is written with the next sign of life.
     ///
     /// # Errors
     /// When it cannot be written.
     pub async fn node(self: &Arc<Self>, instance: &InstanceId, node: &KnownNode) -> Result<(), JournalError> {
-        let (instance, text) = (instance.clone(), serde_json::to_string(node).unwrap_or_default());
-        self.change(move |it, id| {
-            let change = "UPDATE machines SET node = ?3 WHERE pool = ?1 AND instance = ?2 AND gone_ms IS NULL";
-            if it.execute(change, params![id, instance.as_str(), text])? == 0 {
-                // That it was rented could not be written then.
-                let add = "INSERT OR REPLACE INTO machines (pool, instance, provider, deed, node) \
-                           SELECT pool, ?2, provider, seq, ?3 FROM deeds WHERE pool = ?1 AND kind = 'provision' \
-                           ORDER BY seq DESC LIMIT 1";
-                it.execute(add, params![id, instance.as_str(), text])?;
-            }
-            Ok(())
-        })
-        .await
+        self.say(instance, Some(serde_json::to_string(node).unwrap_or_default())).await
     }
 
     /// Writes down that a machine is no node any more: it finishes what it has. Whoever attaches gives it back.
@@ -210,12 +229,26 @@ impl Record {
     /// # Errors
     /// When it cannot be written.
     pub async fn leaves(self: &Arc<Self>, instance: &InstanceId) -> Result<(), JournalError> {
+        self.say(instance, None).await
+    }
+
+    async fn say(self: &Arc<Self>, instance: &InstanceId, node: Option<String>) -> Result<(), JournalError> {
         let instance = instance.clone();
-        self.change(move |it, id| {
-            let change = "UPDATE machines SET node = NULL WHERE pool = ?1 AND instance = ?2";
-            it.execute(change, params![id, instance.as_str()]).map(drop)
+        self.on_thread(move |record| {
+            let written = record.now(|it, id| {
+                record.unwritten().remove(&instance);
+                write_node(it, id, &instance, node.as_deref())
+            });
+            if written.is_err() {
+                record.unwritten().insert(instance, node);
+            }
+            written
         })
         .await
+    }
+
+    fn unwritten(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Option<String>>> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes the entry and the keys: everything is given back.
@@ -283,8 +316,14 @@ impl Record {
     /// Writes down what a cloud of this name answered.
     pub(super) async fn note(self: &Arc<Self>, provider: &str, note: Note) -> Result<(), JournalError> {
         let provider = provider.to_owned();
+        if let Note::Gone { instances, .. } = &note {
+            self.unwritten().retain(|it, _| !instances.contains(it));
+        }
         self.change(move |it, id| match note {
-            Note::Ended { deed, result } => end(it, deed, &result),
+            Note::Ended { deed, result } => {
+                end(it, deed, &result)?;
+                prune(it, id, deed)
+            }
             Note::Rented { deed, instances, is_over } => {
                 for instance in &instances {
                     it.execute(
@@ -295,7 +334,8 @@ impl Record {
                 if !is_over {
                     return Ok(());
                 }
-                end(it, deed, &format!("{} machines", instances.len()))
+                end(it, deed, &format!("{} machines", instances.len()))?;
+                prune(it, id, deed)
             }
             Note::Gone { deed, instances } => {
                 for instance in &instances {
@@ -356,6 +396,41 @@ pub(super) const SALT: &str = "salt";
 fn end(change: &Transaction<'_>, deed: i64, result: &str) -> rusqlite::Result<()> {
     let text = "UPDATE deeds SET ended_ms = ?2, result = ?3 WHERE seq = ?1";
     change.execute(text, params![deed, now(), result]).map(drop)
+}
+
+/// Removes older requests for the same that have ended and brought nothing, as those of a cloud that is sold out: each
+/// new one says what they said. How long machines may live alone may differ.
+fn prune(change: &Transaction<'_>, pool: &str, deed: i64) -> rusqlite::Result<()> {
+    let text = "DELETE FROM deeds WHERE pool = ?1 AND seq < ?2 AND ended_ms IS NOT NULL \
+                AND NOT EXISTS (SELECT 1 FROM machines WHERE machines.pool = ?1 AND machines.deed = deeds.seq) \
+                AND EXISTS (SELECT 1 FROM deeds AS new WHERE new.seq = ?2 AND new.kind IN ('prepare', 'provision') \
+                AND new.kind = deeds.kind AND new.provider = deeds.provider AND new.settings = deeds.settings \
+                AND new.account IS deeds.account AND new.terms = deeds.terms \
+                AND CASE WHEN json_valid(new.request) AND json_valid(deeds.request) \
+                THEN json_remove(new.request, '$.lease') = json_remove(deeds.request, '$.lease') ELSE 0 END)";
+    change.execute(text, params![pool, deed]).map(drop)
+}
+
+/// Says which node a machine is, or that it is none any more.
+fn write_node(
+    change: &Transaction<'_>,
+    pool: &str,
+    instance: &InstanceId,
+    node: Option<&str>,
+) -> rusqlite::Result<()> {
+    let Some(node) = node else {
+        let none = "UPDATE machines SET node = NULL WHERE pool = ?1 AND instance = ?2";
+        return change.execute(none, params![pool, instance.as_str()]).map(drop);
+    };
+    let known = "UPDATE machines SET node = ?3 WHERE pool = ?1 AND instance = ?2 AND gone_ms IS NULL";
+    if change.execute(known, params![pool, instance.as_str(), node])? == 0 {
+        // That it was rented could not be written then.
+        let add = "INSERT OR REPLACE INTO machines (pool, instance, provider, deed, node) \
+                   SELECT pool, ?2, provider, seq, ?3 FROM deeds WHERE pool = ?1 AND kind = 'provision' \
+                   ORDER BY seq DESC LIMIT 1";
+        change.execute(add, params![pool, instance.as_str(), node])?;
+    }
+    Ok(())
 }
 
 fn number(epoch: Epoch) -> i64 {

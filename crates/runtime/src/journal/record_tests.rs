@@ -374,3 +374,85 @@ async fn a_pool_that_was_claimed_to_be_given_back_is_never_attached_to_again() {
     Record::claim(&journal, lock, &pool()).expect("claimed").free();
     assert_eq!(pool().standing(None, Journal::now()), Standing::Lapsed);
 }
+
+/// Has what this statement says fail, until the answer is dropped.
+struct Broken(rusqlite::Connection);
+
+impl Broken {
+    fn at(home: &std::path::Path, what: &str) -> Self {
+        let other = rusqlite::Connection::open(home.join(crate::journal::schema::FILE)).expect("opened");
+        let text = format!("CREATE TRIGGER broken BEFORE {what} BEGIN SELECT RAISE(FAIL, 'no room'); END");
+        other.execute_batch(&text).expect("broken");
+        Self(other)
+    }
+}
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        self.0.execute_batch("DROP TRIGGER broken").expect("repaired");
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_could_not_be_written_is_written_with_the_next_sign_of_life() {
+    let home = tempfile::tempdir().expect("made");
+    let journal = Journal::open(home.path()).expect("opened");
+    let record = begin(&journal);
+    let cloud = Recorded::new(Arc::new(Watching(journal.clone())), Arc::clone(&record), "terms".into());
+    cloud.prepare(&request()).await.expect("prepared");
+    cloud.provision(&request(), 2).await.expect("rented");
+    let known = || {
+        let pool = journal.named("train").expect("read").expect("there");
+        pool.machines.into_iter().map(|it| it.node.is_some()).collect::<Vec<_>>()
+    };
+    let (a, b) = (InstanceId::new("a"), InstanceId::new("b"));
+    record.node(&b, &node()).await.expect("written");
+    let broken = Broken::at(home.path(), "UPDATE ON machines");
+    assert!(record.node(&a, &node()).await.is_err() && record.leaves(&b).await.is_err());
+    assert_eq!(known(), [false, true]);
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let heartbeat = Arc::clone(&record).kept_fresh(Duration::from_millis(5), move |it| drop(tell.send(it)));
+    let why = tokio::time::timeout(Duration::from_secs(60), told.recv()).await.expect("told").expect("why");
+    assert!(why.contains("no room"), "{why}");
+    drop(broken);
+    let written = async {
+        while known() != [true, false] {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), written).await.expect("written after all");
+    assert!(told.try_recv().is_err(), "told once, however often it failed");
+    heartbeat.abort();
+}
+
+/// A cloud that is sold out is asked again and again.
+#[tokio::test]
+async fn requests_that_brought_nothing_do_not_pile_up_and_what_brought_something_stays() {
+    let home = tempfile::tempdir().expect("made");
+    let journal = Journal::open(home.path()).expect("opened");
+    let record = begin(&journal);
+    let intend = async |seconds: u64, region: &str| {
+        let mut request = Request { lease: Duration::from_secs(seconds), ..request() };
+        request.offer.region = Some(region.to_owned());
+        let (provider, settings, terms) = ("c".into(), "{}".into(), "t".into());
+        let (kind, account) = (DeedKind::Provision, None);
+        let intent = Intent { kind, provider, settings, account, request, terms };
+        record.intend(intent).await.expect("written")
+    };
+    let sold_out = async |deed| {
+        let result = "sold out".to_owned();
+        record.note("c", Note::Ended { deed, result }).await.expect("written");
+    };
+    let useful = intend(600, "a").await;
+    let instances = vec![InstanceId::new("a")];
+    record.note("c", Note::Rented { deed: useful, instances, is_over: true }).await.expect("written");
+    let open = intend(599, "a").await;
+    for seconds in 0..50 {
+        sold_out(intend(300 + seconds, "a").await).await;
+        sold_out(intend(300, "b").await).await;
+    }
+    let pool = journal.named("train").expect("read").expect("there");
+    let kept: Vec<i64> = pool.deeds.iter().map(|it| it.number).collect();
+    assert_eq!((kept.len(), &kept[..2]), (4, &[useful, open][..]), "{kept:?}");
+    assert_eq!(pool.undos().len(), 2, "one for each region");
+}

@@ -167,10 +167,16 @@ pub enum Found {
 impl KnownPool {
     /// What a start of this program with these specs does with it, when so much time has passed since 1970.
     pub fn found(&self, program: &str, specs: &str, now: Duration) -> Found {
+        if self.whole && !matches!(self.standing(None, now), Standing::Attachable(_)) {
+            return Found::GiveBack;
+        }
+        self.found_living(program, specs)
+    }
+
+    /// The same when its machines live, however long ago its owner was seen.
+    pub fn found_living(&self, program: &str, specs: &str) -> Found {
         if !self.whole {
             Found::Unreadable
-        } else if !matches!(self.standing(None, now), Standing::Attachable(_)) {
-            Found::GiveBack
         } else if self.program != program {
             Found::Differs("it was begun by another build of the program")
         } else if self.specs != specs {
@@ -178,6 +184,12 @@ impl KnownPool {
         } else {
             Found::Attach
         }
+    }
+
+    /// Whether its machines may live although its owner was not seen for longer than they live alone: that it lived could
+    /// not be written, or the clock was set forward. Not when it was being given back.
+    pub fn may_live(&self) -> bool {
+        self.whole && self.name.is_some() && self.has_nodes() && !self.seen.is_zero()
     }
 
     /// What may be done with it, when this one holds its lock, and so much time has passed since 1970.
@@ -222,10 +234,13 @@ impl KnownPool {
 }
 
 impl Deed {
-    /// Whether one teardown undoes both.
+    /// Whether one teardown undoes both: for how long machines may live alone makes no difference to it.
     pub fn is_undone_with(&self, other: &Self) -> bool {
-        (&self.provider, &self.settings, &self.account, &self.request)
-            == (&other.provider, &other.settings, &other.account, &other.request)
+        let Request { pool, offer, market, disk_gb, volumes, ssh_key, lease: _ } = &self.request;
+        let it = &other.request;
+        (&self.provider, &self.settings, &self.account) == (&other.provider, &other.settings, &other.account)
+            && (pool, offer, market) == (&it.pool, &it.offer, &it.market)
+            && (disk_gb, volumes, ssh_key) == (&it.disk_gb, &it.volumes, &it.ssh_key)
     }
 
     /// Whether it was to rent machines, and nobody heard what came of it.
@@ -248,7 +263,7 @@ impl Deed {
 
 impl DeedKind {
     /// Whether something comes to be by it that has to be undone.
-    pub(super) const fn makes(self) -> bool {
+    pub(crate) const fn makes(self) -> bool {
         matches!(self, Self::Prepare | Self::Provision)
     }
 
@@ -371,6 +386,10 @@ mod tests {
         assert_eq!(found(&living, "", 2800), Found::GiveBack);
         assert!(matches!(found(&living, "other", 2100), Found::Differs(_)));
         assert_eq!(found(&pool(&[], false), "", 2100), Found::GiveBack);
+        // What lived when somebody looked is no older for what is written, but what was being given back is.
+        assert_eq!((living.found_living("", ""), living.may_live()), (Found::Attach, true));
+        assert!(matches!(living.found_living("other", ""), Found::Differs(_)));
+        assert!(!KnownPool { seen: Duration::ZERO, ..pool(&[], true) }.may_live());
         let unread = KnownPool { whole: false, ..pool(&[], true) };
         assert_eq!(found(&unread, "", 2800), Found::Unreadable);
     }

@@ -39,6 +39,8 @@ pub enum EventKind {
     Detached,
     /// The pool is in no journal: another program can neither attach to it nor give it back.
     Unrecorded { reason: String },
+    /// The journal cannot be written just now: what becomes of the pool is written down once it can be.
+    Unwritten { reason: String },
     /// The provider's machines cannot end their own bill when nobody is left to give them back.
     Unattended { provider: String },
     /// A provider gave machines, so long after it was asked for as many as are wanted.
@@ -231,6 +233,11 @@ impl fmt::Display for EventKind {
                 f,
                 "not written down: {reason}; if this program is killed its machines end by their leases, and no \
                  other can attach to them"
+            ),
+            Self::Unwritten { reason } => write!(
+                f,
+                "for now nothing of the pool is written down: {reason}; a program that attaches to it meanwhile looks \
+                 whether its machines live, and `sky reap --yes` takes them for nobody's"
             ),
             Self::Unattended { provider } => write!(
                 f,

@@ -103,7 +103,7 @@ impl Actor for PoolActor {
         }
         // The machines of an older owner live on only once one of them is linked.
         let own = request.record.clone().filter(|_| request.adopted.is_none());
-        let heartbeat = own.map(|it| it.kept_fresh(request.timing.renew()));
+        let heartbeat = own.map(|it| request.heartbeat(it));
         let rosters = Rosters::new(request.mode(), tasks.spreads().cloned());
         let limits = Limits::of(&request, &providers);
         myself.cast(PoolMessage::heard(Heard::Born { limits }))?;
@@ -247,7 +247,7 @@ impl Doing {
                 }
                 self.links.insert(rank, link);
                 let own = self.request.record.clone().filter(|_| !std::mem::replace(&mut self.fresh, true));
-                self.timers.extend(own.map(|it| it.kept_fresh(self.request.timing.renew())));
+                self.timers.extend(own.map(|it| self.request.heartbeat(it)));
                 Heard::NodeReady { rank, attempt }
             }
             PoolMessage::Kept { instance, kept } => {

@@ -71,7 +71,7 @@ impl Adoption {
                         age: age(pool, now),
                         rented: earlier(pool),
                         unheard: pool.deeds.iter().any(Deed::is_unheard),
-                        lease: pool.undos().iter().map(|it| it.request.lease).max().unwrap_or_default(),
+                        lease: pool.deeds.iter().map(|it| it.request.lease).max().unwrap_or_default(),
                     };
                     adoption.get_or_insert_with(begun).machines.push(adopted);
                 }

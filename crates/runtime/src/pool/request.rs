@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::AbortHandle;
+
 use super::spec::Spec;
 use crate::events::Events;
 use crate::journal::{KnownPool, Record};
 use crate::model::{
-    Architecture, Capabilities, Carrier, Image, InvalidRequest, Mode, Nodes, Scaling, Secret, Selection, Usd,
-    Worker,
+    Architecture, Capabilities, Carrier, EventKind, Image, InvalidRequest, Mode, Nodes, Scaling, Secret,
+    Selection, Usd, Worker,
 };
 use crate::node::Probe;
 use crate::output::Hub;
@@ -63,6 +65,12 @@ pub struct PoolRequest {
 }
 
 impl PoolRequest {
+    /// Writes down again and again that the pool's owner lives, and says so when that cannot be written.
+    pub(super) fn heartbeat(&self, record: Arc<Record>) -> AbortHandle {
+        let events = self.events.clone();
+        record.kept_fresh(self.timing.renew(), move |reason| events.emit(EventKind::Unwritten { reason }))
+    }
+
     /// Checks what is asked for, before anybody is asked for it.
     ///
     /// # Errors

@@ -125,7 +125,10 @@ impl Store {
         let now = self.now;
         let entry = self.own(owner)?;
         let ended = match note {
-            Note::Ended { deed, .. } => Some(deed),
+            Note::Ended { deed, .. } => {
+                prune(entry, deed);
+                Some(deed)
+            }
             Note::Rented { deed, instances, is_over } => {
                 for instance in instances {
                     entry.machines.retain(|it| it.instance != instance);
@@ -136,6 +139,9 @@ impl Store {
                         deed,
                         node: None,
                     });
+                }
+                if is_over {
+                    prune(entry, deed);
                 }
                 is_over.then_some(deed)
             }
@@ -223,6 +229,17 @@ impl Store {
     fn disk(&self) -> Result<(), JournalError> {
         if self.full { Err(JournalError::Full { folder: "the disk".into() }) } else { Ok(()) }
     }
+}
+
+/// Removes older requests for the same that have ended and brought nothing.
+fn prune(entry: &mut KnownPool, deed: i64) {
+    let Some(new) = entry.deed(deed).filter(|it| it.kind.makes()).cloned() else { return };
+    let machines = entry.machines.iter().map(|it| it.deed);
+    let used: BTreeSet<i64> = machines.chain(entry.past.iter().map(|it| it.deed)).collect();
+    entry.deeds.retain(|it| {
+        let is_like = (it.kind, &it.terms) == (new.kind, &new.terms) && it.is_undone_with(&new);
+        it.number >= deed || !it.ended || used.contains(&it.number) || !is_like
+    });
 }
 
 #[cfg(test)]

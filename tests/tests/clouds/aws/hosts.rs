@@ -167,7 +167,7 @@ async fn calls_run_on_hosts_that_are_told_their_keys_and_taken_with_and_without_
     let Some((fake, hosts, provider)) = stage(41).await else { return Ok(()) };
     let timing = Timing { lease: Duration::from_secs(60), ..Timing::default() };
     let spec = Spec::on_shared(provider).spot();
-    let compute = Compute::builder().spec(spec).nodes(2).timing(timing).start().await?;
+    let compute = skyward_tests::apart().spec(spec).nodes(2).timing(timing).start().await?;
     let mut events = compute.events();
     assert_eq!((fake.machines().len(), hosts.used()), (2, 2));
     works(&compute).await?;
