@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -136,6 +137,13 @@ impl Calls {
         word: Outcome,
     ) -> Result<(), WireError> {
         self.put(lane, number, run, Done::of(word), Delivery::Word)
+    }
+
+    /// Says that an outcome is kept that is too large for a lane; it is asked for by the same number.
+    pub(crate) fn point(&mut self, lane: &Lane, (number, it): (u64, Try), took: Duration, length: u64) {
+        self.leave(number);
+        self.kept.insert(number, it);
+        lane.outbox.put(false, |buffer| Reply::put_elsewhere(buffer, number, took, length));
     }
 
     pub(crate) fn put(

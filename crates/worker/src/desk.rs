@@ -14,9 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use skyward_runtime::link::{
-    Frames, Incoming, LANE_LIMIT, Outbox, Outcome, Reply, Request, Stream, WireError,
-};
+use skyward_runtime::link::{Frames, Incoming, LANE_LIMIT, Outbox, Outcome, Request, Stream, WireError};
 use skyward_runtime::model::{Attempt, Epoch, FunctionId, Key, TaskId};
 use skyward_runtime::payload::CommonKey;
 use skyward_runtime::retention::{Arrived, Run, Sent, Try};
@@ -322,11 +320,9 @@ impl Desk {
             return;
         }
         if done.outcome.length() > LANE_LIMIT as u64 {
-            calls.kept.insert(call.number, call.run.it);
-            let took = done.took;
+            let (took, length) = (done.took, done.outcome.length());
             self.worker.keep.keep(call.run, done);
-            lane.outbox.put(false, |buffer| Reply::put_elsewhere(buffer, call.number, took));
-            return;
+            return calls.point(lane, (call.number, call.run.it), took, length);
         }
         let _ = calls.say(lane, call.number, call.run, done);
     }

@@ -48,8 +48,10 @@ pub(crate) enum Known {
     Nothing,
     /// It runs; resolves when there is more to be known.
     Running(oneshot::Receiver<()>),
-    /// It has ended; its outcome is here, unless it is in the file.
-    Ended(Option<Done>),
+    /// It has ended, and its outcome is here.
+    Ended(Done),
+    /// It has ended, and its outcome is in the file: so many bytes.
+    InFile(u64),
 }
 
 impl Done {
@@ -112,8 +114,8 @@ impl Keep {
         match outcomes.resume(it, waits) {
             Resumed::Unknown(_) => Known::Nothing,
             Resumed::Running(_) => Known::Running(told),
-            Resumed::Kept(Body::Memory(done)) => Known::Ended(Some(done.clone())),
-            Resumed::Kept(Body::Disk(_)) => Known::Ended(None),
+            Resumed::Kept(Body::Memory(done)) => Known::Ended(done.clone()),
+            Resumed::Kept(Body::Disk(extent)) => Known::InFile(extent.length),
         }
     }
 

@@ -174,7 +174,7 @@ async fn follow(
                 _ = told => {}
                 () = stream.outgoing.unwanted() => return Ok(()),
             },
-            Known::Ended(_) => match worker.keep.load(it).await {
+            Known::Ended(_) | Known::InFile(_) => match worker.keep.load(it).await {
                 Some(outcome) => break outcome,
                 None => {
                     stream.outgoing.reset();

@@ -39,9 +39,10 @@ pub(crate) fn lanes(bytes: &[u8]) {
 fn reply(reply: Reply) {
     let Reply::Outcome { number, took, outcome } = reply.clone() else { return };
     let mut written = Vec::new();
+    let length = outcome.length();
     let left = read(Reply::put(&mut written, number, took, outcome));
     // What grew over the limit while it was read travels on a stream of its own.
-    let expected = if left.is_some() { Reply::Elsewhere { number, took } } else { reply };
+    let expected = if left.is_some() { Reply::Elsewhere { number, took, length } } else { reply };
     assert_eq!(taken(&written, written.len(), Frames::reply), [expected]);
 }
 

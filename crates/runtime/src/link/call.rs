@@ -173,9 +173,15 @@ async fn send(
     answered.map_err(|it| failure(carrier, it))
 }
 
-/// Asks for the outcome of a call of a lane that was too large for it. Dropping the future gives it up.
-pub(super) async fn fetch(carrier: &dyn Transport, number: u64, limit: u64) -> Result<Outcome, LinkError> {
-    let mut held = Held { stream: carrier.open().await?, ended: false };
+/// Asks for the outcome of a call of a lane that was too large for it, of about this many bytes. Dropping the future
+/// gives it up.
+pub(super) async fn fetch(
+    carrier: &dyn Transport,
+    number: u64,
+    length: u64,
+    limit: u64,
+) -> Result<Outcome, LinkError> {
+    let mut held = Held { stream: carrier.open_for(length).await?, ended: false };
     let Stream { outgoing, incoming } = &mut held.stream;
     let mut asked = vec![Kind::Outcome as u8];
     asked.extend_from_slice(&number.to_be_bytes());

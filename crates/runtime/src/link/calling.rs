@@ -4,9 +4,10 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::time::Instant;
 
 use super::call::{self, CallRequest, Outcome};
 use super::dialer::{Link, Shared};
@@ -19,6 +20,8 @@ use crate::retention::Try;
 pub struct Calling {
     shared: Arc<Shared>,
     patience: Option<Duration>,
+    /// When it is no longer waited for.
+    until: Option<Instant>,
     stage: Stage,
     took: Option<Duration>,
     it: Try,
@@ -46,6 +49,7 @@ impl Calling {
         Self {
             shared,
             patience: None,
+            until: None,
             stage: Stage::New(request),
             took: None,
             it,
@@ -66,7 +70,8 @@ impl Calling {
     }
 
     /// Waits at most so much longer for the outcome than the call itself may take; then it ends as
-    /// [`Outcome::TimedOut`]. Looked after by [`Link::sweep`](super::Link::sweep). Default: for ever.
+    /// [`Outcome::TimedOut`]. A large outcome that the worker has is waited for so long in any case. Looked after by
+    /// [`Link::sweep`](super::Link::sweep). Default: for ever.
     #[must_use]
     pub const fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = Some(patience);
@@ -82,6 +87,8 @@ impl Calling {
     fn begin(&mut self, request: CallRequest) -> Stage {
         self.shared.pending.add();
         self.is_pending = true;
+        let most = self.patience.and_then(|it| request.remaining?.checked_add(it));
+        self.until = most.and_then(|it| Instant::now().checked_add(it));
         let (length, limit) = (request.arguments.len() as u64, self.shared.body_limit);
         if length > limit {
             let refused = Err(LinkError::TooLarge { what: "arguments", length, limit });
@@ -90,20 +97,11 @@ impl Calling {
         match self.shared.lanes.send(request, self.resumes, self.patience) {
             Ok(call) => Stage::OnLane(call),
             Err(request) => {
-                let (shared, patience, resumes) = (Arc::clone(&self.shared), self.patience, self.resumes);
-                let most = patience.and_then(|it| request.remaining?.checked_add(it));
-                Stage::Alone(
-                    Box::pin(async move {
-                        let called = call::call(&*shared.carrier, request, resumes, limit);
-                        match most {
-                            Some(most) => tokio::time::timeout(most, called)
-                                .await
-                                .unwrap_or(Ok(Outcome::TimedOut(Vec::new()))),
-                            None => called.await,
-                        }
-                    }),
-                    Instant::now(),
-                )
+                let (shared, until, resumes) = (Arc::clone(&self.shared), self.until, self.resumes);
+                let called = async move {
+                    in_time(until, call::call(&*shared.carrier, request, resumes, limit)).await
+                };
+                Stage::Alone(Box::pin(called), Instant::now())
             }
         }
     }
@@ -117,9 +115,12 @@ impl Calling {
         }
     }
 
-    fn fetch(&self, number: u64) -> BoxFuture<'static, Result<Outcome, LinkError>> {
-        let shared = Arc::clone(&self.shared);
-        Box::pin(async move { call::fetch(&*shared.carrier, number, shared.body_limit).await })
+    fn fetch(&self, number: u64, length: u64) -> BoxFuture<'static, Result<Outcome, LinkError>> {
+        let (shared, limit) = (Arc::clone(&self.shared), self.shared.body_limit);
+        // It may have come at the last moment.
+        let least = self.patience.and_then(|it| Instant::now().checked_add(it));
+        let until = self.until.map(|it| least.map_or(it, |least| it.max(least)));
+        Box::pin(async move { in_time(until, call::fetch(&*shared.carrier, number, length, limit)).await })
     }
 }
 
@@ -147,9 +148,9 @@ impl Future for Calling {
                                 false => Ok(outcome),
                             });
                         }
-                        Replied::Elsewhere { took } => {
+                        Replied::Elsewhere { took, length } => {
                             self.took = Some(took);
-                            self.stage = Stage::Fetching(self.fetch(number), number);
+                            self.stage = Stage::Fetching(self.fetch(number, length), number);
                         }
                         Replied::Over(error) => return Poll::Ready(Err(error)),
                     }
@@ -170,6 +171,20 @@ impl Future for Calling {
                 }
                 Stage::Over => return Poll::Pending,
             }
+        }
+    }
+}
+
+/// The outcome, if it is there until then.
+async fn in_time(
+    until: Option<Instant>,
+    outcome: impl Future<Output = Result<Outcome, LinkError>>,
+) -> Result<Outcome, LinkError> {
+    match until {
+        None => outcome.await,
+        Some(until) => {
+            let in_time = tokio::time::timeout_at(until, outcome).await;
+            in_time.unwrap_or(Ok(Outcome::TimedOut(Vec::new())))
         }
     }
 }

@@ -16,7 +16,7 @@
 //! forget    = the key of a shared value (40); it has no number of its own
 //! needs     = whether more follows (1), then the key (40) of each shared value that is still needed
 //! outcome   = what became of it (1), nanoseconds that it ran (8), body
-//! elsewhere = nanoseconds that it ran (8): the outcome is large and is asked for on a stream of its own
+//! elsewhere = nanoseconds that it ran (8), about its length (8): it is large, and asked for on a stream of its own
 //! ```
 
 use std::time::Duration;
@@ -161,6 +161,8 @@ pub enum Reply {
         number: u64,
         /// How long it ran, waiting left out.
         took: Duration,
+        /// About how many bytes it has.
+        length: u64,
     },
     /// Something runs or is kept under these keys.
     Keys {
@@ -317,7 +319,7 @@ impl Reply {
         outcome: Outcome,
     ) -> Result<Option<Outcome>, WireError> {
         if outcome.length() > LANE_LIMIT as u64 {
-            Self::put_elsewhere(buffer, number, took);
+            Self::put_elsewhere(buffer, number, took, outcome.length());
             return Ok(Some(outcome));
         }
         let (kind, body) = outcome.split()?;
@@ -331,9 +333,10 @@ impl Reply {
     }
 
     /// Appends the frame of an outcome that is kept apart, for who asks for it on a stream of its own.
-    pub fn put_elsewhere(buffer: &mut Vec<u8>, number: u64, took: Duration) {
-        head(buffer, Kind::Elsewhere, number, 8);
+    pub fn put_elsewhere(buffer: &mut Vec<u8>, number: u64, took: Duration, length: u64) {
+        head(buffer, Kind::Elsewhere, number, 16);
         buffer.put_u64(nanoseconds(took));
+        buffer.put_u64(length);
     }
 
     /// Says which keys the worker has, in as many frames as that takes; one without any says that there are no more.
@@ -371,8 +374,9 @@ impl Reply {
                 let outcome = Outcome::join(OutcomeKind::try_from(kind)?, own(frame))?;
                 Ok(Self::Outcome { number, took: Duration::from_nanos(took), outcome })
             }
-            kind if kind == Kind::Elsewhere as u8 && frame.len() == 8 => {
-                Ok(Self::Elsewhere { number, took: Duration::from_nanos(frame.get_u64()) })
+            kind if kind == Kind::Elsewhere as u8 && frame.len() == 16 => {
+                let (took, length) = (Duration::from_nanos(frame.get_u64()), frame.get_u64());
+                Ok(Self::Elsewhere { number, took, length })
             }
             _ => Err(garbled("a worker does not say this")),
         }

@@ -107,8 +107,8 @@ fn an_outcome_over_the_lanes_limit_is_said_to_be_elsewhere_and_given_back() {
     ] {
         buffer.clear();
         let took = Duration::from_secs(1);
-        assert_eq!(Reply::put(&mut buffer, 9, took, large.clone()), Ok(Some(large)));
-        let elsewhere = Reply::Elsewhere { number: 9, took };
+        assert_eq!(Reply::put(&mut buffer, 9, took, large.clone()), Ok(Some(large.clone())));
+        let elsewhere = Reply::Elsewhere { number: 9, took, length: large.length() };
         assert_eq!(in_pieces(&buffer, 7, Frames::reply), Ok(vec![elsewhere]));
     }
 }

@@ -9,7 +9,7 @@ use super::wire::{self, Kind, WireError};
 use crate::model::{Epoch, Incarnation, PoolId};
 
 /// The version of everything that travels on a link.
-pub const PROTOCOL: u16 = 6;
+pub const PROTOCOL: u16 = 7;
 
 /// What a client says first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -90,7 +90,7 @@ struct Waiting {
 #[derive(Debug)]
 pub(super) enum Replied {
     Outcome { took: Duration, outcome: Outcome },
-    Elsewhere { took: Duration },
+    Elsewhere { took: Duration, length: u64 },
     Over(LinkError),
 }
 
@@ -326,7 +326,7 @@ impl Lane {
                     calls.taken += 1;
                     (number, Replied::Outcome { took, outcome })
                 }
-                Reply::Elsewhere { number, took } => (number, Replied::Elsewhere { took }),
+                Reply::Elsewhere { number, took, length } => (number, Replied::Elsewhere { took, length }),
                 Reply::Keys { keys } => {
                     if let Some(Teller(tell)) = self.keys.get() {
                         drop(calls);

@@ -20,6 +20,8 @@ mod sharing;
 #[derive(Debug)]
 struct Pipes {
     opened: mpsc::UnboundedSender<DuplexStream>,
+    /// How much the last one was opened for that is said to be for much.
+    much: Arc<AtomicU64>,
     over: Mutex<Option<LinkError>>,
 }
 
@@ -37,6 +39,11 @@ impl Transport for Pipes {
         self.opened.send(theirs).expect("the test is there");
         let (read, write) = tokio::io::split(ours);
         Ok(Stream { outgoing: Box::new(Half(write)), incoming: Box::new(OtherHalf(read)) })
+    }
+
+    async fn open_for(&self, bytes: u64) -> Result<Stream, LinkError> {
+        self.much.store(bytes, Ordering::Relaxed);
+        self.open().await
     }
 
     async fn accept(&self) -> Result<Stream, LinkError> {
@@ -100,6 +107,7 @@ impl AsyncRead for OtherHalf {
 struct Ends {
     shared: Arc<Shared>,
     opened: mpsc::UnboundedReceiver<DuplexStream>,
+    much: Arc<AtomicU64>,
 }
 
 /// A lane as its worker has it.
@@ -116,8 +124,9 @@ impl Ends {
     /// A link to a worker that was given this.
     fn to(shares: Arc<shares::Shares>) -> Self {
         let (sender, opened) = mpsc::unbounded_channel();
-        let carrier: Arc<dyn Transport> = Arc::new(Pipes { opened: sender, over: Mutex::default() });
-        Self { shared: Arc::new(Shared::of(carrier, shares)), opened }
+        let much = Arc::default();
+        let carrier = Pipes { opened: sender, much: Arc::clone(&much), over: Mutex::default() };
+        Self { shared: Arc::new(Shared::of(Arc::new(carrier), shares)), opened, much }
     }
 
     /// A call that has been sent.
@@ -266,6 +275,7 @@ async fn a_large_outcome_is_asked_for_on_a_stream_of_its_own() {
     let outcome = Outcome::Returned(vec![5; 3 * LANE_LIMIT].into());
     let large = worker.answer(number, outcome.clone()).await.expect("too large for a lane");
     let mut stream = ends.stream().await;
+    assert_eq!(ends.much.load(Ordering::Relaxed), large.length());
     assert_eq!(wire::read_kind(&mut stream).await, Ok(Kind::Outcome));
     let (mut incoming, outgoing) = tokio::io::split(stream);
     let mut asked = [0; 8];
@@ -273,6 +283,23 @@ async fn a_large_outcome_is_asked_for_on_a_stream_of_its_own() {
     assert_eq!(u64::from_be_bytes(asked), number);
     call::write_outcome(&mut Half(outgoing), large, wire::BODY_LIMIT).await.expect("written");
     assert_eq!(call.await.expect("joined"), Ok(outcome));
+}
+
+#[tokio::test]
+async fn a_large_outcome_of_which_nothing_comes_is_not_waited_for_longer_than_its_call() {
+    let mut ends = Ends::new();
+    let request = CallRequest { remaining: Some(Duration::ZERO), ..request("") };
+    let calling =
+        Calling::new(Arc::clone(&ends.shared), request, false).with_patience(Duration::from_millis(50));
+    let call = tokio::spawn(calling);
+    let mut worker = ends.lane().await;
+    let number = worker.number().await;
+    worker.answer(number, Outcome::Returned(vec![5; 2 * LANE_LIMIT].into())).await;
+    // It is asked for, and the worker says nothing.
+    let _stream = ends.stream().await;
+    let ended = tokio::time::timeout(Duration::from_secs(30), call).await.expect("it ends");
+    assert_eq!(ended.expect("joined"), Ok(Outcome::TimedOut(vec![])));
+    assert_eq!(worker.hear().await, Request::Release { it: (TaskId(1), Attempt(0)) });
 }
 
 #[tokio::test]

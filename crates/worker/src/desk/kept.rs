@@ -56,16 +56,14 @@ impl Desk {
                 calls.leave(number);
                 let _ = calls.word(lane, number, run, Outcome::Unknown);
             }
-            Known::Ended(Some(done)) if done.outcome.length() <= LANE_LIMIT as u64 => {
+            Known::Ended(done) if done.outcome.length() <= LANE_LIMIT as u64 => {
                 calls.leave(number);
                 let _ = calls.put(lane, number, run, done, Delivery::Kept);
             }
             Known::Ended(done) => {
-                calls.leave(number);
-                calls.kept.insert(number, run.it);
-                let took = done.map_or(Duration::ZERO, |it| it.took);
-                lane.outbox.put(false, |buffer| Reply::put_elsewhere(buffer, number, took));
+                calls.point(lane, (number, run.it), done.took, done.outcome.length());
             }
+            Known::InFile(length) => calls.point(lane, (number, run.it), Duration::ZERO, length),
         }
         None
     }
