@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream, StreamExt};
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use skyward::prelude::*;
 use skyward::{CallError, Items};
 use skyward_tests::{Ground, builder, end, until};
@@ -66,6 +66,23 @@ fn fails_at(limit: u32) -> impl Stream<Item = Result<u32, String>> {
 #[skyward::function]
 fn panics_at(at: u32) -> impl Iterator<Item = u32> {
     (0..).map(move |it| if it < at { it } else { panic!("at {it}") })
+}
+
+/// Gives three numbers and waits to be let go; on one node it fails before that, and on another its process ends.
+#[skyward::function]
+async fn ends_on(fails: u32, crashes: u32, gate: String) -> impl Stream<Item = Result<u32, String>> {
+    let rank = skyward::instance_info().map(|it| it.rank.0);
+    let last = stream::once(async move {
+        while rank != Some(fails) && !Path::new(&gate).exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        match rank {
+            Some(rank) if rank == fails => Err(format!("not on {rank}")),
+            Some(rank) if rank == crashes => std::process::exit(7),
+            _ => Ok(3),
+        }
+    });
+    stream::iter((0..3).map(Ok)).chain(last)
 }
 
 /// Gives so many items, says something when it is told that they have arrived, and aborts.
@@ -348,5 +365,48 @@ async fn a_process_that_takes_no_more_keeps_the_source_waiting() -> skyward::Res
     // Its source is let go of when nobody takes from it any more.
     let held = Arc::downgrade(&pulled);
     soon(move || (held.strong_count() == 1).then_some(())).await.expect("the source is dropped");
+    end(compute, &ground).await
+}
+
+#[skyward::test]
+async fn an_error_a_crash_or_a_lost_node_ends_its_own_stream_of_a_broadcast_and_no_other()
+-> skyward::Result<()> {
+    let ground = Ground::new("process-stream-all");
+    let worker = Worker { executor: Executor::Process, ..Worker::default() };
+    let compute = builder(&ground).nodes(4).worker(worker).start().await?;
+    let gates = tempfile::tempdir()?;
+    let gate = gates.path().join("gate");
+    let lost = (worker_id() >> compute.node(3)).await?.and_then(Pid::from_raw).expect("a worker");
+    let mut streams = (ends_on(1, 2, gate.display().to_string()) * &compute).await?;
+    let (mut got, mut failed) = ([0; 4], Vec::new());
+    while let Some((rank, item)) = streams.next().await {
+        let of = got.get_mut(rank as usize).expect("of a rank");
+        match item {
+            Ok(number) => {
+                assert_eq!(number, *of);
+                *of += 1;
+                // Once all of them have given what they have, one is lost.
+                if got == [3; 4] {
+                    kill_process(lost, Signal::KILL).expect("killed");
+                }
+            }
+            Err(error) => {
+                assert_eq!(*of, 3, "an error comes behind what was given: {error:?}");
+                failed.push((rank, error));
+                // Then another's process ends, and the last goes on.
+                if failed.len() == 2 {
+                    std::fs::write(&gate, "")?;
+                }
+            }
+        }
+    }
+    failed.sort_by_key(|it| it.0);
+    let [(1, CallError::Task(own)), (2, CallError::Crashed(crash)), (3, CallError::Lost(lost))] = &failed[..]
+    else {
+        panic!("{failed:?}")
+    };
+    assert_eq!((own.as_str(), crash.code), ("not on 1", Some(7)));
+    assert!(lost.to_string().contains("node 3"), "{lost}");
+    assert_eq!(got, [4, 3, 3, 3]);
     end(compute, &ground).await
 }

@@ -278,9 +278,9 @@ pub use skyward_runtime::tasks::{Lost, OnLost};
 pub use skyward_runtime::timing::Timing;
 pub use skyward_runtime::usd;
 pub use work::{
-    Blocking, Broadcast, Call, Costed, Destination, Dispatch, Fed, Gather, Group, Indexed, Items, Results,
-    Settled, Spawned, StreamBroadcast, StreamCall, StreamGroup, StreamWork, Streaming, Streams, Work,
-    broadcast, gather, group,
+    Blocking, Broadcast, Call, Costed, Destination, Dispatch, Fed, Gather, Group, GroupMember, Indexed,
+    Items, Results, Settled, Spawned, StreamBroadcast, StreamCall, StreamGroup, StreamWork, Streaming,
+    Streams, Work, broadcast, gather, group,
 };
 
 /// What most programs use: `use skyward::prelude::*;`. The attributes are used by path, as
@@ -308,7 +308,7 @@ pub mod __private {
     pub use crate::codec::{Codec, Decoder, Decoding, Encoded, Encoder, Outcome, argument, fallible, plain};
     pub use crate::entry::{init_test, main_async, main_blocking, test};
     pub use crate::error::{Words, tiers as words};
-    pub use crate::work::sealed::Start;
+    pub use crate::work::sealed::{Member, Start};
     pub use crate::work::stream_work::sealed::Start as StartStream;
     pub use crate::work::{
         Collected, Decoded, OnlyItem, Route, Starts, Taken, ToRoute, Together, TogetherSettled, Window,

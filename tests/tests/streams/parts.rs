@@ -70,6 +70,29 @@ async fn a_plain_function_takes_no_part_for_the_whole_and_what_it_made_comes_fir
 }
 
 #[skyward::test]
+async fn a_call_that_takes_a_stream_is_in_a_group_like_any_other() -> skyward::Result<()> {
+    let ground = Ground::new("stream-group");
+    let compute = pool(&ground, 2, 1).await?;
+    let one_to = |last: u64| Streaming::iter(1..=last);
+    let three = (process() & sum(one_to(4)) & sum(one_to(5))) >> &compute;
+    let (process, ten, fifteen) = three.await?;
+    assert!(process > 0 && (ten, fifteen) == (10, 15));
+    let error = ((sum(one_to(2)) & notes_the_whole(broken("no third"), String::new())) >> &compute).await;
+    let error = error.expect_err("its stream breaks").to_string();
+    assert!(error.contains("notes_the_whole` in a group of calls") && error.contains("no third"), "{error}");
+    let whole = notes_the_whole(broken("no third"), String::new());
+    let (whole, three) = ((whole & sum(one_to(2))) >> &compute).settle().await;
+    assert!(whole.is_err() && three? == 3);
+    // What ends with its group's time lets go of what it takes.
+    let waits = sum(Streaming::new(stream::pending())) & sum(one_to(3));
+    let (waits, six) = (waits.timeout(Duration::from_millis(500)) >> &compute).settle().await;
+    assert!(matches!(waits, Err(CallError::TimedOut(_))), "{waits:?}");
+    assert!(matches!(six, Ok(6) | Err(CallError::TimedOut(_))), "{six:?}");
+    assert_eq!((sum(one_to(3)) >> &compute).await?, 6);
+    end(compute, &ground).await
+}
+
+#[skyward::test]
 async fn a_time_too_long_to_be_told_is_none() -> skyward::Result<()> {
     let ground = Ground::new("stream-ever");
     let compute = pool(&ground, 1, 1).await?;

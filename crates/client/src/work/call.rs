@@ -149,7 +149,7 @@ impl<T, E> Call<T, E> {
     }
 
     /// The call with at most this long, however long it was given before; `None` changes nothing.
-    pub(super) fn within(mut self, most: Option<Duration>) -> Self {
+    pub(super) fn at_most(mut self, most: Option<Duration>) -> Self {
         self.timeout = match (self.timeout, most) {
             (Some(own), Some(most)) => Some(own.min(most)),
             (own, most) => own.or(most),

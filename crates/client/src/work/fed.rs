@@ -67,6 +67,13 @@ impl<T, E> Fed<StreamCall<T, E>> {
     }
 }
 
+impl<T, E> Fed<Call<T, E>> {
+    pub(super) fn at_most(mut self, most: Option<Duration>) -> Self {
+        self.call = self.call.at_most(most);
+        self
+    }
+}
+
 impl<T: Send + 'static, E: Send + 'static> Fed<Call<T, E>> {
     /// Runs the call in this process; see [`Call::local`].
     pub fn local(self) -> Dispatch<Self> {

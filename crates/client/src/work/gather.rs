@@ -144,7 +144,7 @@ impl<T: Send + 'static, E: Send + 'static> Iterator for Starts<T, E> {
             timeout.saturating_sub(began.elapsed())
         });
         let key = self.key.clone().map(|it| it.map(|key| key.at(index)));
-        Some(sealed::Start::start(call.within(left).or_key(key), &self.route))
+        Some(sealed::Start::start(call.at_most(left).or_key(key), &self.route))
     }
 }
 

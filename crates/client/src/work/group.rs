@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use futures_util::future::{MaybeDone, maybe_done};
 
-use super::call::Decoded;
-use super::{Call, Dispatch, Route, Work, sealed};
+use super::{Call, Dispatch, Fed, Route, Work, sealed};
 use crate::bounds::TaskFailure;
 use crate::error::{CallError, Error};
 
 /// Calls that run at the same time: `(a & b) >> &compute` gives a tuple of their values, and the first
-/// error cancels the rest. The parentheses are needed, because `>>` binds tighter than `&`.
+/// error cancels the rest. The parentheses are needed, because `>>` binds tighter than `&`. Calls that take
+/// streams ([`Fed`]) are among them; what gives streams is a [`StreamGroup`](super::StreamGroup).
 #[derive(Clone, Debug)]
 #[must_use = "a group does nothing until it is sent: `(a & b) >> &compute`"]
 pub struct Group<C> {
@@ -89,10 +89,48 @@ impl<C> Group<C> {
     }
 }
 
-impl<T1, E1, T2, E2> BitAnd<Call<T2, E2>> for Call<T1, E1> {
-    type Output = Group<(Self, Call<T2, E2>)>;
+/// What may be in a [`Group`]: a [`Call`], or one that takes streams. Skyward's own; nothing else can implement
+/// it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no call that a group could have",
+    note = "the parentheses are needed, because `>>` binds tighter than `&`: `(a & b) >> &compute`"
+)]
+pub trait GroupMember: sealed::Member {}
 
-    fn bitand(self, other: Call<T2, E2>) -> Self::Output {
+impl<M: sealed::Member> GroupMember for M {}
+
+impl<T, E> sealed::Member for Call<T, E> {
+    fn within(self, most: Option<Duration>) -> Self {
+        self.at_most(most)
+    }
+
+    fn path(&self) -> &'static str {
+        self.name()
+    }
+}
+
+impl<T, E> sealed::Member for Fed<Call<T, E>> {
+    fn within(self, most: Option<Duration>) -> Self {
+        self.at_most(most)
+    }
+
+    fn path(&self) -> &'static str {
+        self.name()
+    }
+}
+
+impl<T, E, M: GroupMember> BitAnd<M> for Call<T, E> {
+    type Output = Group<(Self, M)>;
+
+    fn bitand(self, other: M) -> Self::Output {
+        group((self, other))
+    }
+}
+
+impl<T, E, M: GroupMember> BitAnd<M> for Fed<Call<T, E>> {
+    type Output = Group<(Self, M)>;
+
+    fn bitand(self, other: M) -> Self::Output {
         group((self, other))
     }
 }
@@ -118,23 +156,31 @@ fn of_call<E: TaskFailure>(error: CallError<E>, name: &str) -> Error {
 }
 
 macro_rules! groups {
-    ($($T:ident $E:ident $at:tt),+) => {
-        impl<$($T: Send + 'static, $E: TaskFailure),+> sealed::Start for Group<($(Call<$T, $E>,)+)> {
+    ($($M:ident $T:ident $E:ident $at:tt),+) => {
+        impl<$($M, $T: Send + 'static, $E: TaskFailure),+> sealed::Start for Group<($($M,)+)>
+        where
+            $($M: GroupMember + sealed::Start<Output = Result<$T, CallError<$E>>>,)+
+            $($M::Future: Unpin,)+
+        {
             type Output = Result<($($T,)+), Error>;
-            type Future = Together<($(MaybeDone<Decoded<$T, $E>>,)+)>;
+            type Future = Together<($(MaybeDone<$M::Future>,)+)>;
 
             fn start(self, route: &Route) -> Self::Future {
                 let Self { calls, timeout } = self;
                 Together {
-                    names: vec![$(calls.$at.name()),+],
-                    runs: ($(maybe_done(sealed::Start::start(calls.$at.within(timeout), route)),)+),
+                    names: vec![$(calls.$at.path()),+],
+                    runs: ($(maybe_done(calls.$at.within(timeout).start(route)),)+),
                 }
             }
         }
 
-        impl<$($T: Send + 'static, $E: TaskFailure),+> sealed::Start for Settled<($(Call<$T, $E>,)+)> {
-            type Output = ($(Result<$T, CallError<$E>>,)+);
-            type Future = TogetherSettled<($(MaybeDone<Decoded<$T, $E>>,)+)>;
+        impl<$($M, $T: Send + 'static, $E: TaskFailure),+> sealed::Start for Settled<($($M,)+)>
+        where
+            $($M: GroupMember + sealed::Start<Output = Result<$T, CallError<$E>>>,)+
+            $($M::Future: Unpin,)+
+        {
+            type Output = ($($M::Output,)+);
+            type Future = TogetherSettled<($(MaybeDone<$M::Future>,)+)>;
 
             fn start(self, route: &Route) -> Self::Future {
                 sealed::Start::start(self.0, route).into()
@@ -142,7 +188,10 @@ macro_rules! groups {
         }
 
         #[allow(non_snake_case)]
-        impl<$($T, $E: TaskFailure),+> Future for Together<($(MaybeDone<Decoded<$T, $E>>,)+)> {
+        impl<$($M, $T, $E: TaskFailure),+> Future for Together<($(MaybeDone<$M>,)+)>
+        where
+            $($M: Future<Output = Result<$T, CallError<$E>>> + Unpin,)+
+        {
             type Output = Result<($($T,)+), Error>;
 
             fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -168,8 +217,8 @@ macro_rules! groups {
         }
 
         #[allow(non_snake_case)]
-        impl<$($T, $E),+> Future for TogetherSettled<($(MaybeDone<Decoded<$T, $E>>,)+)> {
-            type Output = ($(Result<$T, CallError<$E>>,)+);
+        impl<$($M: Future + Unpin),+> Future for TogetherSettled<($(MaybeDone<$M>,)+)> {
+            type Output = ($($M::Output,)+);
 
             fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
                 let Together { runs, .. } = &mut self.get_mut().0;
@@ -179,7 +228,7 @@ macro_rules! groups {
                     return Poll::Pending;
                 }
                 match ($(Pin::new(&mut runs.$at).take_output(),)+) {
-                    ($(Some($T),)+) => Poll::Ready(($($T,)+)),
+                    ($(Some($M),)+) => Poll::Ready(($($M,)+)),
                     _ => Poll::Pending,
                 }
             }
@@ -188,36 +237,36 @@ macro_rules! groups {
 }
 
 macro_rules! grow {
-    ($($T:ident $E:ident $at:tt),+; $T2:ident $E2:ident) => {
-        impl<$($T, $E,)+ $T2, $E2> BitAnd<Call<$T2, $E2>> for Group<($(Call<$T, $E>,)+)> {
-            type Output = Group<($(Call<$T, $E>,)+ Call<$T2, $E2>)>;
+    ($($M:ident $at:tt),+) => {
+        impl<$($M,)+ Next: GroupMember> BitAnd<Next> for Group<($($M,)+)> {
+            type Output = Group<($($M,)+ Next)>;
 
-            fn bitand(self, other: Call<$T2, $E2>) -> Self::Output {
+            fn bitand(self, other: Next) -> Self::Output {
                 Group { calls: ($(self.calls.$at,)+ other), timeout: self.timeout }
             }
         }
 
-        impl<$($T, $E),+> Group<($(Call<$T, $E>,)+)> {
+        impl<$($M),+> Group<($($M,)+)> {
             /// The group with one call more, like `self & other`. A time that the group was given is
             /// for that call too.
-            pub fn and<$T2, $E2>(self, other: Call<$T2, $E2>) -> Group<($(Call<$T, $E>,)+ Call<$T2, $E2>)> {
+            pub fn and<Next: GroupMember>(self, other: Next) -> Group<($($M,)+ Next)> {
                 self & other
             }
         }
     };
 }
 
-groups!(A EA 0, B EB 1);
-groups!(A EA 0, B EB 1, C EC 2);
-groups!(A EA 0, B EB 1, C EC 2, D ED 3);
-groups!(A EA 0, B EB 1, C EC 2, D ED 3, F EF 4);
-groups!(A EA 0, B EB 1, C EC 2, D ED 3, F EF 4, G EG 5);
-groups!(A EA 0, B EB 1, C EC 2, D ED 3, F EF 4, G EG 5, H EH 6);
-groups!(A EA 0, B EB 1, C EC 2, D ED 3, F EF 4, G EG 5, H EH 6, I EI 7);
+groups!(A TA EA 0, B TB EB 1);
+groups!(A TA EA 0, B TB EB 1, C TC EC 2);
+groups!(A TA EA 0, B TB EB 1, C TC EC 2, D TD ED 3);
+groups!(A TA EA 0, B TB EB 1, C TC EC 2, D TD ED 3, F TF EF 4);
+groups!(A TA EA 0, B TB EB 1, C TC EC 2, D TD ED 3, F TF EF 4, G TG EG 5);
+groups!(A TA EA 0, B TB EB 1, C TC EC 2, D TD ED 3, F TF EF 4, G TG EG 5, H TH EH 6);
+groups!(A TA EA 0, B TB EB 1, C TC EC 2, D TD ED 3, F TF EF 4, G TG EG 5, H TH EH 6, I TI EI 7);
 
-grow!(A EA 0, B EB 1; C EC);
-grow!(A EA 0, B EB 1, C EC 2; D ED);
-grow!(A EA 0, B EB 1, C EC 2, D ED 3; F EF);
-grow!(A EA 0, B EB 1, C EC 2, D ED 3, F EF 4; G EG);
-grow!(A EA 0, B EB 1, C EC 2, D ED 3, F EF 4, G EG 5; H EH);
-grow!(A EA 0, B EB 1, C EC 2, D ED 3, F EF 4, G EG 5, H EH 6; I EI);
+grow!(A 0, B 1);
+grow!(A 0, B 1, C 2);
+grow!(A 0, B 1, C 2, D 3);
+grow!(A 0, B 1, C 2, D 3, F 4);
+grow!(A 0, B 1, C 2, D 3, F 4, G 5);
+grow!(A 0, B 1, C 2, D 3, F 4, G 5, H 6);

@@ -35,7 +35,7 @@ pub use fed::Fed;
 #[doc(hidden)]
 pub use gather::Starts;
 pub use gather::{Gather, gather};
-pub use group::{Group, Settled, group};
+pub use group::{Group, GroupMember, Settled, group};
 #[doc(hidden)]
 pub use group::{Together, TogetherSettled};
 pub use items::{Items, Streams};
@@ -74,7 +74,18 @@ impl<W: sealed::Start> Work for W {}
 /// The half of [`Work`] that is Skyward's own.
 #[doc(hidden)]
 pub(crate) mod sealed {
+    use std::time::Duration;
+
     use super::Route;
+
+    /// The half of [`super::GroupMember`] that is Skyward's own.
+    pub trait Member {
+        /// The call with at most this long; `None` changes nothing.
+        fn within(self, most: Option<Duration>) -> Self;
+
+        /// The function's path.
+        fn path(&self) -> &'static str;
+    }
 
     /// How a work runs. Unpin, so that a [`super::Dispatch`] can be moved and joined freely.
     pub trait Start: Send + 'static {
