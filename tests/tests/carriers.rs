@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::stream::{Stream, StreamExt};
 use rustix::process::{Pid, Signal, kill_process};
 use skyward::EventKind;
 use skyward::prelude::*;
@@ -23,6 +24,11 @@ async fn process() -> u32 {
 async fn sleeps(millis: u64) -> u64 {
     tokio::time::sleep(Duration::from_millis(millis)).await;
     millis
+}
+
+#[skyward::function]
+fn doubled(numbers: Streaming<u64>) -> impl Stream<Item = u64> {
+    numbers.map(|it| it * 2)
 }
 
 /// Long enough for what busy cores do to a redial.
@@ -88,6 +94,8 @@ async fn works(compute: Compute, ground: &Ground) -> skyward::Result<()> {
     assert_eq!((echo("small".into()) >> &compute).await?, "small");
     let text = "0123456789abcdef".repeat(1 << 19);
     assert!((echo(text.clone()) >> &compute).await? == text);
+    let doubled = (doubled(Streaming::iter(0..20_000)) >> &compute).collect().await?;
+    assert!(doubled.into_iter().eq((0..20_000).map(|it| it * 2)));
     let file = ground.path().join("file");
     std::fs::write(&file, &text)?;
     compute.node(0).upload(&file, "there").await?;
@@ -145,7 +153,28 @@ async fn where_the_server_forwards_nothing_the_program_is_the_pipe() -> skyward:
 #[skyward::test]
 async fn a_session_that_dies_is_dialled_again_and_no_call_is_lost() -> skyward::Result<()> {
     let ground = Ground::new("session-dies");
-    let compute = pool(local(&ground), Carrier::Ssh, timing()).await?;
+    let dies =
+        |ground: &Ground| ground.processes("machine").into_iter().for_each(|it| send(it, Signal::USR1));
+    no_call_is_lost(&ground, local(&ground), dies).await
+}
+
+#[skyward::test]
+async fn a_pipe_that_dies_where_the_server_forwards_nothing_is_started_again_and_no_call_is_lost()
+-> skyward::Result<()> {
+    let ground = Ground::new("pipe-dies");
+    let mut local = local(&ground);
+    local.faults.no_forwarding = true;
+    let dies = |ground: &Ground| {
+        let pipes = ground.processes("pipe");
+        assert!(!pipes.is_empty(), "the link has a pipe");
+        pipes.into_iter().for_each(|it| send(it, Signal::KILL));
+    };
+    no_call_is_lost(&ground, local, dies).await
+}
+
+/// A call that runs over SSH outlives what happens to its way.
+async fn no_call_is_lost(ground: &Ground, local: Local, happens: impl Fn(&Ground)) -> skyward::Result<()> {
+    let compute = pool(local, Carrier::Ssh, timing()).await?;
     let before = (process() >> compute.head()).await?;
     let mut events = compute.events();
     let call = compute.spawn(sleeps(1_000));
@@ -153,15 +182,13 @@ async fn a_session_that_dies_is_dialled_again_and_no_call_is_lost() -> skyward::
         while !matches!(events.next().await.expect("lives").kind, EventKind::TaskStarted { .. }) {}
     });
     started.await.expect("started");
-    for machine in ground.processes("machine") {
-        send(machine, Signal::USR1);
-    }
+    happens(ground);
     lost(&mut events).await;
     assert_eq!(linked(&mut events).await, Carrier::Ssh);
     assert_eq!(call.await?, 1_000);
     // The worker is the same: a session is not a node.
     assert_eq!((process() >> compute.head()).await?, before);
-    end(compute, &ground).await
+    end(compute, ground).await
 }
 
 #[skyward::test]

@@ -125,6 +125,17 @@ fn first_and_keep(items: Streaming<String>) -> impl Stream<Item = usize> {
     })
 }
 
+/// Takes one item, lets the rest go, and stays.
+#[skyward::function]
+fn first_and_no_more(items: Streaming<u64>) -> impl Stream<Item = u64> {
+    stream::once(items.into_future()).map(|(first, _)| first.unwrap_or_default()).chain(stream::pending())
+}
+
+#[skyward::function]
+async fn first_of(mut items: Streaming<u64>) -> Option<u64> {
+    items.next().await
+}
+
 /// The worker of this node.
 #[skyward::function]
 async fn worker_id() -> Option<i32> {
@@ -365,6 +376,18 @@ async fn a_process_that_takes_no_more_keeps_the_source_waiting() -> skyward::Res
     // Its source is let go of when nobody takes from it any more.
     let held = Arc::downgrade(&pulled);
     soon(move || (held.strong_count() == 1).then_some(())).await.expect("the source is dropped");
+
+    // And when its function lets go of it, which is no error: it goes on, and its process with it.
+    let count = Arc::clone(&pulled);
+    let source = stream::iter(0..).inspect(move |_: &u64| {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    let mut items = first_and_no_more(Streaming::new(source)) >> &compute;
+    assert_eq!(items.next().await.transpose()?, Some(0));
+    let held = Arc::downgrade(&pulled);
+    soon(move || (held.strong_count() == 1).then_some(())).await.expect("the source is dropped");
+    drop(items);
+    assert_eq!((first_of(Streaming::iter(7..)) >> &compute).await?, Some(7));
     end(compute, &ground).await
 }
 

@@ -38,12 +38,22 @@ async fn length(of: Shared<Bytes>) -> u64 {
 }
 
 fn pool(bed: &Bed, nodes: u32) -> skyward::Builder {
-    let hosts = bed.hosts().iter().map(|it| it.name().into()).collect();
-    let config = ssh::Config { hosts, ssh_config: Some(bed.ssh_config()), ..ssh::Config::default() };
+    Compute::builder().spec(Spec::on(Ssh::new(config(bed, u32::MAX)))).nodes(nodes)
+}
+
+/// One whose hosts keep the program.
+fn keeping(bed: &Bed, nodes: u32) -> skyward::Builder {
+    let config = ssh::Config { cache: true, ..config(bed, nodes) };
     Compute::builder().spec(Spec::on(Ssh::new(config))).nodes(nodes)
 }
 
-/// From `start()` to all ready, beside a login at all hosts at once by the `ssh` of this machine.
+fn config(bed: &Bed, hosts: u32) -> ssh::Config {
+    let hosts = bed.hosts().iter().take(hosts as usize).map(|it| it.name().into()).collect();
+    ssh::Config { hosts, ssh_config: Some(bed.ssh_config()), ..ssh::Config::default() }
+}
+
+/// From `start()` to all ready, beside a login at all hosts at once by the `ssh` of this machine. Then the same on two of
+/// them, to the first result, where they have kept the program.
 pub(crate) async fn start(rounds: usize) -> skyward::Result<Vec<Report>> {
     let Some(bed) = Bed::of(MANY) else { return Ok(Vec::new()) };
     let (mut ours, mut logins) = (Vec::new(), Vec::new());
@@ -56,8 +66,22 @@ pub(crate) async fn start(rounds: usize) -> skyward::Result<Vec<Report>> {
         log_in(&bed)?;
         logins.push(began.elapsed());
     }
+    let mut again = Vec::new();
+    for round in 0..=rounds {
+        let began = Instant::now();
+        let compute = keeping(&bed, 2).start().await?;
+        (nothing() >> &compute).await?;
+        // The first leaves the program.
+        if round > 0 {
+            again.push(began.elapsed());
+        }
+        compute.stop().await?;
+    }
     let seconds = |times| median(times).as_secs_f64();
-    Ok(vec![Report::beside("hosts-start", seconds(ours), seconds(logins), "s", rounds)])
+    Ok(vec![
+        Report::beside("hosts-start", seconds(ours), seconds(logins), "s", rounds),
+        Report::alone("hosts-start-again", seconds(again), "s", rounds),
+    ])
 }
 
 fn log_in(bed: &Bed) -> skyward::Result<()> {

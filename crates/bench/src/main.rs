@@ -33,7 +33,7 @@ async fn main() -> skyward::Result<()> {
     let rounds = |usual: usize| asked.unwrap_or(usual);
     let reports = match arguments.first().map_or("", String::as_str) {
         case if ssh::is_asked(&arguments) => vec![ssh::measure(case, asked).await?],
-        "stream" => vec![stream::measure(rounds(5)).await?],
+        "stream" => stream::measure(rounds(5)).await?,
         "start" => start::measure(rounds(11)).await?,
         start::CHILD => return start::child().await,
         floor::NODE => return floor::node().await,

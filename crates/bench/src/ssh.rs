@@ -1,4 +1,4 @@
-//! `latency`, `bulk`, `bulk-result` and `behind-bulk` with `--carrier ssh`: calls over SSH beside TLS on
+//! `latency`, `bulk`, `bulk-result`, `behind-bulk` and `stream` with `--carrier ssh`: calls over SSH beside TLS on
 //! one forwarded connection of an SSH session to a machine of the same kind, in turns in one run.
 
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use crate::stream::{BYTES, ITEMS, rate, read};
 use crate::{Report, median};
 
 /// The payload of a small call.
@@ -66,7 +67,8 @@ pub(crate) async fn measure(case: &str, rounds: Option<usize>) -> skyward::Resul
         "bulk" => bulk(&compute, "bulk-ssh", rounds.unwrap_or(5)).await?,
         "bulk-result" => bulk(&compute, "bulk-result-ssh", rounds.unwrap_or(5)).await?,
         "behind-bulk" => behind_bulk(&compute, rounds.unwrap_or(5)).await?,
-        _ => return Err("over ssh there are latency, bulk, bulk-result and behind-bulk".into()),
+        "stream" => stream(&compute, rounds.unwrap_or(5)).await?,
+        _ => return Err("over ssh there are latency, bulk, bulk-result, behind-bulk and stream".into()),
     };
     compute.stop().await?;
     Ok(report)
@@ -124,6 +126,23 @@ async fn bulk(compute: &Compute, case: &'static str, rounds: usize) -> skyward::
     floor.stop().await?;
     let rate = |times| (LARGE >> 20) as f64 / median(times).as_secs_f64();
     Ok(Report { case, ours: rate(ours), floor: Some(rate(floors)), unit: "MiB/s", rounds })
+}
+
+/// How many items of a stream are read in a second, beside as many bytes.
+async fn stream(compute: &Compute, rounds: usize) -> skyward::Result<Report> {
+    let mut floor = Floor::start().await?;
+    let bytes = usize::try_from(ITEMS)? * BYTES;
+    let (mut ours, mut floors) = (Vec::with_capacity(rounds), Vec::with_capacity(rounds));
+    for round in 0..=rounds {
+        let (took, raw) = (read(compute).await?, floor.exchange(8, bytes).await?);
+        // The first round is the warm-up.
+        if round > 0 {
+            ours.push(took);
+            floors.push(raw);
+        }
+    }
+    floor.stop().await?;
+    Ok(Report::beside("stream-ssh", rate(ours), rate(floors), "items/s", rounds))
 }
 
 /// The 99th percentile of 64-byte calls while 256 MiB move to the same node, so many times.

@@ -1,5 +1,6 @@
 //! `start`: from the start of a process to its first result on two local nodes. Each round is a fresh
-//! process, so that loading the program counts. There is no floor: nothing else does this.
+//! process, so that loading the program counts. Then another pool in the same process, which has the program packed
+//! (`start-again`); where machines have it, too, is `hosts-start-again`. There is no floor: nothing else does this.
 
 use std::env;
 use std::io::Write;
@@ -17,6 +18,9 @@ pub(crate) const CHILD: &str = "start-child";
 
 const FIRST_RESULT: &str = "first result";
 
+/// What a process says behind that, and before the seconds that another pool took to its first result.
+const AGAIN: &str = "again ";
+
 #[skyward::function]
 fn nothing() {}
 
@@ -33,7 +37,7 @@ const PHASES: [(&str, &str); 5] = [
 /// The median over this many processes, of the time until they say that they have a result.
 pub(crate) async fn measure(rounds: usize) -> skyward::Result<Vec<Report>> {
     let program = env::current_exe()?;
-    let mut times = Vec::with_capacity(rounds);
+    let (mut times, mut again) = (Vec::with_capacity(rounds), Vec::with_capacity(rounds));
     let mut phases: [Vec<Duration>; PHASES.len() + 1] = Default::default();
     for _ in 0..rounds {
         let began = Instant::now();
@@ -49,13 +53,17 @@ pub(crate) async fn measure(rounds: usize) -> skyward::Result<Vec<Report>> {
             let mut told = String::new();
             events.read_to_string(&mut told).await.map(|_| told)
         });
-        let line = BufReader::new(output).lines().next_line().await?;
+        let mut lines = BufReader::new(output).lines();
+        let line = lines.next_line().await?;
         let took = began.elapsed();
+        let second = lines.next_line().await?;
         let status = child.wait().await?;
-        if line.as_deref() != Some(FIRST_RESULT) || !status.success() {
-            return Err(format!("a round ended with {status} and said {line:?}").into());
-        }
+        let seconds = second.as_ref().and_then(|it| it.strip_prefix(AGAIN)?.parse().ok());
+        let (Some(FIRST_RESULT), Some(seconds), true) = (line.as_deref(), seconds, status.success()) else {
+            return Err(format!("a round ended with {status} and said {line:?}, then {second:?}").into());
+        };
         times.push(took);
+        again.push(Duration::from_secs_f64(seconds));
         let told = told.await??;
         let mut before = Duration::ZERO;
         for (times, (word, _)) in phases.iter_mut().zip(PHASES) {
@@ -71,6 +79,7 @@ pub(crate) async fn measure(rounds: usize) -> skyward::Result<Vec<Report>> {
     reports.extend(
         names.zip(phases).map(|(name, it)| Report::alone(name, median(it).as_secs_f64(), "s", rounds)),
     );
+    reports.push(Report::alone("start-again", median(again).as_secs_f64(), "s", rounds));
     Ok(reports)
 }
 
@@ -91,6 +100,12 @@ pub(crate) async fn child() -> skyward::Result<()> {
     (nothing() >> &compute).await?;
     let mut output = std::io::stdout();
     writeln!(output, "{FIRST_RESULT}")?;
+    output.flush()?;
+    compute.stop().await?;
+    let began = Instant::now();
+    let compute = Compute::builder().nodes(2).start().await?;
+    (nothing() >> &compute).await?;
+    writeln!(output, "{AGAIN}{}", began.elapsed().as_secs_f64())?;
     output.flush()?;
     compute.stop().await
 }

@@ -1,6 +1,6 @@
 //! `stream`: a million items of 100 bytes from one local node; the floor is as many bytes on one raw QUIC
-//! stream to this process, in the same run, by turns. Then a reader that sleeps, and what the producer's
-//! process holds meanwhile.
+//! stream to this process, in the same run, by turns. Then a reader that sleeps: what the producer's process holds
+//! for it (`stream-buffers`), and how much that grows while it sleeps (`stream-memory`).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -13,8 +13,8 @@ use skyward::prelude::*;
 use crate::floor::{server, trusting};
 use crate::{Report, median};
 
-const ITEMS: u64 = 1_000_000;
-const BYTES: usize = 100;
+pub(crate) const ITEMS: u64 = 1_000_000;
+pub(crate) const BYTES: usize = 100;
 
 /// How much the floor's sender hands over at once.
 const CHUNK: usize = 32 * 1024;
@@ -36,7 +36,7 @@ async fn resident() -> u64 {
 }
 
 /// Ours and the floor, this many rounds each, by turns.
-pub(crate) async fn measure(rounds: usize) -> skyward::Result<Report> {
+pub(crate) async fn measure(rounds: usize) -> skyward::Result<Vec<Report>> {
     let compute =
         Compute::builder().nodes(1).worker(Worker { concurrency: 2, ..Worker::default() }).start().await?;
     let floor = Floor::start().await?;
@@ -49,13 +49,18 @@ pub(crate) async fn measure(rounds: usize) -> skyward::Result<Report> {
             floors.push(raw);
         }
     }
-    sleepy(&compute).await?;
+    let [buffers, memory] = sleepy(&compute).await?;
     compute.stop().await?;
-    let rate = |times| ITEMS as f64 / median(times).as_secs_f64();
-    Ok(Report { case: "stream", ours: rate(ours), floor: Some(rate(floors)), unit: "items/s", rounds })
+    Ok(vec![Report::beside("stream", rate(ours), rate(floors), "items/s", rounds), buffers, memory])
 }
 
-async fn read(compute: &Compute) -> skyward::Result<Duration> {
+/// How many items a second that is.
+pub(crate) fn rate(times: Vec<Duration>) -> f64 {
+    ITEMS as f64 / median(times).as_secs_f64()
+}
+
+/// Reads all items; how long that took.
+pub(crate) async fn read(compute: &Compute) -> skyward::Result<Duration> {
     let began = Instant::now();
     let mut items = items(ITEMS) >> compute;
     let mut count = 0;
@@ -65,10 +70,9 @@ async fn read(compute: &Compute) -> skyward::Result<Duration> {
     if count == ITEMS { Ok(began.elapsed()) } else { Err("items are missing".into()) }
 }
 
-/// A reader that sleeps after its first item, and the producer's memory before, in between and after. On
-/// stderr, so that the line of JSON stays alone.
-#[expect(clippy::print_stderr, reason = "figures beside the one that is asked for")]
-async fn sleepy(compute: &Compute) -> skyward::Result<()> {
+/// A reader that sleeps after its first item: how much more the producer's process holds a thirtieth of its sleep
+/// later, and how much more than that at most until it ends.
+async fn sleepy(compute: &Compute) -> skyward::Result<[Report; 2]> {
     let before = (resident() >> compute).await?;
     let mut items = items(ITEMS * 100) >> compute;
     items.next().await.transpose()?;
@@ -82,11 +86,11 @@ async fn sleepy(compute: &Compute) -> skyward::Result<()> {
         most = most.max(now);
     }
     let first = first.unwrap_or_default();
-    eprintln!(
-        "a reader that sleeps for {SLEEP:?}: the producer's process holds {before} KiB before, {first} KiB \
-         after a thirtieth of it, {most} KiB at most"
-    );
-    Ok(())
+    let mebibytes = |more: u64, than: u64| more.saturating_sub(than) as f64 / 1024.0;
+    Ok([
+        Report::alone("stream-buffers", mebibytes(first, before), "MiB", 1),
+        Report::alone("stream-memory", mebibytes(most, first), "MiB", 1),
+    ])
 }
 
 /// quinn alone: one stream of as many bytes, with the windows of a link.

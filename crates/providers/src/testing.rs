@@ -8,12 +8,16 @@ use skyward_runtime::model::{InstanceState, Offer, Usd};
 use skyward_runtime::testing::Decoder;
 
 use crate::http::{Answer, Call, Said};
-use crate::{digitalocean, lambda};
+use crate::{container, digitalocean, lambda, runpod, vastai, verda};
 
 /// Those of this crate.
 pub const DECODERS: &[Decoder] = &[
     Decoder { name: "digitalocean-bodies", check: digitalocean_bodies, seeds: digitalocean_seeds },
     Decoder { name: "lambda-bodies", check: lambda_bodies, seeds: lambda_seeds },
+    Decoder { name: "vastai-bodies", check: vastai::bodies::check, seeds: vastai::bodies::seeds },
+    Decoder { name: "runpod-bodies", check: runpod::bodies::check, seeds: runpod::bodies::seeds },
+    Decoder { name: "verda-bodies", check: verda::bodies::check, seeds: verda::bodies::seeds },
+    Decoder { name: "container-words", check: container::words::check, seeds: container::words::seeds },
     Decoder { name: "http-headers", check: headers, seeds: header_seeds },
 ];
 
@@ -21,17 +25,17 @@ pub const DECODERS: &[Decoder] = &[
 const STATUSES: [u16; 12] = [200, 202, 204, 400, 401, 402, 403, 404, 409, 422, 429, 503];
 
 /// The first byte says which body it is, the second the status.
-fn parts(bytes: &[u8]) -> Option<(u8, Answer)> {
+pub(crate) fn parts(bytes: &[u8]) -> Option<(u8, Answer)> {
     let ([which, status], body) = bytes.split_first_chunk()?;
     let status = STATUSES.get(usize::from(*status) % STATUSES.len()).copied()?;
     Some((*which, Answer { status, headers: HeaderMap::new(), body: body.to_vec() }))
 }
 
-fn body<T: DeserializeOwned>(answer: &Answer) -> Option<T> {
+pub(crate) fn body<T: DeserializeOwned>(answer: &Answer) -> Option<T> {
     answer.json().ok()
 }
 
-fn offers(offers: &[Offer]) {
+pub(crate) fn offers(offers: &[Offer]) {
     for offer in offers {
         assert!(!offer.provider.is_empty());
         let free = Usd::ZERO;
@@ -40,7 +44,7 @@ fn offers(offers: &[Offer]) {
     }
 }
 
-fn said(answer: &Answer, said: Option<Said>) {
+pub(crate) fn said(answer: &Answer, said: Option<Said>) {
     let is_refused = said.is_some();
     assert!(!(is_refused && answer.status == 404 && answer.body.is_empty()), "an empty body has no words");
 }

@@ -206,6 +206,27 @@ mod tests {
 
     use super::*;
 
+    fn open(number: u64, bytes: usize) -> Open {
+        let run = Run { epoch: Epoch(1), it: (TaskId(number), Attempt(0)) };
+        let (deadline, arguments) = (Deadline::after(None), Arguments::default());
+        Open { lane: 0, begun: false, deadline, arguments, bytes, run, wanted: None }
+    }
+
+    #[test]
+    fn a_client_that_sends_more_than_its_credit_breaks_the_protocol() {
+        let (mut many, mut large, mut twice) = (Calls::default(), Calls::default(), Calls::default());
+        for number in 0..CREDIT_CALLS as u64 {
+            many.enter(number, open(number, 1)).expect("within the credit");
+        }
+        let over = WireError::Credit { calls: CREDIT_CALLS, bytes: CREDIT_BYTES };
+        assert!(over.is_violation());
+        assert_eq!(many.enter(u64::MAX, open(0, 1)), Err(over.clone()));
+        large.enter(0, open(0, CREDIT_BYTES)).expect("within the credit");
+        assert_eq!(large.enter(1, open(1, 1)), Err(over.clone()));
+        twice.enter(0, open(0, 1)).expect("within the credit");
+        assert_eq!(twice.enter(0, open(0, 1)), Err(over));
+    }
+
     #[test]
     fn what_is_given_up_before_it_begins_keeps_no_arguments() {
         let mut calls = Calls::default();
@@ -213,18 +234,8 @@ mod tests {
         let kept: Vec<Arguments> = (1..)
             .zip([waits, runs])
             .map(|(number, it)| {
-                let (run, arguments) =
-                    (Run { epoch: Epoch(1), it: (TaskId(number), Attempt(0)) }, Arguments::new(it));
-                let deadline = Deadline::after(None);
-                let open = Open {
-                    lane: 0,
-                    begun: false,
-                    deadline,
-                    arguments: arguments.clone(),
-                    bytes: 9,
-                    run,
-                    wanted: None,
-                };
+                let arguments = Arguments::new(it);
+                let open = Open { arguments: arguments.clone(), ..open(number, 9) };
                 calls.enter(number, open).expect("within the credit");
                 arguments
             })

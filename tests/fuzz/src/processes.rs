@@ -77,6 +77,7 @@ pub(crate) fn task_seeds() -> Vec<Vec<u8>> {
         TaskReport::Started,
         TaskReport::Said { task: Some(TaskId(3)), text: "INFO hello".to_owned(), missed: 2 },
         TaskReport::Wants { index: 1 },
+        TaskReport::LetsGo { index: 1 },
         TaskReport::Made(Bytes::from_static(b"\0\0\0\x01x")),
         TaskReport::Ended(Outcome::Returned("value".into())),
         TaskReport::Ended(Outcome::Crashed(crash)),

@@ -35,6 +35,7 @@ decoders! {
     arguments: "arguments",
     bootstrap_lines: "bootstrap-lines",
     catalog_sql: "catalog-sql",
+    container_words: "container-words",
     control_messages: "control-messages",
     digitalocean_bodies: "digitalocean-bodies",
     host_keys: "host-keys",
@@ -50,9 +51,12 @@ decoders! {
     parcels: "parcels",
     queue: "queue",
     roles: "roles",
+    runpod_bodies: "runpod-bodies",
     spread_words: "spread-words",
     stream_items: "stream-items",
     task_process: "task-process",
+    vastai_bodies: "vastai-bodies",
+    verda_bodies: "verda-bodies",
     worker_start: "worker-start",
 }
 

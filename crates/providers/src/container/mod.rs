@@ -21,6 +21,8 @@ mod guard;
 mod launch;
 mod map;
 mod sweep;
+#[cfg(feature = "testing")]
+pub(crate) mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};

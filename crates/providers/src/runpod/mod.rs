@@ -14,6 +14,8 @@
 //! disk goes on costing until it is deleted. Every pod has a key that may delete this pod and no other.
 
 mod api;
+#[cfg(feature = "testing")]
+pub(crate) mod bodies;
 mod config;
 mod graphql;
 mod map;

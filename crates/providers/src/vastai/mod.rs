@@ -16,6 +16,8 @@
 //! UDP is not mapped; links run over SSH.
 
 mod api;
+#[cfg(feature = "testing")]
+pub(crate) mod bodies;
 mod config;
 mod guard;
 mod map;

@@ -14,6 +14,8 @@
 //! id alone. Several errors have one code, and only their words differ.
 
 mod api;
+#[cfg(feature = "testing")]
+pub(crate) mod bodies;
 mod config;
 mod map;
 

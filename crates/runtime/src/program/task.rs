@@ -111,6 +111,11 @@ pub enum TaskReport {
         /// Which stream.
         index: u16,
     },
+    /// It takes nothing more of a stream.
+    LetsGo {
+        /// Which stream.
+        index: u16,
+    },
     /// What became of it.
     Ended(Outcome),
 }
@@ -133,6 +138,7 @@ enum ReportHeader {
     Said { task: Option<TaskId>, text: String, missed: u64 },
     Made { length: u64 },
     Wants { index: u16 },
+    LetsGo { index: u16 },
     Ended { kind: OutcomeKind, length: u64 },
 }
 
@@ -204,6 +210,7 @@ impl TaskReport {
             Self::Said { task, text, missed } => (ReportHeader::Said { task, text, missed }, Bytes::new()),
             Self::Made(items) => (ReportHeader::Made { length: length(&items) }, items),
             Self::Wants { index } => (ReportHeader::Wants { index }, Bytes::new()),
+            Self::LetsGo { index } => (ReportHeader::LetsGo { index }, Bytes::new()),
             Self::Ended(outcome) => {
                 let (mut kind, body) = outcome.split()?;
                 let mut body = body.into_bytes();
@@ -229,6 +236,7 @@ impl TaskReport {
             ReportHeader::Said { task, text, missed } => Self::Said { task, text, missed },
             ReportHeader::Made { length } => Self::Made(read_body(from, length, MOST_ITEMS, "items").await?),
             ReportHeader::Wants { index } => Self::Wants { index },
+            ReportHeader::LetsGo { index } => Self::LetsGo { index },
             ReportHeader::Ended { kind, length } => {
                 let body = read_body(from, length, BODY_LIMIT, "an outcome").await?;
                 Self::Ended(Outcome::join(kind, body)?)

@@ -1,5 +1,6 @@
 //! The worker's end of one process that runs tasks.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::{Aborted, abortable};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -147,7 +149,8 @@ impl Child {
         self.tail.begin(task);
         let Self { reader, writer, news, output, .. } = self;
         let Talk { inputs, more, made, streams } = talk;
-        let (want, wants) = mpsc::channel(inputs.len().max(1));
+        // Of each stream one wish, and that there will be none.
+        let (wish, wishes) = mpsc::channel(2 * inputs.len().max(1));
         let mut unharmed = true;
         let ended = async {
             loop {
@@ -166,7 +169,8 @@ impl Child {
                             return None;
                         }
                     }
-                    Ok(TaskReport::Wants { index }) => want.try_send(index).ok()?,
+                    Ok(TaskReport::Wants { index }) => wish.try_send(Wish::More(index)).ok()?,
+                    Ok(TaskReport::LetsGo { index }) => wish.try_send(Wish::NoMore(index)).ok()?,
                     Err(_) => return None,
                 }
             }
@@ -178,7 +182,7 @@ impl Child {
             for _ in 0..if *streams { AHEAD } else { 0 } {
                 say(writer, TaskOrder::More).await?;
             }
-            answer(writer, news, (inputs, wants), more, &is_writing).await
+            answer(writer, news, (inputs, wishes), more, &is_writing).await
         };
         let outcome = {
             let (ended, tell) = (pin!(ended), pin!(tell));
@@ -250,32 +254,55 @@ impl Drop for Child {
     }
 }
 
+/// What a process says of a stream that it takes.
+#[derive(Clone, Copy)]
+enum Wish {
+    More(u16),
+    NoMore(u16),
+}
+
 /// Tells a process what it asks for, and what is new. `is_writing` is false between two orders.
 async fn answer(
     writer: &mut OwnedWriteHalf,
     news: &mut News,
-    (inputs, mut wants): (&mut [Option<Input>], mpsc::Receiver<u16>),
+    (inputs, mut wishes): (&mut [Option<Input>], mpsc::Receiver<Wish>),
     more: &mut mpsc::Receiver<()>,
     is_writing: &AtomicBool,
 ) -> Result<Infallible, WireError> {
-    let mut fetching = FuturesUnordered::new();
+    let (mut fetching, mut fetches) = (FuturesUnordered::new(), BTreeMap::new());
     loop {
         is_writing.store(false, Ordering::Relaxed);
         let order = tokio::select! {
-            Some(index) = wants.recv() => match inputs.get_mut(usize::from(index)).and_then(Option::take) {
-                Some(input) => {
-                    fetching.push(fetch(index, input));
+            Some(wish) = wishes.recv() => match wish {
+                Wish::More(index) => match inputs.get_mut(usize::from(index)).and_then(Option::take) {
+                    Some(input) => {
+                        let (fetch, stop) = abortable(fetch(index, input));
+                        fetches.insert(index, stop);
+                        fetching.push(fetch);
+                        continue;
+                    }
+                    // An input that has ended is there, and empty.
+                    None => TaskOrder::Closed { index, fault: Some(asked_twice()) },
+                },
+                Wish::NoMore(index) => {
+                    // Whoever makes it hears of it by the drop, wherever it is.
+                    drop(inputs.get_mut(usize::from(index)).and_then(Option::take));
+                    if let Some(stop) = fetches.remove(&index) {
+                        stop.abort();
+                    }
                     continue;
                 }
-                // An input that has ended is there, and empty.
-                None => TaskOrder::Closed { index, fault: Some(asked_twice()) },
             },
-            Some((index, rest, order)) = fetching.next() => {
-                if let Some(input) = inputs.get_mut(usize::from(index)) {
-                    *input = Some(rest);
+            Some(fetched) = fetching.next() => match fetched {
+                Ok((index, rest, order)) => {
+                    fetches.remove(&index);
+                    if let Some(input) = inputs.get_mut(usize::from(index)) {
+                        *input = Some(rest);
+                    }
+                    order
                 }
-                order
-            }
+                Err(Aborted) => continue,
+            },
             Some(()) = more.recv() => TaskOrder::More,
             order = news.next() => order,
         };
@@ -340,33 +367,53 @@ mod tests {
 
     use super::*;
 
-    /// What a process with one input that gives nothing is told first when it asks so.
-    async fn told(asks: &[u16]) -> TaskOrder {
-        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+    /// Answers a process with one input, which asks so, until something holds of what it is told.
+    async fn answering<T>(input: Input, asks: &[Wish], until: impl AsyncFnOnce(UnixStream) -> T) -> T {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
         let (_reader, mut writer) = ours.into_split();
-        let (want, wants) = mpsc::channel(1);
+        let (wish, wishes) = mpsc::channel(1);
         let (_more, mut more) = mpsc::channel(1);
         let mut news = News { peers: watch::channel(None).1, fate: watch::channel(None).1 };
-        let (mut inputs, is_writing) = ([Some(stream::pending().boxed())], AtomicBool::new(false));
-        let telling = answer(&mut writer, &mut news, (&mut inputs, wants), &mut more, &is_writing);
+        let (mut inputs, is_writing) = ([Some(input)], AtomicBool::new(false));
+        let telling = answer(&mut writer, &mut news, (&mut inputs, wishes), &mut more, &is_writing);
         let asking = async {
-            for index in asks {
-                want.send(*index).await.expect("heard");
+            for it in asks {
+                wish.send(*it).await.expect("heard");
             }
-            TaskOrder::read(&mut theirs).await.expect("told")
+            until(theirs).await
         };
         tokio::select! {
-            told = asking => told,
+            held = asking => held,
             Err(error) = telling => panic!("{error}"),
+            () = tokio::time::sleep(PATIENCE) => panic!("not in time"),
         }
     }
 
     #[tokio::test]
     async fn an_input_that_is_waited_for_or_was_never_there_has_not_ended() {
-        for (asks, asked) in [(&[0, 0][..], 0), (&[7], 7)] {
-            let told = told(asks).await;
+        for (asks, asked) in [(&[Wish::More(0), Wish::More(0)][..], 0), (&[Wish::More(7)], 7)] {
+            let told = async |mut theirs| TaskOrder::read(&mut theirs).await.expect("told");
+            let told = answering(stream::pending().boxed(), asks, told).await;
             let is_fault = matches!(&told, TaskOrder::Closed { index, fault: Some(_) } if *index == asked);
             assert!(is_fault, "{told:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_input_is_dropped_when_its_process_lets_it_go_also_while_it_is_waited_for() {
+        for asks in [&[Wish::NoMore(0)][..], &[Wish::More(0), Wish::NoMore(0)]] {
+            let source = Arc::new(());
+            let held = Arc::clone(&source);
+            let input = stream::pending().map(move |it| {
+                let _ = &held;
+                it
+            });
+            let is_dropped = async |_: UnixStream| {
+                while Arc::strong_count(&source) > 1 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            answering(input.boxed(), asks, is_dropped).await;
         }
     }
 }

@@ -45,7 +45,8 @@ pub(super) fn streams(body: Option<&Body>) -> (Ends, Streams, mpsc::Receiver<Tas
     };
     // One is asked for at a time.
     let (send, receive) = (0..count).map(|_| mpsc::channel(1)).unzip();
-    let (say, said) = mpsc::channel(AHEAD);
+    // No more batches than the worker takes, and of each stream one wish and the last word.
+    let (say, said) = mpsc::channel(AHEAD + 2 * count);
     let wanted = Arc::new(Semaphore::new(0));
     (Ends { given: send, wanted: Arc::clone(&wanted) }, Streams { given: receive, wanted, say }, said)
 }
@@ -137,18 +138,31 @@ pub(super) async fn run(
     outcome
 }
 
+/// A stream of which more may be asked for.
+struct Asking {
+    index: u16,
+    say: mpsc::Sender<TaskReport>,
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        // There is room, unless nobody listens any more.
+        let _ = self.say.try_send(TaskReport::LetsGo { index: self.index });
+    }
+}
+
 /// What the worker gives of one stream.
 fn input(index: u16, given: mpsc::Receiver<Given>, say: mpsc::Sender<TaskReport>) -> Input {
-    let state = Some((BytesMut::new(), given, say));
+    let state = Some((BytesMut::new(), given, Asking { index, say }));
     let items = futures_util::stream::unfold(state, move |state| async move {
-        let (mut items, mut given, say) = state?;
+        let (mut items, mut given, asking) = state?;
         loop {
             match record::take(&mut items) {
-                Ok(Some(Record::Item(item))) => return Some((Ok(item), Some((items, given, say)))),
+                Ok(Some(Record::Item(item))) => return Some((Ok(item), Some((items, given, asking)))),
                 Ok(Some(Record::End) | None) => {}
                 Err(error) => return Some((Err(Fault::Undecodable(error.to_string())), None)),
             }
-            let asked = say.send(TaskReport::Wants { index }).await;
+            let asked = asking.say.send(TaskReport::Wants { index }).await;
             match (asked, given.recv().await) {
                 (Ok(()), Some(Given::Items(more))) => items = BytesMut::from(more),
                 (Ok(()), Some(Given::End(None))) => return None,
@@ -177,5 +191,26 @@ mod tests {
         assert!(ends.closed(7, None).is_ok());
         drop(streams);
         assert!(ends.given(0, Bytes::new()).is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_lets_a_stream_go_says_so_also_while_it_waits_and_whatever_else_is_to_be_said() {
+        let body = Body::Iterator { inputs: 2, run: |_, _, _| Err("never run".to_owned()) };
+        let (_ends, streams, mut said) = super::streams(Some(&body));
+        let Streams { given, say, .. } = streams;
+        for _ in 0..AHEAD {
+            say.try_send(TaskReport::Made(Bytes::new())).expect("room");
+        }
+        for (index, given) in (0..).zip(given) {
+            let mut input = input(index, given, say.clone());
+            assert!(futures_util::poll!(input.next()).is_pending(), "nothing was given");
+        }
+        for _ in 0..AHEAD {
+            assert_eq!(said.recv().await, Some(TaskReport::Made(Bytes::new())));
+        }
+        for index in 0..2 {
+            assert_eq!(said.recv().await, Some(TaskReport::Wants { index }));
+            assert_eq!(said.recv().await, Some(TaskReport::LetsGo { index }));
+        }
     }
 }
