@@ -251,6 +251,84 @@ fn a_second_program_is_told_who_has_the_pool_and_other_specs_are_refused() {
     assert_eq!((place.left(), journal.read().expect("read").pools), (Vec::new(), Vec::new()));
 }
 
+/// What a program says, by line, as it says it.
+struct Said {
+    lines: std::sync::mpsc::Receiver<String>,
+    before: Vec<String>,
+}
+
+impl Said {
+    fn of(output: impl std::io::Read + Send + 'static) -> Self {
+        let (tell, lines) = std::sync::mpsc::channel();
+        let read = BufReader::new(output).lines();
+        std::thread::spawn(move || read.map_while(Result::ok).for_each(|it| drop(tell.send(it))));
+        Self { lines, before: Vec::new() }
+    }
+
+    /// Waits until it has said this line.
+    fn until(&mut self, line: &str) {
+        while !self.before.iter().any(|it| it == line) {
+            self.before.push(self.lines.recv_timeout(DEADLINE).expect("it comes so far"));
+        }
+    }
+
+    /// All that it says until it ends.
+    fn all(mut self) -> Vec<String> {
+        self.before.extend(self.lines);
+        self.before
+    }
+}
+
+/// As a laptop that slept, or a program that somebody stopped with Ctrl-Z, when somebody took its lock away meanwhile.
+#[test]
+fn who_stood_still_and_lost_its_pool_ends_with_who_has_it_and_leaves_it_unharmed() {
+    let place = Place::new("attach-frozen");
+    let piped = |deed: &str| {
+        let mut command = place.command("sweep", PATIENT, deed);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("started")
+    };
+    let mut first = piped("sweep");
+    let mut said_first = Said::of(first.stdout.take().expect("piped"));
+    said_first.until("running");
+    // Some of its tasks run, and others wait.
+    let begun = until(DEADLINE, || (place.computed().len() >= 4).then_some(()));
+    assert!(begun.is_some(), "nothing is computed");
+    send(first.id(), Signal::STOP).expect("stopped");
+
+    // As long as it has its lock nobody else has the pool, however still it stands.
+    let refused = said(&place.run("sweep", PATIENT, "sweep"));
+    assert!(refused.contains(&format!("pool sweep is in use by process {}", first.id())), "{refused}");
+    std::fs::remove_file(place.path("state/locks/name-sweep")).expect("its lock is taken away");
+    let mut second = piped("linger");
+    let mut said_second = Said::of(second.stdout.take().expect("piped"));
+    said_second.until("delivered");
+
+    send(first.id(), Signal::CONT).expect("goes on");
+    let trouble = Said::of(first.stderr.take().expect("piped")).all().join("\n");
+    let ended = first.wait().expect("waited");
+    assert!(!ended.success(), "{trouble}");
+    let by = format!("pool sweep was taken over by another program (process {} on ", second.id());
+    assert!(trouble.contains(&by) && trouble.contains("run this program again"), "{trouble}");
+    assert!(results(&said_first.all()).is_empty(), "its results are its successor's");
+
+    // Its successor has its lock, its nodes, and its results, each of them once.
+    let journal = place.journal();
+    let pool = journal.named("sweep").expect("read").expect("there");
+    assert_eq!(journal.holder(&pool).map(|it| it.pid), Some(second.id()));
+    assert_eq!(pool.machines.iter().filter(|it| it.node.is_some()).count(), 2, "{pool:?}");
+    drop(second.stdin.take());
+    let mut told = Said::of(second.stderr.take().expect("piped")).all();
+    assert!(second.wait().expect("waited").success(), "{told:#?}");
+    let lines = said_second.all();
+    assert_eq!(results(&lines), all_results());
+    assert!(lines.contains(&"still here".to_owned()) && lines.contains(&"stopped".to_owned()), "{lines:?}");
+    told.retain(|it| it.contains("lost") || it.contains("restarted"));
+    assert_eq!(told, Vec::<String>::new());
+    assert_eq!(place.computed(), (0..TASKS).collect::<Vec<_>>());
+    assert_eq!((place.left(), journal.read().expect("read").pools), (Vec::new(), Vec::new()));
+}
+
 #[test]
 fn where_the_journal_cannot_be_written_clouds_are_refused_and_this_computer_goes_on() {
     let place = Place::new("attach-unwritable");

@@ -58,6 +58,14 @@ async fn main() -> skyward::Result<()> {
         println!("result {result}");
     }
     println!("delivered");
+    if deed == "linger" {
+        // Until it is told to go on, which may be long after another program has tried to.
+        let told = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await;
+        told.map_err(|error| error.to_string())??;
+        let file = folder.join("again");
+        (gather((0..8).map(|it| self::compute(file.clone(), it))) >> &compute).await?;
+        println!("still here");
+    }
     compute.stop().await?;
     println!("stopped");
     Ok(())

@@ -17,7 +17,7 @@ mod start;
 use std::fmt;
 
 use skyward_runtime::model::{Bill, Leftover, PoolId, Rank};
-use skyward_runtime::pool::Pool;
+use skyward_runtime::pool::{Pool, StartError};
 use skyward_runtime::status::Explanation;
 use skyward_runtime::tasks::Target;
 
@@ -122,7 +122,9 @@ impl Compute {
     ///
     /// # Errors
     /// When something may still exist after [`Timing::shutdown`](crate::Timing) (360 s by default), or after
-    /// [`Timing::insist`](crate::Timing) where nothing but its cloud can end it: a [`StopError`] names it. When the pool had ended by itself, because Skyward failed, with the reason.
+    /// [`Timing::insist`](crate::Timing) where nothing but its cloud can end it: a [`StopError`] names it. When the pool had ended by itself, with the
+    /// reason: Skyward failed, or another program has the pool
+    /// ([`CallError::Superseded`](crate::CallError::Superseded)).
     pub async fn stop(self) -> Result<(), Error> {
         self.stop_with_bill().await.map(drop)
     }
@@ -152,7 +154,11 @@ impl Compute {
         let left = match &*ending {
             Ending::GaveBack(left) if left.is_empty() => return Ok(bill),
             Ending::Failed(failure, left) if left.is_empty() => {
-                let ended = format!("pool {} ended by itself, and everything was given back", self.id());
+                let ended = match failure {
+                    // It says whose they are.
+                    StartError::Journal(_) => format!("pool {} ended by itself", self.id()),
+                    _ => format!("pool {} ended by itself, and everything was given back", self.id()),
+                };
                 return Err(Error::from(failure.clone()).context(ended));
             }
             Ending::GaveBack(left) | Ending::Failed(_, left) => left.clone(),

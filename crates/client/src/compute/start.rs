@@ -163,7 +163,11 @@ impl Builder {
 async fn print(mut events: Events) {
     while let Some(event) = events.next().await {
         let _ = std::io::stderr().write_all(format!("{event}\n").as_bytes());
-        if matches!(event.kind, EventKind::Stopped { .. } | EventKind::Detached) {
+        let is_last = matches!(
+            event.kind,
+            EventKind::Stopped { .. } | EventKind::Detached | EventKind::Superseded { .. }
+        );
+        if is_last {
             break;
         }
     }

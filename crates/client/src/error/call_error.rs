@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use skyward_runtime::journal::JournalError;
 use skyward_runtime::model::{Crash, KeyError, Panic, Rank, Timeout};
 use skyward_runtime::tasks::{Lost, Undone};
 
@@ -64,6 +65,9 @@ pub enum CallError<E = Never> {
     Key(KeyError),
     /// The pool is stopped, or was while the call was on its way.
     Stopped,
+    /// This program stood still for so long that another one has the pool: who that is, and what to do. The pool's
+    /// machines are left to it.
+    Superseded(Box<JournalError>),
 }
 
 impl<E> CallError<E> {
@@ -98,6 +102,7 @@ impl<E> CallError<E> {
             Undone::Undecodable(reason) => Self::Undecodable(reason),
             Undone::Key(error) => Self::Key(error),
             Undone::Stopped => Self::Stopped,
+            Undone::Superseded(by) => Self::Superseded(by),
         }
     }
 
@@ -165,6 +170,7 @@ impl<E> fmt::Display for Infrastructure<'_, E> {
             ),
             CallError::Key(error) => write!(f, "the call's key cannot be used: {error}"),
             CallError::Stopped => f.write_str("the pool is stopped; start another one"),
+            CallError::Superseded(by) => by.fmt(f),
         }
     }
 }
@@ -173,6 +179,9 @@ impl<E> fmt::Display for Infrastructure<'_, E> {
 mod tests {
     use std::time::Duration;
 
+    use skyward_runtime::journal::Successor;
+    use skyward_runtime::model::Epoch;
+
     use super::*;
 
     #[test]
@@ -180,6 +189,8 @@ mod tests {
         let lost = Lost { rank: Some(Rank(2)), reason: "the link broke".into(), attempts: 4 };
         let panic = Panic { message: "boom".into(), place: Some("a.rs:1:2".into()) };
         let crash = Crash { signal: Some(6), ..Crash::default() };
+        let by = Successor::Unknown;
+        let taken = JournalError::Superseded { pool: "p".into(), epoch: Epoch(1), by };
         for (error, words) in [
             (CallError::Task("diverged".to_owned()), "diverged"),
             (CallError::Panicked(Box::new(panic)), "the function panicked at a.rs:1:2: boom"),
@@ -202,6 +213,7 @@ mod tests {
                 "the call's key cannot be used: a key has 1 to 512",
             ),
             (CallError::Stopped, "the pool is stopped"),
+            (CallError::Superseded(Box::new(taken)), "pool p was taken over by another program"),
         ] {
             assert!(error.to_string().starts_with(words), "{error} should start with {words}");
         }

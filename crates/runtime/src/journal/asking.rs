@@ -40,10 +40,10 @@ impl Asking {
         let local = |message| ProviderError::new(ProviderErrorKind::Local, message);
         match intent {
             Ok(deed) => Ok(Self { deed: Some(deed) }),
+            Err(error @ JournalError::Superseded { .. }) => Err(local(error.to_string())),
             Err(error) if kind.makes() => Err(local(format!(
                 "nothing was asked of {provider}, because it cannot be written down: {error}"
             ))),
-            Err(error @ JournalError::Superseded { .. }) => Err(local(error.to_string())),
             // What costs money is given back all the same.
             Err(_) => Ok(Self { deed: None }),
         }
@@ -105,9 +105,11 @@ fn a_request_that_may_have_brought_machines_stays_without_an_end() {
 
 #[test]
 fn what_cannot_be_written_is_not_rented_and_given_back_only_by_its_owner() {
+    use super::Successor;
     use crate::model::Epoch;
     let full = || Err(JournalError::Full { folder: "/s".into() });
-    let superseded = || Err(JournalError::Superseded { pool: "p".into(), epoch: Epoch(1) });
+    let by = Successor::Unknown;
+    let superseded = || Err(JournalError::Superseded { pool: "p".into(), epoch: Epoch(1), by: by.clone() });
     for kind in DeedKind::ALL {
         let is_asked = |intent| Asking::begin(kind, "c", intent).is_ok();
         assert!(is_asked(Ok(1)), "{kind:?}");

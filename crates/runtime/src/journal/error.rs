@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::ErrorCode;
 
 use super::lock::Holder;
+use super::successor::Successor;
 use crate::model::Epoch;
 
 /// Why the journal failed. Nothing was asked of a cloud that is not in it.
@@ -77,15 +78,15 @@ pub enum JournalError {
         /// Who has it.
         holder: Holder,
     },
-    /// The pool has a newer owner, or was given back by somebody else.
-    #[error(
-        "pool {pool} has another owner by now (this one was number {epoch}), so this program may not change it"
-    )]
+    /// The pool has a newer owner, or was given back by somebody else: this program may not change it any more.
+    #[error("pool {pool} {by}")]
     Superseded {
-        /// The pool.
+        /// Its name, or its id.
         pool: String,
         /// Which owner this program was.
         epoch: Epoch,
+        /// Who has it instead.
+        by: Successor,
     },
     /// A key of the pool cannot be read.
     #[error(

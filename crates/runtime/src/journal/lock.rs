@@ -88,6 +88,11 @@ impl Lock {
         }
     }
 
+    /// Whether it keeps others out: somebody may have removed its file.
+    pub(super) fn is_current(&self) -> bool {
+        is_current(&self.file, &self.path)
+    }
+
     fn sign(&mut self) -> io::Result<()> {
         let holder = Holder {
             pid: std::process::id(),
@@ -103,7 +108,10 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // While it is still locked, so that nobody else's is removed.
+        // While it is still locked, and only if it is: who lost it leaves the next holder's alone.
+        if !self.is_current() {
+            return;
+        }
         let _ = fs::remove_file(&self.path);
         if let Some(locks) = self.path.parent() {
             // Fails as long as there are others.
@@ -191,5 +199,18 @@ mod tests {
         assert!(!killed.exists() && Lock::holder(home.path(), &pool, None).is_some());
         drop(other);
         assert!(!home.path().join(LOCKS).exists());
+    }
+
+    #[test]
+    fn who_lost_its_lock_leaves_the_one_of_the_next_holder_alone() {
+        let home = tempfile::tempdir().expect("made");
+        let pool = PoolId::new("p1");
+        let take = || Lock::take(home.path(), (&pool, None), Duration::ZERO);
+        let lost = take().expect("free");
+        fs::remove_file(home.path().join(LOCKS).join("id-p1")).expect("removed");
+        let next = take().expect("free again");
+        assert!(!lost.is_current() && next.is_current());
+        drop(lost);
+        assert!(next.is_current() && Lock::holder(home.path(), &pool, None).is_some());
     }
 }

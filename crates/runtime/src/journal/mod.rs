@@ -21,6 +21,7 @@ mod recorded;
 mod schema;
 mod state;
 mod store;
+mod successor;
 mod undoing;
 
 pub(crate) use asking::{Asking, Note, is_unsure};
@@ -32,5 +33,6 @@ pub use recorded::Recorded;
 pub(crate) use state::BRINGS;
 pub use state::{Deed, DeedKind, Found, KnownNode, KnownPool, Machine, PastMachine, Reading, Standing};
 pub use store::Journal;
+pub use successor::Successor;
 pub(crate) use undoing::pending;
 pub use undoing::{Undo, Undoing};

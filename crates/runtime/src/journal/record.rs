@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Transaction, params};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::JournalError;
@@ -15,6 +16,7 @@ use super::keys;
 use super::lock::Lock;
 use super::state::{DeedKind, KnownNode, KnownPool};
 use super::store::Journal;
+use super::successor::Successor;
 use crate::model::{Epoch, InstanceId, KeyPrint, PoolId, Secret};
 use crate::provider::Request;
 
@@ -24,13 +26,15 @@ pub struct Record {
     journal: Journal,
     pool: PoolId,
     epoch: Epoch,
-    /// Whether another program could attach to it.
-    is_named: bool,
+    /// By which another program could attach to it.
+    name: Option<String>,
     /// Saved with the keys of a new pool.
     salt: Option<Secret<String>>,
     /// Nodes that could not be written: what is to be said of their machines.
     unwritten: Mutex<BTreeMap<InstanceId, Option<String>>>,
     lock: Mutex<Option<Lock>>,
+    /// That another program has the pool, once it is known.
+    lost: watch::Sender<Option<JournalError>>,
 }
 
 /// A pool that is to be begun.
@@ -70,7 +74,7 @@ impl Record {
     /// When it cannot be written.
     pub fn begin(journal: &Journal, lock: Lock, pool: NewPool) -> Result<Self, JournalError> {
         let NewPool { id, name, program, specs, inputs, salt, recipe } = pool;
-        let (now, is_named) = (now(), name.is_some());
+        let now = now();
         journal.write(|it| {
             it.execute(
                 "INSERT INTO pools (id, name, program, specs, epoch, ttl_ms, begun_ms, seen_ms, files, secrets, recipe) \
@@ -80,7 +84,8 @@ impl Record {
         })?;
         let lock = Mutex::new(Some(lock));
         let (journal, salt) = (journal.clone(), Some(salt));
-        Ok(Self { journal, pool: id, epoch: Epoch(1), is_named, salt, unwritten: Mutex::default(), lock })
+        let (unwritten, lost) = (Mutex::default(), watch::Sender::new(None));
+        Ok(Self { journal, pool: id, epoch: Epoch(1), name, salt, unwritten, lock, lost })
     }
 
     /// Becomes the next owner of a pool.
@@ -109,11 +114,12 @@ impl Record {
             )
         })?;
         if raised == 0 {
-            return Err(JournalError::Superseded { pool: pool.title().to_owned(), epoch: pool.epoch });
+            let (pool, epoch, by) = (pool.title().to_owned(), pool.epoch, Successor::Unknown);
+            return Err(JournalError::Superseded { pool, epoch, by });
         }
-        let (journal, is_named, lock) = (journal.clone(), pool.name.is_some(), Mutex::new(Some(lock)));
-        let (pool, unwritten) = (pool.id.clone(), Mutex::default());
-        Ok(Self { journal, pool, epoch, is_named, salt: None, unwritten, lock })
+        let (journal, name, lock) = (journal.clone(), pool.name.clone(), Mutex::new(Some(lock)));
+        let (unwritten, lost) = (Mutex::default(), watch::Sender::new(None));
+        Ok(Self { journal, pool: pool.id.clone(), epoch, name, salt: None, unwritten, lock, lost })
     }
 
     /// The journal that it is in.
@@ -131,6 +137,38 @@ impl Record {
         self.epoch
     }
 
+    /// That another program has the pool instead of this one, if that is known: nothing more is to be done with it.
+    pub(crate) fn lost(&self) -> Option<JournalError> {
+        self.lost.borrow().clone()
+    }
+
+    /// Waits until another program has the pool instead of this one.
+    pub(crate) async fn superseded(&self) -> JournalError {
+        let mut lost = self.lost.subscribe();
+        loop {
+            if let Some(lost) = lost.borrow_and_update().clone() {
+                return lost;
+            }
+            if lost.changed().await.is_err() {
+                // It has the sender itself.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// A worker has heard of a newer owner.
+    pub(crate) fn is_refused_by_a_worker(&self) {
+        self.lose(self.successor());
+    }
+
+    /// Whether the pool is still this program's.
+    ///
+    /// # Errors
+    /// [`JournalError::Superseded`] when it is not, and when that cannot be read.
+    pub(crate) async fn is_own(self: &Arc<Self>) -> Result<(), JournalError> {
+        self.change(|_, _| Ok(())).await
+    }
+
     /// Writes the pool's keys into its folder, each under its name. A pool without a name needs none of them, as
     /// nobody attaches to it: its folder says that there is such a pool, should the file be damaged.
     ///
@@ -143,7 +181,7 @@ impl Record {
         keys.extend(self.salt.as_ref().map(|it| (SALT, Secret::new(it.reveal().clone().into_bytes()))));
         self.on_thread(move |it| {
             let folder = it.journal.folder();
-            let keys = if it.is_named { keys.as_slice() } else { &[] };
+            let keys = if it.name.is_some() { keys.as_slice() } else { &[] };
             keys::save(folder, &it.pool, keys).map_err(|error| of_folder(folder, &error))
         })
         .await
@@ -365,15 +403,37 @@ impl Record {
         &self,
         change: impl FnOnce(&Transaction<'_>, &str) -> rusqlite::Result<T>,
     ) -> Result<T, JournalError> {
+        if let Some(lost) = self.lost() {
+            return Err(lost);
+        }
         let id = self.pool.as_str();
         let changed = self.journal.write(|it| {
             let own = it.query_row("SELECT epoch FROM pools WHERE id = ?1", [id], |row| row.get::<_, i64>(0));
-            match own.optional()? {
-                Some(epoch) if epoch == number(self.epoch) => change(it, id).map(Some),
-                Some(_) | None => Ok(None),
-            }
+            Ok(match own.optional()? {
+                Some(epoch) if epoch == number(self.epoch) => Ok(change(it, id)?),
+                Some(_) => Err(self.successor()),
+                None => Err(Successor::GaveBack),
+            })
         })?;
-        changed.ok_or_else(|| JournalError::Superseded { pool: self.pool.to_string(), epoch: self.epoch })
+        changed.map_err(|by| self.lose(by))
+    }
+
+    /// Who has the lock that this one had.
+    fn successor(&self) -> Successor {
+        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if lock.as_ref().is_some_and(Lock::is_current) {
+            return Successor::Unknown;
+        }
+        let holder = Lock::holder(self.journal.folder(), &self.pool, self.name.as_deref());
+        holder.map_or(Successor::Unknown, Successor::Known)
+    }
+
+    /// The pool is another's: from now on nothing is done with it. What was known first is told.
+    fn lose(&self, by: Successor) -> JournalError {
+        let pool = self.name.clone().unwrap_or_else(|| self.pool.to_string());
+        let lost = JournalError::Superseded { pool, epoch: self.epoch, by };
+        self.lost.send_if_modified(|it| it.is_none().then(|| *it = Some(lost.clone())).is_some());
+        self.lost().unwrap_or(lost)
     }
 
     /// The disk is not waited for on a thread of the runtime. What is begun is ended, whoever waits for it.

@@ -142,14 +142,46 @@ async fn an_older_owner_can_neither_rent_nor_give_back() {
     let lock = journal.lock(&pool.id, pool.name.as_deref()).expect("free");
     let new = Record::attach(&journal, lock, &pool).expect("attached");
     assert_eq!(new.epoch(), Epoch(2));
+    assert_eq!(old.lost(), None);
     let refused = cloud.provision(&request(), 1).await.expect_err("refused").to_string();
-    assert!(refused.contains("nothing was asked") && refused.contains("another owner"), "{refused}");
+    let own = format!("pool train was taken over by another program (process {} on ", std::process::id());
+    assert!(refused.starts_with(&own), "{refused}");
     assert!(cloud.terminate(&request(), &[]).await.is_err());
     assert!(cloud.teardown(&request()).await.is_err());
     assert!(old.forget().await.is_err());
+    assert_eq!(old.superseded().await.to_string(), refused);
     // What was read before it was attached to is out of date.
     let other = journal.lock(&PoolId::new("p2"), None).expect("free");
     assert!(matches!(Record::attach(&journal, other, &pool), Err(JournalError::Superseded { .. })));
+}
+
+#[tokio::test]
+async fn who_hears_of_its_successor_by_whatever_it_asks_or_by_a_worker_changes_nothing_more() {
+    let home = tempfile::tempdir().expect("made");
+    let journal = Journal::open(home.path()).expect("opened");
+    let successor = |it: JournalError| match it {
+        JournalError::Superseded { by, .. } => by,
+        other => panic!("{other}"),
+    };
+    let own = begin(&journal);
+    own.is_own().await.expect("its own");
+    // A worker obeys another owner, of whom this journal knows nothing.
+    own.is_refused_by_a_worker();
+    let node = own.node(&InstanceId::new("a"), &node()).await.expect_err("refused");
+    assert_eq!(successor(node), Successor::Unknown);
+    let pool = journal.named("train").expect("read").expect("there");
+    own.close().await.expect_err("refused");
+    assert!(!pool.seen.is_zero() && journal.named("train").expect("read") == Some(pool.clone()));
+    own.free();
+    // Another one gives it back.
+    let lock = || journal.lock(&pool.id, pool.name.as_deref()).expect("free");
+    let attached = Arc::new(Record::attach(&journal, lock(), &pool).expect("attached"));
+    attached.free();
+    let pool = journal.named("train").expect("read").expect("there");
+    let claimed = Arc::new(Record::claim(&journal, lock(), &pool).expect("claimed"));
+    claimed.forget().await.expect("forgotten");
+    assert_eq!(successor(attached.is_own().await.expect_err("gone")), Successor::GaveBack);
+    assert_eq!(successor(attached.superseded().await), Successor::GaveBack);
 }
 
 #[tokio::test]

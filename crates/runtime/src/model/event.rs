@@ -37,6 +37,8 @@ pub enum EventKind {
     Attached { nodes: u32, age: Duration, machines: Vec<Earlier> },
     /// The pool's owner has left it as it is, for another program.
     Detached,
+    /// Another program has the pool, which ends here: its machines are left to that one.
+    Superseded { reason: String },
     /// The pool is in no journal: another program can neither attach to it nor give it back.
     Unrecorded { reason: String },
     /// The journal cannot be written just now: what becomes of the pool is written down once it can be.
@@ -229,6 +231,7 @@ impl fmt::Display for EventKind {
                 write!(f, "attached: {nodes} nodes that another program left are dialled")
             }
             Self::Detached => f.write_str("detached: its machines live on until their leases lapse"),
+            Self::Superseded { reason } => f.write_str(reason),
             Self::Unrecorded { reason } => write!(
                 f,
                 "not written down: {reason}; if this program is killed its machines end by their leases, and no \

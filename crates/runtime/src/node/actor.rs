@@ -18,7 +18,7 @@ use super::state::State;
 use super::steps::{Steps, incarnation};
 use crate::bootstrap::Listening;
 use crate::control::Member;
-use crate::journal::KnownNode;
+use crate::journal::{JournalError, KnownNode};
 use crate::link::{Link, LinkError};
 use crate::model::{
     Attempt, Carrier, End, EventKind, HostKey, Incarnation, InstanceId, InstanceState, NodePhase, Notice,
@@ -289,6 +289,10 @@ impl Doing {
                         && let Err(error) = record.leaves(&instance).await
                     {
                         tracing::warn!(%error, "a node that leaves passes for one that stays");
+                        // Another program has it, and its worker works for that one.
+                        if matches!(error, JournalError::Superseded { .. }) {
+                            return NodeMessage::Heard(Heard::Drained);
+                        }
                     }
                     if let Some((link, member)) = linked {
                         if let Err(error) = member.drain(within, preempted).await {

@@ -10,7 +10,7 @@ use super::steps::Steps;
 use super::tunnel::SshTunnel;
 use crate::bootstrap::{self, Listening};
 use crate::control::Member;
-use crate::link::{Hello, Link, LinkError};
+use crate::link::{Hello, Link, LinkError, Refusal};
 use crate::model::{Carrier, SshEndpoint};
 use crate::ssh::Session;
 
@@ -52,7 +52,7 @@ impl Reach {
         };
         let quic = |deadline: Duration| kit.dialer.dial(address, hello.clone(), deadline);
         let link = match carrier {
-            Carrier::Quic => quic(kit.timing.dial).await.map_err(|it| trouble(&it))?,
+            Carrier::Quic => quic(kit.timing.dial).await.map_err(|it| self.trouble(&it))?,
             Carrier::Ssh => self.through_ssh(worker, &hello).await?,
             Carrier::Auto => match quic(kit.timing.quic.min(kit.timing.dial)).await {
                 Ok(link) => link,
@@ -60,7 +60,7 @@ impl Reach {
                     tracing::info!(pool = %kit.request.pool, rank = %self.steps.rank, %error, "trying ssh");
                     self.through_ssh(worker, &hello).await?
                 }
-                Err(error) => return Err(trouble(&error)),
+                Err(error) => return Err(self.trouble(&error)),
             },
         };
         let member = self.steps.join(&link).await?;
@@ -73,11 +73,20 @@ impl Reach {
         if let Some(session) = self.session.as_ref().filter(|it| !it.is_closed()) {
             match self.through(session.clone(), worker, hello).await {
                 Err(error) if error.retry() => {}
-                linked => return linked.map_err(|it| trouble(&it)),
+                linked => return linked.map_err(|it| self.trouble(&it)),
             }
         }
         let session = self.new_session().await?;
-        self.through(session, worker, hello).await.map_err(|it| trouble(&it))
+        self.through(session, worker, hello).await.map_err(|it| self.trouble(&it))
+    }
+
+    /// What a dial failed for. A worker that obeys another owner says that the pool is not this program's any more:
+    /// that is known before anything follows of it.
+    fn trouble(&self, error: &LinkError) -> Trouble {
+        if matches!(error, LinkError::Refused(Refusal::Epoch { .. })) {
+            self.steps.superseded();
+        }
+        Trouble { retry: error.retry(), reason: error.to_string() }
     }
 
     async fn through(&self, session: Session, worker: Listening, hello: &Hello) -> Result<Link, LinkError> {
@@ -100,8 +109,4 @@ impl Reach {
         (self.keep)(session.clone());
         Ok(session)
     }
-}
-
-fn trouble(error: &LinkError) -> Trouble {
-    Trouble { retry: error.retry(), reason: error.to_string() }
 }

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use super::kit::NodeKit;
 use super::messages::Trouble;
 use crate::bootstrap::{self, Listening, Progress};
-use crate::control::Member;
-use crate::journal::KnownNode;
+use crate::control::{ControlError, Member};
+use crate::journal::{JournalError, KnownNode};
 use crate::lease;
 use crate::link::{Hello, Link, PROTOCOL};
 use crate::model::{Attempt, End, EventKind, Incarnation, InstanceId, Mode, Notice, Rank};
@@ -64,6 +64,12 @@ impl Steps {
         notice: Notice,
     ) -> Result<Listening, Trouble> {
         let kit = &self.kit;
+        // What seems to have ended may be another program's by now, which has started a worker of its own.
+        if let Some(record) = &kit.record
+            && let Err(error @ JournalError::Superseded { .. }) = record.is_own().await
+        {
+            return Err(Trouble { reason: error.to_string(), retry: false });
+        }
         let program = kit.program.get().await.map_err(|reason| Trouble { reason, retry: false })?;
         let deployed = bootstrap::deploy(session, &program, kit.timing.upload).await.map_err(|error| {
             Trouble { retry: error.retry(), reason: format!("failed to upload the program: {error}") }
@@ -117,6 +123,13 @@ impl Steps {
         }
     }
 
+    /// A worker obeys another owner of the pool.
+    pub(super) fn superseded(&self) {
+        if let Some(record) = &self.kit.record {
+            record.is_refused_by_a_worker();
+        }
+    }
+
     /// Whether the worker's process has ended. When that cannot be told it counts as running.
     pub(super) async fn has_worker_ended(&self, session: &Session, pid: u32) -> bool {
         let asked = format!("kill -0 {pid} 2>/dev/null && echo running || echo ended");
@@ -151,7 +164,11 @@ impl Steps {
         let timing = &self.kit.timing;
         let mut result = Err("there is no connection to the node".to_owned());
         if let Some(member) = member {
-            result = member.renew(timing.control).await.map_err(|error| error.to_string());
+            result = match member.renew(timing.control).await {
+                // The lease is another program's to renew.
+                Err(ControlError::NotOwner { .. }) => return self.superseded(),
+                renewed => renewed.map_err(|error| error.to_string()),
+            };
         }
         // The link may be broken without having been noticed yet.
         if let (Err(_), Some(session)) = (&result, session) {

@@ -14,11 +14,12 @@ use super::error::StartError;
 use super::handle::{Progress, Stopped};
 use super::key_file::KeyFile;
 use super::messages::{Heard, Limits, PoolMessage};
+use super::owner;
 use super::request::PoolRequest;
 use super::roster::Rosters;
 use super::state::State;
 use super::steps;
-use super::strays::{self, Watch};
+use super::strays::Watch;
 use crate::journal::{Journal, KnownNode, Machine};
 use crate::link::Link;
 use crate::model::{Attempt, EventKind, InstanceId, InvalidRequest, PoolPhase, Rank};
@@ -104,6 +105,7 @@ impl Actor for PoolActor {
         // The machines of an older owner live on only once one of them is linked.
         let own = request.record.clone().filter(|_| request.adopted.is_none());
         let heartbeat = own.map(|it| request.heartbeat(it));
+        let lost = request.record.clone().map(|it| owner::watch(it, myself.clone()));
         let rosters = Rosters::new(request.mode(), tasks.spreads().cloned());
         let limits = Limits::of(&request, &providers);
         myself.cast(PoolMessage::heard(Heard::Born { limits }))?;
@@ -120,7 +122,7 @@ impl Actor for PoolActor {
             nodes: BTreeMap::new(),
             links: BTreeMap::new(),
             fresh: heartbeat.is_some(),
-            timers: heartbeat.into_iter().collect(),
+            timers: heartbeat.into_iter().chain(lost).collect(),
             resized: None,
             rosters,
             keys: BTreeMap::new(),
@@ -138,7 +140,9 @@ impl Actor for PoolActor {
     ) -> Result<(), ActorProcessingErr> {
         let Some(heard) = doing.take_in(message, &myself) else { return Ok(()) };
         let timing = doing.request.timing.clone();
-        let mut next = VecDeque::from([heard]);
+        // What this is the first to hear of, such as a node that its worker refused, comes after why that is.
+        let lost = owner::lost(doing.request.record.as_ref()).filter(|_| !doing.detached);
+        let mut next: VecDeque<Heard> = lost.into_iter().chain([heard]).collect();
         while let Some(heard) = next.pop_front() {
             for effect in doing.state.hear(heard, doing.request.events.now(), &timing) {
                 match effect {
@@ -146,6 +150,14 @@ impl Actor for PoolActor {
                     Effect::QueueClose { rank, attempt } => {
                         let closed = doing.tasks.close_idle(rank);
                         next.push_back(Heard::NodeClosed { rank, attempt, closed });
+                    }
+                    // What follows would drain nodes that are another program's.
+                    Effect::Announce(EventKind::Pool(PoolPhase::Stopping)) => {
+                        if let Some(by) = owner::close(doing.request.record.as_ref()).await {
+                            next.push_front(Heard::Superseded(by));
+                            break;
+                        }
+                        doing.request.events.emit(EventKind::Pool(PoolPhase::Stopping));
                     }
                     effect => doing.act(effect, &myself).await,
                 }
@@ -370,6 +382,7 @@ impl Doing {
             Effect::QueueGone { rank } => self.tasks.tell(TasksMessage::NodeGone { rank }),
             Effect::QueueLost { rank } => self.tasks.tell(TasksMessage::NodeLost { rank }),
             Effect::QueueStop => self.tasks.tell(TasksMessage::Stop),
+            Effect::QueueSuperseded(by) => self.tasks.superseded(by),
             Effect::Keep { rank, instance } => {
                 if let Some(kit) = self.homes.get(&instance).cloned() {
                     begin(myself, steps::keep(kit, rank, instance));
@@ -410,14 +423,7 @@ impl Doing {
                 self.timers.retain(|it| !it.is_finished());
                 self.timers.push(wake.abort_handle());
             }
-            Effect::Announce(kind) => {
-                if let (EventKind::Pool(PoolPhase::Stopping), Some(record)) = (&kind, &self.request.record)
-                    && let Err(error) = record.close().await
-                {
-                    tracing::warn!(%error, "that the pool is being given back is not in the journal");
-                }
-                self.request.events.emit(kind);
-            }
+            Effect::Announce(kind) => self.request.events.emit(kind),
             Effect::Started { nodes } => {
                 self.progress.send_replace(Progress::Ready { nodes });
             }
@@ -426,10 +432,7 @@ impl Doing {
             }
             Effect::Ended { failure, mut left } => {
                 if let Some(record) = &self.request.record {
-                    if left.is_empty() && !self.detached {
-                        left = strays::forget(record, &self.kits).await;
-                    }
-                    record.free();
+                    left = owner::free(record, &self.kits, left, self.detached).await;
                 }
                 self.end(failure, left, myself);
             }

@@ -4,6 +4,8 @@
 //! ```text
 //! adopted → offers → the adopted candidate is prepared → its machines are linked again → ready
 //!                          '- failed, stopped: everything stays as it is, for another try
+//!
+//! another program has it → its nodes are let go of → ended, with who that is
 //! ```
 
 use std::collections::BTreeSet;
@@ -14,7 +16,7 @@ use super::effect::Effect;
 use super::error::StartError;
 use super::plan::Candidate;
 use super::state::{Phase, State, announce};
-use crate::journal::{Deed, KnownPool, Machine};
+use crate::journal::{Deed, JournalError, KnownPool, Machine};
 use crate::model::{
     Attempt, Earlier, EventKind, InstanceId, Leftover, PoolPhase, Rank, Rented, ScaledBecause, Usd,
 };
@@ -222,6 +224,18 @@ impl State {
             reason: "they could not be attached to; run this program again, or `sky reap`".to_owned(),
         });
         effects.push(Effect::Ended { failure: self.failure.clone(), left: left.collect() });
+        Phase::Stopped
+    }
+
+    /// Another program has the pool. It ends here at once, whatever it was about to do: its nodes and machines are
+    /// that program's, and nothing of them is touched.
+    pub(super) fn leave_to(by: JournalError, effects: &mut Vec<Effect>) -> Phase {
+        let reason = by.to_string();
+        effects.push(Effect::QueueSuperseded(by.clone()));
+        effects.push(Effect::Detach);
+        effects.push(Effect::Announce(EventKind::Superseded { reason }));
+        let failure = Some(StartError::Journal(by));
+        effects.push(Effect::Ended { failure, left: Vec::new() });
         Phase::Stopped
     }
 

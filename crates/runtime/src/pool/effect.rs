@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::error::StartError;
 use super::messages::Timer;
 use super::plan::Candidate;
+use crate::journal::JournalError;
 use crate::model::{Attempt, EventKind, InstanceId, Leftover, Rank};
 use crate::node::Leave;
 
@@ -45,6 +46,8 @@ pub(crate) enum Effect {
     QueueLost { rank: Rank },
     /// The queue refuses everything.
     QueueStop,
+    /// The queue refuses everything, because another program has the pool.
+    QueueSuperseded(JournalError),
     /// Let a machine that failed live on for a while; the answer says how to get there.
     Keep { rank: Rank, instance: InstanceId },
     /// Give machines back while the pool goes on.

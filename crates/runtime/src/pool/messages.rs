@@ -13,6 +13,7 @@ use super::key_file::KeyFile;
 use super::plan::Plan;
 use super::request::PoolRequest;
 use super::strays::Step;
+use crate::journal::JournalError;
 use crate::link::{InUse, Link};
 use crate::model::{
     Attempt, Capabilities, Incarnation, InstanceId, InvalidRequest, KeptMachine, Leftover, Rank, Scaling, Usd,
@@ -171,6 +172,8 @@ pub(crate) enum Heard {
     QueueEnded { reason: String },
     /// The owner wants everything given back.
     Stop,
+    /// Another program has the pool.
+    Superseded(JournalError),
     /// A timer went off.
     Woke(Timer),
     /// Machines were given back while the pool goes on, or not.

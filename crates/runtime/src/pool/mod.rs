@@ -37,6 +37,7 @@ mod lives;
 mod losing;
 pub(crate) mod messages;
 mod offers;
+mod owner;
 mod plan;
 mod renting;
 mod request;

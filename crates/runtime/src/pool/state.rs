@@ -150,6 +150,8 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Phase {
         match (phase, heard) {
+            (Phase::Stopped, _) => Phase::Stopped,
+            (_, Heard::Superseded(by)) => Self::leave_to(by, effects),
             (Phase::Unborn, Heard::Born { limits }) => {
                 self.budget.begin(limits.total, now);
                 self.scale = Scale::new(limits.scaling, limits.slots);
@@ -324,7 +326,7 @@ impl State {
             {
                 self.out_of_time(since, step, now, timing, effects)
             }
-            (phase @ (Phase::Stopping { .. } | Phase::Keeping | Phase::Stopped), _) => phase,
+            (phase @ (Phase::Stopping { .. } | Phase::Keeping), _) => phase,
             (_, Heard::Stop) => {
                 self.fail(StartError::Stopped);
                 if self.adoption.is_some() {

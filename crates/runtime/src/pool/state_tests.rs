@@ -20,6 +20,8 @@ mod renting;
 mod replacement;
 #[path = "sizing_tests.rs"]
 mod sizing;
+#[path = "superseded_tests.rs"]
+mod superseded;
 
 const START: Duration = Duration::ZERO;
 

@@ -202,10 +202,12 @@ impl Opening {
             drop(waiting.take());
             let grant = match decided {
                 Ok(Decision::Grant(grant) | Decision::Resume(grant)) => grant,
-                Ok(Decision::Refuse(why)) => return self.ticket.end(Err(why)),
-                Ok(Decision::Exhausted) => return self.ticket.end(Err(failure.unwrap_or(Undone::Stopped))),
+                Ok(Decision::Refuse(why)) => return Err(self.ticket.refused(why)),
+                Ok(Decision::Exhausted) => {
+                    return Err(self.ticket.refused(failure.unwrap_or(Undone::Stopped)));
+                }
                 // The queue has ended and dropped its side.
-                Err(_) => return self.ticket.end(Err(Undone::Stopped)),
+                Err(_) => return Err(self.ticket.refused(Undone::Stopped)),
             };
             let Grant { attempt, rank, .. } = grant;
             let id = self.ticket.id;
@@ -350,12 +352,13 @@ impl Open {
                 ticket.tasks.commit(id);
                 let decision = ticket.ask(Heard::Lost { id, attempt, reason });
                 return Stage::Closing(Box::pin(async move {
-                    ticket.end(match decision.await {
+                    let why = match decision.await {
                         Ok(Decision::Refuse(why)) => why,
                         Ok(Decision::Grant(_) | Decision::Resume(_) | Decision::Exhausted) | Err(_) => {
                             Undone::Stopped
                         }
-                    })
+                    };
+                    ticket.refused(why)
                 }));
             }
         };

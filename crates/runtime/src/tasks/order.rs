@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::meter::Meter;
+use crate::journal::JournalError;
 use crate::model::{Crash, FunctionId, Key, KeyError, Panic, Rank, Timeout};
 use crate::output::Show;
 use crate::payload::{Common, Payload};
@@ -127,6 +128,8 @@ pub enum Undone {
     Key(KeyError),
     /// The pool is being given back, or is already.
     Stopped,
+    /// Another program has the pool: this one may do nothing more with it.
+    Superseded(Box<JournalError>),
 }
 
 impl Undone {
@@ -149,7 +152,8 @@ impl Undone {
             | Self::Unencodable(_)
             | Self::Undecodable(_)
             | Self::Key(_)
-            | Self::Stopped => "it could not be run".to_owned(),
+            | Self::Stopped
+            | Self::Superseded(_) => "it could not be run".to_owned(),
         }
     }
 }

@@ -16,6 +16,7 @@ use super::order::{GroupId, OnLost, Order, Retries, Undone};
 use super::running::Running;
 use super::state::{Effect, Heard, State};
 use crate::events::Events;
+use crate::journal::JournalError;
 use crate::model::{Attempt, EventKind, Nodes, Rank, TaskId, Usd};
 use crate::output::Hub;
 use crate::spread::Spreads;
@@ -53,6 +54,8 @@ struct Inner {
     /// What nodes pass on among themselves, where they do.
     spreads: Option<Spreads>,
     staying: kept::Staying,
+    /// Another program has the pool.
+    superseded: OnceLock<JournalError>,
     /// Who hears of the end of the queue when that is a defect.
     watcher: OnceLock<Watcher>,
     /// Who hears what is wanted of a pool that scales, whenever that has changed.
@@ -131,6 +134,7 @@ impl Tasks {
             output,
             spreads,
             staying: kept::Staying::default(),
+            superseded: OnceLock::new(),
             watcher: OnceLock::new(),
             provider: OnceLock::new(),
         });
@@ -192,7 +196,7 @@ impl Tasks {
                 }
             }
             queue.effects = effects;
-            if queue.ended { Err(Undone::Stopped) } else { Ok(shares) }
+            if queue.ended { Err(self.stopped()) } else { Ok(shares) }
         })?;
         if shares.is_empty() { Err(Undone::NoNodes) } else { Ok(shares) }
     }
@@ -374,6 +378,23 @@ impl Tasks {
         });
         let places = self.queue().state.places();
         self.inner.places.store(usize::try_from(places).unwrap_or(usize::MAX), Ordering::Relaxed);
+    }
+
+    /// Refuses everything, because another program has the pool.
+    pub(crate) fn superseded(&self, by: JournalError) {
+        let _ = self.inner.superseded.set(by);
+        self.tell(TasksMessage::Stop);
+    }
+
+    /// Why nothing runs any more.
+    pub(super) fn stopped(&self) -> Undone {
+        let by = self.inner.superseded.get().cloned();
+        by.map_or(Undone::Stopped, |it| Undone::Superseded(Box::new(it)))
+    }
+
+    /// What a caller is told that is refused for this.
+    pub(super) fn told(&self, why: Undone) -> Undone {
+        if why == Undone::Stopped { self.stopped() } else { why }
     }
 
     /// Ends the queue. What still waits, and what comes, is refused.

@@ -126,7 +126,7 @@ impl Running {
             }
             Decision::Resume(grant) => self.resume(grant),
             Decision::Refuse(why) => {
-                self.failure = Some(why);
+                self.failure = Some(self.tasks.told(why));
                 self.stage = Stage::Over;
             }
             Decision::Exhausted => self.stage = Stage::Over,
@@ -369,7 +369,7 @@ impl Future for Running {
                 }
                 // An own failure that was the last try's, or why there was none.
                 Stage::Over => {
-                    return Poll::Ready(Err(this.failure.take().unwrap_or(Undone::Stopped)));
+                    return Poll::Ready(Err(this.failure.take().unwrap_or_else(|| this.tasks.stopped())));
                 }
             }
         }

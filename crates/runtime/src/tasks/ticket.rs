@@ -65,6 +65,12 @@ impl Ticket {
         self.tasks.ask(presented, heard).receiver()
     }
 
+    /// It was refused: what its caller is told.
+    pub(super) fn refused(self, why: Undone) -> Undone {
+        let told = self.tasks.told(why);
+        self.end(told)
+    }
+
     /// The queue has forgotten the task, so it need not be told that its caller is gone.
     pub(super) fn end<T>(mut self, result: T) -> T {
         self.open = false;

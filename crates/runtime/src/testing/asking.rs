@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cloud::Machine;
-use super::event::Event;
+use super::event::{Event, Owner};
 use super::failure::Law;
 use super::knobs::Mutation;
 use super::pool::PoolMessage;
@@ -197,6 +197,11 @@ impl World {
         let most = if self.dice.chance(100) { self.timing.provision } else { self.timing.provision / 20 };
         let after = self.dice.up_to(most);
         let program = self.me.number;
+        // Who asks is killed now and then before there is an answer.
+        let dies = self.dice.up_to(after);
+        if part.kind == DeedKind::Provision && self.dice.chance(self.weather.unreported / 8) {
+            self.plan(dies, Event::Owner(Owner::Dies));
+        }
         self.plan(after, Event::Acts(Box::new(Order { program, deed, part })));
     }
 
@@ -204,7 +209,10 @@ impl World {
     pub(super) fn acts(&mut self, Order { program, deed, part }: Order) {
         let makes = matches!(part.kind, DeedKind::Prepare | DeedKind::Provision);
         let is_over = self.journal.entry().is_none_or(|it| it.id != part.kit.request.pool);
-        if makes && !self.is_alive(program) && is_over {
+        // What is set up costs nothing and has the pool's name, so that a preparation is waited for by nobody who gives
+        // the pool back: not that of a dead program, and not that of one that has lost the pool.
+        let is_late = !self.is_alive(program) || program < self.newest_owner;
+        if makes && is_late && is_over {
             // Clocks that are set, and computers that sleep, make what is on its way look older than it is.
             let is_told = self.set_forward.is_zero() && self.summary.slept == 0;
             if part.kind == DeedKind::Provision && is_told {
@@ -404,6 +412,9 @@ impl World {
         self.journal.now = self.wall();
         let written = change(&mut self.journal, &owner);
         self.journal.full = false;
+        if let Err(by @ JournalError::Superseded { .. }) = &written {
+            self.superseded(by.clone());
+        }
         if written.is_ok() && self.newest_owner > self.me.number {
             let what = format!("program {} writes, and {} owns the pool", self.me.number, self.newest_owner);
             self.breach(Law::Older, what);

@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
-use super::event::{CallEvent, Decided, Event, Owner, Word};
+use super::event::{CallEvent, Decided, Event, Word};
 use super::failure::Law;
 use super::knobs::Mutation;
+use super::letter::Letter;
 use super::link::LinkId;
-use super::tasks::Letter;
-use super::worker::{self, CALM, Of, Work};
+use super::worker::{self, Of, Work};
 use super::world::{HICCUP, World};
-use crate::model::{Attempt, FunctionId, TaskId};
+use crate::model::{Attempt, FunctionId, Rank, TaskId};
 use crate::retention::Try;
 use crate::tasks::ahead::Load;
 use crate::tasks::state::Heard;
 use crate::tasks::{GroupId, Target};
 
 mod drawing;
+mod ending;
 
 /// One call.
 #[derive(Debug)]
@@ -97,6 +98,14 @@ impl Call {
         matches!(self.phase, Phase::Running { attempt: present, .. } if present == attempt)
     }
 
+    /// The try of it that any node may have, and the link that it went over.
+    pub(super) const fn under_way(&self) -> Option<(LinkId, Attempt)> {
+        match (self.what, self.phase) {
+            (What::One(Target::Any), Phase::Running { link, attempt }) => Some((link, attempt)),
+            _ => None,
+        }
+    }
+
     /// Whether it waits for nothing any more.
     pub(super) const fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Over)
@@ -156,9 +165,9 @@ impl World {
     }
 
     /// The shares of a broadcast exist; the list of them is on its way.
-    pub(super) fn hold_shares(&mut self, shares: &[TaskId]) {
-        for id in shares {
-            let what = What::One(Target::Any);
+    pub(super) fn hold_shares(&mut self, shares: &[TaskId], ranks: &[Rank]) {
+        for (id, rank) in shares.iter().zip(ranks) {
+            let what = What::One(Target::Rank(*rank));
             self.me.calls.insert(*id, Call::new(what, GroupId(0), Phase::Held));
             self.me.open_calls += 1;
         }
@@ -419,79 +428,5 @@ impl World {
             (Phase::Waiting, What::One(_)) => self.cast_queue(Letter::Cancelled { id }),
         }
         self.end_call(id, end);
-    }
-
-    fn leave(&mut self, link: LinkId, id: TaskId, number: u64) {
-        if let Some(way) = self.links.get_mut(link.0) {
-            way.running.remove(&(id, number));
-        }
-    }
-
-    fn end_call(&mut self, id: TaskId, end: End) {
-        let Some(call) = self.me.calls.get_mut(&id) else { return };
-        if call.phase == Phase::Over {
-            return self.breach(Law::NoneTwice, format!("task {id} is reported twice"));
-        }
-        (call.phase, call.over) = (Phase::Over, self.now);
-        let it = (call.number > 0).then_some((id, call.attempt));
-        let (group, together) = (call.group, call.together);
-        let late = call.given.filter(|it| call.number > 0 && self.now > call.began + *it + self.me.slept);
-        if let Some(given) = late {
-            let what = format!("task {id} ends {:?} after its start, given {given:?}", self.now - call.began);
-            return self.breach(Law::InTime, what);
-        }
-        match end {
-            End::Answered => self.summary.answered += 1,
-            End::Refused => {
-                self.summary.refused += 1;
-                self.excuse(id);
-            }
-            End::Cancelled => self.summary.cancelled += 1,
-            End::TimedOut => self.summary.timed_out += 1,
-        }
-        let stays = self.named && self.me.calls.get(&id).is_some_and(|it| it.key.is_some());
-        if let Some(it) = it.filter(|_| !stays) {
-            let (since, program) = (self.now, self.me.number);
-            self.plan(CALM * 2, Event::Audit(program, it, since));
-        }
-        if together {
-            self.group_hears(id, group, end);
-        }
-        self.me.open_calls -= 1;
-        if self.me.open_calls == 0 && self.me.stops_when_done {
-            self.plan(Duration::from_secs(1), Event::Owner(Owner::Stops));
-        }
-    }
-
-    /// The first failure of a group drops the rest of it, before anything else happens.
-    fn group_hears(&mut self, id: TaskId, group: GroupId, end: End) {
-        match end {
-            End::Answered if self.me.failed.contains(&group) => {
-                let what = format!("task {id} brings a value after its group has failed");
-                self.breach(Law::Together, what);
-            }
-            End::Refused | End::TimedOut if self.me.failed.insert(group) => {
-                let rest = |it: &Call| it.together && it.group == group && it.phase != Phase::Over;
-                let rest: Vec<TaskId> =
-                    self.me.calls.iter().filter(|(_, it)| rest(it)).map(|(id, _)| *id).collect();
-                for other in rest {
-                    if self.mutation != Some(Mutation::ForgetGroup) {
-                        self.let_go(other, End::Cancelled);
-                    }
-                }
-            }
-            End::Answered | End::Refused | End::Cancelled | End::TimedOut => {}
-        }
-    }
-
-    /// Whether a call has been over for so long that the queue must have heard of it.
-    pub(super) fn is_long_over(&self, id: TaskId) -> bool {
-        let call = self.me.calls.get(&id);
-        call.is_none_or(|it| it.phase == Phase::Over && it.over + HICCUP * 2 < self.now)
-    }
-
-    /// A call that has no end, if there is one.
-    pub(super) fn endless_call(&self) -> Option<TaskId> {
-        self.me.calls.iter().find(|(_, it)| !it.is_over()).map(|(id, _)| *id)
     }
 }

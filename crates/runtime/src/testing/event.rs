@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::asking::{Answer, Look, Order};
 use super::cloud::MachineId;
+use super::letter::Letter;
 use super::link::LinkId;
 use super::node::{LifeId, NodeMessage, Step};
 use super::pool::PoolMessage;
-use super::tasks::Letter;
 use super::worker::{Inside, Of, Work};
 use crate::model::{Attempt, Incarnation, InstanceId, Key, Rank, TaskId};
 use crate::node::messages::Timer as NodeTimer;

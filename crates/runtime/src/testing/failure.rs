@@ -65,6 +65,10 @@ pub enum Law {
     Written,
     /// An older owner of a pool changes nothing once there is a newer one.
     Older,
+    /// What a node does not begin finishes elsewhere, while others could begin with it.
+    Stuck,
+    /// A program that has lost its pool to another one ends it at once, and touches nothing of it.
+    LetsGo,
     /// A pool has one owner at a time, and nobody gives back what is owned.
     Alone,
     /// What was asked for under a key comes as it was asked for, and is not computed again while the node lives that
@@ -167,6 +171,8 @@ pub struct Summary {
     pub left: u64,
     /// Pools that were given back, or begun to be, by who did not own them.
     pub reaped: u64,
+    /// Programs that lost their pool to another one.
+    pub superseded: u64,
     /// Times that a program slept.
     pub slept: u64,
     /// Orders of older owners that workers refused.
@@ -215,6 +221,7 @@ impl std::ops::AddAssign for Summary {
         self.attached += other.attached;
         self.left += other.left;
         self.reaped += other.reaped;
+        self.superseded += other.superseded;
         self.slept += other.slept;
         self.outdated += other.outdated;
         self.lies += other.lies;

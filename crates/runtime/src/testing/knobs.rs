@@ -168,11 +168,15 @@ pub enum Mutation {
     ForgetLeaves,
     /// A pool takes its machines for ones that end themselves.
     LeaveUnattended,
+    /// A program that has lost its pool to another one goes on with it.
+    GoOnSuperseded,
+    /// Calls are not asked for back from a node that does not begin with them.
+    ForgetRecall,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 70] = [
+    pub const ALL: [Self; 72] = [
         Self::DropNodeGone,
         Self::AcceptStale,
         Self::ForgetMachine,
@@ -243,6 +247,8 @@ impl Mutation {
         Self::ForgetClose,
         Self::ForgetLeaves,
         Self::LeaveUnattended,
+        Self::GoOnSuperseded,
+        Self::ForgetRecall,
     ];
 }
 

@@ -8,6 +8,7 @@ use super::knobs::Mutation;
 use super::link::LinkId;
 use super::node::{Life, LifeId, NodeMessage, Step};
 use super::world::{HICCUP, World};
+use crate::journal::JournalError;
 use crate::model::TaskId;
 use crate::node::Leave;
 use crate::node::messages::Heard;
@@ -47,8 +48,12 @@ impl World {
         let goes_on = leave.preempted || leave.within > self.timing.drain;
         // Here the disk has always room for it.
         if let Some(owner) = self.me.owner.clone().filter(|_| goes_on) {
-            if self.mutation != Some(Mutation::ForgetLeaves) {
-                let _ = self.journal.leaves(&owner, &instance);
+            if self.mutation != Some(Mutation::ForgetLeaves)
+                && let Err(by @ JournalError::Superseded { .. }) = self.journal.leaves(&owner, &instance)
+            {
+                // Its worker works for that one.
+                self.superseded(by);
+                return self.cast_node(id, NodeMessage::Heard(Heard::Drained));
             }
             self.workers.get_mut(&machine).into_iter().for_each(|it| it.unwritten = true);
         }

@@ -7,10 +7,10 @@ use super::cloud::{MachineId, endpoint};
 use super::event::Event;
 use super::failure::Law;
 use super::knobs::Mutation;
+use super::letter::Letter;
 use super::link::LinkId;
 use super::pool::PoolMessage;
 use super::probing::Probing;
-use super::tasks::Letter;
 use super::world::World;
 use crate::bootstrap::Listening;
 use crate::journal::KnownNode;
@@ -307,6 +307,9 @@ impl World {
             Step::StartWorker if fails || !reachable => {
                 Heard::Started(Err(trouble("the worker did not start", !reachable)))
             }
+            Step::StartWorker if self.is_lost() => {
+                Heard::Started(Err(trouble("the pool is another's", false)))
+            }
             Step::StartWorker => {
                 let worker = self.start_worker(machine);
                 if let Some(life) = self.lives.get_mut(id.0) {
@@ -329,6 +332,7 @@ impl World {
                 Heard::Linked(Err(trouble("it is another life of the worker", false)))
             }
             Step::Link if !self.takes_order(machine, "to be linked") => {
+                self.refused_by_worker();
                 Heard::Linked(Err(trouble("the pool has a newer owner", false)))
             }
             Step::Link => {
@@ -420,7 +424,10 @@ impl World {
         self.me.renewals += 1;
         let (number, epoch, reaches) = (self.me.renewals, self.epoch_of(self.me.number), self.has_linked(id));
         let answers = self.machine(machine).is_some_and(|it| it.answers(self.now));
-        if reaches && answers && self.takes_order(machine, "to live on") {
+        if reaches && answers {
+            if !self.takes_order(machine, "to live on") {
+                return self.refused_by_worker();
+            }
             let renewals = self.workers.get_mut(&machine).map(|it| &mut it.renewals);
             if let Some(count) = renewals.and_then(|it| it.renew(epoch, number)) {
                 return self.renewed(machine, count.to_string(), true);

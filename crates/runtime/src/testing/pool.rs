@@ -8,12 +8,12 @@ use super::asking::{Errand, Kit, Part, Why};
 use super::event::{Asked, Event};
 use super::failure::Law;
 use super::knobs::Mutation;
+use super::letter::Letter;
 use super::link::LinkId;
 use super::node::{LifeId, NodeMessage};
-use super::tasks::Letter;
 use super::world::World;
 use crate::journal::{Deed, DeedKind, KnownNode, KnownPool};
-use crate::model::{Attempt, Capabilities, EventKind, InstanceId, Leftover, PoolPhase, Rank, Scaling};
+use crate::model::{Attempt, Capabilities, EventKind, InstanceId, PoolPhase, Rank, Scaling};
 use crate::pool::adopting::{Adoption, inherited};
 use crate::pool::effect::Effect;
 use crate::pool::messages::{Heard, Limits, Timer};
@@ -40,14 +40,14 @@ pub(super) struct Pool {
     pub(super) state: State,
     pub(super) inbox: Duration,
     /// What was set up, or may be, and what machines are rented with.
-    kits: Vec<Arc<Kit>>,
+    pub(super) kits: Vec<Arc<Kit>>,
     kit: Option<Arc<Kit>>,
     /// What each machine was rented with.
     homes: BTreeMap<InstanceId, Arc<Kit>>,
     /// What another program has left, and how its workers are found again.
     adopted: Option<Box<KnownPool>>,
     known: BTreeMap<InstanceId, KnownNode>,
-    nodes: BTreeMap<(Rank, Attempt), LifeId>,
+    pub(super) nodes: BTreeMap<(Rank, Attempt), LifeId>,
     links: BTreeMap<Rank, LinkId>,
     /// Since when it is being given back.
     pub(super) stopping: Option<Duration>,
@@ -65,7 +65,9 @@ pub(super) struct Pool {
     /// With how many nodes its owner last wanted it to go on.
     pub(super) asked: Option<u32>,
     /// All of it is left as it is.
-    detached: bool,
+    pub(super) detached: bool,
+    /// It is another program's.
+    pub(super) lost: bool,
 }
 
 impl Pool {
@@ -92,6 +94,7 @@ impl Pool {
             started: false,
             asked: None,
             detached: false,
+            lost: false,
         }
     }
 
@@ -206,6 +209,10 @@ impl World {
             let again = PoolMessage::Noticed { rank: *rank, attempt: attempt.next(), within: *within };
             self.plan(self.timing.boot / 4, Event::Pool(again));
         }
+        // What this is the first to hear of comes after why that is.
+        if let Some(by) = self.unheard_loss() {
+            self.hear_pool(Heard::Superseded(by));
+        }
         let Some(pool) = self.me.pool.as_mut().filter(|it| !it.ended) else { return };
         let is_linked = matches!(message, PoolMessage::Ready { .. });
         let is_fresh = is_linked && !pool.fresh;
@@ -231,6 +238,12 @@ impl World {
         let effects = pool.state.hear(heard, moment, &self.timing);
         self.note(|| format!("    pool -> {effects:?}"));
         for effect in effects {
+            // What follows would drain nodes that are another program's.
+            if effect == Effect::Announce(EventKind::Pool(PoolPhase::Stopping))
+                && let Some(by) = self.closes()
+            {
+                return self.hear_pool(Heard::Superseded(by));
+            }
             self.pool_does(effect);
         }
     }
@@ -319,6 +332,10 @@ impl World {
                     self.cast_queue(Letter::Stop);
                 }
             }
+            Effect::QueueSuperseded(_) => {
+                (pool.stopping, pool.lost) = (Some(self.now), true);
+                self.cast_queue(Letter::Stop);
+            }
             Effect::Keep { rank, instance } => self.ask(Asked::Keep { rank, instance }),
             Effect::Release { instances } => {
                 let parts = pool.homes_of(&instances);
@@ -346,15 +363,7 @@ impl World {
             Effect::Wake(Timer::Budget, _) if self.mutation == Some(Mutation::ForgetBudget) => {}
             Effect::Wake(Timer::Keep, _) if self.mutation == Some(Mutation::ForgetKept) => {}
             Effect::Wake(timer, after) => self.plan(after, Event::PoolTimer(timer)),
-            Effect::Announce(EventKind::Pool(PoolPhase::Stopping)) => {
-                pool.stopping = Some(self.now);
-                // Here the disk has always room for it.
-                if let Some(owner) =
-                    self.me.owner.clone().filter(|_| self.mutation != Some(Mutation::ForgetClose))
-                {
-                    let _ = self.journal.close(&owner);
-                }
-            }
+            Effect::Announce(EventKind::Pool(PoolPhase::Stopping)) => pool.stopping = Some(self.now),
             Effect::Announce(EventKind::Scaled { from, to, why }) => self.judge_size(from, to, &why),
             Effect::Announce(_) => {}
             Effect::Detach => {
@@ -393,72 +402,6 @@ impl World {
         let life = self.begin_life((rank, attempt, instance), lease, known);
         if let Some(pool) = &mut self.me.pool {
             pool.nodes.insert((rank, attempt), life);
-        }
-    }
-
-    /// The program lets go of the pool, and of what its calls would cancel.
-    fn detach(&mut self) {
-        self.summary.left += 1;
-        self.me.calls.clear();
-        self.me.open_calls = 0;
-        self.me.queue = None;
-        let number = self.me.number;
-        for life in self.lives.iter_mut().filter(|it| it.program == number) {
-            life.alive = false;
-        }
-        for link in self.links_by(number) {
-            self.break_link(link, "the pool's owner has left it");
-        }
-    }
-
-    fn end_pool(&mut self, failure: Option<&StartError>, left: &[Leftover]) {
-        self.note(|| format!("    pool ended: {failure:?}, left {left:?}"));
-        let number = self.me.number;
-        let Some(pool) = &mut self.me.pool else { return };
-        pool.ended = true;
-        let stays = pool.detached || pool.is_adopted() && pool.kits.is_empty();
-        // Its actor's timers end with it.
-        self.agenda.retain(|(program, event)| *program != number || !matches!(event, Event::PoolTimer(_)));
-        let Some(pool) = &mut self.me.pool else { return };
-        let detached = pool.detached;
-        for life in std::mem::take(&mut pool.nodes).into_values() {
-            self.cast_node(life, NodeMessage::Stop);
-        }
-        self.end_queue();
-        if !stays && self.newest_owner == number {
-            self.judge_what_is_left(left);
-        }
-        let forgets = self.mutation == Some(Mutation::ForgetEntry);
-        if (left.is_empty() && !self.may_yet_come() || forgets) && !detached {
-            self.forget();
-        }
-        self.said |= !left.is_empty();
-        self.journal.free(number);
-        self.after_program();
-    }
-
-    fn judge_what_is_left(&mut self, left: &[Leftover]) {
-        let named = |name: &InstanceId| left.iter().any(|it| it.what.ends_with(&format!(" {name}")));
-        let own = self.me.owner.as_ref().map(|it| &it.0);
-        let there = |it: &&super::cloud::Machine| {
-            Some(&it.place.0) == own && self.me.knows(it) && it.is_paid() && !named(&it.name)
-        };
-        let forgotten = self.own_machines().find(there).map(|it| it.name.clone());
-        let paid = |it: &&super::cloud::Machine| {
-            Some(&it.place.0) == own && self.me.knows(it) && it.dead.is_none() && !it.lied && named(&it.name)
-        };
-        let waited = self.me.pool.as_ref().and_then(|it| it.stopping).map(|it| self.now.saturating_sub(it));
-        let given_up = waited.is_some_and(|it| it + self.timing.provision < self.timing.insist);
-        let paid = self.own_machines().find(paid).map(|it| it.name.clone());
-        if let Some(machine) = paid.filter(|_| self.unattended && given_up) {
-            let what = format!("{machine} is left after {waited:?}, and nothing else ends it");
-            return self.breach(Law::Insists, what);
-        }
-        let is_set_up = self.prepared.iter().any(|it| Some(&it.0) == own);
-        if let Some(machine) = forgotten {
-            self.breach(Law::NothingLeft, format!("the pool has ended without a word of {machine}"));
-        } else if is_set_up && left.is_empty() {
-            self.breach(Law::NothingLeft, "what was prepared is still there, and not named".to_owned());
         }
     }
 }

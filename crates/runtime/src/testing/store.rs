@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::journal::{
-    Deed, DeedKind, Inputs, JournalError, KnownNode, KnownPool, Machine, Note, PastMachine,
+    Deed, DeedKind, Inputs, JournalError, KnownNode, KnownPool, Machine, Note, PastMachine, Successor,
 };
 use crate::model::{Epoch, InstanceId, KeyPrint, PoolId};
 use crate::provider::Request;
@@ -89,7 +89,9 @@ impl Store {
     /// Becomes the owner after this one. `seen`: nobody can attach to what was last seen in the year 1970.
     pub(super) fn take(&mut self, known: &KnownPool, seen: Duration) -> Result<Epoch, JournalError> {
         self.disk()?;
-        let superseded = || JournalError::Superseded { pool: known.title().to_owned(), epoch: known.epoch };
+        let by = Successor::Unknown;
+        let superseded =
+            || JournalError::Superseded { pool: known.title().to_owned(), epoch: known.epoch, by };
         let entry = self.entry.as_mut().filter(|it| (&it.id, it.epoch) == (&known.id, known.epoch));
         let entry = entry.ok_or_else(superseded)?;
         (entry.epoch, entry.seen) = (entry.epoch.next(), seen);
@@ -211,6 +213,11 @@ impl Store {
         Ok(())
     }
 
+    /// Whether the pool is still this owner's.
+    pub(super) fn is_own(&mut self, owner: &(PoolId, Epoch)) -> Result<(), JournalError> {
+        self.own(owner).map(drop)
+    }
+
     /// Removes the entry.
     pub(super) fn forget(&mut self, owner: &(PoolId, Epoch)) -> Result<(), JournalError> {
         self.own(owner)?;
@@ -223,7 +230,8 @@ impl Store {
         self.disk()?;
         let unfenced = self.unfenced;
         let own = self.entry.as_mut().filter(|it| it.id == *pool && (unfenced || it.epoch == *epoch));
-        own.ok_or_else(|| JournalError::Superseded { pool: pool.to_string(), epoch: *epoch })
+        let by = Successor::Unknown;
+        own.ok_or_else(|| JournalError::Superseded { pool: pool.to_string(), epoch: *epoch, by })
     }
 
     fn disk(&self) -> Result<(), JournalError> {

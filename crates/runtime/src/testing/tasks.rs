@@ -8,111 +8,16 @@ use super::event::{CallEvent, Decided, Event};
 use super::failure::Law;
 use super::knobs::Mutation;
 use super::ledger::Ledger;
+use super::letter::Letter;
 use super::link::LinkId;
 use super::pool::PoolMessage;
 use super::worker::Work;
 use super::world::World;
-use crate::model::{Attempt, Incarnation, Key, Rank, TaskId};
+use crate::model::{Incarnation, Key, Rank, TaskId};
 use crate::pool::messages::Heard as PoolHeard;
-use crate::tasks::ahead::{Ahead, Load};
+use crate::tasks::ahead::Ahead;
 use crate::tasks::state::{Demand, Effect, Heard, State};
-use crate::tasks::{GroupId, OnLost, Retries, Target};
-
-/// What the queue is told.
-#[derive(Clone, Debug)]
-pub(super) enum Letter {
-    Submit {
-        id: TaskId,
-        target: Target,
-        group: GroupId,
-        load: Load,
-    },
-    /// The task that is submitted next has this key.
-    Keyed {
-        id: TaskId,
-        key: Key,
-    },
-    /// A worker has something under these keys.
-    Held {
-        rank: Rank,
-        worker: Incarnation,
-        keys: Vec<Key>,
-    },
-    /// What a task came to stays at its worker.
-    Stays {
-        id: TaskId,
-        attempt: Attempt,
-    },
-    Broadcast {
-        first: TaskId,
-        group: GroupId,
-        load: Load,
-    },
-    Answered {
-        id: TaskId,
-        attempt: Attempt,
-        took: Duration,
-    },
-    GivenBack {
-        id: TaskId,
-        attempt: Attempt,
-    },
-    Full {
-        id: TaskId,
-        attempt: Attempt,
-    },
-    Broken {
-        id: TaskId,
-        attempt: Attempt,
-        link: LinkId,
-        worker: Incarnation,
-        reason: String,
-    },
-    NodeLeaves {
-        rank: Rank,
-        by_choice: bool,
-    },
-    NodeGone {
-        rank: Rank,
-    },
-    Looked,
-    Lost {
-        id: TaskId,
-        attempt: Attempt,
-        reason: String,
-    },
-    Committed {
-        id: TaskId,
-    },
-    Cancelled {
-        id: TaskId,
-    },
-    Sized {
-        nodes: u32,
-    },
-    Grows {
-        grows: bool,
-    },
-    NodeWanted {
-        rank: Rank,
-    },
-    NodeReady {
-        rank: Rank,
-        link: LinkId,
-    },
-    NodePaused {
-        rank: Rank,
-    },
-    WorkerDied {
-        rank: Rank,
-    },
-    NodeLost {
-        rank: Rank,
-    },
-    Stop,
-    /// Something that was said long ago and comes again; the shell has no part in it.
-    Again(Heard),
-}
+use crate::tasks::{OnLost, Retries};
 
 /// The queue of the client process.
 #[derive(Debug)]
@@ -131,6 +36,8 @@ pub(super) struct Queue {
     looks: bool,
     /// What the pool was told last.
     told: Demand,
+    /// Since when nodes could begin with something at once.
+    pub(super) free: BTreeMap<Rank, Duration>,
 }
 
 /// What nodes are given ahead here: little, so that its bounds are met.
@@ -155,12 +62,22 @@ impl Queue {
             shares: BTreeSet::new(),
             looks: false,
             told: Demand::default(),
+            free: BTreeMap::new(),
         }
     }
 
     /// What it has and wants.
     pub(super) fn demand(&self) -> Demand {
         self.state.demand()
+    }
+
+    /// Notes which nodes could begin with something at once.
+    fn note_free(&mut self, now: Duration) {
+        let free = |it: &Rank| self.state.is_free(*it);
+        self.free.retain(|it, _| free(it));
+        for rank in self.links.keys().filter(|it| free(it)) {
+            self.free.entry(*rank).or_insert(now);
+        }
     }
 
     /// Keeps what only the shell may hold and passes on the rest.
@@ -268,6 +185,7 @@ impl World {
             _ => {}
         }
         let Some(queue) = &mut self.me.queue else { return };
+        let is_look = matches!(letter, Letter::Looked);
         let heard = queue.take_in(letter, self.slots, worker);
         let fresh = queue.ledger.hears(&heard);
         let full = matches!(heard, Heard::Full { .. });
@@ -279,6 +197,7 @@ impl World {
             Some(_) => Ok(()),
             None => queue.ledger.judge(&heard, &effects, queue.state.held()),
         };
+        queue.note_free(self.now);
         let look = queue.state.wants_a_look() && !std::mem::replace(&mut queue.looks, true);
         self.note(|| format!("    queue -> {effects:?}"));
         if let Err((law, what)) = judged {
@@ -291,6 +210,9 @@ impl World {
             self.plan(LOOK, Event::Queue(Letter::Looked));
         }
         self.tell_demand();
+        if is_look {
+            self.check_stuck();
+        }
     }
 
     /// A pool that scales hears what is wanted of it, when that has changed.
@@ -369,6 +291,7 @@ impl World {
                 let Some(link) = queue.links.get(&rank).copied() else { return };
                 self.tell_worker(link, Work::Release((id, attempt)));
             }
+            Effect::Recall { .. } if self.mutation == Some(Mutation::ForgetRecall) => {}
             Effect::Recall { id, attempt, .. } => {
                 let after = self.dice.up_to(Duration::from_millis(100));
                 self.plan(after, Event::Call(id, CallEvent::Recalled(attempt)));
@@ -435,14 +358,14 @@ impl World {
         queue.shares.remove(&first);
         let mut shares = Vec::with_capacity(ranks.len());
         let mut id = first;
-        for _ in ranks {
+        for _ in &ranks {
             queue.callers.insert(id, true);
             shares.push(id);
             id = id.next();
         }
         let caller = caller_of(first);
         if self.waits(caller) {
-            self.hold_shares(&shares);
+            self.hold_shares(&shares, &ranks);
             let after = self.dice.up_to(Duration::from_millis(1));
             self.plan(after, Event::Call(caller, CallEvent::Shares(shares)));
         } else {

@@ -146,6 +146,11 @@ impl Worker {
         self.link == Some(link)
     }
 
+    /// Whether a try that came by the link that counts has not begun.
+    pub(super) fn has_waiting(&self, it: Try) -> bool {
+        self.open.contains(&it) && self.waiting.contains(&self.run(it))
+    }
+
     /// The keys under which something runs or is kept.
     pub(super) fn keys(&self) -> Vec<Key> {
         self.outcomes.keys().cloned().collect()

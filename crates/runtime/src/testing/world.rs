@@ -182,11 +182,6 @@ impl World {
     pub(super) fn draw_ending(&mut self) {
         let boot = self.timing.boot;
         self.draw_sizes();
-        if self.wishes.terms.max_hourly_cost.is_some() {
-            // A machine that cannot be given back, by a program that lost its pool for one, keeps its successor waiting
-            // until its owner has enough of that.
-            self.plan(LATE, Event::Owner(Owner::Stops));
-        }
         for _ in 0..2 {
             let (at, length) = (self.dice.up_to(boot * 2), self.draw_sleep());
             if self.dice.chance(self.weather.asleep) {
@@ -194,7 +189,12 @@ impl World {
             }
         }
         if self.wishes.max_total_cost.is_some() && self.dice.chance(500) {
-            // What ends it is what it costs.
+            // What ends it is what it costs, also while its computer sleeps.
+            let naps = if self.dice.chance(400) { 8 } else { 0 };
+            for _ in 0..naps {
+                let (at, length) = (self.dice.up_to(boot * 4), self.dice.up_to(self.timing.lease));
+                self.plan(at, Event::Owner(Owner::Sleeps(length)));
+            }
             return self.plan(LATE, Event::Owner(Owner::Stops));
         }
         let at = if self.dice.chance(500) { self.dice.up_to(boot / 8) } else { self.dice.up_to(boot * 2) };

@@ -109,6 +109,12 @@ impl State {
             }
         }
     }
+
+    /// Whether a node could begin with something at once, as far as is known.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn is_free(&self, rank: Rank) -> bool {
+        self.ranks.get(&rank).is_some_and(|it| free(it) > 0)
+    }
 }
 
 /// What is wanted of a node that is stuck.

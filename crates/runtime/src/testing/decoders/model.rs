@@ -88,6 +88,7 @@ impl From<&Undone> for Why {
             | Undone::Crashed(_)
             | Undone::TimedOut(_)
             | Undone::Cancelled
+            | Undone::Superseded(_)
             | Undone::Unencodable(_)
             | Undone::Undecodable(_) => Self::Else,
         }
