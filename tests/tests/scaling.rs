@@ -3,6 +3,8 @@
 #![expect(clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -137,4 +139,44 @@ async fn a_pool_survives_the_loss_of_its_head() -> skyward::Result<()> {
     let (rank, nodes) = (works(1) >> compute.head()).await?;
     assert_eq!((rank, nodes), (0, 3));
     end(compute, &ground).await
+}
+
+/// How long a run of the program that is killed may take on busy cores.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+#[test]
+fn who_attaches_to_a_pool_that_scales_gives_up_no_node_that_still_runs_what_was_asked_for_before() {
+    let ground = Ground::new("scaler");
+    std::fs::create_dir_all(ground.path()).expect("made");
+    let program = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_scaler"));
+        command.arg(ground.path()).args(more);
+        command
+    };
+    let computed = || {
+        let text = std::fs::read_to_string(ground.path().join("computed")).unwrap_or_default();
+        let mut computed: Vec<String> = text.lines().map(str::to_owned).collect();
+        computed.sort_unstable();
+        computed
+    };
+    let all = ["0", "1", "2", "3"];
+    let mut first = program(&[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+    let begun = skyward_tests::until(DEADLINE, || (computed() == all).then_some(()));
+    first.kill().expect("killed");
+    first.wait().expect("waited");
+    assert!(begun.is_some(), "{:?}", computed());
+
+    // Run again it does something else first, for longer than its nodes may idle: it needs another one for that.
+    let mut again =
+        program(&["again"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    let mut lines = BufReader::new(again.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    assert_eq!(lines.next().as_deref(), Some("running"));
+    std::fs::write(ground.path().join("go"), "").expect("written");
+    let said: Vec<String> = lines.collect();
+    let ended = again.wait_with_output().expect("waited");
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(said, ["result 0", "result 7", "result 14", "result 21", "stopped"], "{told}");
+    assert!(told.contains("attached: 4 nodes"), "{told}");
+    assert_eq!(computed(), all, "{told}");
+    assert!(ground.commands().iter().all(|it| !it.contains("scaler")), "{:?}", ground.commands());
 }

@@ -32,6 +32,7 @@ use crate::slots::Slot;
 use crate::worker::Worker;
 
 mod kept;
+mod left;
 
 /// The calls of one link. Clones share them.
 #[derive(Clone, Debug)]

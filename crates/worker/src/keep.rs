@@ -11,7 +11,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use skyward_runtime::link::Outcome;
 use skyward_runtime::model::{Epoch, FunctionId, Key, Retention};
-use skyward_runtime::retention::{Arrived, Body, Extent, Outcomes, Print, Resumed, Run, Try};
+use skyward_runtime::retention::{Arrived, Body, Extent, Left, Outcomes, Print, Resumed, Run, Try};
 use tokio::sync::oneshot;
 
 use crate::spool::Spool;
@@ -158,9 +158,20 @@ impl Keep {
         drop(self.change(|it| it.reconcile(waits)));
     }
 
-    /// The keys under which something runs or is kept.
-    pub(crate) fn keys(&self) -> Vec<Key> {
-        self.outcomes().keys().cloned().collect()
+    /// The keys under which something runs or is kept, and what of it another owner has left.
+    pub(crate) fn keys(&self) -> Vec<(Key, Left)> {
+        self.outcomes().keys().map(|(key, left)| (key.clone(), left)).collect()
+    }
+
+    /// What another owner has left under a key.
+    pub(crate) fn left(&self, key: &Key) -> Left {
+        self.outcomes().left(key)
+    }
+
+    /// What to wait for until the call that another owner has left under a key has ended, where one runs.
+    pub(crate) fn watch(&self, key: &Key) -> Option<oneshot::Receiver<()>> {
+        let (waits, told) = oneshot::channel();
+        self.outcomes().watch(key, waits).is_ok().then_some(told)
     }
 
     /// Whether nothing new is taken.

@@ -14,6 +14,7 @@ mod error;
 mod file;
 mod inputs;
 mod keys;
+mod living;
 mod lock;
 mod network;
 mod record;

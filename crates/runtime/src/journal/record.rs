@@ -1,12 +1,11 @@
 //! One pool's entry, as its owner writes it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Transaction, params};
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
 
 use super::JournalError;
 use super::asking::Note;
@@ -14,7 +13,7 @@ use super::error::of_folder;
 use super::inputs::Inputs;
 use super::keys;
 use super::lock::Lock;
-use super::state::{DeedKind, KnownNode, KnownPool};
+use super::state::{DeedKind, KnownPool};
 use super::store::Journal;
 use super::successor::Successor;
 use crate::model::{Epoch, InstanceId, KeyPrint, PoolId, Secret};
@@ -31,7 +30,7 @@ pub struct Record {
     /// Saved with the keys of a new pool.
     salt: Option<Secret<String>>,
     /// Nodes that could not be written: what is to be said of their machines.
-    unwritten: Mutex<BTreeMap<InstanceId, Option<String>>>,
+    pub(super) unwritten: Mutex<BTreeMap<InstanceId, Option<String>>>,
     lock: Mutex<Option<Lock>>,
     /// That another program has the pool, once it is known.
     lost: watch::Sender<Option<JournalError>>,
@@ -195,51 +194,6 @@ impl Record {
         self.journal.key(&self.pool, name)
     }
 
-    /// Writes down so often that the pool's owner lives, and what could not be written before, until it is aborted.
-    /// `told` hears why that fails, once until it does not.
-    pub fn kept_fresh(
-        self: Arc<Self>,
-        every: Duration,
-        told: impl Fn(String) + Send + 'static,
-    ) -> AbortHandle {
-        let writing = tokio::spawn(async move {
-            let mut is_told = false;
-            loop {
-                match self.fresh().await {
-                    Ok(()) => is_told = false,
-                    Err(error) => {
-                        tracing::warn!(%error, "that the pool's owner lives is not in the journal");
-                        // Who has the pool by now is told elsewhere.
-                        let is_trouble = !matches!(error, JournalError::Superseded { .. });
-                        if is_trouble && !std::mem::replace(&mut is_told, true) {
-                            told(error.to_string());
-                        }
-                    }
-                }
-                tokio::time::sleep(every).await;
-            }
-        });
-        writing.abort_handle()
-    }
-
-    async fn fresh(self: &Arc<Self>) -> Result<(), JournalError> {
-        self.on_thread(|record| {
-            let written = record.now(|it, id| {
-                let seen = "UPDATE pools SET seen_ms = ?2 WHERE id = ?1 AND seen_ms > 0";
-                it.execute(seen, params![id, now()])?;
-                // Read here: nobody else is writing.
-                let nodes = record.unwritten().clone();
-                for (instance, node) in &nodes {
-                    write_node(it, id, instance, node.as_deref())?;
-                }
-                Ok(nodes)
-            })?;
-            record.unwritten().retain(|instance, node| written.get(instance) != Some(node));
-            Ok(())
-        })
-        .await
-    }
-
     /// Writes down that the pool is being given back: from now on nobody attaches to what may be gone in part, and
     /// whose workers take nothing more.
     ///
@@ -252,41 +206,6 @@ impl Record {
     /// Frees the pool for another owner. Nothing more is to be done with it here.
     pub fn free(&self) {
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
-    }
-
-    /// Writes down which node a machine has become. What cannot be written is written with the next sign of life.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub async fn node(self: &Arc<Self>, instance: &InstanceId, node: &KnownNode) -> Result<(), JournalError> {
-        self.say(instance, Some(serde_json::to_string(node).unwrap_or_default())).await
-    }
-
-    /// Writes down that a machine is no node any more: it finishes what it has. Whoever attaches gives it back.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub async fn leaves(self: &Arc<Self>, instance: &InstanceId) -> Result<(), JournalError> {
-        self.say(instance, None).await
-    }
-
-    async fn say(self: &Arc<Self>, instance: &InstanceId, node: Option<String>) -> Result<(), JournalError> {
-        let instance = instance.clone();
-        self.on_thread(move |record| {
-            let written = record.now(|it, id| {
-                record.unwritten().remove(&instance);
-                write_node(it, id, &instance, node.as_deref())
-            });
-            if written.is_err() {
-                record.unwritten().insert(instance, node);
-            }
-            written
-        })
-        .await
-    }
-
-    fn unwritten(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Option<String>>> {
-        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes the entry and the keys: everything is given back.
@@ -399,7 +318,7 @@ impl Record {
     }
 
     /// Changes something, unless the pool has another owner by now.
-    fn now<T>(
+    pub(super) fn now<T>(
         &self,
         change: impl FnOnce(&Transaction<'_>, &str) -> rusqlite::Result<T>,
     ) -> Result<T, JournalError> {
@@ -437,7 +356,7 @@ impl Record {
     }
 
     /// The disk is not waited for on a thread of the runtime. What is begun is ended, whoever waits for it.
-    async fn on_thread<T: Send + 'static>(
+    pub(super) async fn on_thread<T: Send + 'static>(
         self: &Arc<Self>,
         act: impl FnOnce(&Self) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, JournalError> {
@@ -471,33 +390,11 @@ fn prune(change: &Transaction<'_>, pool: &str, deed: i64) -> rusqlite::Result<()
     change.execute(text, params![pool, deed]).map(drop)
 }
 
-/// Says which node a machine is, or that it is none any more.
-fn write_node(
-    change: &Transaction<'_>,
-    pool: &str,
-    instance: &InstanceId,
-    node: Option<&str>,
-) -> rusqlite::Result<()> {
-    let Some(node) = node else {
-        let none = "UPDATE machines SET node = NULL WHERE pool = ?1 AND instance = ?2";
-        return change.execute(none, params![pool, instance.as_str()]).map(drop);
-    };
-    let known = "UPDATE machines SET node = ?3 WHERE pool = ?1 AND instance = ?2 AND gone_ms IS NULL";
-    if change.execute(known, params![pool, instance.as_str(), node])? == 0 {
-        // That it was rented could not be written then.
-        let add = "INSERT OR REPLACE INTO machines (pool, instance, provider, deed, node) \
-                   SELECT pool, ?2, provider, seq, ?3 FROM deeds WHERE pool = ?1 AND kind = 'provision' \
-                   ORDER BY seq DESC LIMIT 1";
-        change.execute(add, params![pool, instance.as_str(), node])?;
-    }
-    Ok(())
-}
-
 fn number(epoch: Epoch) -> i64 {
     i64::try_from(epoch.0).unwrap_or(i64::MAX)
 }
 
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     millis(Journal::now())
 }
 

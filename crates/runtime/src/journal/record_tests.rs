@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use super::*;
+use crate::journal::KnownNode;
 use crate::journal::{Recorded, Standing};
 use crate::model::{
     Attempt, Capabilities, End, HostKey, Incarnation, Instance, InstanceState, InstanceType, Leftover,

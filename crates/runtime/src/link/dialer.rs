@@ -25,7 +25,7 @@ use super::transport::{Stream, Transport};
 use super::wire::{BODY_LIMIT, Kind};
 use crate::model::{Attempt, Carrier, Key, TaskId};
 use crate::payload::{Common, Payload};
-use crate::retention::Try;
+use crate::retention::{Left, Try};
 use crate::timing::Timing;
 
 /// Dials the workers of one pool. Clones share its sockets: one per address family, opened when first
@@ -222,8 +222,9 @@ impl Link {
 
     /// Tells the worker which calls of links before this one are waited for; what it has besides, and is not
     /// kept for another owner, it cancels and forgets, and so it does with what it was given to share that nobody needs
-    /// any more. `tell` hears the keys under which it has something.
-    pub fn reconcile(&self, waits: &[Try], tell: impl Fn(Vec<Key>) + Send + Sync + 'static) {
+    /// any more. `tell` hears the keys under which it has something, and what of that another owner has left; after the
+    /// last of them none, and then those of which that has changed.
+    pub fn reconcile(&self, waits: &[Try], tell: impl Fn(Vec<(Key, Left)>) + Send + Sync + 'static) {
         self.shared.shares.reconcile(&self.shared);
         self.shared.lanes.tell_keys(tell);
         self.shared.lanes.reconcile(waits);

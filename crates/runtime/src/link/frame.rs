@@ -12,7 +12,7 @@
 //! release   = task (8), attempt (4): its outcome is there, or nobody wants it; it has no number of its own
 //! waits     = whether more follows (1), then the task (8) and attempt (4) of each call that is waited for
 //! taken     = nothing; its number is how many outcomes of this lane are there by now
-//! keys      = length (2) and text of each key under which the worker has something
+//! keys      = of each key under which the worker has something: length (2), text, what another owner left there (1)
 //! forget    = the key of a shared value (40); it has no number of its own
 //! needs     = whether more follows (1), then the key (40) of each shared value that is still needed
 //! outcome   = what became of it (1), nanoseconds that it ran (8), body
@@ -27,7 +27,7 @@ use super::call::{Outcome, OutcomeKind};
 use super::wire::WireError;
 use crate::model::{Attempt, FunctionId, Key, TaskId};
 use crate::payload::CommonKey;
-use crate::retention::Try;
+use crate::retention::{Left, Try};
 
 /// The largest arguments and the largest outcome that travel on a lane. Larger ones have a stream of their
 /// own: at 1 Gbit/s this many bytes delay those behind them by half a millisecond.
@@ -166,8 +166,8 @@ pub enum Reply {
     },
     /// Something runs or is kept under these keys.
     Keys {
-        /// Which.
-        keys: Vec<Key>,
+        /// Which, and what of it another owner of the pool has left.
+        keys: Vec<(Key, Left)>,
     },
 }
 
@@ -340,18 +340,25 @@ impl Reply {
     }
 
     /// Says which keys the worker has, in as many frames as that takes; one without any says that there are no more.
-    pub fn put_keys<'a>(buffer: &mut Vec<u8>, keys: impl Iterator<Item = &'a Key>) {
+    pub fn put_keys<'a>(buffer: &mut Vec<u8>, keys: impl Iterator<Item = (&'a Key, Left)>) {
         let mut keys = keys.peekable();
         while keys.peek().is_some() {
-            let (mut frame, mut length) = (Vec::new(), 0);
-            while let Some(key) = keys.next_if(|it| length + key_length(it) <= LANE_LIMIT) {
-                length += key_length(key);
+            let mut frame = Vec::new();
+            while let Some((key, left)) = keys.next_if(|it| frame.len() + key_length(it.0) < LANE_LIMIT) {
                 put_key(&mut frame, key);
+                frame.put_u8(left as u8);
             }
-            head(buffer, Kind::Keys, 0, length);
+            head(buffer, Kind::Keys, 0, frame.len());
             buffer.put_slice(&frame);
         }
         head(buffer, Kind::Keys, 0, 0);
+    }
+
+    /// Says what another owner has left under a key by now.
+    pub fn put_left(buffer: &mut Vec<u8>, key: &Key, left: Left) {
+        head(buffer, Kind::Keys, 0, key_length(key) + 1);
+        put_key(buffer, key);
+        buffer.put_u8(left as u8);
     }
 
     /// As of a request.
@@ -362,7 +369,9 @@ impl Reply {
             kind if kind == Kind::Keys as u8 => {
                 let mut keys = Vec::new();
                 while !frame.is_empty() {
-                    keys.push(get_key(&mut frame)?);
+                    let key = get_key(&mut frame)?;
+                    let left = frame.try_get_u8().ok().and_then(left);
+                    keys.push((key, left.ok_or_else(|| garbled("nobody leaves this under a key"))?));
                 }
                 Ok(Self::Keys { keys })
             }
@@ -431,6 +440,16 @@ fn get_key(frame: &mut &[u8]) -> Result<Key, WireError> {
     *frame = rest;
     let text = std::str::from_utf8(text).map_err(|_| garbled("a key is no text"))?;
     Ok(Key::read(text.to_owned()))
+}
+
+/// What another owner left, as it travels.
+const fn left(byte: u8) -> Option<Left> {
+    match byte {
+        0 => Some(Left::Nothing),
+        1 => Some(Left::Running),
+        2 => Some(Left::Kept),
+        _ => None,
+    }
 }
 
 /// A duration as it travels: at most 584 years, which no call takes.

@@ -28,7 +28,7 @@ use super::transport::{Incoming, Stream, Transport};
 use super::wire::{Kind, WireError};
 use crate::model::{Attempt, Key, TaskId};
 use crate::payload::CommonKey;
-use crate::retention::Try;
+use crate::retention::{Left, Try};
 
 /// How many streams share the small calls: a lost packet holds up those of one of them.
 const LANES: usize = 2;
@@ -63,7 +63,10 @@ struct Lane {
 }
 
 /// Whom to tell of keys.
-struct Teller(Box<dyn Fn(Vec<Key>) + Send + Sync>);
+struct Teller(Box<dyn Fn(Keys) + Send + Sync>);
+
+/// Under which keys the worker has something, and what of that another owner has left.
+type Keys = Vec<(Key, Left)>;
 
 #[derive(Debug, Default)]
 struct Calls {
@@ -176,7 +179,7 @@ impl Lanes {
     }
 
     /// Whom to tell of keys that the worker has. The first call counts.
-    pub(super) fn tell_keys(&self, tell: impl Fn(Vec<Key>) + Send + Sync + 'static) {
+    pub(super) fn tell_keys(&self, tell: impl Fn(Keys) + Send + Sync + 'static) {
         let [first, ..] = &self.lanes;
         let _ = first.keys.set(Teller(Box::new(tell)));
     }

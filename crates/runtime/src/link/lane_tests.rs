@@ -438,9 +438,13 @@ async fn keys_that_the_worker_has_are_told_on() {
     ends.shared.lanes.tell_keys(move |keys| sender.send(keys).expect("heard"));
     ends.shared.lanes.reconcile(&[]);
     let mut worker = ends.lane().await;
-    let keys: Vec<Key> = (0..3).map(|it| Key::new("k").expect("fits").at(it)).collect();
+    let key = |it| Key::new("k").expect("fits").at(it);
+    let keys = vec![(key(0), Left::Nothing), (key(1), Left::Running), (key(2), Left::Kept)];
     let mut frame = Vec::new();
-    Reply::put_keys(&mut frame, keys.iter());
+    Reply::put_keys(&mut frame, keys.iter().map(|(key, left)| (key, *left)));
+    Reply::put_left(&mut frame, &key(1), Left::Kept);
     worker.say(&frame).await;
-    assert_eq!(told.recv().await, Some(keys));
+    for expected in [keys, vec![], vec![(key(1), Left::Kept)]] {
+        assert_eq!(told.recv().await, Some(expected));
+    }
 }

@@ -13,6 +13,7 @@ use super::effect::{Effect, Said};
 use super::health::{self, Health};
 use super::kit::NodeKit;
 use super::messages::{Heard, Leave, NodeMessage, NodeReport, Recipient, Reported, Timer, Trouble};
+use super::noticing::Noticing;
 use super::reach::Reach;
 use super::state::State;
 use super::steps::{Steps, incarnation};
@@ -21,8 +22,8 @@ use crate::control::Member;
 use crate::journal::{JournalError, KnownNode};
 use crate::link::{Link, LinkError};
 use crate::model::{
-    Attempt, Carrier, End, EventKind, HostKey, Incarnation, InstanceId, InstanceState, NodePhase, Notice,
-    Rank, SshEndpoint,
+    Attempt, Carrier, End, EventKind, HostKey, Incarnation, InstanceId, InstanceState, NodePhase, Rank,
+    SshEndpoint,
 };
 use crate::ssh::{Session, SshError};
 
@@ -109,7 +110,7 @@ struct Doing {
     address: Option<(IpAddr, End)>,
     /// Where other machines of the pool reach it, if that is elsewhere.
     private: Option<IpAddr>,
-    notice: Notice,
+    noticing: Noticing,
     /// What the first link ran over, which says whether UDP gets through at all.
     carrier: Option<Carrier>,
     link: Option<(Link, Member)>,
@@ -132,6 +133,7 @@ impl Actor for NodeActor {
         let Birth { steps, attempt, instance, known, reports } = birth;
         let worker = known.as_ref().map(|it| Listening { port: it.port, tcp: it.tcp, pid: it.pid });
         myself.cast(NodeMessage::Heard(worker.map_or(Heard::Born, Heard::Adopted)))?;
+        let noticing = Noticing::new(known.is_some());
         let health = steps.kit.probe.as_ref().map(|it| Health::new(it.terms));
         Ok(Doing {
             steps,
@@ -147,7 +149,7 @@ impl Actor for NodeActor {
             ssh: known.as_ref().map(|it| it.ssh.clone()),
             private: known.as_ref().and_then(|it| it.private),
             address: known.map(|it| (it.address, it.end)),
-            notice: Notice::None,
+            noticing,
             carrier: None,
             link: None,
             health,
@@ -176,7 +178,10 @@ impl Doing {
     fn take_in(&mut self, message: NodeMessage, myself: &ActorRef<NodeMessage>) -> Option<Heard> {
         Some(match message {
             NodeMessage::Heard(heard) => {
-                if let Heard::Described(Ok(InstanceState::Running { ssh, address, private, end, notice })) =
+                if let Heard::Described(described) = &heard {
+                    self.hear_notice(described, myself);
+                }
+                if let Heard::Described(Ok(InstanceState::Running { ssh, address, private, end, .. })) =
                     &heard
                 {
                     // A key that was seen before is better than none.
@@ -185,7 +190,6 @@ impl Doing {
                             && (&it.host, it.port, &it.user) == (&ssh.host, ssh.port, &ssh.user)
                     });
                     self.ssh = Some(seen.unwrap_or_else(|| ssh.clone()));
-                    self.notice = notice.clone();
                     self.address = Some((*address, end.clone()));
                     self.private = *private;
                 }
@@ -226,6 +230,10 @@ impl Doing {
                 return None;
             }
             NodeMessage::Health(heard) => return self.look_after(heard, myself),
+            NodeMessage::Woke(Timer::Look) => {
+                self.describe(myself);
+                return None;
+            }
             NodeMessage::Woke(timer) => Heard::Woke(timer),
             NodeMessage::Drain(leave) => Heard::Drain(leave),
             NodeMessage::Stop => Heard::Stop,
@@ -347,7 +355,7 @@ impl Doing {
 
     /// Each worker has an incarnation of its own, so that nothing meant for the last one reaches it.
     fn start_worker(&mut self, myself: &ActorRef<NodeMessage>) {
-        let (address, private, notice) = (self.address.clone(), self.private, self.notice.clone());
+        let (address, private, notice) = (self.address.clone(), self.private, self.noticing.notice());
         let incarnation = incarnation(&self.steps.kit, self.steps.rank, self.attempt);
         if let Ok(incarnation) = &incarnation {
             self.steps.incarnation = incarnation.clone();

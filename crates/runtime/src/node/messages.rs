@@ -155,4 +155,6 @@ pub(crate) enum Timer {
     Retry,
     /// Time to renew the lease.
     Renew,
+    /// Time to ask again how it is told that the machine will be taken.
+    Look,
 }

@@ -18,6 +18,7 @@ mod files;
 pub(crate) mod health;
 mod kit;
 pub(crate) mod messages;
+mod noticing;
 mod probe;
 mod reach;
 pub(crate) mod state;

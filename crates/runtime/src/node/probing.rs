@@ -10,7 +10,8 @@ use crate::control::{Member, Taken};
 use crate::model::{Instance, InstanceState, NodePhase, Notice};
 use crate::node::effect::Said;
 use crate::node::health;
-use crate::node::messages::{Heard, NodeMessage, Reported};
+use crate::node::messages::{Heard, NodeMessage, Reported, Timer};
+use crate::node::noticing::Next;
 
 impl Doing {
     pub(super) fn announce(&self, said: Said) {
@@ -79,9 +80,25 @@ impl Doing {
         drop(self.look_after(heard, myself));
     }
 
+    /// The provider has said something of the machine: perhaps how it is told that it will be taken.
+    pub(super) fn hear_notice(
+        &mut self,
+        described: &Result<InstanceState, String>,
+        myself: &ActorRef<NodeMessage>,
+    ) {
+        let member = self.link.as_ref().map(|(_, member)| member.clone());
+        let again = self.steps.kit.timing.boot_poll;
+        match (self.noticing.described(described, member.is_some(), &again), member) {
+            (Some(Next::Follow), Some(member)) => self.follow_notice(member, myself),
+            (Some(Next::Ask(after)), _) => self.wake(Timer::Look, after, myself),
+            (Some(Next::Follow) | None, _) => {}
+        }
+    }
+
     /// Tells the actor once when it is heard that the machine will be taken, for as long as the link lasts.
     pub(super) fn follow_notice(&mut self, member: Member, myself: &ActorRef<NodeMessage>) {
-        let (kit, id, notice) = (Arc::clone(&self.steps.kit), self.instance.clone(), self.notice.clone());
+        let (kit, id) = (Arc::clone(&self.steps.kit), self.instance.clone());
+        let notice = self.noticing.notice();
         let follow = async move {
             match notice {
                 Notice::None => std::future::pending().await,

@@ -85,7 +85,8 @@ impl Pool {
         );
         let (can_be_left, cap) = (request.holds, request.max_total_cost);
         if can_be_left {
-            tasks.hold();
+            let longest = request.specs.iter().filter_map(|it| it.requirements.ttl).max();
+            tasks.hold(longest.unwrap_or_default().max(request.timing.ttl));
         }
         let adopted = request.adopted.as_ref().map(|_| request.timing.grace);
         let (sender, progress) = watch::channel(Progress::Starting);

@@ -15,5 +15,5 @@ mod outcomes;
 mod sent;
 
 pub use extents::Extent;
-pub use outcomes::{Arrived, Body, Outcomes, Print, Released, Resumed, Run, Spill, Try};
+pub use outcomes::{Arrived, Body, Left, Outcomes, Print, Released, Resumed, Run, Spill, Try};
 pub use sent::{Sent, TooMany};

@@ -7,6 +7,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::extents::{Extent, Extents};
 use crate::model::{Attempt, Epoch, Key, Retention, TaskId};
 
+#[path = "left.rs"]
+mod left;
+
+pub use left::Left;
+
 /// One try of one task, as its client knows it.
 pub type Try = (TaskId, Attempt);
 
@@ -304,11 +309,6 @@ impl<T, H> Outcomes<T, H> {
         let session = self.session;
         self.joined.retain(|it, (_, joined)| *joined == session || waits.contains(it));
         over.into_iter().filter_map(|run| self.remove(run)).collect()
-    }
-
-    /// The keys under which something runs or is kept.
-    pub fn keys(&self) -> impl Iterator<Item = &Key> {
-        self.keys.keys()
     }
 
     /// What is to be written to the file next, while more is in memory than may be. It counts as in memory

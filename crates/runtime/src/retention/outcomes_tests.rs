@@ -76,7 +76,7 @@ fn a_key_finds_its_running_call_and_its_outcome_also_for_another_owner() {
     // The numbers of another owner begin anew; what has no key is not its business.
     assert_eq!(kept.link(Epoch(2)), [Released::Running("orphan", None)]);
     assert_eq!(kept.reconcile(&set([])), []);
-    assert_eq!(kept.keys().map(Key::as_str).collect::<Vec<_>>(), ["k"]);
+    assert_eq!(kept.keys().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["k"]);
     assert_eq!(kept.arrive(it(1, 0), None, "other"), Arrived::New);
     assert_eq!(kept.arrive(it(2, 0), key("k", 2), "second"), Arrived::Differs("second"));
     assert_eq!(kept.arrive(it(2, 0), key("k", 1), "second"), Arrived::Known("second"));
@@ -299,6 +299,6 @@ fn what_an_older_owner_left_under_keys_goes_when_the_room_is_needed_and_what_was
     // The first is asked for, so that the second goes.
     assert_eq!(kept.arrive(it(1, 0), key("a", 1), "joins"), Arrived::Known("joins"));
     assert_eq!(kept.arrive(it(2, 0), None, "new"), Arrived::New);
-    assert_eq!(kept.keys().map(Key::as_str).collect::<Vec<_>>(), ["a"]);
+    assert_eq!(kept.keys().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["a"]);
     assert_eq!(kept.resume(it(1, 0), "asks"), Resumed::Kept(Body::Memory(&1)));
 }

@@ -43,6 +43,8 @@ pub(super) struct Room {
     pub(super) doubted: bool,
     /// It takes nothing until the next look, because its worker keeps as much as it may, or gave a call back.
     pub(super) full: bool,
+    /// How many calls an owner of the pool before this one left there, which still run.
+    pub(super) inherited: u32,
     bytes: u64,
     work: Duration,
 }
@@ -77,6 +79,7 @@ impl Room {
             silent: 1,
             doubted: false,
             full: false,
+            inherited: 0,
             bytes: 0,
             work: Duration::ZERO,
         }
@@ -84,7 +87,12 @@ impl Room {
 
     /// Whether a call that is given to it now begins at once, as far as is known.
     pub(super) const fn is_free(&self) -> bool {
-        self.open && !self.full && self.used < self.slots
+        self.open && !self.full && self.used < self.own_slots()
+    }
+
+    /// How many of its slots are not taken by what another owner left.
+    pub(super) const fn own_slots(&self) -> u32 {
+        self.slots.saturating_sub(self.inherited)
     }
 
     pub(super) const fn take(&mut self, load: Load, expected: Duration) {
@@ -129,6 +137,7 @@ impl Paces {
         let most = room.round_trip.saturating_add(self.ahead.work).saturating_mul(room.slots.max(1));
         room.open
             && !room.full
+            && room.inherited < room.slots.max(1)
             && pace.seen >= self.ahead.known
             && room.used < room.slots.saturating_add(self.ahead.calls)
             && room.bytes.saturating_add(load.bytes) <= self.ahead.bytes

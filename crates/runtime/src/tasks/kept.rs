@@ -1,8 +1,8 @@
 //! What the queue has to do with what workers keep: it tells them what is waited for, and hears from them under
 //! which keys they have something.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -17,8 +17,8 @@ use crate::tasks::state::{Effect, Heard};
 /// What the queue knows of outcomes that stay at their workers.
 #[derive(Debug, Default)]
 pub(super) struct Staying {
-    /// They do.
-    holds: AtomicBool,
+    /// They do, and those that another owner left are waited with for so long.
+    holds: OnceLock<Duration>,
     /// A worker has said under which keys it has something.
     reconciled: Notify,
 }
@@ -47,14 +47,15 @@ impl Tasks {
         refused.map_or(Ok(()), Err)
     }
 
-    /// From now on the outcomes of calls with a key stay at their workers when they have been taken.
-    pub(crate) fn hold(&self) {
-        self.inner.staying.holds.store(true, Ordering::Relaxed);
+    /// From now on the outcomes of calls with a key stay at their workers when they have been taken. What another
+    /// owner left there keeps its node for so long, or until it is asked for.
+    pub(crate) fn hold(&self, wait: Duration) {
+        let _ = self.inner.staying.holds.set(wait);
     }
 
     /// Whether the outcome of a call with a key stays at its worker, now that its caller takes it.
     pub(in crate::tasks) fn stays(&self, id: TaskId, attempt: Attempt) -> bool {
-        let holds = self.inner.staying.holds.load(Ordering::Relaxed);
+        let holds = self.inner.staying.holds.get().is_some();
         if holds {
             self.hear(|queue, errands| queue.hear(Heard::Stays { id, attempt }, errands));
         }
@@ -80,7 +81,10 @@ impl Tasks {
         let (inner, worker) = (Arc::downgrade(&self.inner), link.hello().incarnation.clone());
         link.reconcile(waits, move |keys| {
             if let Some(inner) = inner.upgrade() {
-                let heard = Heard::Held { rank, worker: worker.clone(), keys };
+                let (now, wait) = (Instant::now(), inner.staying.holds.get().copied().unwrap_or_default());
+                // A time beyond all counting is as good as none.
+                let until = now.checked_add(wait).unwrap_or(now);
+                let heard = Heard::Held { rank, worker: worker.clone(), keys, until };
                 let tasks = Self { inner };
                 tasks.hear(|queue, errands| queue.hear(heard, errands));
                 tasks.inner.staying.reconciled.notify_waiters();

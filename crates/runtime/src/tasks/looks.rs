@@ -2,7 +2,7 @@
 //! that scales.
 
 use std::sync::Weak;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Inner, Tasks};
 use crate::link::Link;
@@ -28,7 +28,7 @@ impl Tasks {
     /// What is wanted of the pool now. Who transfers files uses a node like a call.
     pub(crate) fn demand(&self) -> Demand {
         let queue = self.queue();
-        let mut demand = queue.state.demand();
+        let mut demand = queue.state.demand(Instant::now());
         for (rank, link) in &queue.links {
             let users = u32::try_from(link.users()).unwrap_or(u32::MAX);
             if users > 0 {
@@ -43,7 +43,7 @@ impl Tasks {
     pub(crate) fn close_idle(&self, rank: Rank) -> bool {
         self.hear(|queue, errands| {
             let used = queue.links.get(&rank).is_some_and(|it| it.users() > 0);
-            let is_idle = queue.state.is_idle(rank) && !used;
+            let is_idle = queue.state.is_idle(rank, Instant::now()) && !used;
             if is_idle {
                 queue.links.remove(&rank);
                 queue.hear(Heard::NodeLeaves { rank, by_choice: true }, errands);

@@ -19,6 +19,7 @@ mod blame;
 mod flow;
 mod guarded;
 mod holding;
+mod inherited;
 mod keys;
 mod messages;
 mod meter;

@@ -110,8 +110,9 @@ fn a_node_that_takes_nothing_is_left_alone_until_the_next_look_and_no_try_is_cou
 #[test]
 fn a_call_waits_for_the_node_that_has_its_key_and_goes_elsewhere_when_that_is_gone() {
     let key = Key::new("k").expect("fits");
-    let keyed = |id| Heard::Keyed { id: TaskId(id), key: key.clone() };
-    let held = Heard::Held { rank: Rank(1), worker: worker(1, 0), keys: vec![key.clone()] };
+    let (keyed, until) = (|id| Heard::Keyed { id: TaskId(id), key: key.clone() }, Instant::now());
+    let held =
+        Heard::Held { rank: Rank(1), worker: worker(1, 0), keys: vec![(key.clone(), Left::Nothing)], until };
     let in_use = Undone::Key(KeyError::InUse { key: key.clone() });
     check(
         &mut pool(2, 1),
@@ -161,15 +162,98 @@ fn an_outcome_that_stays_is_waited_for_after_a_redial_and_goes_when_its_worker_n
 
 #[test]
 fn the_queue_knows_whether_each_worker_has_said_what_it_keeps() {
-    let mut state = State::new(Ahead::default());
+    let (mut state, until) = (State::new(Ahead::default()), Instant::now());
     assert!(state.is_reconciled());
     state.hear(ready(0, 1));
     assert!(!state.is_reconciled());
-    state.hear(Heard::Held { rank: Rank(0), worker: worker(0, 7), keys: vec![] });
+    state.hear(Heard::Held { rank: Rank(0), worker: worker(0, 7), keys: vec![], until });
     assert!(!state.is_reconciled());
-    state.hear(Heard::Held { rank: Rank(0), worker: worker(0, 0), keys: vec![] });
+    state.hear(Heard::Held { rank: Rank(0), worker: worker(0, 0), keys: vec![], until });
     assert!(state.is_reconciled());
     state.hear(ready(1, 1));
     state.hear(Heard::NodeGone { rank: Rank(1) });
     assert!(state.is_reconciled());
+}
+
+#[test]
+fn a_node_with_what_another_owner_left_is_used_and_its_slots_are_taken_until_it_has_ended() {
+    let (now, key) = (Instant::now(), |name: &str| Key::new(name).expect("fits"));
+    let until = now + Duration::from_secs(9);
+    let said = |keys| Heard::Held { rank: Rank(0), worker: worker(0, 0), keys, until };
+    let keyed = |id, name: &str| Heard::Keyed { id: TaskId(id), key: key(name) };
+    let any = Target::Any;
+    let mut state = State::new(Ahead::default());
+    state.hear(Heard::Sized { nodes: 1 });
+    state.hear(ready(0, 2));
+    assert!(!state.is_idle(Rank(0), now), "nobody knows what it has");
+    let left = |running, kept| vec![(key(running), Left::Running), (key(kept), Left::Kept)];
+    let ends = (key("b"), Left::Kept);
+    check(
+        &mut state,
+        vec![
+            (said(left("a", "kept")), vec![]),
+            (said(vec![(key("b"), Left::Running)]), vec![]),
+            (said(vec![]), vec![]),
+            // Both slots are taken, so it waits; who asks for what runs there needs no other.
+            (submitted(1, any), vec![]),
+            (keyed(2, "a"), vec![]),
+            (submitted(2, any), vec![grant(2, 0)]),
+            (keyed(3, "kept"), vec![]),
+            (submitted(3, any), vec![grant(3, 0)]),
+            (answered(3), vec![]),
+        ],
+    );
+    assert_eq!((state.demand(now).queued, state.demand(now).running), (1, 2));
+    check(
+        &mut state,
+        vec![(said(vec![ends]), vec![grant(1, 0)]), (answered(1), vec![]), (answered(2), vec![])],
+    );
+    // Nobody asks for what is kept.
+    assert_eq!((state.demand(now).running, state.is_idle(Rank(0), now)), (0, false));
+    assert!(state.demand(now).idle.is_empty());
+    assert!(state.is_idle(Rank(0), until));
+    assert_eq!(state.demand(until).idle, [Rank(0)].into());
+    // Over another link it says again what it has.
+    state.hear(ready(0, 2));
+    assert!(!state.is_idle(Rank(0), until));
+    check(&mut state, vec![(said(vec![]), vec![])]);
+    assert!(state.is_idle(Rank(0), now));
+}
+
+#[test]
+fn who_stops_waiting_for_what_another_owner_left_leaves_it_to_the_next_who_asks() {
+    let (until, key) = (Instant::now(), Key::new("k").expect("fits"));
+    let keyed = |id| Heard::Keyed { id: TaskId(id), key: key.clone() };
+    let said = |keys| Heard::Held { rank: Rank(1), worker: worker(1, 0), keys, until };
+    let mut state = pool(2, 1);
+    check(
+        &mut state,
+        vec![
+            (said(vec![(key.clone(), Left::Running)]), vec![]),
+            (Heard::NodePaused { rank: Rank(1) }, vec![]),
+            (keyed(1), vec![]),
+            (submitted(1, Target::Any), vec![]),
+            (Heard::Cancelled { id: TaskId(1) }, vec![]),
+            (keyed(2), vec![]),
+            // Rank 0 is free, and would run it beside the first.
+            (submitted(2, Target::Any), vec![]),
+        ],
+    );
+    assert_eq!(state.hear(ready(1, 1)), [Effect::Reconcile { rank: Rank(1), waits: vec![] }, grant(2, 1)]);
+}
+
+#[test]
+fn of_the_outcomes_that_stay_the_oldest_is_forgotten_with_its_key() {
+    use crate::tasks::holding::MOST;
+    let mut state = pool(1, 1);
+    let most = u64::try_from(MOST).expect("fits");
+    let key = |id: u64| Key::new("k").expect("fits").at(usize::try_from(id).expect("fits"));
+    for id in 0..most + 10 {
+        state.hear(Heard::Keyed { id: TaskId(id), key: key(id) });
+        assert_eq!(state.hear(submitted(id, Target::Any)), [grant(id, 0)]);
+        let over = id.checked_sub(most).map(release);
+        assert_eq!(state.hear(Heard::Stays { id: TaskId(id), attempt: Attempt(0) }), Vec::from_iter(over));
+        state.hear(answered(id));
+    }
+    assert_eq!(state.keys.homes(), MOST);
 }

@@ -1,7 +1,7 @@
 //! What the queue decides. Pure: messages in, effects out.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::ahead::{Ahead, Load, Paces, Room};
 use super::holding::Holding;
@@ -9,6 +9,7 @@ use super::keys::Keys;
 use super::order::{GroupId, Lost, OnLost, Retries, Target, Undone};
 use super::task::Task;
 use crate::model::{Attempt, Incarnation, Key, KeyError, Rank, TaskId};
+use crate::retention::Left;
 use reconcile::Life;
 pub(crate) use waits::Demand;
 
@@ -23,8 +24,8 @@ mod waits;
 pub(crate) enum Heard {
     /// The task that is submitted next has this key.
     Keyed { id: TaskId, key: Key },
-    /// A node has something under these keys.
-    Held { rank: Rank, worker: Incarnation, keys: Vec<Key> },
+    /// A node has something under these keys. What another owner left of that is waited with until then.
+    Held { rank: Rank, worker: Incarnation, keys: Vec<(Key, Left)>, until: Instant },
     /// A caller waits for a grant.
     Submitted { id: TaskId, target: Target, group: GroupId, retries: Retries, load: Load },
     /// A caller wants one grant on each ready rank; the ids are taken from `first` on.
@@ -155,7 +156,7 @@ impl State {
                     effects.push(Effect::Refuse { id, why: Undone::Key(KeyError::InUse { key }) });
                 }
             }
-            Heard::Held { rank, worker, keys } => self.found(rank, &worker, keys),
+            Heard::Held { rank, worker, keys, until } => self.found(rank, &worker, keys, until),
             Heard::Submitted { id, target, group, retries, load } => {
                 let task = self.homed(id, Task::new(target, group, retries, load));
                 self.submit(id, task, effects);
@@ -245,7 +246,7 @@ impl State {
     fn submit(&mut self, id: TaskId, task: Task, effects: &mut Vec<Effect>) {
         let refusal = if self.stopped { Some(Undone::Stopped) } else { self.refusal(task.target) };
         if let Some(why) = refusal {
-            self.keys.give(id);
+            self.keys.give(id, false);
             effects.push(Effect::Refuse { id, why });
             return;
         }
@@ -424,7 +425,9 @@ impl State {
             let room = self.ranks.get(&rank);
             let fits =
                 load.zip(room).is_some_and(|(load, room)| room.is_free() || self.paces.fits(load, room));
-            if !fits {
+            // What is there already needs no slot.
+            let is_there = room.is_some_and(|it| it.open && !it.full) && self.keys.is_left(id, rank);
+            if !fits && !is_there {
                 break;
             }
             queue.pop_front();
@@ -439,6 +442,8 @@ impl State {
         (task.on, task.apart, task.excused) = (Some((rank, expected)), false, false);
         room.take(task.load, expected);
         effects.push(Effect::Grant { id, attempt: task.attempt, rank });
+        self.keys.go(id, rank);
+        self.count_inherited(rank);
     }
 
     /// The first rank with a free slot after the last one that was given an untargeted task; without any,
@@ -465,8 +470,9 @@ impl State {
     }
 
     fn remove(&mut self, id: TaskId) -> Option<Task> {
-        self.keys.give(id);
-        self.tasks.remove(&id)
+        let task = self.tasks.remove(&id);
+        self.keys.give(id, task.as_ref().is_some_and(|it| it.on.is_some()));
+        task
     }
 
     fn release(&mut self, task: &Task) {

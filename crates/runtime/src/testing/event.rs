@@ -12,7 +12,7 @@ use super::worker::{Inside, Of, Work};
 use crate::model::{Attempt, Incarnation, InstanceId, Key, Rank, TaskId};
 use crate::node::messages::Timer as NodeTimer;
 use crate::pool::messages::Timer as PoolTimer;
-use crate::retention::Try;
+use crate::retention::{Left, Try};
 
 /// One event.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ pub(super) enum Event {
     /// Something happens in the worker of this number.
     Inside(MachineId, u64, Inside),
     /// A client hears under which keys a worker has something.
-    Keys(LinkId, Incarnation, Vec<Key>),
+    Keys(LinkId, Incarnation, Vec<(Key, Left)>),
     /// A worker's word on a call reaches the client.
     Reply(LinkId, Try, Word),
     /// The client says how many outcomes of a link it has.

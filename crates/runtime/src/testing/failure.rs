@@ -57,7 +57,7 @@ pub enum Law {
     Size,
     /// Who takes a pool over takes no node that was let go.
     LetGo,
-    /// A node that is given up because it is idle has no task.
+    /// A node that is given up because it is idle has no task, and runs nothing that another owner left.
     Drained,
     /// A client that finds its machines gone when it wakes says so.
     Told,

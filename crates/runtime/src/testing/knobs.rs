@@ -128,6 +128,8 @@ pub enum Mutation {
     ForgetStays,
     /// Who attaches does not heed what workers say that they have.
     IgnoreKeys,
+    /// Who attaches takes what another owner left, and nobody has asked for, for nothing.
+    IgnoreLeft,
     /// A pool's lock keeps nobody out.
     ShareLock,
     /// What a living program owns is given back.
@@ -176,7 +178,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 72] = [
+    pub const ALL: [Self; 73] = [
         Self::DropNodeGone,
         Self::AcceptStale,
         Self::ForgetMachine,
@@ -227,6 +229,7 @@ impl Mutation {
         Self::ReleaseUntaken,
         Self::ForgetStays,
         Self::IgnoreKeys,
+        Self::IgnoreLeft,
         Self::ShareLock,
         Self::ReapLiving,
         Self::RenewByDead,

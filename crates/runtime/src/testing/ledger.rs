@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::failure::Law;
 use super::tasks::AHEAD;
-use crate::model::{Attempt, FunctionId, Rank, TaskId};
+use crate::model::{Attempt, FunctionId, Incarnation, Key, Rank, TaskId};
+use crate::retention::Left;
 use crate::tasks::Target;
 use crate::tasks::state::{Effect, Heard};
 
@@ -25,7 +26,7 @@ pub(super) struct Ledger {
     /// Tasks whose link broke, and that wait for another.
     suspended: BTreeSet<TaskId>,
     /// The task that is submitted next, if it has a key.
-    keyed: Option<TaskId>,
+    keyed: Option<(TaskId, Key)>,
 }
 
 #[derive(Debug)]
@@ -39,8 +40,8 @@ struct Entry {
     apart: bool,
     /// Its pool gave that node up, and what is lost by that costs no try.
     excused: bool,
-    /// It has a key, and may have to wait for who has something under that.
-    keyed: bool,
+    /// Its key: it may have to wait for who has something under that.
+    keyed: Option<Key>,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +53,24 @@ struct Place {
     used: u32,
     /// Tasks that wait for this rank and no other.
     waiting: usize,
+    /// Its worker, and what another owner of the pool left there that nobody has asked for.
+    worker: Option<Incarnation>,
+    left: BTreeMap<Key, Left>,
+    /// It has said all that it has; what it says now is what became of that.
+    has_said: bool,
+}
+
+impl Place {
+    /// How many of its slots are not taken by what another owner left.
+    fn own_slots(&self) -> u32 {
+        let left = self.left.values().filter(|it| **it == Left::Running).count();
+        self.slots.saturating_sub(u32::try_from(left).unwrap_or(u32::MAX))
+    }
+
+    /// Its worker has ended.
+    fn ends(&mut self) {
+        (self.worker, self.left) = (None, BTreeMap::new());
+    }
 }
 
 impl Ledger {
@@ -118,22 +137,38 @@ impl Ledger {
                 return false;
             }
             Heard::Cancelled { id } => self.close(*id),
-            Heard::NodeReady { rank, slots, .. } => {
+            Heard::NodeReady { rank, slots, worker } => {
                 let place = self.ranks.entry(*rank).or_default();
                 (place.open, place.full, place.slots) = (true, false, *slots);
+                (place.worker, place.left, place.has_said) = (Some(worker.clone()), BTreeMap::new(), false);
+            }
+            Heard::Held { rank, worker, keys, .. } => {
+                let place = self.ranks.entry(*rank).or_default();
+                if place.worker.as_ref() == Some(worker) {
+                    place.has_said |= keys.is_empty();
+                    let runs = |key: &Key| place.left.get(key) == Some(&Left::Running);
+                    let news = keys.iter().filter(|(key, _)| !place.has_said || runs(key));
+                    let news: Vec<(Key, Left)> = news.cloned().collect();
+                    place.left.extend(news);
+                }
             }
             Heard::NodeLeaves { rank, by_choice } => {
                 let place = self.ranks.entry(*rank).or_default();
                 (place.open, place.used) = (false, 0);
+                place.ends();
                 for entry in self.tasks.values_mut().filter(|it| it.on == Some(*rank)) {
                     (entry.apart, entry.excused) = (true, *by_choice || entry.excused);
                 }
             }
-            Heard::NodePaused { rank } | Heard::NodeGone { rank } | Heard::NodeLost { rank } => {
-                self.ranks.entry(*rank).or_default().open = false;
+            Heard::NodePaused { rank } => self.ranks.entry(*rank).or_default().open = false,
+            Heard::NodeGone { rank } | Heard::NodeLost { rank } => {
+                let place = self.ranks.entry(*rank).or_default();
+                place.open = false;
+                place.ends();
             }
+            Heard::WorkerDied { rank } => self.ranks.entry(*rank).or_default().ends(),
             Heard::Stopped => self.stopped = true,
-            Heard::Keyed { id, .. } => self.keyed = Some(*id),
+            Heard::Keyed { id, key } => self.keyed = Some((*id, key.clone())),
             Heard::Committed { id } => {
                 if let Some(entry) = self.tasks.get_mut(id) {
                     entry.limit = entry.tries.saturating_sub(1);
@@ -141,13 +176,11 @@ impl Ledger {
             }
             Heard::Looked => self.ranks.values_mut().for_each(|it| it.full = false),
             Heard::Broadcast { .. }
-            | Heard::Held { .. }
             | Heard::Stays { .. }
             | Heard::Sized { .. }
             | Heard::Grows { .. }
             | Heard::NodeWanted { .. }
-            | Heard::RoundTrip { .. }
-            | Heard::WorkerDied { .. } => {}
+            | Heard::RoundTrip { .. } => {}
         }
         true
     }
@@ -248,7 +281,7 @@ impl Ledger {
     }
 
     fn open(&mut self, id: TaskId, target: Target, limit: u32, function: FunctionId) {
-        let keyed = self.keyed.take_if(|it| *it == id).is_some();
+        let keyed = self.keyed.take_if(|(of, _)| *of == id).map(|(_, key)| key);
         self.tasks.insert(
             id,
             Entry { target, function, limit, tries: 0, on: None, apart: false, excused: false, keyed },
@@ -257,7 +290,7 @@ impl Ledger {
     }
 
     fn is_keyed(&self, id: TaskId) -> bool {
-        self.tasks.get(&id).is_some_and(|it| it.keyed)
+        self.tasks.get(&id).is_some_and(|it| it.keyed.is_some())
     }
 
     fn wait(&mut self, id: TaskId, target: Target) {
@@ -297,7 +330,7 @@ impl Ledger {
         let Some(entry) = self.tasks.remove(&id) else { return };
         match entry.on {
             Some(_) => self.free(entry.on.filter(|_| !entry.apart)),
-            None => self.wait_no_more(entry.target, entry.keyed),
+            None => self.wait_no_more(entry.target, entry.keyed.is_some()),
         }
     }
 
@@ -314,7 +347,10 @@ impl Ledger {
         };
         let place = self.ranks.entry(rank).or_default();
         let is_known = self.known.get(&entry.function).is_some_and(|it| *it >= AHEAD.known);
-        let most = place.slots + if is_known { AHEAD.calls } else { 0 };
+        let most = place.own_slots() + if is_known { AHEAD.calls } else { 0 };
+        // What is there already needs no slot.
+        let is_there = entry.keyed.as_ref().and_then(|it| place.left.remove(it));
+        let is_there = is_there.is_some_and(|it| it != Left::Nothing);
         let law = if attempt.0 != entry.tries || entry.tries > entry.limit {
             Some(Law::Tries)
         } else if self.stopped {
@@ -324,7 +360,7 @@ impl Ledger {
             || !matches!(entry.target, Target::Any) && entry.target != Target::Rank(rank)
         {
             Some(Law::Closed)
-        } else if place.used >= most {
+        } else if place.used >= most && !is_there {
             Some(Law::Slots)
         } else {
             None
@@ -335,7 +371,7 @@ impl Ledger {
         (entry.on, entry.apart, entry.excused) = (Some(rank), false, false);
         entry.tries += 1;
         place.used += 1;
-        let (target, keyed) = (entry.target, entry.keyed);
+        let (target, keyed) = (entry.target, entry.keyed.is_some());
         self.wait_no_more(target, keyed);
         Ok(())
     }
@@ -352,7 +388,7 @@ impl Ledger {
 
     fn none_idle(&self) -> Result<(), Breach> {
         let idle = self.ranks.iter().find(|(_, it)| {
-            it.open && !it.full && it.used < it.slots && (it.waiting > 0 || self.waiting_anywhere > 0)
+            it.open && !it.full && it.used < it.own_slots() && (it.waiting > 0 || self.waiting_anywhere > 0)
         });
         match idle {
             Some((rank, place)) if !self.stopped => {

@@ -1,9 +1,10 @@
 //! What the simulated queue is told, by its pool, its nodes and its callers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::link::LinkId;
 use crate::model::{Attempt, Incarnation, Key, Rank, TaskId};
+use crate::retention::Left;
 use crate::tasks::ahead::Load;
 use crate::tasks::state::Heard;
 use crate::tasks::{GroupId, Target};
@@ -26,7 +27,8 @@ pub(super) enum Letter {
     Held {
         rank: Rank,
         worker: Incarnation,
-        keys: Vec<Key>,
+        keys: Vec<(Key, Left)>,
+        until: Instant,
     },
     /// What a task came to stays at its worker.
     Stays {

@@ -27,7 +27,8 @@ impl World {
             return;
         }
         pool.asked = Some(nodes);
-        let Some(demand) = self.me.queue.as_ref().map(super::tasks::Queue::demand) else { return };
+        let now = self.moment();
+        let Some(demand) = self.me.queue.as_ref().map(|it| it.demand(now)) else { return };
         self.summary.resized += 1;
         self.most_nodes = self.most_nodes.max(nodes);
         self.hear_pool(Heard::Resized { nodes, demand });

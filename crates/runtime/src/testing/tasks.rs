@@ -2,7 +2,7 @@
 //! callers tell it takes a while here, as it does when a thread is kept from running before it has the lock.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::event::{CallEvent, Decided, Event};
 use super::failure::Law;
@@ -13,7 +13,7 @@ use super::link::LinkId;
 use super::pool::PoolMessage;
 use super::worker::Work;
 use super::world::World;
-use crate::model::{Incarnation, Key, Rank, TaskId};
+use crate::model::{Incarnation, Rank, TaskId};
 use crate::pool::messages::Heard as PoolHeard;
 use crate::tasks::ahead::Ahead;
 use crate::tasks::state::{Demand, Effect, Heard, State};
@@ -27,7 +27,7 @@ pub(super) struct Queue {
     retries: Retries,
     inbox: Duration,
     ledger: Ledger,
-    links: BTreeMap<Rank, LinkId>,
+    pub(super) links: BTreeMap<Rank, LinkId>,
     /// Who was submitted, and whether it waits for a decision.
     callers: BTreeMap<TaskId, bool>,
     /// Broadcasts that wait for their shares.
@@ -67,8 +67,8 @@ impl Queue {
     }
 
     /// What it has and wants.
-    pub(super) fn demand(&self) -> Demand {
-        self.state.demand()
+    pub(super) fn demand(&self, now: Instant) -> Demand {
+        self.state.demand(now)
     }
 
     /// Notes which nodes could begin with something at once.
@@ -88,7 +88,7 @@ impl Queue {
                 Heard::Submitted { id, target, group, retries: self.retries, load }
             }
             Letter::Keyed { id, key } => Heard::Keyed { id, key },
-            Letter::Held { rank, worker, keys } => Heard::Held { rank, worker, keys },
+            Letter::Held { rank, worker, keys, until } => Heard::Held { rank, worker, keys, until },
             Letter::Stays { id, attempt } => Heard::Stays { id, attempt },
             Letter::Broadcast { first, group, load } => {
                 self.shares.insert(first);
@@ -221,8 +221,9 @@ impl World {
         {
             return;
         }
+        let now = self.moment();
         let Some(queue) = &mut self.me.queue else { return };
-        let mut demand = queue.state.demand();
+        let mut demand = queue.state.demand(now);
         if self.mutation == Some(Mutation::CloseBusy) {
             demand = Demand { idle: queue.links.keys().copied().collect(), ..Demand::default() };
         }
@@ -234,13 +235,15 @@ impl World {
 
     /// A node takes nothing more, if it has nothing. Whether it does not.
     pub(super) fn close_idle(&mut self, rank: Rank) -> bool {
+        let now = self.moment();
         let Some(queue) = &mut self.me.queue else { return false };
-        let is_idle = queue.state.is_idle(rank) || self.mutation == Some(Mutation::CloseBusy);
+        let is_idle = queue.state.is_idle(rank, now) || self.mutation == Some(Mutation::CloseBusy);
         if is_idle {
             if let Some(id) = queue.ledger.on(rank) {
                 let what = format!("{rank} is given up as idle, and has task {id}");
                 self.breach(Law::Drained, what);
             }
+            self.check_left(rank);
             self.queue_hears(Letter::NodeLeaves { rank, by_choice: true });
         }
         is_idle
@@ -333,19 +336,6 @@ impl World {
     /// Whether every worker that is linked has said under which keys it has something.
     pub(super) fn is_reconciled(&self) -> bool {
         self.me.queue.as_ref().is_none_or(|it| it.state.is_reconciled())
-    }
-
-    /// A worker has said under which keys it has something.
-    pub(super) fn hears_keys(&mut self, link: LinkId, worker: Incarnation, keys: Vec<Key>) {
-        if self.mutation == Some(Mutation::IgnoreKeys) {
-            return;
-        }
-        let Some(rank) = self.rank_of(link) else { return };
-        if !keys.is_empty() {
-            self.cast_queue(Letter::Held { rank, worker: worker.clone(), keys });
-        }
-        // What has no more to say says that.
-        self.cast_queue(Letter::Held { rank, worker, keys: Vec::new() });
     }
 
     fn decide(&mut self, id: TaskId, decided: Decided) {

@@ -11,6 +11,7 @@ use crate::model::{Epoch, Incarnation, Key, Retention, TaskId};
 use crate::retention::{Body, Extent, Outcomes, Run, Sent, Try};
 
 mod desk;
+mod left;
 
 /// One life of a worker.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ pub(super) struct Worker {
     sent: Sent<Delivery>,
     /// Who asked, over the link that counts, for what still runs.
     asked: BTreeSet<Try>,
+    /// The keys of which its client was told that what another owner left there runs.
+    told: BTreeSet<Key>,
     /// What was in memory when its last link broke.
     unheard: u64,
 }
@@ -134,6 +137,7 @@ impl Worker {
             what: BTreeMap::new(),
             sent: Sent::default(),
             asked: BTreeSet::new(),
+            told: BTreeSet::new(),
             unheard: 0,
         }
     }
@@ -153,7 +157,7 @@ impl Worker {
 
     /// The keys under which something runs or is kept.
     pub(super) fn keys(&self) -> Vec<Key> {
-        self.outcomes.keys().cloned().collect()
+        self.outcomes.keys().map(|(key, _)| key.clone()).collect()
     }
 
     const fn run(&self, it: Try) -> Run {
@@ -175,6 +179,7 @@ impl Worker {
         }
         self.apart.clear();
         self.asked.clear();
+        self.told.clear();
         self.link = None;
         self.unheard = self.outcomes.kept().0;
     }

@@ -4,9 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use skyward_runtime::link::{
-    BODY_LIMIT, LANE_LIMIT, Outcome, Reply, Stream, WireError, read_number, write_outcome,
-};
+use skyward_runtime::link::{BODY_LIMIT, LANE_LIMIT, Outcome, Stream, WireError, read_number, write_outcome};
 use skyward_runtime::payload::CommonKey;
 use skyward_runtime::retention::{Run, Try};
 use tokio::sync::oneshot;
@@ -69,7 +67,7 @@ impl Desk {
     }
 
     /// The client says what it waits for of the links before. It hears which keys there are.
-    pub(super) fn reconcile(&self, tries: Vec<Try>, more: bool, lane: &Lane) -> Result<(), WireError> {
+    pub(super) fn reconcile(&self, tries: Vec<Try>, more: bool, lane: &Arc<Lane>) -> Result<(), WireError> {
         let mut calls = self.calls();
         if calls.over {
             return Ok(());
@@ -84,8 +82,7 @@ impl Desk {
         let waits = std::mem::take(&mut calls.waits);
         self.worker.keep.reconcile(&waits);
         drop(calls);
-        let keys = self.worker.keep.keys();
-        lane.outbox.put(false, |buffer| Reply::put_keys(buffer, keys.iter()));
+        self.tell_keys(lane);
         Ok(())
     }
 

@@ -1,9 +1,9 @@
 //! What a worker keeps for the next link, and for the next owner.
 
-use std::sync::mpsc;
-
 use skyward_runtime::link::{CallRequest, Hello, Link, Outcome};
 use skyward_runtime::model::{Attempt, Epoch, Key, Retention, TaskId};
+use skyward_runtime::retention::Left;
+use tokio::sync::mpsc;
 
 use crate::node::{Node, SOON, as_arguments, call, request, says, until};
 use crate::tests;
@@ -14,6 +14,7 @@ tests!(
     a_large_outcome_is_kept_until_the_client_has_all_of_it,
     a_call_on_a_stream_of_its_own_is_asked_for_like_any_other,
     a_key_leads_the_next_owner_to_the_running_call_and_to_the_kept_outcome,
+    the_next_owner_hears_when_what_was_left_has_ended_over_each_of_its_links,
     a_key_of_another_call_is_refused,
     outcomes_that_memory_does_not_hold_are_read_from_the_disk_and_leave_no_file,
 );
@@ -21,6 +22,20 @@ tests!(
 /// A link of the owner of this number.
 async fn owned(node: &Node, epoch: u64) -> Link {
     node.dial(Hello { epoch: Epoch(epoch), ..node.hello.clone() }).await.expect("welcome")
+}
+
+/// What its worker says that it has under keys.
+fn told(link: &Link) -> mpsc::UnboundedReceiver<Vec<(Key, Left)>> {
+    let (tell, told) = mpsc::unbounded_channel();
+    link.reconcile(&[], move |keys| drop(tell.send(keys)));
+    told
+}
+
+/// What it says next, which is of one key at most.
+async fn next(told: &mut mpsc::UnboundedReceiver<Vec<(Key, Left)>>) -> Option<(String, Left)> {
+    let said = tokio::time::timeout(SOON, told.recv()).await.expect("in time").expect("linked");
+    assert!(said.len() < 2, "{said:?}");
+    said.into_iter().next().map(|(key, left)| (key.as_str().to_owned(), left))
 }
 
 fn keyed(key: &str, request: CallRequest) -> CallRequest {
@@ -118,20 +133,23 @@ async fn a_key_leads_the_next_owner_to_the_running_call_and_to_the_kept_outcome(
     }
     let link = owned(&node, 12).await;
     until("what has no key is nobody's", || says(&node.file("plain")) == "dropped").await;
-    let (told, keys) = mpsc::channel();
-    link.reconcile(&[], move |keys| drop(told.send(keys)));
+    let mut keys = told(&link);
     // Its numbers begin anew: the same one is another call.
     assert_eq!(
         link.call(CallRequest { task: TaskId(1), ..request("echo", "on") }).await,
         Ok(Outcome::Returned("on".into()))
     );
-    assert_eq!(keys.recv_timeout(SOON), Ok(vec![Key::new("mine").expect("fits")]));
+    let said = |left| Some(("mine".to_owned(), left));
+    assert_eq!([next(&mut keys).await, next(&mut keys).await], [said(Left::Running), None]);
     let joined = tokio::spawn(link.call(mine(2)));
+    assert_eq!(next(&mut keys).await, said(Left::Nothing));
     std::fs::write(&note, "go").expect("written");
     assert_eq!(joined.await.expect("joined"), Ok(Outcome::Returned("".into())));
     // Nobody has said that it was taken, and the next owner finds it.
     drop(link);
     let link = owned(&node, 13).await;
+    let mut keys = told(&link);
+    assert_eq!([next(&mut keys).await, next(&mut keys).await], [said(Left::Kept), None]);
     assert_eq!(link.call(mine(7)).await, Ok(Outcome::Returned("".into())));
     link.release(TaskId(7), Attempt(0));
     let again = tokio::spawn(link.call(mine(8)));
@@ -139,6 +157,27 @@ async fn a_key_leads_the_next_owner_to_the_running_call_and_to_the_kept_outcome(
     until("it runs again", || says(&note) == "running").await;
     std::fs::write(&note, "go").expect("written");
     assert_eq!(again.await.expect("joined"), Ok(Outcome::Returned("".into())));
+}
+
+async fn the_next_owner_hears_when_what_was_left_has_ended_over_each_of_its_links() {
+    let node = Node::start().await;
+    let (link, note) = (owned(&node, 21).await, node.file("note"));
+    let left = tokio::spawn(link.call(keyed("left", request("block_until_noted", as_arguments(&note)))));
+    until("it runs", || says(&note) == "running").await;
+    link.close("its owner is gone");
+    left.await.expect("joined").expect_err("the link is over");
+    let said = |left| Some(("left".to_owned(), left));
+    for _ in 0..2 {
+        let link = owned(&node, 22).await;
+        let mut keys = told(&link);
+        assert_eq!([next(&mut keys).await, next(&mut keys).await], [said(Left::Running), None]);
+        link.close("another one follows");
+    }
+    let link = owned(&node, 22).await;
+    let mut keys = told(&link);
+    assert_eq!([next(&mut keys).await, next(&mut keys).await], [said(Left::Running), None]);
+    std::fs::write(&note, "go").expect("written");
+    assert_eq!(next(&mut keys).await, said(Left::Kept));
 }
 
 async fn a_key_of_another_call_is_refused() {

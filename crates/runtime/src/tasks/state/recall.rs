@@ -78,7 +78,7 @@ impl State {
             if silent == 0 || room.used == 0 {
                 continue;
             }
-            let ahead = room.used.saturating_sub(room.slots);
+            let ahead = room.used.saturating_sub(room.own_slots());
             if several && silent.is_multiple_of(LONG) {
                 stuck.push((*rank, Wanted::All));
             } else if idle > free(room) {
@@ -127,7 +127,7 @@ enum Wanted {
 
 /// How many tasks a node could begin at once, as far as is known.
 const fn free(room: &Room) -> u32 {
-    if room.open && !room.full && !room.doubted { room.slots.saturating_sub(room.used) } else { 0 }
+    if room.open && !room.full && !room.doubted { room.own_slots().saturating_sub(room.used) } else { 0 }
 }
 
 fn count(of: usize) -> u32 {

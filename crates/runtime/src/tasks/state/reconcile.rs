@@ -6,9 +6,11 @@
 //!                              `-- another worker, no node --> lost
 //! ```
 
+use std::time::Instant;
+
 use super::{Effect, State};
 use crate::model::{Attempt, Incarnation, Key, Rank, TaskId};
-use crate::retention::Try;
+use crate::retention::{Left, Try};
 use crate::tasks::Target;
 use crate::tasks::task::Task;
 
@@ -34,6 +36,7 @@ impl State {
             }
         };
         self.lives.insert(rank, Life { worker, link, heard });
+        self.keys.linked(rank);
         let on_it = self.tasks.iter_mut().filter(|(_, it)| it.is_on(rank));
         let mut waits: Vec<Try> = self.holding.of(rank).collect();
         let mut resumed = Vec::new();
@@ -103,11 +106,12 @@ impl State {
     }
 
     /// A worker says under which keys it has something: tasks that wait with one of them wait for it.
-    pub(super) fn found(&mut self, rank: Rank, worker: &Incarnation, keys: Vec<Key>) {
+    pub(super) fn found(&mut self, rank: Rank, worker: &Incarnation, keys: Vec<(Key, Left)>, until: Instant) {
         let Some(life) = self.lives.get_mut(&rank).filter(|it| it.worker == *worker) else { return };
         // What has no more to say says that.
         life.heard |= keys.is_empty();
-        self.keys.found(rank, keys);
+        self.keys.found(rank, keys, until);
+        self.count_inherited(rank);
         let waits = |it: &Task| it.on.is_none() && it.target == Target::Any;
         let homed: Vec<TaskId> = self
             .tasks
@@ -121,6 +125,13 @@ impl State {
         }
     }
 
+    /// What another owner left that runs on a node has slots of it.
+    pub(super) fn count_inherited(&mut self, rank: Rank) {
+        if let Some(room) = self.ranks.get_mut(&rank) {
+            room.inherited = self.keys.inherited().running(rank);
+        }
+    }
+
     /// Whether every worker that is linked has said under which keys it has something.
     pub(crate) fn is_reconciled(&self) -> bool {
         self.lives.values().all(|it| it.heard)
@@ -129,17 +140,19 @@ impl State {
     /// The outcome of a task has been taken, and stays where it is.
     pub(super) fn stays(&mut self, id: TaskId, attempt: Attempt, effects: &mut Vec<Effect>) {
         let Some(rank) = self.current(id, attempt).and_then(Task::place) else { return };
-        self.keys.stay(id, rank);
-        if let Some((id, attempt)) = self.holding.hold(rank, (id, attempt)) {
+        let Some(key) = self.keys.stay(id, rank) else { return };
+        if let Some(((id, attempt), key)) = self.holding.hold(rank, (id, attempt), key) {
+            self.keys.let_go(rank, &key);
             effects.push(Effect::Release { id, attempt, rank });
         }
     }
 
     /// The worker of a rank takes nothing more: what stays there for another owner is in the way of this one.
     pub(super) fn make_room(&mut self, rank: Rank, effects: &mut Vec<Effect>) {
-        self.keys.leave(rank);
-        let held = self.holding.give(rank).into_iter();
-        effects.extend(held.map(|(id, attempt)| Effect::Release { id, attempt, rank }));
+        for ((id, attempt), key) in self.holding.give(rank) {
+            self.keys.let_go(rank, &key);
+            effects.push(Effect::Release { id, attempt, rank });
+        }
     }
 
     /// The task, meant for the rank that has something under its key.

@@ -1,6 +1,7 @@
 //! What the queue knows when it is asked: what runs, what waits, and for what. Pure, part of the queue's state.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Instant;
 
 use super::State;
 use crate::model::{Attempt, Rank, TaskId};
@@ -12,9 +13,9 @@ use crate::tasks::Target;
 pub(crate) struct Demand {
     /// Tasks that wait and could run on any node.
     pub(crate) queued: u32,
-    /// Tasks that nodes have, and those that wait for one node alone.
+    /// Tasks that nodes have, those that wait for one node alone, and what another owner left that runs.
     pub(crate) running: u32,
-    /// Ranks that take tasks, have none, and for which none waits.
+    /// Ranks that take tasks, have none and nothing that another owner left, and for which none waits.
     pub(crate) idle: BTreeSet<Rank>,
     /// Ranks for which tasks wait.
     pub(crate) pinned: BTreeSet<Rank>,
@@ -22,7 +23,7 @@ pub(crate) struct Demand {
 
 impl State {
     /// What it wants of its pool.
-    pub(crate) fn demand(&self) -> Demand {
+    pub(crate) fn demand(&self, now: Instant) -> Demand {
         let of = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         if self.stopped {
             return Demand::default();
@@ -30,15 +31,17 @@ impl State {
         let queued: usize = self.waiting.values().map(VecDeque::len).sum();
         Demand {
             queued: of(queued),
-            running: of(self.tasks.len().saturating_sub(queued)),
-            idle: self.ranks.keys().copied().filter(|it| self.is_idle(*it)).collect(),
+            running: of(self.tasks.len().saturating_sub(queued))
+                .saturating_add(self.keys.inherited().all_running()),
+            idle: self.ranks.keys().copied().filter(|it| self.is_idle(*it, now)).collect(),
             pinned: self.pinned.iter().filter(|(_, it)| !it.is_empty()).map(|(rank, _)| *rank).collect(),
         }
     }
 
-    /// Whether a rank takes tasks, has none, and none waits for it.
-    pub(crate) fn is_idle(&self, rank: Rank) -> bool {
+    /// Whether a rank takes tasks, has none and nothing that another owner left, and none waits for it.
+    pub(crate) fn is_idle(&self, rank: Rank, now: Instant) -> bool {
         let is_free = self.ranks.get(&rank).is_some_and(|it| it.open && it.used == 0);
+        let is_free = is_free && !self.keys.inherited().is_there(rank, now);
         is_free && self.pinned.get(&rank).is_none_or(VecDeque::is_empty)
     }
 

@@ -132,6 +132,7 @@ impl World {
                 }
             }
         }
+        self.tell_ends(id);
         self.check_retention(id);
     }
 
@@ -172,8 +173,8 @@ impl World {
     /// The client hears under which keys there is something.
     fn tell_keys(&mut self, id: MachineId, link: LinkId) {
         let latency = self.dice.up_to(Duration::from_millis(100));
-        let Some(worker) = self.workers.get(&id) else { return };
-        let (keys, name) = (worker.keys(), worker.name());
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let (keys, name) = (worker.left(), worker.name());
         let now = self.now;
         let Some(way) = self.links.get_mut(link.0) else { return };
         way.back = (now + latency).max(way.back);
@@ -307,6 +308,7 @@ impl World {
                 self.spill(id);
             }
         }
+        self.tell_ends(id);
         self.check_retention(id);
     }
 
