@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use skyward::prelude::*;
 use skyward::{EventKind, ScaledBecause, Scaling};
-use skyward_tests::{patient, until_said};
+use skyward_tests::{apart, patient, until_said};
 
 /// How many tasks there are.
 const TASKS: u32 = 4;
@@ -39,8 +39,7 @@ async fn main() -> skyward::Result<()> {
     let local = Local::default().directory(folder.join("machines"));
     let timing = Timing { lease: Duration::from_secs(300), ttl: Duration::from_secs(300), ..patient() };
     let scaling = Scaling { idle: Duration::from_millis(300), cooldown: Duration::from_millis(300) };
-    let builder =
-        Compute::builder().spec(Spec::on(local)).nodes((1, TASKS + 1)).scaling(scaling).timing(timing);
+    let builder = apart().spec(Spec::on(local)).nodes((1, TASKS + 1)).scaling(scaling).timing(timing);
     let compute = builder.name("scaler").state(folder.join("state")).console().start().await?;
     let mut events = compute.events();
     if arguments.next().is_some() {

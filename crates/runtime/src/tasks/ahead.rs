@@ -139,7 +139,7 @@ impl Paces {
             && !room.full
             && room.inherited < room.slots.max(1)
             && pace.seen >= self.ahead.known
-            && room.used < room.slots.saturating_add(self.ahead.calls)
+            && room.used < room.own_slots().saturating_add(self.ahead.calls)
             && room.bytes.saturating_add(load.bytes) <= self.ahead.bytes
             && room.work.saturating_add(pace.takes) <= most
     }

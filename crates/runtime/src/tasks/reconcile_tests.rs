@@ -134,10 +134,12 @@ fn a_call_waits_for_the_node_that_has_its_key_and_goes_elsewhere_when_that_is_go
 fn an_outcome_that_stays_is_waited_for_after_a_redial_and_goes_when_its_worker_needs_the_room() {
     let any = Target::Any;
     let stays = |id| Heard::Stays { id: TaskId(id), attempt: Attempt(0) };
+    let keyed = |id| Heard::Keyed { id: TaskId(id), key: Key::new("k").expect("fits") };
     let mut state = pool(1, 2);
     check(
         &mut state,
         vec![
+            (keyed(1), vec![]),
             (submitted(1, any), vec![grant(1, 0)]),
             (stays(1), vec![]),
             (answered(1), vec![]),
@@ -154,7 +156,12 @@ fn an_outcome_that_stays_is_waited_for_after_a_redial_and_goes_when_its_worker_n
     let mut state = pool(1, 2);
     check(
         &mut state,
-        vec![(submitted(1, any), vec![grant(1, 0)]), (stays(1), vec![]), (answered(1), vec![])],
+        vec![
+            (keyed(1), vec![]),
+            (submitted(1, any), vec![grant(1, 0)]),
+            (stays(1), vec![]),
+            (answered(1), vec![]),
+        ],
     );
     let other = Heard::NodeReady { rank: Rank(0), slots: 2, worker: worker(0, 1) };
     assert_eq!(state.hear(other), [Effect::Reconcile { rank: Rank(0), waits: vec![] }]);

@@ -1,6 +1,6 @@
 //! What the simulated queue is told, by its pool, its nodes and its callers.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::link::LinkId;
 use crate::model::{Attempt, Incarnation, Key, Rank, TaskId};
@@ -28,7 +28,6 @@ pub(super) enum Letter {
         rank: Rank,
         worker: Incarnation,
         keys: Vec<(Key, Left)>,
-        until: Instant,
     },
     /// What a task came to stays at its worker.
     Stays {

@@ -81,14 +81,14 @@ impl Queue {
     }
 
     /// Keeps what only the shell may hold and passes on the rest.
-    fn take_in(&mut self, letter: Letter, slots: u32, worker: Incarnation) -> Heard {
+    fn take_in(&mut self, letter: Letter, slots: u32, worker: Incarnation, now: Instant) -> Heard {
         match letter {
             Letter::Submit { id, target, group, load } => {
                 self.callers.insert(id, true);
                 Heard::Submitted { id, target, group, retries: self.retries, load }
             }
             Letter::Keyed { id, key } => Heard::Keyed { id, key },
-            Letter::Held { rank, worker, keys, until } => Heard::Held { rank, worker, keys, until },
+            Letter::Held { rank, worker, keys } => Heard::Held { rank, worker, keys, until: now + LEFT },
             Letter::Stays { id, attempt } => Heard::Stays { id, attempt },
             Letter::Broadcast { first, group, load } => {
                 self.shares.insert(first);
@@ -184,9 +184,10 @@ impl World {
             }
             _ => {}
         }
+        let now = self.moment();
         let Some(queue) = &mut self.me.queue else { return };
         let is_look = matches!(letter, Letter::Looked);
-        let heard = queue.take_in(letter, self.slots, worker);
+        let heard = queue.take_in(letter, self.slots, worker, now);
         let fresh = queue.ledger.hears(&heard);
         let full = matches!(heard, Heard::Full { .. });
         let before = (!fresh).then(|| queue.state.clone());
@@ -385,6 +386,9 @@ impl World {
         }
     }
 }
+
+/// For how long outcomes that another owner left are waited with.
+const LEFT: Duration = Duration::from_secs(30);
 
 /// Who waits for the shares of a broadcast: the id before theirs.
 pub(super) const fn caller_of(first: TaskId) -> TaskId {

@@ -58,12 +58,11 @@ impl World {
             _ => {}
         }
         let Some(rank) = self.rank_of(link) else { return };
-        let until = self.moment() + WAIT;
         if !keys.is_empty() {
-            self.cast_queue(Letter::Held { rank, worker: worker.clone(), keys, until });
+            self.cast_queue(Letter::Held { rank, worker: worker.clone(), keys });
         }
         // What has no more to say says that.
-        self.cast_queue(Letter::Held { rank, worker, keys: Vec::new(), until });
+        self.cast_queue(Letter::Held { rank, worker, keys: Vec::new() });
     }
 
     /// A node is given up as idle: its worker runs nothing that another owner left.
@@ -77,6 +76,3 @@ impl World {
         }
     }
 }
-
-/// For how long outcomes that another owner left are waited with.
-const WAIT: Duration = Duration::from_secs(30);
