@@ -41,6 +41,7 @@ fn plan(criterion: &mut Criterion) {
                     wanted,
                     nodes: Nodes::from(4),
                     sized_disk: false,
+                    disk_gb_hour: None,
                     offers: Ok(offers),
                 })
                 .collect();

@@ -108,7 +108,14 @@ fn rank_each(parts: &[&[Offer]]) -> skyward::Result<()> {
 }
 
 fn spec<'a>(wanted: &'a Requirements, offers: &'a [Offer]) -> Asked<'a> {
-    Asked { provider: "bench", wanted, nodes: Nodes::from(4), sized_disk: false, offers: Ok(offers) }
+    Asked {
+        provider: "bench",
+        wanted,
+        nodes: Nodes::from(4),
+        sized_disk: false,
+        disk_gb_hour: None,
+        offers: Ok(offers),
+    }
 }
 
 fn check(asked: &[Asked<'_>]) -> skyward::Result<()> {

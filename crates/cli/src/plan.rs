@@ -5,8 +5,8 @@ use std::sync::Arc;
 use clap::Parser;
 use serde_json::Value;
 use skyward::catalog::{Asked, Terms, rank};
-use skyward::provider::{Architecture, Offer};
-use skyward::{Candidate, InvalidRequest, Nodes, Plan, Requirements};
+use skyward::provider::{Architecture, Capabilities, Offer};
+use skyward::{Candidate, InvalidRequest, Nodes, Plan, Requirements, Usd};
 
 use crate::arguments::{OneSpec, PlanArguments, Wants};
 use crate::offers::{place, pretty};
@@ -20,6 +20,7 @@ struct Spec {
     wanted: Requirements,
     nodes: Nodes,
     sized_disk: bool,
+    disk_gb_hour: Option<Usd>,
     offers: Result<Arc<[Offer]>, String>,
 }
 
@@ -38,6 +39,7 @@ pub(crate) fn plan(arguments: &PlanArguments) -> Result<Answer, Failed> {
             wanted: &it.wanted,
             nodes: it.nodes,
             sized_disk: it.sized_disk,
+            disk_gb_hour: it.disk_gb_hour,
             offers: it.offers.as_deref().map_err(String::as_str),
         })
         .collect();
@@ -106,8 +108,8 @@ fn spec(shop: &Shop, provider: String, wants: Wants) -> Result<Spec, Failed> {
         None => format!("no offers are known; `sky offers refresh --provider {provider}` asks for them"),
     };
     let offers = if offers.is_empty() { Err(nothing()) } else { Ok(offers) };
-    let sized_disk = shop.capabilities(&provider).sized_disk;
-    Ok(Spec { nodes: wants.nodes.unwrap_or_default(), wanted, sized_disk, offers, provider })
+    let Capabilities { sized_disk, disk_gb_hour, .. } = shop.capabilities(&provider);
+    Ok(Spec { nodes: wants.nodes.unwrap_or_default(), wanted, sized_disk, disk_gb_hour, offers, provider })
 }
 
 fn report(plan: &Plan, limit: usize) -> String {

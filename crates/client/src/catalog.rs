@@ -15,7 +15,7 @@
 //! let known = catalog.offers_of("cloud")?;
 //! let wanted = Requirements { vcpus: Some(4), ..Requirements::default() };
 //! let nodes = Nodes::from(10);
-//! let asked = Asked { provider: "cloud", wanted: &wanted, nodes, sized_disk: false, offers: Ok(&known) };
+//! let asked = Asked { provider: "cloud", wanted: &wanted, nodes, sized_disk: false, disk_gb_hour: None, offers: Ok(&known) };
 //! let plan = rank(&[asked], &Terms::default());
 //! assert_eq!(plan.chosen().expect("one fits").hourly(), usd!(3.40));
 //! # drop(catalog);

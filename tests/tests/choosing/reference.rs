@@ -97,6 +97,7 @@ fn compare(catalog: &Catalog, offers: &[Offer], wanted: &Requirements, can: &Cap
         wanted,
         nodes: Nodes::default(),
         sized_disk: can.sized_disk,
+        disk_gb_hour: None,
         offers: Ok(offers),
     };
     let plan = rank(&[asked], &terms);

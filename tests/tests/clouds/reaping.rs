@@ -189,6 +189,12 @@ async fn a_foreign_pool_is_listed_and_given_back_when_it_is_old_enough_and_the_o
         let refused = found.pools[0].give_back().await.unwrap_err().to_string();
         assert!(refused.contains("may be one of this user's own"), "{refused}");
 
+        // By a clock that is ten minutes off it may be as young as it must not be.
+        let begun = pool.machines[0].since.unwrap_or_else(Journal::now);
+        let lease = Duration::from_secs(60) * 4 / 3;
+        let old = begun + Timing::default().boot + lease;
+        assert!(pool.may_be_starting(old + Duration::from_secs(590)));
+        assert!(!pool.may_be_starting(old + Duration::from_secs(610)));
         // As it would be an hour later.
         pool.machines[0].since = pool.machines[0].since.map(|it| it - Duration::from_secs(3600));
         assert_eq!(pool.give_back().await.unwrap(), []);

@@ -102,6 +102,7 @@ impl Card {
         let accelerator = Accelerator::as_sold(self.id).unwrap().memory_gb(self.memory);
         let mut offer = offer(format!("{count}x {}", self.id), vcpus, u64::from(vcpus) * 4, each(self.price));
         offer.instance_type.accelerator = Some(accelerator.count(count));
+        offer.instance_type.disk_gb = Some(50);
         offer.specific =
             [("gpu".into(), self.id.into()), ("manufacturer".into(), self.maker().into())].into();
         if let Some(bid) = self.spot {
@@ -324,6 +325,7 @@ impl Face for RunPod {
             [1, 2].into_iter().flat_map(|count| CARDS.iter().flat_map(move |it| it.offers(count))).collect();
         for (vcpus, gb, cost) in [(2, 5, usd!(0.08)), (4, 10, usd!(0.16))] {
             let mut it = offer(format!("cpu3c-{vcpus}"), vcpus, gb, cost + disks(10 * vcpus));
+            it.instance_type.disk_gb = Some(10 * vcpus);
             it.specific =
                 [("cpu".into(), "cpu3c".into()), ("name".into(), "Compute-Optimized".into())].into();
             offers.push(at(&it, "EU-RO-1"));

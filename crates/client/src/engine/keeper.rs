@@ -289,8 +289,9 @@ const MARGIN: Duration = Duration::from_secs(2);
 impl Ending {
     /// What is left, one line for each.
     pub(crate) fn words(&self) -> Vec<String> {
+        let told = |it: &Leftover| format!("{it}; let `sky reap` try again, or remove it by hand");
         match self {
-            Self::GaveBack(left) => left.iter().map(|it| format!("{it}; remove it by hand")).collect(),
+            Self::GaveBack(left) => left.iter().map(told).collect(),
             Self::Failed(_, left) => Self::GaveBack(left.clone()).words(),
             Self::OutOfTime { after, machines, unattended } => {
                 vec![format!("{} within {after:.0?}; {}", listed(machines), ends(*unattended))]

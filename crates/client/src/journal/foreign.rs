@@ -51,10 +51,11 @@ impl ForeignPool {
     }
 
     /// How old it must be to be given back: so long its program may take to start it, and its machines may live
-    /// without it.
+    /// without it. Its age is told by the clock of who began it and compared with this computer's, so ten minutes are
+    /// added, by which the two may differ.
     pub fn settled(&self) -> Duration {
         let lease = self.machines.iter().filter_map(|it| it.lease).max().unwrap_or_default();
-        Timing::default().boot + lease * 4 / 3
+        Timing::default().boot + lease * 4 / 3 + CLOCKS
     }
 
     /// Whether it may just be starting: it is younger than that, or nobody knows how old it is.
@@ -124,6 +125,10 @@ impl ForeignPool {
         }
     }
 }
+
+/// How far the clock of who began a pool may be from this computer's. Clocks that nobody sets are minutes off, rarely more;
+/// longer keeps what is nobody's for longer.
+const CLOCKS: Duration = Duration::from_secs(600);
 
 fn late(provider: &dyn Provider, within: Duration) -> Error {
     Error::from(format!("{} did not answer within {within:?}; is it reachable?", provider.name()))

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use skyward_runtime::model::Secret;
+use skyward_runtime::model::{Secret, Usd};
+use skyward_runtime::usd;
 
 use crate::cloud::{KeyFile, KeyPlaces};
 use crate::http::{Access, seconds};
@@ -54,6 +55,12 @@ pub struct Config {
     pub ssh_port: u16,
     /// The size of each machine's disk, in GB, where a spec does not say it. Default 100.
     pub disk_gb: u32,
+    /// What a GB of disk costs in a month, in dollars: it is in every price. Default 0.08, as in the United States; most
+    /// other regions take up to half as much more.
+    pub disk_monthly: Usd,
+    /// What a public address costs in an hour, in dollars: it is in every price, unless addresses are private. Default
+    /// 0.005, as everywhere.
+    pub address_hourly: Usd,
     /// Whether machines are reached at their private addresses, and get no public one. Default no. It needs
     /// a way into the subnet, such as a VPN.
     pub private_address: bool,
@@ -99,6 +106,8 @@ impl Default for Config {
             username: None,
             ssh_port: 22,
             disk_gb: 100,
+            disk_monthly: usd!(0.08),
+            address_hourly: usd!(0.005),
             private_address: false,
             inject_host_key: true,
             instance_timeout: Duration::from_secs(300),
@@ -112,6 +121,17 @@ impl Default for Config {
 }
 
 impl Config {
+    /// What so many GB of disk cost in an hour: a month has 730 of them here.
+    pub(super) fn disks(&self, gb: u32) -> Usd {
+        self.disk_monthly.fraction(u128::from(gb), 730)
+    }
+
+    /// What a machine costs in an hour beside its own price: its disk, and its address where it has a public one.
+    pub(super) fn beside(&self) -> Usd {
+        let address = if self.private_address { Usd::ZERO } else { self.address_hourly };
+        self.disks(self.disk_gb) + address
+    }
+
     /// The user to log in as.
     pub(super) fn user(&self) -> &str {
         self.username.as_deref().unwrap_or("ubuntu")

@@ -34,7 +34,7 @@ impl Found {
     }
 
     fn offer(&self, sold: &InstanceTypeInfo, region: &str, config: &Config) -> Option<Offer> {
-        let kind = instance_type(sold)?;
+        let kind = InstanceType { disk_gb: Some(config.disk_gb), ..instance_type(sold)? };
         if config.exclude_burstable && sold.burstable_performance_supported() == Some(true) {
             return None;
         }
@@ -48,6 +48,8 @@ impl Found {
         let spot = self.spot.get(&kind.name).filter(|_| usable(&UsageClassType::Spot));
         let spot =
             spot.and_then(|it| it.iter().filter(|(zone, _)| zones.contains(*zone)).map(|(_, it)| *it).max());
+        let beside = |it: Usd| it + config.beside();
+        let (on_demand, spot) = (on_demand.map(beside), spot.map(beside));
         let mut price = match (on_demand, spot) {
             (Some(on_demand), _) => Price::on_demand(on_demand),
             (None, Some(spot)) => Price::spot(spot),

@@ -181,6 +181,7 @@ impl Provider for Aws {
             ends_itself: true,
             udp: true,
             sized_disk: true,
+            disk_gb_hour: Some(self.config.disks(1)),
             peers: true,
             arrival: self.config.instance_timeout,
             ..Capabilities::NONE

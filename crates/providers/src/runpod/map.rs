@@ -30,6 +30,7 @@ pub(super) fn gpu_offers(gpu: &Gpu, count: u32, floor: Option<&Floor>, config: &
     let kind = InstanceType {
         vcpus: floor.and_then(|it| it.min_vcpu).unwrap_or_default(),
         memory_mb: floor.and_then(|it| it.min_memory).unwrap_or_default().saturating_mul(1000),
+        disk_gb: Some(config.container_disk_gb),
         architecture: Some(Architecture::X86_64),
         accelerator: Some(accelerator.count(count).memory_gb(gpu.memory)),
         ..InstanceType::named(format!("{count}x {}", gpu.id))
@@ -59,6 +60,7 @@ pub(super) fn cpu_offers(cpu: &Cpu, config: &Config) -> Vec<Offer> {
         let kind = InstanceType {
             vcpus,
             memory_mb: (f64::from(vcpus) * cpu.ram * 1000.0) as u64,
+            disk_gb: Some(cpu_disk(vcpus, config)),
             architecture: Some(Architecture::X86_64),
             ..InstanceType::named(format!("{}-{vcpus}", cpu.id))
         };
@@ -105,7 +107,7 @@ fn cpu_disk(vcpus: u32, config: &Config) -> u32 {
 }
 
 /// What so many GB of disks cost in an hour: a month has 730 of them here.
-fn disks(gb: u32, config: &Config) -> Usd {
+pub(super) fn disks(gb: u32, config: &Config) -> Usd {
     config.disk_monthly.fraction(u128::from(gb), 730)
 }
 

@@ -221,6 +221,7 @@ impl Provider for RunPod {
             root: true,
             ends_itself: true,
             sized_disk: true,
+            disk_gb_hour: Some(map::disks(1, &self.config)),
             boot: BOOT,
             arrival: start::ARRIVAL,
             pace: api::PACE,

@@ -56,7 +56,7 @@ impl<'a> Query<'a> {
 
     /// What fits the requirements of a spec on a provider that can do this: exactly its accelerators, at
     /// least its processors, memory and disk, its processor (by default this program's), its region,
-    /// market and cap. How many must be free is [`free`](Query::free)'s to say.
+    /// market and cap, in which what a larger disk costs is not counted. How many must be free is [`free`](Query::free)'s to say.
     pub fn fitting(mut self, wanted: &Requirements, can: &Capabilities) -> Self {
         if let Some(accelerator) = &wanted.accelerator {
             let count = accelerator.count;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Usd;
+
 /// What to expect from a provider's machines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
@@ -20,6 +22,10 @@ pub struct Capabilities {
     /// The size of a machine's disk can be chosen. Where this is false, and an offer does not come with
     /// a disk that is large enough, a spec that asks for one is refused.
     pub sized_disk: bool,
+    /// Where the size can be chosen: what a GB that an offer does not come with costs in an hour. Nothing where that is
+    /// not known; a plan says so then.
+    #[serde(default)]
+    pub disk_gb_hour: Option<Usd>,
     /// Machines of one pool reach each other: what one listens on by UDP the others can dial, at
     /// [`InstanceState::Running`](super::InstanceState)'s `private` address where there is one. Where this is false
     /// the nodes of a pool stand alone, and a pool that asks to be a cluster is refused.
@@ -46,6 +52,7 @@ impl Capabilities {
         udp: false,
         same_computer: false,
         sized_disk: false,
+        disk_gb_hour: None,
         peers: false,
         volumes: false,
         boot: Duration::ZERO,

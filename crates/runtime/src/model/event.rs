@@ -335,7 +335,7 @@ impl fmt::Display for EventKind {
                 } else {
                     write!(f, "could not give back:")?;
                     left.iter().try_for_each(|it| write!(f, " {it};"))?;
-                    f.write_str(" remove it by hand")?;
+                    f.write_str(" let `sky reap` try again, or remove it by hand")?;
                 }
                 if bill.total > Usd::ZERO { write!(f, "; it cost {bill}") } else { Ok(()) }
             }

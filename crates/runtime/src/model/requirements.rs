@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Accelerator, Allocation, Architecture, InvalidRequest, Usd, Volume};
+use super::{Accelerator, Allocation, Architecture, InvalidRequest, Offer, Tariff, Usd, Volume};
 
 /// What a machine must have. What is left out is not asked for.
 ///
@@ -46,6 +46,34 @@ pub struct Requirements {
 }
 
 impl Requirements {
+    /// What is paid for an offer, where a GB of disk costs so much in an hour: its price, with the disk that is asked for in
+    /// place of the one that it comes with. `None` where it is not to be had like this.
+    ///
+    /// ```
+    /// use skyward_runtime::model::{InstanceType, Offer, Price, Requirements};
+    /// use skyward_runtime::usd;
+    /// let kind = InstanceType { disk_gb: Some(100), ..InstanceType::named("small") };
+    /// let offer = Offer::of("cloud", kind, Price::on_demand(usd!(1.00)));
+    /// let wanted = Requirements { disk_gb: Some(300), ..Requirements::default() };
+    /// assert_eq!(wanted.pays(&offer, Some(usd!(0.0001))).expect("to be had").hourly, usd!(1.02));
+    /// assert_eq!(wanted.pays(&offer, None).expect("to be had").hourly, usd!(1.00));
+    /// ```
+    pub fn pays(&self, offer: &Offer, disk_gb_hour: Option<Usd>) -> Option<Tariff> {
+        self.allocation.pays(&offer.price).map(|it| self.with_disk(it, offer, disk_gb_hour))
+    }
+
+    /// The same when that market turns out to be empty: the offer's other one, where the allocation allows both.
+    pub fn pays_else(&self, offer: &Offer, disk_gb_hour: Option<Usd>) -> Option<Tariff> {
+        self.allocation.pays_else(&offer.price).map(|it| self.with_disk(it, offer, disk_gb_hour))
+    }
+
+    fn with_disk(&self, tariff: Tariff, offer: &Offer, disk_gb_hour: Option<Usd>) -> Tariff {
+        let (Some(wanted), Some(gb_hour)) = (self.disk_gb, disk_gb_hour) else { return tariff };
+        let cost = |gb: u32| gb_hour.fraction(u128::from(gb), 1);
+        let has = offer.instance_type.disk_gb.unwrap_or(0);
+        Tariff { hourly: (tariff.hourly + cost(wanted)).less(cost(has)), ..tariff }
+    }
+
     /// The shortest and the longest time that a machine may live on alone.
     pub const TTL: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(7 * 24 * 3600));
 

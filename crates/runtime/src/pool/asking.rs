@@ -83,16 +83,20 @@ async fn ranked(specs: Vec<Spec>, nodes: Nodes, terms: Terms, told: Vec<Result<V
         let of = |spec: &Spec| providers.iter().position(|it| Arc::ptr_eq(it, spec.provider()));
         let asked: Vec<Asked<'_>> = specs
             .iter()
-            .map(|spec| Asked {
-                provider: spec.provider().name(),
-                wanted: spec.wanted(),
-                nodes: spec.nodes.unwrap_or(nodes),
-                sized_disk: spec.provider().capabilities().sized_disk,
-                offers: match of(spec).and_then(|it| told.get(it)) {
-                    Some(Ok(offers)) => Ok(offers),
-                    Some(Err(reason)) => Err(reason),
-                    None => Err("was not asked"),
-                },
+            .map(|spec| {
+                let can = spec.provider().capabilities();
+                Asked {
+                    provider: spec.provider().name(),
+                    wanted: spec.wanted(),
+                    nodes: spec.nodes.unwrap_or(nodes),
+                    sized_disk: can.sized_disk,
+                    disk_gb_hour: can.disk_gb_hour,
+                    offers: match of(spec).and_then(|it| told.get(it)) {
+                        Some(Ok(offers)) => Ok(offers),
+                        Some(Err(reason)) => Err(reason),
+                        None => Err("was not asked"),
+                    },
+                }
             })
             .collect();
         rank(&asked, &terms)

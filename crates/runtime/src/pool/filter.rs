@@ -44,6 +44,8 @@ pub(super) struct Sieve<'a> {
     pub(super) pool_hourly: Option<Usd>,
     /// Whether the provider lets the size of a disk be chosen.
     pub(super) sized_disk: bool,
+    /// What a GB of it costs in an hour, where that is known.
+    pub(super) disk_gb_hour: Option<Usd>,
 }
 
 /// What an offer fails: how many filters, and by how much, in thousandths of what is asked for.
@@ -78,7 +80,7 @@ impl Sieve<'_> {
         for filter in Filter::ALL {
             let gap = match filter {
                 Filter::Allocation => {
-                    tariff = self.wanted.allocation.pays(&offer.price);
+                    tariff = self.wanted.pays(offer, self.disk_gb_hour);
                     if tariff.is_some() { 0 } else { WHOLE }
                 }
                 Filter::Price => tariff.map_or(0, |it| over(it.hourly, self.wanted.max_hourly_cost)),
@@ -159,7 +161,7 @@ impl Sieve<'_> {
     /// What an offer fails first, in words.
     pub(super) fn words(&self, filter: Filter, offer: &Offer) -> String {
         let (wanted, kind) = (self.wanted, &offer.instance_type);
-        let tariff = wanted.allocation.pays(&offer.price);
+        let tariff = wanted.pays(offer, self.disk_gb_hour);
         let hourly = tariff.map_or(Usd::ZERO, |it| it.hourly);
         let or = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
         let cap = |most: Option<Usd>| most.unwrap_or(Usd::MOST);

@@ -18,6 +18,8 @@ pub struct Asked<'a> {
     pub nodes: Nodes,
     /// Whether the provider lets the size of a disk be chosen.
     pub sized_disk: bool,
+    /// What a GB of it costs in an hour beyond what an offer comes with, where that is known.
+    pub disk_gb_hour: Option<Usd>,
     /// Its offers, or why there are none to be had.
     pub offers: Result<&'a [Offer], &'a str>,
 }
@@ -48,7 +50,7 @@ pub const SHORTLIST: usize = 20;
 ///     Offer::of("cloud", kind("small", 2), Price::on_demand(usd!(0.10))),
 /// ];
 /// let wanted = Requirements { vcpus: Some(4), ..Requirements::default() };
-/// let asked = Asked { provider: "cloud", wanted: &wanted, nodes: Nodes::from(3), sized_disk: false, offers: Ok(&offers) };
+/// let asked = Asked { provider: "cloud", wanted: &wanted, nodes: Nodes::from(3), sized_disk: false, disk_gb_hour: None, offers: Ok(&offers) };
 /// let plan = rank(&[asked], &Terms::default());
 /// assert_eq!(plan.chosen().expect("one fits").hourly(), usd!(1.20));
 /// ```
@@ -89,6 +91,7 @@ fn sieve<'a>(asked: &Asked<'a>, terms: &Terms) -> Sieve<'a> {
         nodes: asked.nodes,
         pool_hourly: terms.max_hourly_cost,
         sized_disk: asked.sized_disk,
+        disk_gb_hour: asked.disk_gb_hour,
     }
 }
 
@@ -124,7 +127,10 @@ fn sift<'a>(spec: usize, asked: &Asked<'a>, sieve: &Sieve<'_>, fitting: &mut Vec
         filter: miss.first,
         reason: sieve.words(miss.first, offer),
     });
+    let is_unpriced = asked.sized_disk && asked.disk_gb_hour.is_none() && asked.offers.is_ok();
+    let unpriced_disk_gb = asked.wanted.disk_gb.filter(|_| is_unpriced);
     SpecReport {
+        unpriced_disk_gb,
         spec,
         provider: asked.provider.to_owned(),
         offers: offers.len(),
@@ -136,7 +142,7 @@ fn sift<'a>(spec: usize, asked: &Asked<'a>, sieve: &Sieve<'_>, fitting: &mut Vec
 }
 
 fn price(sieve: &Sieve<'_>, offer: &Offer) -> Usd {
-    sieve.wanted.allocation.pays(&offer.price).map_or(Usd::MOST, |it| it.hourly)
+    sieve.wanted.pays(offer, sieve.disk_gb_hour).map_or(Usd::MOST, |it| it.hourly)
 }
 
 fn named(offer: &Offer) -> (&str, Option<&str>, Option<&str>, &str) {
@@ -209,7 +215,7 @@ fn candidate(choice: &Choice<'_>, asked: &[Asked<'_>], sieves: &[Sieve<'_>]) -> 
         let pool = sieve.pool_hourly.is_none_or(|cap| it.hourly * asked.nodes.desired <= cap);
         node && pool
     };
-    let other = asked.wanted.allocation.pays_else(&choice.offer.price).filter(within);
+    let other = asked.wanted.pays_else(choice.offer, asked.disk_gb_hour).filter(within);
     Some(Candidate {
         spec: choice.spec,
         offer: choice.offer.clone(),

@@ -17,7 +17,14 @@ fn offer(name: &str, price: Price) -> Offer {
 }
 
 fn asked<'a>(wanted: &'a Requirements, offers: &'a [Offer]) -> Asked<'a> {
-    Asked { provider: "cloud", wanted, nodes: Nodes::from(2), sized_disk: false, offers: Ok(offers) }
+    Asked {
+        provider: "cloud",
+        wanted,
+        nodes: Nodes::from(2),
+        sized_disk: false,
+        disk_gb_hour: None,
+        offers: Ok(offers),
+    }
 }
 
 fn names(plan: &Plan) -> Vec<&str> {
@@ -43,6 +50,47 @@ fn first_takes_the_first_spec_that_has_an_offer_however_dear_it_is() {
     let terms = |selection| Terms { selection, ..Terms::default() };
     assert_eq!(names(&rank(&specs, &terms(Selection::First))), ["dear", "cheap"]);
     assert_eq!(names(&rank(&specs, &terms(Selection::Cheapest))), ["cheap", "dear"]);
+}
+
+/// What a cloud meters beside its quote counts like the quote.
+#[test]
+fn a_disk_of_the_specs_own_size_is_in_every_price_and_said_where_nobody_knows_what_it_costs() {
+    let with_disk = |name: &str, gb, hourly| {
+        let kind = InstanceType { disk_gb: Some(gb), ..machine(name, 4, 16) };
+        Offer::of("cloud", kind, Price::on_demand(hourly))
+    };
+    // The one whose quote is lower comes with less.
+    let offers = [with_disk("small", 50, usd!(1.00)), with_disk("large", 1000, usd!(1.05))];
+    let wanted =
+        |disk_gb| Requirements { disk_gb, max_hourly_cost: Some(usd!(1.10)), ..paying(Allocation::OnDemand) };
+    let plan = |disk_gb, gb_hour| {
+        let wanted = wanted(disk_gb);
+        let asked = Asked { sized_disk: true, disk_gb_hour: gb_hour, ..asked(&wanted, &offers) };
+        rank(&[asked], &Terms::default())
+    };
+    let hourly = |plan: &Plan| -> Vec<(String, Usd)> {
+        plan.candidates.iter().map(|it| (it.offer.id.clone(), it.tariff.hourly)).collect()
+    };
+    let rate = Some(usd!(0.0001));
+    let both = |small, large| vec![("small".to_owned(), small), ("large".to_owned(), large)];
+    assert_eq!(hourly(&plan(None, rate)), both(usd!(1.00), usd!(1.05)));
+    assert_eq!(
+        hourly(&plan(Some(100), rate)),
+        [("large".to_owned(), usd!(0.96)), ("small".to_owned(), usd!(1.005))]
+    );
+    // What costs more than the cap with its disk is over the cap.
+    assert_eq!(hourly(&plan(Some(1500), rate)), [("large".to_owned(), usd!(1.10))]);
+    // So is what is paid in the other market.
+    let wanted = Requirements { disk_gb: Some(1500), ..paying(Allocation::SpotIfAvailable) };
+    let both_markets = [Offer { price: Price::on_demand(usd!(2)).with_spot(usd!(1)), ..offers[1].clone() }];
+    let asked = Asked { sized_disk: true, disk_gb_hour: rate, ..asked(&wanted, &both_markets) };
+    let first = rank(&[asked], &Terms::default()).candidates.remove(0);
+    assert_eq!((first.tariff.hourly, first.otherwise.map(|it| it.hourly)), (usd!(1.05), Some(usd!(2.05))));
+    let unknown = plan(Some(1500), None);
+    assert_eq!(hourly(&unknown), both(usd!(1.00), usd!(1.05)));
+    let told = unknown.to_string();
+    assert!(told.contains("what a disk of 1500 GB costs is not known, and in no price"), "{told}");
+    assert!(!plan(Some(1500), rate).to_string().contains("not known"));
 }
 
 /// D9: there, a cheap spot price lets an offer pass whose on-demand price is paid.

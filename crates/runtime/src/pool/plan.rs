@@ -67,6 +67,9 @@ pub struct SpecReport {
     pub nearest: Option<NearMiss>,
     /// Why the provider gave no offers, if it did not.
     pub error: Option<String>,
+    /// The disk that is asked for, in GB, where nobody knows what it costs: it is in no price of this spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpriced_disk_gb: Option<u32>,
 }
 
 /// An offer that nearly fits.
@@ -160,8 +163,11 @@ impl fmt::Display for SpecReport {
         if !self.removed.is_empty() {
             f.write_str(")")?;
         }
-        match self.nearest.as_ref().filter(|_| self.fitting == 0) {
-            Some(NearMiss { offer, reason, .. }) => write!(f, "; the nearest is {offer}: {reason}"),
+        if let Some(NearMiss { offer, reason, .. }) = self.nearest.as_ref().filter(|_| self.fitting == 0) {
+            write!(f, "; the nearest is {offer}: {reason}")?;
+        }
+        match self.unpriced_disk_gb {
+            Some(gb) => write!(f, "; what a disk of {gb} GB costs is not known, and in no price"),
             None => Ok(()),
         }
     }

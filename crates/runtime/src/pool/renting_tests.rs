@@ -287,6 +287,7 @@ fn the_first_spec_is_rented_first_and_the_second_by_its_own_provider() {
         wanted: &wanted,
         nodes: Nodes::from(1),
         sized_disk: false,
+        disk_gb_hour: None,
         offers: Ok(offers),
     };
     let terms = Terms { selection: crate::model::Selection::First, ..Terms::default() };

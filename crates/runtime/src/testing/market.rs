@@ -83,6 +83,7 @@ impl World {
                 wanted,
                 nodes: wishes.nodes,
                 sized_disk: false,
+                disk_gb_hour: None,
                 offers: offers.as_deref().map_err(|it| *it),
             })
             .collect();

@@ -52,12 +52,14 @@ pub(super) fn offers() -> Vec<Offer> {
         let kind = InstanceType {
             vcpus,
             memory_mb,
-            disk_gb: None,
+            disk_gb: Some(100),
             architecture: Some(architecture),
             accelerator,
             ..InstanceType::named(name)
         };
-        let price = Price::on_demand(price).with_spot(usd!(0.00001));
+        // With a disk of 100 GB and a public address.
+        let beside = usd!(0.08).fraction(100, 730) + usd!(0.005);
+        let price = Price::on_demand(price + beside).with_spot(usd!(0.00001) + beside);
         let price = price.billed(BillingUnit::Second, Duration::from_secs(60));
         let zones: Vec<_> = zones.chars().map(|it| format!("us-east-1{it}")).collect();
         let mut offer = Offer::of("aws", kind, price);
