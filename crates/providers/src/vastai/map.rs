@@ -150,7 +150,8 @@ fn ssh(instance: &Instance) -> Option<SshEndpoint> {
 /// What an error says, in its code or its words; some come with a 200.
 pub(super) fn said(answer: &Answer) -> Option<Said> {
     let failed: Failed = answer.json().unwrap_or_default();
-    if answer.is_success() && failed.success != Some(false) {
+    // Without a word, the status says all that there is.
+    if answer.body.is_empty() || answer.is_success() && failed.success != Some(false) {
         return None;
     }
     let text = String::from_utf8_lossy(&answer.body);
