@@ -311,7 +311,8 @@ pub mod __private {
     pub use crate::work::sealed::{Member, Start};
     pub use crate::work::stream_work::sealed::Start as StartStream;
     pub use crate::work::{
-        Collected, Decoded, OnlyItem, Route, Starts, Taken, ToRoute, Together, TogetherSettled, Window,
+        Collected, Crew, Decoded, OnlyItem, Route, Runs, Starts, Taken, ToRoute, Together, TogetherSettled,
+        Window,
     };
     pub use crate::work::{call, fed, give, stream_call, take};
 

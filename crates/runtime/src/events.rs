@@ -70,6 +70,31 @@ impl Events {
         self.send(after, || EventKind::TaskFinished { task, attempt, rank, ok, cost });
     }
 
+    /// Many tasks were handed to nodes, as [`Self::task_started`].
+    pub(crate) fn tasks_started<'a>(&self, tasks: impl Iterator<Item = (TaskId, Attempt, Rank, &'a str)>) {
+        let after = self.inner.clock.elapsed();
+        let mut ledger = self.ledger();
+        for (task, attempt, rank, function) in tasks {
+            ledger.task_starts(task, rank, function, after);
+            self.send(after, || EventKind::TaskStarted {
+                task,
+                attempt,
+                rank,
+                function: function.to_owned(),
+            });
+        }
+    }
+
+    /// Many tasks ended well on nodes, as [`Self::task_finished`].
+    pub(crate) fn tasks_finished(&self, tasks: impl Iterator<Item = (TaskId, Attempt, Rank)>) {
+        let after = self.inner.clock.elapsed();
+        let mut ledger = self.ledger();
+        for (task, attempt, rank) in tasks {
+            let cost = ledger.task_ends(task, after);
+            self.send(after, || EventKind::TaskFinished { task, attempt, rank, ok: true, cost });
+        }
+    }
+
     fn send(&self, after: Duration, kind: impl FnOnce() -> EventKind) {
         if self.inner.sender.receiver_count() > 0 {
             let event = Event { pool: self.inner.pool.clone(), after, kind: kind() };

@@ -267,7 +267,10 @@ impl<T, E> Future for Decoded<T, E> {
 }
 
 /// The value of what came back.
-fn decode<T, E>(outcome: Result<Bytes, Undone>, decoding: Decoding<T, E>) -> Result<T, CallError<E>> {
+pub(super) fn decode<T, E>(
+    outcome: Result<Bytes, Undone>,
+    decoding: Decoding<T, E>,
+) -> Result<T, CallError<E>> {
     match outcome {
         Ok(bytes) => decoding.value(&bytes).map_err(CallError::Undecodable),
         Err(undone) => Err(CallError::new(undone, decoding)),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use skyward_runtime::model::{Key, KeyError};
 
-use super::call::Decoded;
+use super::crew::Crew;
 use super::window::{Collected, Window};
 use super::{Call, Dispatch, Results, Route, sealed};
 use crate::Never;
@@ -103,31 +103,30 @@ impl<T: Send + 'static, E: Send + 'static> Gather<T, E> {
         self.stream(Route::Here)
     }
 
-    fn starts(self, route: &Route) -> Starts<T, E> {
+    fn starts(self) -> Starts<T, E> {
         let (calls, timeout, key) = (self.calls.into_iter().enumerate(), self.timeout, self.key);
-        Starts { calls, route: route.as_one(), timeout, began: None, key }
+        Starts { calls, timeout, began: None, key }
     }
 
     pub(crate) fn stream(self, route: Route) -> Results<T, E> {
-        let ordered = self.ordered;
-        Results::new(Window::new(self.starts(&route), move || route.in_flight(), ordered))
+        let (ordered, crew) = (self.ordered, Crew::new(route.as_one()));
+        Results::new(Window::new(self.starts(), crew, move || route.in_flight(), ordered))
     }
 }
 
 impl<T: Send + 'static, E: Send + 'static> sealed::Start for Gather<T, E> {
     type Output = Result<Vec<T>, CallError<E>>;
-    type Future = Collected<Starts<T, E>, T>;
+    type Future = Collected<Starts<T, E>, Crew<T, E>, T>;
 
     fn start(self, route: &Route) -> Self::Future {
         let (count, whole) = (self.calls.len(), route.clone());
-        Collected::new(self.starts(route), count, move || whole.in_flight())
+        Collected::new(self.starts(), Crew::new(route.as_one()), count, move || whole.in_flight())
     }
 }
 
-/// The calls, each started when its turn comes.
+/// The calls, each as it is when its turn comes to start.
 pub struct Starts<T, E> {
     calls: std::iter::Enumerate<std::vec::IntoIter<Call<T, E>>>,
-    route: Route,
     timeout: Option<Duration>,
     /// When the first was started, from which the time of all of them counts.
     began: Option<Instant>,
@@ -135,7 +134,7 @@ pub struct Starts<T, E> {
 }
 
 impl<T: Send + 'static, E: Send + 'static> Iterator for Starts<T, E> {
-    type Item = Decoded<T, E>;
+    type Item = Call<T, E>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let (index, call) = self.calls.next()?;
@@ -144,7 +143,7 @@ impl<T: Send + 'static, E: Send + 'static> Iterator for Starts<T, E> {
             timeout.saturating_sub(began.elapsed())
         });
         let key = self.key.clone().map(|it| it.map(|key| key.at(index)));
-        Some(sealed::Start::start(call.at_most(left).or_key(key), &self.route))
+        Some(call.at_most(left).or_key(key))
     }
 }
 

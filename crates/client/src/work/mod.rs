@@ -11,6 +11,7 @@
 mod broadcast;
 mod call;
 mod costed;
+mod crew;
 mod dispatch;
 mod fed;
 mod flow;
@@ -30,6 +31,8 @@ mod window;
 pub use broadcast::{Broadcast, broadcast};
 pub use call::Call;
 pub use costed::Costed;
+#[doc(hidden)]
+pub use crew::Crew;
 pub use dispatch::Dispatch;
 pub use fed::Fed;
 #[doc(hidden)]
@@ -48,7 +51,7 @@ pub use stream_call::{StreamBroadcast, StreamCall};
 pub use stream_work::{StreamGroup, StreamWork};
 pub use streaming::{Blocking, Streaming};
 #[doc(hidden)]
-pub use window::{Collected, Window};
+pub use window::{Collected, Runs, Window};
 
 #[doc(hidden)]
 pub use call::{Decoded, call};

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use futures_util::stream::{Stream, StreamExt};
 use skyward_runtime::link::Cork;
 
+use super::crew::Crew;
 use super::gather::Starts;
 use super::window::Window;
 use crate::Never;
@@ -19,7 +20,7 @@ use crate::error::CallError;
 /// It is lazy: calls are sent while it is polled, and a reader who stops reading stops more from being
 /// sent. Dropping it cancels what is on its way.
 #[must_use = "nothing is sent until this is read: `while let Some(result) = results.next().await`"]
-pub struct Results<T, E = Never>(InPlace<Window<Starts<T, E>>>)
+pub struct Results<T, E = Never>(InPlace<Window<Starts<T, E>, Crew<T, E>>>)
 where
     T: Send + 'static,
     E: Send + 'static;
@@ -32,7 +33,7 @@ where
     E: Send + 'static;
 
 impl<T: Send + 'static, E: Send + 'static> Results<T, E> {
-    pub(super) const fn new(window: Window<Starts<T, E>>) -> Self {
+    pub(super) const fn new(window: Window<Starts<T, E>, Crew<T, E>>) -> Self {
         Self(InPlace::new(window))
     }
 

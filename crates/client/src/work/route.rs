@@ -38,15 +38,28 @@ const IN_FLIGHT: usize = 1 << 16;
 const FEWEST: usize = 256;
 
 impl Route {
-    /// Runs one order. Nothing happens until the future is polled; dropping it cancels.
-    pub(super) fn run(&self, mut order: Order) -> Run {
+    /// The order as one that goes this way.
+    pub(super) fn along(&self, order: Order) -> Order {
         match self {
-            Self::Pool { tasks, target, group, meter } => {
-                order.target = *target;
-                order.group = *group;
-                order.meter.clone_from(meter);
-                Run::Pool(tasks.run(order))
+            Self::Pool { target, group, meter, .. } => {
+                Order { target: *target, group: *group, meter: meter.clone(), ..order }
             }
+            Self::Here => order,
+        }
+    }
+
+    /// The queue of the pool that it leads to.
+    pub(super) const fn tasks(&self) -> Option<&Tasks> {
+        match self {
+            Self::Pool { tasks, .. } => Some(tasks),
+            Self::Here => None,
+        }
+    }
+
+    /// Runs one order. Nothing happens until the future is polled; dropping it cancels.
+    pub(super) fn run(&self, order: Order) -> Run {
+        match self {
+            Self::Pool { tasks, .. } => Run::Pool(tasks.run(self.along(order))),
             Self::Here => Run::Here { _shared: order.shared.clone(), run: Box::pin(local::run(order)) },
         }
     }

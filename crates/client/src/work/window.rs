@@ -9,14 +9,31 @@ use std::task::{Context, Poll, ready};
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
 use skyward_runtime::link::Cork;
 
-/// Runs the futures that a source yields, started in its order; a stream of their outputs, each with
+/// What runs the items of a window.
+pub trait Runs {
+    /// What can be started.
+    type Item;
+    /// What comes of it.
+    type Output;
+
+    /// How many were started and not given out.
+    fn count(&self) -> usize;
+
+    /// Starts some, each told by its place.
+    fn start(&mut self, items: impl Iterator<Item = (usize, Self::Item)>);
+
+    /// The next that is over, in no order; `None` when none was started that is not given out.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<(usize, Self::Output)>>;
+}
+
+/// Runs what a source yields, started in its order; a stream of the outputs, each with
 /// its place in the source. At most `most` are started and not given out yet; it is asked each time, as
 /// pools grow and shrink.
-pub struct Window<I: Iterator<Item: Future>> {
+pub struct Window<I: Iterator, R: Runs<Item = I::Item>> {
     source: Enumerate<I>,
     most: Box<dyn Fn() -> usize + Send>,
-    running: FuturesUnordered<Placed<I::Item>>,
-    order: Order<<I::Item as Future>::Output>,
+    running: R,
+    order: Order<R::Output>,
 }
 
 /// This part of a window is filled at once, when so much of it is free.
@@ -31,12 +48,16 @@ enum Order<T> {
     Source { next: usize, waiting: BTreeMap<usize, T> },
 }
 
-impl<I: Iterator<Item: Future + Unpin>> Window<I> {
+impl<I: Iterator, R: Runs<Item = I::Item>> Window<I, R> {
     /// A window on a source. In the source's order or as they end.
-    pub(super) fn new(source: I, most: impl Fn() -> usize + Send + 'static, ordered: bool) -> Self {
+    pub(super) fn new(
+        source: I,
+        running: R,
+        most: impl Fn() -> usize + Send + 'static,
+        ordered: bool,
+    ) -> Self {
         let order = if ordered { Order::Source { next: 0, waiting: BTreeMap::new() } } else { Order::Ended };
-        let most = Box::new(most);
-        Self { source: source.enumerate(), most, running: FuturesUnordered::new(), order }
+        Self { source: source.enumerate(), most: Box::new(most), running, order }
     }
 
     fn fill(&mut self) {
@@ -44,24 +65,19 @@ impl<I: Iterator<Item: Future + Unpin>> Window<I> {
             Order::Ended => 0,
             Order::Source { waiting, .. } => waiting.len(),
         };
-        let most = (self.most)().max(1);
-        let started = || self.running.len().saturating_add(waiting);
+        let (most, started) = ((self.most)().max(1), self.running.count().saturating_add(waiting));
         // A few at a time, as what is sent together costs less.
-        if started() > most - most / FEW {
-            return;
-        }
-        while self.running.len().saturating_add(waiting) < most {
-            let Some((place, future)) = self.source.next() else { break };
-            self.running.push(Placed { place, future });
+        if started <= most - most / FEW {
+            self.running.start(self.source.by_ref().take(most - started));
         }
     }
 }
 
-/// The source, the outputs and the running futures are never pinned in place.
-impl<I: Iterator<Item: Future>> Unpin for Window<I> {}
+/// The source, the outputs and what runs are never pinned in place.
+impl<I: Iterator, R: Runs<Item = I::Item>> Unpin for Window<I, R> {}
 
-impl<I: Iterator<Item: Future + Unpin>> Stream for Window<I> {
-    type Item = (usize, <I::Item as Future>::Output);
+impl<I: Iterator, R: Runs<Item = I::Item>> Stream for Window<I, R> {
+    type Item = (usize, R::Output);
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
@@ -74,7 +90,7 @@ impl<I: Iterator<Item: Future + Unpin>> Stream for Window<I> {
                 return Poll::Ready(Some((place, output)));
             }
             this.fill();
-            let Some((place, output)) = ready!(this.running.poll_next_unpin(context)) else {
+            let Some((place, output)) = ready!(this.running.poll_next(context)) else {
                 return Poll::Ready(None);
             };
             match &mut this.order {
@@ -86,24 +102,30 @@ impl<I: Iterator<Item: Future + Unpin>> Stream for Window<I> {
 }
 
 /// All outputs of a window in the source's order, or the first error, which drops what still runs.
-pub struct Collected<I: Iterator<Item: Future>, T> {
-    window: Window<I>,
+pub struct Collected<I: Iterator, R: Runs<Item = I::Item>, T> {
+    window: Window<I, R>,
     values: Vec<Option<T>>,
 }
 
-impl<I: Iterator<Item: Future + Unpin>, T> Collected<I, T> {
-    /// Collects what a source of `count` futures gives.
-    pub(super) fn new(source: I, count: usize, most: impl Fn() -> usize + Send + 'static) -> Self {
+impl<I: Iterator, R: Runs<Item = I::Item>, T> Collected<I, R, T> {
+    /// Collects what comes of a source of `count` items.
+    pub(super) fn new(
+        source: I,
+        running: R,
+        count: usize,
+        most: impl Fn() -> usize + Send + 'static,
+    ) -> Self {
         let values = std::iter::repeat_with(|| None).take(count).collect();
-        Self { window: Window::new(source, most, false), values }
+        Self { window: Window::new(source, running, most, false), values }
     }
 }
 
-impl<I: Iterator<Item: Future>, T> Unpin for Collected<I, T> {}
+impl<I: Iterator, R: Runs<Item = I::Item>, T> Unpin for Collected<I, R, T> {}
 
-impl<I, T, E> Future for Collected<I, T>
+impl<I, R, T, E> Future for Collected<I, R, T>
 where
-    I: Iterator<Item: Future<Output = Result<T, E>> + Unpin>,
+    I: Iterator,
+    R: Runs<Item = I::Item, Output = Result<T, E>>,
 {
     type Output = Result<Vec<T>, E>;
 
@@ -126,9 +148,15 @@ where
 }
 
 /// A future that remembers its place in the source.
-struct Placed<F> {
+pub(super) struct Placed<F> {
     place: usize,
     future: F,
+}
+
+impl<F> Placed<F> {
+    pub(super) const fn new(place: usize, future: F) -> Self {
+        Self { place, future }
+    }
 }
 
 impl<F: Future + Unpin> Future for Placed<F> {
@@ -137,6 +165,23 @@ impl<F: Future + Unpin> Future for Placed<F> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let place = self.place;
         Pin::new(&mut self.future).poll(context).map(|it| (place, it))
+    }
+}
+
+impl<F: Future + Unpin> Runs for FuturesUnordered<Placed<F>> {
+    type Item = F;
+    type Output = F::Output;
+
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn start(&mut self, items: impl Iterator<Item = (usize, F)>) {
+        self.extend(items.map(|(place, future)| Placed::new(place, future)));
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<(usize, F::Output)>> {
+        self.poll_next_unpin(context)
     }
 }
 
@@ -176,7 +221,7 @@ mod tests {
                 future::pending::<()>()
             }
         });
-        let mut window = Window::new(source, || 7, false);
+        let mut window = Window::new(source, FuturesUnordered::new(), || 7, false);
         assert!(poll(&mut window).is_pending());
         assert_eq!(started.get(), 7);
     }
@@ -185,7 +230,7 @@ mod tests {
     fn outputs_come_as_they_end_or_in_order_as_asked() {
         for (ordered, expected) in [(false, [1, 0, 2]), (true, [0, 1, 2])] {
             let (tell, runs) = told(3);
-            let mut window = Window::new(runs.into_iter(), || 10, ordered);
+            let mut window = Window::new(runs.into_iter(), FuturesUnordered::new(), || 10, ordered);
             let mut got = Vec::new();
             assert!(poll(&mut window).is_pending());
             let mut tell: Vec<_> = tell.into_iter().map(Some).collect();
@@ -206,7 +251,7 @@ mod tests {
         runs.extend((0..10).map(|_| future::ready(1).boxed_local()));
         let started = Rc::new(Cell::new(0));
         let source = runs.into_iter().inspect(|_| started.set(started.get() + 1));
-        let mut window = Window::new(source, || 4, true);
+        let mut window = Window::new(source, FuturesUnordered::new(), || 4, true);
         assert!(poll(&mut window).is_pending());
         assert_eq!(started.get(), 4);
         tell.into_iter().for_each(|it| it.send(0).expect("still running"));
@@ -221,7 +266,13 @@ mod tests {
     fn collecting_keeps_the_order_and_the_first_error_drops_the_rest() {
         let collect = |outcomes: Vec<Outcome>, most| {
             let count = outcomes.len();
-            Collected::new(outcomes.into_iter().map(future::ready), count, move || most).now_or_never()
+            Collected::new(
+                outcomes.into_iter().map(future::ready),
+                FuturesUnordered::new(),
+                count,
+                move || most,
+            )
+            .now_or_never()
         };
         assert_eq!(collect(vec![Ok(1), Ok(2), Ok(3)], 2), Some(Ok(vec![1, 2, 3])));
         assert_eq!(collect(vec![], 2), Some(Ok(vec![])));
@@ -236,7 +287,7 @@ mod tests {
             }
             .boxed_local()
         });
-        assert_eq!(Collected::new(runs, 3, || 3).now_or_never(), Some(Err("no")));
+        assert_eq!(Collected::new(runs, FuturesUnordered::new(), 3, || 3).now_or_never(), Some(Err("no")));
         assert_eq!(Rc::strong_count(&alive), 1);
     }
 }

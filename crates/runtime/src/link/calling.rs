@@ -33,11 +33,26 @@ pub struct Calling {
     keyed: bool,
 }
 
+/// Where the large outcome of a call is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Elsewhere {
+    /// What it is told by.
+    pub(crate) number: u64,
+    pub(crate) length: u64,
+    /// How long the function ran.
+    pub(crate) took: Duration,
+}
+
 enum Stage {
     New(CallRequest),
     OnLane(OnLane),
     /// On a stream of its own, since when.
     Alone(BoxFuture<'static, Result<Outcome, LinkError>>, Instant),
+    /// Its large outcome, told by its number, has yet to be asked for.
+    Elsewhere {
+        number: u64,
+        length: u64,
+    },
     /// Its large outcome, told by its number, comes on a stream of its own.
     Fetching(BoxFuture<'static, Result<Outcome, LinkError>>, u64),
     Over,
@@ -56,6 +71,29 @@ impl Calling {
             resumes,
             is_pending: false,
             keyed,
+        }
+    }
+
+    /// One that was sent with others, and whose large outcome comes on a stream of its own. It counts as under way
+    /// already. `until` is when its own time is over.
+    pub(super) fn elsewhere(
+        shared: Arc<Shared>,
+        it: Try,
+        elsewhere: Elsewhere,
+        patience: Duration,
+        until: Option<Instant>,
+    ) -> Self {
+        let Elsewhere { number, length, took } = elsewhere;
+        Self {
+            shared,
+            patience: Some(patience),
+            until: until.and_then(|it| it.checked_add(patience)),
+            stage: Stage::Elsewhere { number, length },
+            took: Some(took),
+            it,
+            resumes: false,
+            is_pending: true,
+            keyed: false,
         }
     }
 
@@ -85,7 +123,7 @@ impl Calling {
     }
 
     fn begin(&mut self, request: CallRequest) -> Stage {
-        self.shared.pending.add();
+        self.shared.pending.add(1);
         self.is_pending = true;
         let most = self.patience.and_then(|it| request.remaining?.checked_add(it));
         self.until = most.and_then(|it| Instant::now().checked_add(it));
@@ -142,15 +180,11 @@ impl Future for Calling {
                     match replied {
                         Replied::Outcome { took, outcome } => {
                             self.took = ran(took, &outcome, false);
-                            let (length, limit) = (outcome.length(), self.shared.body_limit);
-                            return Poll::Ready(match length > limit {
-                                true => Err(LinkError::TooLarge { what: "an outcome", length, limit }),
-                                false => Ok(outcome),
-                            });
+                            return Poll::Ready(within(outcome, self.shared.body_limit));
                         }
                         Replied::Elsewhere { took, length } => {
                             self.took = Some(took);
-                            self.stage = Stage::Fetching(self.fetch(number, length), number);
+                            self.stage = Stage::Elsewhere { number, length };
                         }
                         Replied::Over(error) => return Poll::Ready(Err(error)),
                     }
@@ -162,6 +196,10 @@ impl Future for Calling {
                     self.took = outcome.as_ref().ok().and_then(|it| ran(took, it, true));
                     self.have(&outcome);
                     return Poll::Ready(outcome);
+                }
+                Stage::Elsewhere { number, length } => {
+                    let (number, length) = (*number, *length);
+                    self.stage = Stage::Fetching(self.fetch(number, length), number);
                 }
                 Stage::Fetching(fetched, _) => {
                     let outcome = ready!(fetched.as_mut().poll(context));
@@ -189,9 +227,17 @@ async fn in_time(
     }
 }
 
+/// An outcome, unless it is over the limit.
+pub(super) fn within(outcome: Outcome, limit: u64) -> Result<Outcome, LinkError> {
+    match outcome.length() {
+        length if length > limit => Err(LinkError::TooLarge { what: "an outcome", length, limit }),
+        _ => Ok(outcome),
+    }
+}
+
 /// How long a call ran that ended like this. One whose time was over while it waited for a slot never ran: on a lane
 /// that took no time, and `alone` nobody knows.
-fn ran(took: Duration, outcome: &Outcome, alone: bool) -> Option<Duration> {
+pub(super) fn ran(took: Duration, outcome: &Outcome, alone: bool) -> Option<Duration> {
     let began = match outcome {
         Outcome::TimedOut(_) => !alone && !took.is_zero(),
         Outcome::UnknownFunction => false,
@@ -203,10 +249,10 @@ fn ran(took: Duration, outcome: &Outcome, alone: bool) -> Option<Duration> {
 impl Drop for Calling {
     fn drop(&mut self) {
         if self.is_pending {
-            self.shared.pending.remove();
+            self.shared.pending.remove(1);
         }
         match &self.stage {
-            Stage::Fetching(_, number) => self.shared.lanes.forget(*number),
+            Stage::Elsewhere { number, .. } | Stage::Fetching(_, number) => self.shared.lanes.forget(*number),
             // Its stream may be over for other reasons, so the worker goes by what it is told.
             Stage::Alone(..) => self.shared.lanes.release(self.it),
             // What has a key stays until it is released, also when its outcome is here and nobody took it.

@@ -11,10 +11,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::call::{self, CallRequest, Outcome};
-use super::calling::Calling;
+use super::calling::{self, Calling, Elsewhere};
 use super::error::{Cause, LinkError};
+use super::frame::SmallCall;
 use super::hello::{self, Hello};
 use super::identity::{Identity, dns_name};
+use super::inbox::Inbox;
 use super::lane::Lanes;
 use super::mux::{Mux, Road, Together, Tunnel};
 use super::pending::Pending;
@@ -193,6 +195,68 @@ impl Link {
     /// When the link breaks, at once; when arguments or outcome are over the limit.
     pub fn call(&self, request: CallRequest) -> Calling {
         Calling::new(Arc::clone(&self.shared), request, false)
+    }
+
+    /// Sends many small calls at once, at most `count`, each with its place in the inbox that its reply comes to.
+    /// `sent` is told the number of each; `None` of what does not fit on a lane now. Each that is sent counts as under
+    /// way until [`Self::ended`], or until what [`Self::fetch`] gives is over. Must be called inside a tokio runtime.
+    pub(crate) fn call_all<'a>(
+        &self,
+        inbox: &Arc<Inbox>,
+        patience: Duration,
+        count: usize,
+        calls: impl Iterator<Item = (usize, SmallCall<'a>)>,
+        mut sent: impl FnMut(usize, Option<u64>),
+    ) {
+        self.shared.pending.add(count);
+        let mut gone = 0;
+        self.shared.lanes.send_all(inbox, patience, calls, |place, number| {
+            gone += usize::from(number.is_some());
+            sent(place, number);
+        });
+        self.shared.pending.remove(count.saturating_sub(gone));
+    }
+
+    /// So many of the calls that were sent together have ended, or are not waited for any more.
+    pub(crate) fn ended(&self, count: usize) {
+        self.shared.pending.remove(count);
+    }
+
+    /// Nobody waits any more for this one of the calls that were sent together, told by its number.
+    pub(crate) fn give_up(&self, number: u64) {
+        self.shared.lanes.give_up(number);
+        self.ended(1);
+    }
+
+    /// Nobody wants the outcome of one of them, which is too large for its lane.
+    pub(crate) fn forget(&self, number: u64) {
+        self.shared.lanes.forget(number);
+    }
+
+    /// What one of the calls that were sent together came to, as [`Calling`] says it: how long it ran, and its outcome.
+    pub(crate) fn take_in(
+        &self,
+        took: Duration,
+        outcome: Outcome,
+    ) -> (Option<Duration>, Result<Outcome, LinkError>) {
+        (calling::ran(took, &outcome, false), calling::within(outcome, self.shared.body_limit))
+    }
+
+    /// Goes on with one of the calls that were sent together, whose outcome is too large for its lane. `until` is when
+    /// its own time is over, and `patience` how much longer it is waited for.
+    pub(crate) fn fetch(
+        &self,
+        it: Try,
+        elsewhere: Elsewhere,
+        patience: Duration,
+        until: Option<Instant>,
+    ) -> Calling {
+        Calling::elsewhere(Arc::clone(&self.shared), it, elsewhere, patience, until)
+    }
+
+    /// Whether this is a clone of the other.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// Calls a function on the worker beside its calls, without a slot: whether the node is well. Dropping the future

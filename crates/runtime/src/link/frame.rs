@@ -26,7 +26,7 @@ use bytes::{Buf, BufMut, Bytes};
 use super::call::{Outcome, OutcomeKind};
 use super::wire::WireError;
 use crate::model::{Attempt, FunctionId, Key, TaskId};
-use crate::payload::CommonKey;
+use crate::payload::{CommonKey, Payload};
 use crate::retention::{Left, Try};
 
 /// The largest arguments and the largest outcome that travel on a lane. Larger ones have a stream of their
@@ -143,6 +143,16 @@ pub enum Request {
     },
 }
 
+/// A call without a key, whose arguments stay with whoever asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SmallCall<'a> {
+    pub(crate) it: Try,
+    pub(crate) function: FunctionId,
+    pub(crate) turn: u64,
+    pub(crate) remaining: Option<Duration>,
+    pub(crate) arguments: &'a Payload,
+}
+
 /// What a worker writes on a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
@@ -202,11 +212,7 @@ impl Request {
                         put_key(buffer, key);
                     }
                 }
-                buffer.put_u64(task.0);
-                buffer.put_u32(attempt.0);
-                buffer.put_u32(function.0);
-                buffer.put_u64(*turn);
-                buffer.put_u64(remaining.map_or(NO_LIMIT, |it| nanoseconds(it).min(NO_LIMIT - 1)));
+                put_terms(buffer, (*task, *attempt), *function, *turn, *remaining);
                 buffer.put_slice(arguments);
             }
             Self::Resume { number, it } => {
@@ -410,6 +416,21 @@ fn head(buffer: &mut Vec<u8>, kind: Kind, number: u64, content: usize) {
     buffer.put_u32(u32::try_from(HEAD + content).unwrap_or(u32::MAX));
     buffer.put_u8(kind as u8);
     buffer.put_u64(number);
+}
+
+/// Appends the frame of a call without a key whose arguments are elsewhere.
+pub(super) fn put_call(buffer: &mut Vec<u8>, number: u64, call: &SmallCall<'_>) {
+    let SmallCall { it, function, turn, remaining, arguments } = *call;
+    head(buffer, Kind::Call, number, CALL_HEAD + arguments.len());
+    put_terms(buffer, it, function, turn, remaining);
+    arguments.parts().for_each(|part| buffer.put_slice(part));
+}
+
+fn put_terms(buffer: &mut Vec<u8>, it: Try, function: FunctionId, turn: u64, remaining: Option<Duration>) {
+    put_try(buffer, it);
+    buffer.put_u32(function.0);
+    buffer.put_u64(turn);
+    buffer.put_u64(remaining.map_or(NO_LIMIT, |it| nanoseconds(it).min(NO_LIMIT - 1)));
 }
 
 fn put_try(buffer: &mut Vec<u8>, (task, attempt): Try) {

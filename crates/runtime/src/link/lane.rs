@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,8 +21,9 @@ use tokio::time::Instant;
 
 use super::call::{CallRequest, Outcome};
 use super::error::{Cause, LinkError};
-use super::frame::{CREDIT_BYTES, CREDIT_CALLS, LANE_LIMIT, Reply, Request};
+use super::frame::{self, CREDIT_BYTES, CREDIT_CALLS, LANE_LIMIT, Reply, Request, SmallCall};
 use super::frames::Frames;
+use super::inbox::{Asker, Inbox};
 use super::outbox::Outbox;
 use super::transport::{Incoming, Stream, Transport};
 use super::wire::{Kind, WireError};
@@ -83,7 +84,7 @@ struct Calls {
 struct Waiting {
     task: TaskId,
     attempt: Attempt,
-    reply: oneshot::Sender<Replied>,
+    asker: Asker,
     bytes: usize,
     /// When it is no longer waited for.
     until: Option<Instant>,
@@ -91,7 +92,7 @@ struct Waiting {
 
 /// What became of a call on a lane.
 #[derive(Debug)]
-pub(super) enum Replied {
+pub(crate) enum Replied {
     Outcome { took: Duration, outcome: Outcome },
     Elsewhere { took: Duration, length: u64 },
     Over(LinkError),
@@ -126,7 +127,7 @@ impl Lanes {
         }
         let lane = self.lane();
         let mut calls = lane.calls();
-        if calls.waiting.len() >= CREDIT_CALLS / LANES || calls.bytes + bytes > CREDIT_BYTES / LANES {
+        if !calls.have_room(bytes) {
             return Err(request);
         }
         let number = self.number.fetch_add(1, Ordering::Relaxed);
@@ -139,8 +140,7 @@ impl Lanes {
         let alone = calls.waiting.is_empty();
         let until = patience.and_then(|it| Instant::now().checked_add(request.remaining?.checked_add(it)?));
         let (task, attempt) = (request.task, request.attempt);
-        calls.waiting.insert(number, Waiting { task, attempt, reply: sender, bytes, until });
-        calls.bytes += bytes;
+        calls.put(number, Waiting { task, attempt, asker: Asker::Alone(sender), bytes, until });
         lane.count.store(calls.waiting.len(), Ordering::Relaxed);
         drop(calls);
         self.open(lane);
@@ -154,6 +154,43 @@ impl Lanes {
         };
         lane.outbox.put(alone, |buffer| frame.put(buffer));
         Ok(OnLane { lane: Arc::clone(lane), number, reply, ended: false })
+    }
+
+    /// Sends many calls on one lane in one go, each with its place in the inbox that its reply comes to. `sent` is
+    /// told the number of each; `None` of what does not fit on the lane now, or never. Must be called inside a tokio
+    /// runtime. `patience` is as for one.
+    pub(super) fn send_all<'a>(
+        &self,
+        inbox: &Arc<Inbox>,
+        patience: Duration,
+        calls: impl Iterator<Item = (usize, SmallCall<'a>)>,
+        mut sent: impl FnMut(usize, Option<u64>),
+    ) {
+        let (lane, now) = (self.lane(), Instant::now());
+        self.open(lane);
+        let mut open = lane.calls();
+        let alone = open.waiting.is_empty();
+        lane.outbox.put(alone, |buffer| {
+            for (place, call) in calls {
+                let bytes = call.arguments.len();
+                if bytes > LANE_LIMIT || !open.have_room(bytes) || open.over.is_some() {
+                    sent(place, None);
+                    continue;
+                }
+                let number = self.number.fetch_add(1, Ordering::Relaxed);
+                let until = call.remaining.and_then(|it| now.checked_add(it.checked_add(patience)?));
+                let ((task, attempt), asker) = (call.it, Asker::Together(Arc::clone(inbox), place));
+                open.put(number, Waiting { task, attempt, asker, bytes, until });
+                frame::put_call(buffer, number, &call);
+                sent(place, Some(number));
+            }
+        });
+        lane.count.store(open.waiting.len(), Ordering::Relaxed);
+    }
+
+    /// Nobody waits for this call any more.
+    pub(super) fn give_up(&self, number: u64) {
+        let _ = self.lanes.iter().find_map(|it| it.cancel(number));
     }
 
     /// Ends the calls whose time, patience included, is over, and tells the worker which outcomes are here.
@@ -262,7 +299,7 @@ impl Lane {
         for number in late {
             let Some(waiting) = self.cancel(number) else { continue };
             let outcome = Outcome::TimedOut(Vec::new());
-            let _ = waiting.reply.send(Replied::Outcome { took: Duration::ZERO, outcome });
+            waiting.asker.wake(Replied::Outcome { took: Duration::ZERO, outcome });
         }
     }
 
@@ -287,14 +324,14 @@ impl Lane {
         calls.over = Some(over.clone());
         drop(calls);
         for waiting in waiting.into_values() {
-            let _ = waiting.reply.send(Replied::Over(over.clone()));
+            waiting.asker.wake(Replied::Over(over.clone()));
         }
     }
 
     /// Reads replies until the stream ends; returns why.
     async fn read(&self, incoming: &mut dyn Incoming) -> WireError {
         let mut frames = Frames::default();
-        let mut replied = Vec::new();
+        let (mut replied, mut wakers) = (Vec::new(), Vec::new());
         loop {
             match incoming.read_buf(frames.room()).await {
                 Ok(0) if frames.is_amid() => return WireError::Truncated("a frame of a lane"),
@@ -305,10 +342,13 @@ impl Lane {
             let read = self.take_all(&mut frames, &mut replied);
             for (number, waiting, reply) in replied.drain(..) {
                 // Whoever waited may be gone. What is elsewhere stays there until it is asked for or cancelled.
-                if let Err(Replied::Elsewhere { .. }) = waiting.reply.send(reply) {
-                    self.put_cancel(number);
+                match waiting.asker.tell(reply) {
+                    Ok(waker) => wakers.extend(waker),
+                    Err(Replied::Elsewhere { .. }) => self.put_cancel(number),
+                    Err(Replied::Outcome { .. } | Replied::Over(_)) => {}
                 }
             }
+            wakers.drain(..).for_each(Waker::wake);
             if let Err(error) = read {
                 return error;
             }
@@ -349,6 +389,16 @@ impl Lane {
 }
 
 impl Calls {
+    /// Whether the credit is enough for one more call.
+    fn have_room(&self, bytes: usize) -> bool {
+        self.waiting.len() < CREDIT_CALLS / LANES && self.bytes + bytes <= CREDIT_BYTES / LANES
+    }
+
+    fn put(&mut self, number: u64, waiting: Waiting) {
+        self.bytes += waiting.bytes;
+        self.waiting.insert(number, waiting);
+    }
+
     fn take(&mut self, number: u64) -> Option<Waiting> {
         let waiting = self.waiting.remove(&number)?;
         self.bytes = self.bytes.saturating_sub(waiting.bytes);

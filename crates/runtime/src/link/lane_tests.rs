@@ -12,6 +12,7 @@ use crate::link::dialer::Shared;
 use crate::link::transport::{Incoming, Outgoing};
 use crate::link::{call, shares, wire};
 use crate::model::FunctionId;
+use crate::payload::Payload;
 
 #[path = "shares_tests.rs"]
 mod sharing;
@@ -210,6 +211,36 @@ async fn answers_find_their_calls_in_any_order() {
     for (at, call) in (0..10_u8).zip(calls) {
         assert_eq!(call.await.expect("joined"), Ok(Outcome::Returned(vec![at].into())));
     }
+}
+
+#[tokio::test]
+async fn replies_to_what_is_sent_together_come_to_one_inbox_and_what_nobody_reads_is_cancelled() {
+    let mut ends = Ends::new();
+    let (inbox, arguments, mut numbers) = (Arc::new(Inbox::default()), Payload::from("some"), Vec::new());
+    let (function, turn, remaining) = (FunctionId(0), 0, None);
+    let calls = (0..3).map(|it| {
+        let it = (TaskId(it), Attempt(0));
+        SmallCall { it, function, turn, remaining, arguments: &arguments }
+    });
+    let mut sent = |_, number: Option<u64>| numbers.push(number.expect("small"));
+    ends.shared.lanes.send_all(&inbox, Duration::ZERO, (10..).zip(calls), &mut sent);
+    let [first, second, third] = numbers[..] else { panic!("{numbers:?}") };
+    let mut worker = ends.lane().await;
+    for number in [first, second, third] {
+        assert_eq!(worker.number().await, number);
+    }
+    worker.answer(second, Outcome::Returned("one".into())).await;
+    let replies = std::future::poll_fn(|context| {
+        let mut replies = Vec::new();
+        inbox.take(&mut replies, context);
+        if replies.is_empty() { Poll::Pending } else { Poll::Ready(replies) }
+    });
+    assert!(matches!(&replies.await[..], [(11, Replied::Outcome { .. })]));
+    ends.shared.lanes.give_up(third);
+    assert_eq!(worker.hear().await, Request::Cancel { number: third });
+    assert!(inbox.close().is_empty());
+    worker.answer(first, Outcome::Returned(vec![5; 3 * LANE_LIMIT].into())).await;
+    assert_eq!(worker.hear().await, Request::Cancel { number: first });
 }
 
 #[tokio::test]

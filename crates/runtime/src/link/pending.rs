@@ -12,14 +12,14 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// One more.
-    pub(super) fn add(&self) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
+    /// So many more.
+    pub(super) fn add(&self, count: usize) {
+        self.calls.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// One less: its caller has what became of it, or wants nothing any more.
-    pub(super) fn remove(&self) {
-        if self.calls.fetch_sub(1, Ordering::AcqRel) == 1 {
+    /// So many less: their callers have what became of them, or want nothing any more.
+    pub(super) fn remove(&self, count: usize) {
+        if count > 0 && self.calls.fetch_sub(count, Ordering::AcqRel) == count {
             self.none.notify_waiters();
         }
     }
@@ -47,13 +47,12 @@ mod tests {
     fn it_is_over_when_the_last_one_is() {
         let pending = Pending::default();
         assert!(pending.over().now_or_never().is_some());
-        pending.add();
-        pending.add();
+        pending.add(2);
         let mut over = Box::pin(pending.over());
         assert!((&mut over).now_or_never().is_none());
-        pending.remove();
+        pending.remove(1);
         assert!((&mut over).now_or_never().is_none());
-        pending.remove();
+        pending.remove(1);
         assert!(over.now_or_never().is_some());
     }
 }

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::messages::{Decision, Grant};
 use super::order::Undone;
+use super::queue::{Answer, Presented};
 use super::state::{Effect, Heard, State};
 use crate::link::Link;
 use crate::model::{Attempt, EventKind, Rank, TaskId};
@@ -60,6 +61,46 @@ impl Queue {
             self.act(effect, errands);
         }
         self.effects = effects;
+    }
+
+    /// Something happened to a task whose caller goes on with whatever is decided now.
+    pub(super) fn ask(&mut self, task: Presented, heard: Heard, errands: &mut Errands) -> Answer {
+        if self.ended {
+            return Answer::Now(Decision::Refuse(Undone::Stopped));
+        }
+        if let (Heard::Lost { .. } | Heard::Broken { .. }, Some((_, rank))) = (&heard, task.granted) {
+            self.pause_if_over(rank, errands);
+        }
+        let (mut decided, mut effects) = (None, self.decide(heard));
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Grant { id, attempt, rank } if id == task.id => {
+                    let own = Started { function: task.function, task: id, attempt, rank };
+                    decided = self.grant(attempt, rank).map(Decision::Grant);
+                    errands.own = decided.is_some().then_some(own);
+                }
+                Effect::Refuse { id, why } if id == task.id => {
+                    errands.events.extend(refused(id, &why, task.granted));
+                    decided = Some(Decision::Refuse(why));
+                }
+                Effect::Exhausted { id } if id == task.id => decided = Some(Decision::Exhausted),
+                Effect::Resume { id, attempt, rank } if id == task.id => {
+                    let link = self.links.get(&rank).cloned();
+                    decided = link.map(|link| Decision::Resume(Grant { attempt, rank, link }));
+                }
+                other => self.act(other, errands),
+            }
+        }
+        self.effects = effects;
+        decided.map_or_else(
+            || {
+                let (decide, decision) = oneshot::channel();
+                let Presented { id, function, granted } = task;
+                self.waiting.insert(id, Waiting { function, decide, granted });
+                Answer::Later(decision)
+            },
+            Answer::Now,
+        )
     }
 
     /// The caller of a task is gone. Without a try that it knows of, there may be one that it was granted and
@@ -144,7 +185,7 @@ impl Queue {
 }
 
 /// What is said of a refusal. A task that never started has nobody who waits to see it end.
-pub(super) fn refused(task: TaskId, why: &Undone, granted: Option<(Attempt, Rank)>) -> Option<EventKind> {
+fn refused(task: TaskId, why: &Undone, granted: Option<(Attempt, Rank)>) -> Option<EventKind> {
     match (why, granted) {
         (Undone::Lost(lost), _) => Some(EventKind::TaskLost { task, reason: lost.to_string() }),
         (_, Some((attempt, rank))) => Some(EventKind::TaskCancelled { task, attempt, rank }),

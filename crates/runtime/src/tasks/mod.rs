@@ -10,11 +10,12 @@
 //!
 //! What decides is `state.rs`, behind a lock (`queue.rs`): callers ask it themselves, so that a call whose turn
 //! it is goes from its caller to the socket without a mailbox in between. Bytes never pass through it: it
-//! hands out grants, and the caller's own future ([`Running`]) carries arguments and outcome over the
-//! granted link. The reader of a stream is a caller too ([`Flow`]): the task is granted until the stream's
+//! hands out grants, and the caller's own future ([`Running`], or a [`Batch`] of them) carries arguments and outcome
+//! over the granted link. The reader of a stream is a caller too ([`Flow`]): the task is granted until the stream's
 //! end, and tried again before its first item only.
 
 pub(crate) mod ahead;
+mod batch;
 mod blame;
 mod flow;
 mod guarded;
@@ -31,6 +32,7 @@ mod supply;
 mod task;
 mod ticket;
 
+pub use batch::Batch;
 pub use flow::Flow;
 pub(crate) use messages::TasksMessage;
 pub use meter::Meter;

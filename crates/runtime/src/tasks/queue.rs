@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::ahead::{Ahead, Load};
-use super::guarded::{Errands, Queue, Started, Waiting, refused};
+use super::guarded::{Errands, Queue, Started, Waiting};
 use super::messages::{Decision, Grant, Share, TasksMessage};
 use super::order::{GroupId, OnLost, Order, Retries, Undone};
 use super::running::Running;
@@ -30,6 +30,10 @@ mod kept;
 mod looks;
 #[path = "sharing.rs"]
 mod sharing;
+#[path = "together.rs"]
+mod together;
+
+pub(super) use together::Returned;
 
 /// The queue of a pool, for callers. Clones share it.
 #[derive(Clone, Debug)]
@@ -244,13 +248,7 @@ impl Tasks {
 
     /// A new task asks where it may run.
     pub(super) fn submit(&self, id: TaskId, order: &Order) -> Answer {
-        let heard = Heard::Submitted {
-            id,
-            target: order.target,
-            group: order.group.unwrap_or_else(|| self.group()),
-            retries: self.retries(order),
-            load: load(order),
-        };
+        let heard = self.submitted(id, order);
         let presented = Presented { id, function: order.function.name, granted: None };
         match &order.key {
             None => self.ask(presented, heard),
@@ -258,46 +256,19 @@ impl Tasks {
         }
     }
 
+    fn submitted(&self, id: TaskId, order: &Order) -> Heard {
+        Heard::Submitted {
+            id,
+            target: order.target,
+            group: order.group.unwrap_or_else(|| self.group()),
+            retries: self.retries(order),
+            load: load(order),
+        }
+    }
+
     /// Something happened to a task whose caller goes on with whatever is decided now.
     pub(super) fn ask(&self, task: Presented, heard: Heard) -> Answer {
-        self.hear(|queue, errands| {
-            if queue.ended {
-                return Answer::Now(Decision::Refuse(Undone::Stopped));
-            }
-            if let (Heard::Lost { .. } | Heard::Broken { .. }, Some((_, rank))) = (&heard, task.granted) {
-                queue.pause_if_over(rank, errands);
-            }
-            let (mut decided, mut effects) = (None, queue.decide(heard));
-            for effect in effects.drain(..) {
-                match effect {
-                    Effect::Grant { id, attempt, rank } if id == task.id => {
-                        let own = Started { function: task.function, task: id, attempt, rank };
-                        decided = queue.grant(attempt, rank).map(Decision::Grant);
-                        errands.own = decided.is_some().then_some(own);
-                    }
-                    Effect::Refuse { id, why } if id == task.id => {
-                        errands.events.extend(refused(id, &why, task.granted));
-                        decided = Some(Decision::Refuse(why));
-                    }
-                    Effect::Exhausted { id } if id == task.id => decided = Some(Decision::Exhausted),
-                    Effect::Resume { id, attempt, rank } if id == task.id => {
-                        let link = queue.links.get(&rank).cloned();
-                        decided = link.map(|link| Decision::Resume(Grant { attempt, rank, link }));
-                    }
-                    other => queue.act(other, errands),
-                }
-            }
-            queue.effects = effects;
-            decided.map_or_else(
-                || {
-                    let (decide, decision) = oneshot::channel();
-                    let Presented { id, function, granted } = task;
-                    queue.waiting.insert(id, Waiting { function, decide, granted });
-                    Answer::Later(decision)
-                },
-                Answer::Now,
-            )
-        })
+        self.hear(|queue, errands| queue.ask(task, heard, errands))
     }
 
     /// A granted task has its outcome.

@@ -88,6 +88,32 @@ impl Running {
         share
     }
 
+    /// A call without a time of its own that has asked the queue with others, and has been told this.
+    pub(super) fn asked(
+        tasks: Tasks,
+        order: Order,
+        id: TaskId,
+        answer: Answer,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        let mut run = Self::parted(tasks, order, id, None);
+        match answer {
+            Answer::Now(decision) => run.decided(decision),
+            Answer::Later(decision) => run.stage = Stage::Waiting(decision, permit, None),
+        }
+        run
+    }
+
+    /// A call that had a try with others, and goes on by itself: with [`Self::tried`] or [`Self::fetch`].
+    pub(super) const fn parted(tasks: Tasks, order: Order, id: TaskId, until: Option<Instant>) -> Self {
+        Self { tasks, order, id, stage: Stage::Over, limit: None, failure: None, until, broken: 0 }
+    }
+
+    /// Waits for the outcome of a try that it had with others.
+    pub(super) fn fetch(&mut self, calling: Calling, (attempt, rank): (Attempt, Rank)) {
+        self.stage = Stage::OnNode(calling, attempt, rank);
+    }
+
     fn start_clock(&mut self) {
         let at = self.order.timeout.and_then(|it| Instant::now().checked_add(it));
         let limit =
@@ -183,7 +209,7 @@ impl Running {
 
     /// Goes on after a try has come to an end; its result, if that is the end of the call. `link` is what it went
     /// over, where that matters.
-    fn tried(
+    pub(super) fn tried(
         &mut self,
         tried: Result<Outcome, LinkError>,
         took: Option<Duration>,

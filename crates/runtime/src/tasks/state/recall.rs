@@ -33,13 +33,17 @@ impl State {
     ) {
         let Some(task) = self.current(id, attempt) else { return };
         let (function, on) = (task.load.function, task.place());
+        self.leave_as(id, task, effects);
         if let Some(took) = took {
             self.paces.learn(function, took);
         }
         if let Some(room) = on.and_then(|rank| self.ranks.get_mut(&rank)) {
             (room.silent, room.doubted) = (0, false);
         }
-        self.expired(id, attempt, effects);
+        // It is on a node, so it waits in no queue.
+        if let Some(task) = self.remove(id) {
+            self.release(&task);
+        }
     }
 
     /// A task is over, which says nothing of its node.

@@ -96,7 +96,13 @@ impl State {
     /// A task is over that was sent over a link before the one that its rank has: the worker may still keep it,
     /// because what told it otherwise is lost, or was never sent.
     pub(super) fn leave(&self, id: TaskId, effects: &mut Vec<Effect>) {
-        let Some(task) = self.tasks.get(&id) else { return };
+        if let Some(task) = self.tasks.get(&id) {
+            self.leave_as(id, task, effects);
+        }
+    }
+
+    /// As [`Self::leave`], of a task that has been found.
+    pub(super) fn leave_as(&self, id: TaskId, task: &Task, effects: &mut Vec<Effect>) {
         let Some(rank) = task.place() else { return };
         let is_open = self.ranks.get(&rank).is_some_and(|it| it.open);
         let is_older = self.lives.get(&rank).is_some_and(|it| it.link != task.link);
