@@ -239,10 +239,14 @@ impl State {
         timing: &Timing,
         effects: &mut Vec<Effect>,
     ) -> Phase {
+        // What its cloud has said to be left was not asked for, and is there still.
+        let is_named = |it: &InstanceId| self.left.iter().any(|left| names(left, it));
         match result {
-            Ok(()) => self.given_back(self.rented.keys().cloned().collect(), now, effects),
+            Ok(()) => {
+                let asked = self.rented.keys().filter(|it| !is_named(it)).cloned().collect();
+                self.given_back(asked, now, effects);
+            }
             Err(reason) => {
-                let is_named = |it: &&InstanceId| self.left.iter().any(|left| names(left, it));
                 let unnamed = self.rented.iter().filter(|(it, _)| !is_named(it));
                 let left: Vec<Leftover> =
                     unnamed.map(|(it, provider)| self.leftover(it, provider, &reason)).collect();

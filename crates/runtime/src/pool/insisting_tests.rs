@@ -68,6 +68,28 @@ fn a_machine_that_only_its_cloud_can_end_is_asked_for_until_it_is_gone() {
 }
 
 #[test]
+fn what_its_cloud_says_to_be_left_is_not_gone_because_the_others_are() {
+    let (timing, clouds) = (Timing::default(), [("one".to_owned(), outside())].into());
+    let born = Heard::Born { limits: Limits { clouds, ..Limits::default() } };
+    let mut pool = after(vec![born, offered(2), Heard::Prepared(Ok(())), given(&[0, 1], None)]);
+    for heard in [Heard::Stop, node_gone(0, "drained"), node_gone(1, "drained")] {
+        pool.hear(heard, now(), &timing);
+    }
+    pool.hear(Heard::Terminated(Err("still there: i0, i1".into())), now(), &timing);
+    let in_use = vec![Leftover { what: "machine i0".into(), reason: "in use".into() }];
+    let asked = pool.hear(Heard::TornDown(Ok(in_use)), now(), &timing);
+    assert_eq!(asked, vec![terminate(&[1])]);
+    let effects = pool.hear(Heard::Terminated(Ok(())), after_seconds(100), &timing);
+    assert_eq!(effects.first(), Some(&terminated(1)));
+    assert!(!effects.contains(&terminated(0)), "{effects:?}");
+    assert_eq!(pool.unattended().into_keys().cloned().collect::<Vec<_>>(), vec![instance(0)]);
+    // It is asked for as long as it is paid for, not as long as giving back may take.
+    assert_eq!(pool.hear(Heard::Woke(Timer::Shutdown), after_seconds(360), &timing), vec![]);
+    let again = pool.hear(Heard::Woke(Timer::Release), after_seconds(400), &timing);
+    assert_eq!(again, vec![terminate(&[0])]);
+}
+
+#[test]
 fn it_is_named_when_that_has_lasted_too_long() {
     let (timing, mut pool) = (Timing::default(), pool_at(outside()));
     stop(&mut pool);

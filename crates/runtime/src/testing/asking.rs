@@ -211,8 +211,12 @@ impl World {
         let is_over = self.journal.entry().is_none_or(|it| it.id != part.kit.request.pool);
         // What is set up costs nothing and has the pool's name, so that a preparation is waited for by nobody who gives
         // the pool back: not that of a dead program, and not that of one that has lost the pool.
-        let is_late = !self.is_alive(program) || program < self.newest_owner;
-        if makes && is_late && is_over {
+        if part.kind == DeedKind::Prepare && is_over && program < self.newest_owner && self.is_alive(program)
+        {
+            let answer = Box::new(Answer::Done(Ok(())));
+            return self.plan_for(program, self.now, Event::Answered(answer));
+        }
+        if makes && !self.is_alive(program) && is_over {
             // Clocks that are set, and computers that sleep, make what is on its way look older than it is.
             let is_told = self.set_forward.is_zero() && self.summary.slept == 0;
             if part.kind == DeedKind::Provision && is_told {

@@ -39,6 +39,8 @@ pub(super) struct Call {
     key: Option<u32>,
     /// When its present try was granted.
     pub(super) granted: Duration,
+    /// It was sent again, as it never came.
+    pub(super) resent: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +88,7 @@ impl Call {
             together: false,
             key: None,
             granted: zero,
+            resent: false,
         }
     }
 
@@ -203,7 +206,7 @@ impl World {
                 self.carry(id, number, link, Work::Ask((id, attempt)));
             }
             (Phase::Waiting, Decided::Grant { attempt, link }) => {
-                call.granted = self.now;
+                (call.granted, call.resent) = (self.now, false);
                 call.phase = Phase::Running { link, attempt };
                 call.attempt = attempt;
                 let before = attempt.0.checked_sub(1).map(Attempt);
@@ -287,6 +290,9 @@ impl World {
             }
             Word::Unknown => {
                 let of = self.wanted(id);
+                if let Some(call) = self.me.calls.get_mut(&id) {
+                    call.resent = true;
+                }
                 self.carry(id, number, link, Work::Call(it, of));
             }
             Word::Recalled { begun } => {

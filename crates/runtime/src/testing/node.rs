@@ -450,11 +450,6 @@ impl World {
         !self.workers.contains_key(&machine)
     }
 
-    /// Whether a living node has this machine.
-    pub(super) fn has_node(&self, machine: MachineId) -> bool {
-        self.lives.iter().any(|it| it.alive && it.machine == machine)
-    }
-
     /// Whether a silent machine will answer again.
     fn comes_back(&self, machine: MachineId) -> bool {
         self.machine(machine).is_some_and(|it| it.dead.is_none() && it.silent_until() > self.now)

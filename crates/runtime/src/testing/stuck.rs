@@ -21,8 +21,9 @@ impl World {
     }
 
     fn is_stuck(&self, id: TaskId, call: &Call) -> Option<(Try, Rank, Rank)> {
-        // What has a key waits for the worker that has something under it.
-        let (link, attempt) = call.under_way().filter(|_| call.key().is_none())?;
+        // What has a key waits for the worker that has something under it. What was sent again may have been asked for
+        // before it came.
+        let (link, attempt) = call.under_way().filter(|_| call.key().is_none() && !call.resent)?;
         let is_long = |since: Duration| since + PATIENCE < self.now;
         let (way, it) = (self.links.get(link.0).filter(|it| it.alive)?, (id, attempt));
         let waits = self.workers.get(&way.machine).is_some_and(|at| at.has_link(link) && at.has_waiting(it));

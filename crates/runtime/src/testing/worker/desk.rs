@@ -10,6 +10,7 @@ use crate::testing::event::{Event, Word};
 use crate::testing::failure::Law;
 use crate::testing::knobs::Mutation;
 use crate::testing::link::LinkId;
+use crate::testing::node::Life;
 use crate::testing::world::World;
 
 impl World {
@@ -285,7 +286,12 @@ impl World {
         let runs = |it: &Worker| it.running.contains_key(&before) && it.wants(before);
         let there = self.workers.iter().find(|(_, it)| runs(it));
         let Some((machine, worker)) = there else { return };
-        let is_linked = self.has_node(*machine) && self.machine(*machine).is_some_and(|it| it.dead.is_none());
+        // A program that has lost the pool may believe that it has a node there which its owner gave up; and a node that
+        // leaves is over with its link, before it has heard of that itself.
+        let owner = self.newest_owner;
+        let counts = |it: &Life| it.alive && !it.leaving && it.program == owner && it.is_on(*machine);
+        let is_node = self.lives.iter().any(counts);
+        let is_linked = is_node && self.machine(*machine).is_some_and(|it| it.dead.is_none());
         if is_linked {
             let what = format!("task {task} is begun again on {id:?} while w{} runs it", worker.number);
             self.breach(Law::RunOnce, what);
