@@ -39,8 +39,8 @@ pub(super) struct Call {
     key: Option<u32>,
     /// When its present try was granted.
     pub(super) granted: Duration,
-    /// It was sent again, as it never came.
-    pub(super) resent: bool,
+    /// When that was sent again, as it never came.
+    pub(super) resent: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Call {
             together: false,
             key: None,
             granted: zero,
-            resent: false,
+            resent: None,
         }
     }
 
@@ -206,7 +206,7 @@ impl World {
                 self.carry(id, number, link, Work::Ask((id, attempt)));
             }
             (Phase::Waiting, Decided::Grant { attempt, link }) => {
-                (call.granted, call.resent) = (self.now, false);
+                (call.granted, call.resent) = (self.now, None);
                 call.phase = Phase::Running { link, attempt };
                 call.attempt = attempt;
                 let before = attempt.0.checked_sub(1).map(Attempt);
@@ -289,9 +289,9 @@ impl World {
                 self.call_returns(id, number);
             }
             Word::Unknown => {
-                let of = self.wanted(id);
+                let (of, now) = (self.wanted(id), self.now);
                 if let Some(call) = self.me.calls.get_mut(&id) {
-                    call.resent = true;
+                    call.resent = Some(now);
                 }
                 self.carry(id, number, link, Work::Call(it, of));
             }

@@ -295,7 +295,12 @@ impl World {
         }
         let ttl = self.timing.lease;
         if self.named && self.programs < MOST && self.dice.chance(750) {
-            let most = if self.dice.chance(700) { ttl } else { ttl * 3 };
+            // Now and then at once, while what was begun under keys still runs.
+            let most = match self.dice.below(10) {
+                0..=3 => Duration::from_secs(5),
+                4..=7 => ttl,
+                _ => ttl * 3,
+            };
             let after = self.dice.up_to(most);
             self.plan(after, Event::Owner(Owner::Runs));
         }

@@ -21,21 +21,28 @@ impl World {
     }
 
     fn is_stuck(&self, id: TaskId, call: &Call) -> Option<(Try, Rank, Rank)> {
-        // What has a key waits for the worker that has something under it. What was sent again may have been asked for
-        // before it came.
-        let (link, attempt) = call.under_way().filter(|_| call.key().is_none() && !call.resent)?;
-        let is_long = |since: Duration| since + PATIENCE < self.now;
+        // What has a key waits for the worker that has something under it.
+        let (link, attempt) = call.under_way().filter(|_| call.key().is_none())?;
+        let queue = self.me.queue.as_ref()?;
+        // What was sent again may have been asked for before it came; and what is free may be kept for others that were
+        // asked for, and have begun.
+        let has_turn = call.resent.is_none() && queue.asked + PATIENCE < self.now;
+        let patience = if has_turn { PATIENCE } else { AGAIN };
+        let is_long = |since: Duration| since + patience < self.now;
         let (way, it) = (self.links.get(link.0).filter(|it| it.alive)?, (id, attempt));
         let waits = self.workers.get(&way.machine).is_some_and(|at| at.has_link(link) && at.has_waiting(it));
         let answers =
             self.machine(way.machine).is_some_and(|at| at.dead.is_none() && is_long(at.silent_until()));
         let life = self.lives.get(self.life_of(link)?.0).filter(|it| it.alive && !it.leaving)?;
-        let free = &self.me.queue.as_ref()?.free;
-        let (other, _) = free.iter().find(|(rank, since)| **rank != life.rank && is_long(**since))?;
-        let calm = is_long(call.granted) && is_long(self.me.asleep) && way.reconciled.is_some_and(is_long);
+        let (other, _) = queue.free.iter().find(|(rank, since)| **rank != life.rank && is_long(**since))?;
+        let sent = call.resent.unwrap_or(call.granted);
+        let calm = is_long(sent) && is_long(self.me.asleep) && way.reconciled.is_some_and(is_long);
         (calm && waits && answers).then_some((it, life.rank, *other))
     }
 }
 
 /// How long a call may wait that way: its node is asked for it within a few looks.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// And how long until its turn has come, or come again: a hundred looks after the last, and as many for the next.
+const AGAIN: Duration = Duration::from_secs(25);

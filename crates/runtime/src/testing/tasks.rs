@@ -38,6 +38,8 @@ pub(super) struct Queue {
     told: Demand,
     /// Since when nodes could begin with something at once.
     pub(super) free: BTreeMap<Rank, Duration>,
+    /// When it asked for a call back last.
+    pub(super) asked: Duration,
 }
 
 /// What nodes are given ahead here: little, so that its bounds are met.
@@ -63,6 +65,7 @@ impl Queue {
             looks: false,
             told: Demand::default(),
             free: BTreeMap::new(),
+            asked: Duration::ZERO,
         }
     }
 
@@ -297,6 +300,7 @@ impl World {
             }
             Effect::Recall { .. } if self.mutation == Some(Mutation::ForgetRecall) => {}
             Effect::Recall { id, attempt, .. } => {
+                queue.asked = self.now;
                 let after = self.dice.up_to(Duration::from_millis(100));
                 self.plan(after, Event::Call(id, CallEvent::Recalled(attempt)));
             }

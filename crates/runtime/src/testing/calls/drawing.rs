@@ -15,10 +15,14 @@ impl World {
         self.draw_callers(most, self.timing.boot, TaskId(1));
     }
 
-    /// A program that attached asks for everything again that has a key, and for some more.
+    /// A program that attached asks again for what has a key, for all of that or for little, and for some more.
     fn ask_again(&mut self) {
         let mut id = TaskId(1);
+        let again = if self.dice.chance(500) { 1000 } else { 100 };
         for key in 0..self.keys {
+            if !self.dice.chance(again) {
+                continue;
+            }
             let call = Call::new(What::One(Target::Any), GroupId(1000), Phase::Planned);
             self.me.calls.insert(id, Call { key: Some(key), ..call });
             self.me.open_calls += 1;

@@ -133,6 +133,7 @@ impl World {
                 }
             }
         }
+        self.tell_gone(id);
         self.tell_ends(id);
         self.check_retention(id);
     }
@@ -272,9 +273,17 @@ impl World {
             self.answer(id, it, Word::Full, Delivery::Word);
         } else {
             worker.outcomes.give_back(run);
-            if is_present && worker.asked.remove(&it) {
-                self.answer(id, it, Word::Unknown, Delivery::Word);
-            }
+        }
+        self.tell_gone(id);
+    }
+
+    /// Who asked for what is not here any more hears that, whoever let go of it.
+    fn tell_gone(&mut self, id: MachineId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let (asked, outcomes) = (&mut worker.asked, &mut worker.outcomes);
+        let gone = asked.extract_if(.., |it| matches!(outcomes.resume(*it, ()), Resumed::Unknown(())));
+        for it in gone.collect::<Vec<_>>() {
+            self.answer(id, it, Word::Unknown, Delivery::Word);
         }
     }
 
@@ -314,6 +323,7 @@ impl World {
                 self.spill(id);
             }
         }
+        self.tell_gone(id);
         self.tell_ends(id);
         self.check_retention(id);
     }
