@@ -47,7 +47,7 @@ async fn main() -> skyward::Result<()> {
     if deed == "hold" {
         std::future::pending::<()>().await;
     }
-    if deed == "linger" {
+    if deed == "stay" {
         let calls = (0..TASKS).map(|it| self::compute(folder.join("computed"), it));
         let _running = compute.spawn(gather(calls).key("sweep"));
         std::future::pending::<()>().await;

@@ -76,7 +76,7 @@ fn on_a_read_only_or_full_disk_clouds_are_refused_and_this_computer_goes_on() {
 #[test]
 fn what_could_not_be_written_while_a_pool_lived_costs_it_nothing() {
     let place = Place::new("attach-unwritten");
-    let mut program = place.command("sweep", LONG, "linger");
+    let mut program = place.command("sweep", LONG, "stay");
     program.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut program = program.spawn().expect("started");
     let mut lines = BufReader::new(program.stdout.take().expect("piped")).lines();
