@@ -210,16 +210,20 @@ impl World {
         let makes = matches!(part.kind, DeedKind::Prepare | DeedKind::Provision);
         let is_over = self.journal.entry().is_none_or(|it| it.id != part.kit.request.pool);
         // What is set up costs nothing and has the pool's name, so that a preparation is waited for by nobody who gives
-        // the pool back: not that of a dead program, and not that of one that has lost the pool.
-        if part.kind == DeedKind::Prepare && is_over && program < self.newest_owner && self.is_alive(program)
-        {
+        // the pool back: not that of a dead program, and not that of one that has lost the pool. It may come once its
+        // pool is forgotten, or, a moment before that, once all is undone where it was meant for.
+        let place = (part.kit.request.pool.clone(), part.kit.request.offer.provider.clone());
+        let is_late = is_over || self.undone.get(&place).is_some_and(|by| program < *by);
+        if part.kind == DeedKind::Prepare && is_late && !self.is_alive(program) {
+            return;
+        }
+        if part.kind == DeedKind::Prepare && is_late && program < self.newest_owner {
             let answer = Box::new(Answer::Done(Ok(())));
             return self.plan_for(program, self.now, Event::Answered(answer));
         }
-        if makes && !self.is_alive(program) && is_over {
+        if part.kind == DeedKind::Provision && !self.is_alive(program) && is_over {
             // Clocks that are set, and computers that sleep, make what is on its way look older than it is.
-            let is_told = self.set_forward.is_zero() && self.summary.slept == 0;
-            if part.kind == DeedKind::Provision && is_told {
+            if self.set_forward.is_zero() && self.summary.slept == 0 {
                 let what = format!(
                     "a request for machines was on its way when {}'s entry was forgotten",
                     part.kit.request.pool
@@ -340,7 +344,9 @@ impl World {
             Why::Teardown => Heard::TornDown(result.map(|()| errand.left)),
             Why::Undo => return,
         };
-        if self.dice.chance(self.weather.twice) {
+        // What is told of without its name comes once, or it would be taken for the answer to the next request.
+        let is_named = !matches!(heard, Heard::Terminated(_));
+        if self.dice.chance(self.weather.twice) && is_named {
             let after = self.dice.up_to(Duration::from_secs(10));
             self.plan(after, Event::Pool(PoolMessage::Heard(heard.clone())));
         }

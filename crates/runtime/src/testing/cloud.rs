@@ -104,7 +104,7 @@ impl Machine {
         self.is_there() && !self.lied
     }
 
-    fn is_there(&self) -> bool {
+    pub(super) fn is_there(&self) -> bool {
         self.dead.is_none() || self.ended.is_some() && self.meter.until.is_none()
     }
 

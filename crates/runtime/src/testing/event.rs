@@ -47,6 +47,8 @@ pub(super) enum Event {
     Machine(MachineId, Happening),
     /// A link is noticed to be broken.
     LinkBroken(LinkId, &'static str),
+    /// A client hears that the worker has closed a link, as there is another.
+    Replaced(LinkId),
     /// Something reaches the worker of a link.
     Work(LinkId, Work),
     /// Something happens in the worker of this number.
@@ -88,6 +90,7 @@ impl Event {
             Self::Acts(_)
             | Self::Machine(..)
             | Self::LinkBroken(..)
+            | Self::Replaced(_)
             | Self::Work(..)
             | Self::Inside(..)
             | Self::Audit(..) => false,

@@ -104,6 +104,23 @@ impl World {
         }
     }
 
+    /// The worker closes a link, as its client has another. Its client may hear of that before it has that one, or after.
+    pub(super) fn replace(&mut self, id: LinkId) {
+        if self.dice.chance(500) {
+            return self.break_link(id, REPLACED);
+        }
+        let after = self.dice.up_to(Duration::from_millis(100));
+        self.plan(after, Event::Replaced(id));
+    }
+
+    /// The worker has taken a link for over. A client that is awake meanwhile is told; one that sleeps finds out.
+    pub(super) fn hears_of_silence(&mut self, id: LinkId) {
+        let client = self.links.get(id.0).and_then(|it| self.program(it.program));
+        if client.is_some_and(|it| it.asleep <= self.now) {
+            self.break_link(id, "silent for too long");
+        }
+    }
+
     /// A link ends: whoever uses it notices, each at its own time.
     pub(super) fn break_link(&mut self, id: LinkId, why: &'static str) {
         let Some(link) = self.links.get_mut(id.0) else { return };
@@ -122,3 +139,6 @@ impl World {
         }
     }
 }
+
+/// Why a worker closes a link that is well.
+pub(super) const REPLACED: &str = "the pool's client has linked again";

@@ -45,7 +45,7 @@ pub(super) enum NodeMessage {
 }
 
 /// What a node does beside its mailbox.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Step {
     Describe,
     Reach,
@@ -54,7 +54,8 @@ pub(super) enum Step {
     /// The worker that was started is written down.
     WriteDown,
     CheckWorker,
-    Link,
+    /// The worker that was meant when it was dialled.
+    Link(Option<Incarnation>),
     Renew,
     Drain,
 }
@@ -210,7 +211,10 @@ impl World {
             Effect::Reach(_) => self.begin_step(id, Step::Reach, second),
             Effect::Bootstrap => self.begin_step(id, Step::Bootstrap, second * 20),
             Effect::StartWorker => self.begin_step(id, Step::StartWorker, second * 5),
-            Effect::Link(_) => self.begin_step(id, Step::Link, second / 2),
+            Effect::Link(_) => {
+                let meant = life.worker.clone();
+                self.begin_step(id, Step::Link(meant), second / 2);
+            }
             Effect::CheckWorker { .. } => self.begin_step(id, Step::CheckWorker, second / 5),
             Effect::Renew => {
                 if self.mutation != Some(Mutation::ForgetRenew) {
@@ -324,18 +328,18 @@ impl World {
             // A machine that does not answer leaves it open.
             Step::CheckWorker if !reachable => Heard::WorkerEnded(false),
             Step::CheckWorker => Heard::WorkerEnded(self.worker_ends(machine)),
-            Step::Link if !reachable || !self.workers.contains_key(&machine) => {
+            Step::Link(_) if !reachable || !self.workers.contains_key(&machine) => {
                 Heard::Linked(Err(trouble("no answer", true)))
             }
-            Step::Link if fails => Heard::Linked(Err(trouble("refused", false))),
-            Step::Link if !self.is_meant(id, machine) => {
+            Step::Link(_) if fails => Heard::Linked(Err(trouble("refused", false))),
+            Step::Link(meant) if !self.is_meant(meant.as_ref(), machine) => {
                 Heard::Linked(Err(trouble("it is another life of the worker", false)))
             }
-            Step::Link if !self.takes_order(machine, "to be linked") => {
+            Step::Link(_) if !self.takes_order(machine, "to be linked") => {
                 self.refused_by_worker();
                 Heard::Linked(Err(trouble("the pool has a newer owner", false)))
             }
-            Step::Link => {
+            Step::Link(_) => {
                 self.check_taken_over(machine);
                 let link = self.open_link(id, machine);
                 return self.cast_node(id, NodeMessage::Linked(link));
@@ -359,10 +363,9 @@ impl World {
         self.cast_node(id, NodeMessage::Heard(heard));
     }
 
-    /// Whether the worker of a machine is the one that a life means.
-    fn is_meant(&self, id: LifeId, machine: MachineId) -> bool {
-        let meant = self.lives.get(id.0).and_then(|it| it.worker.clone());
-        meant.is_some() && self.workers.get(&machine).map(super::worker::Worker::name) == meant
+    /// Whether the worker of a machine is the one that a dial means.
+    fn is_meant(&self, meant: Option<&Incarnation>, machine: MachineId) -> bool {
+        meant.is_some() && self.workers.get(&machine).map(super::worker::Worker::name).as_ref() == meant
     }
 
     /// Whether a life has a link to its worker that is alive.

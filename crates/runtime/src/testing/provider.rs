@@ -94,7 +94,8 @@ impl World {
             if self.mutation == Some(Mutation::ForgetBilled) && is_over {
                 continue;
             }
-            if self.dice.chance(self.weather.kept) {
+            // What is gone is not said to be there.
+            if self.machine(id).is_some_and(Machine::is_there) && self.dice.chance(self.weather.kept) {
                 kept.push(name.to_string());
             } else {
                 self.check_kept(program, id);
@@ -131,6 +132,8 @@ impl World {
             kept.push(left("the network".to_owned()));
         } else {
             self.prepared.remove(&place);
+            let by = self.undone.entry(place).or_default();
+            *by = program.max(*by);
         }
         Ok(kept)
     }

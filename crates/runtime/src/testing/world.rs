@@ -10,7 +10,7 @@ use super::dice::Dice;
 use super::event::{Event, Owner};
 use super::failure::{Failure, Law, Summary};
 use super::knobs::{Knobs, Mutation, Weather};
-use super::link::Link;
+use super::link::{self, Link};
 use super::market::Wishes;
 use super::node::Life;
 use super::once::Begun;
@@ -44,6 +44,8 @@ pub(super) struct World {
     pub(super) cloud: Cloud,
     /// For which pools and at which clouds, by name, what `prepare` set up is there.
     pub(super) prepared: BTreeSet<(PoolId, String)>,
+    /// The newest program that undid that there.
+    pub(super) undone: BTreeMap<(PoolId, String), u32>,
     pub(super) wishes: Wishes,
     /// The clouds that bill a machine until it is given back, though it has ended itself.
     pub(super) bills: BTreeSet<String>,
@@ -117,6 +119,7 @@ impl World {
             agenda: Agenda::new(),
             cloud: Cloud::default(),
             prepared: BTreeSet::new(),
+            undone: BTreeMap::new(),
             wishes: Wishes::default(),
             bills: BTreeSet::new(),
             probe: None,
@@ -349,6 +352,7 @@ impl World {
                     self.break_link(link, why);
                 }
             }
+            Event::Replaced(link) => self.break_link(link, link::REPLACED),
             Event::Call(id, event) => self.call_happens(id, event),
             Event::Work(link, work) => self.works(link, work),
             Event::Inside(machine, number, inside) => self.happens_inside(machine, number, inside),

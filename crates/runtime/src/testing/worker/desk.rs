@@ -23,18 +23,23 @@ impl World {
         name
     }
 
-    /// A link is welcomed: from now on nothing that is still read of the one before counts.
+    /// A link is welcomed: the one before is closed, and from now on nothing that is still read of it counts.
     pub(in crate::testing) fn welcome(&mut self, machine: MachineId, link: LinkId) {
         let unfenced = self.mutation == Some(Mutation::ForgetFence);
         let mut epoch = self.epoch_of(self.me.number);
         if self.mutation == Some(Mutation::MixOwners) {
             epoch = Epoch(1);
         }
+        let mut before = None;
         if let Some(worker) = self.workers.get_mut(&machine) {
+            before = worker.link;
             worker.close();
             worker.outcomes.link(epoch);
             worker.epoch = epoch;
             worker.link = Some(link);
+        }
+        if let Some(before) = before.filter(|it| self.link_is_alive(*it)) {
+            self.replace(before);
         }
         if unfenced && let Some(before) = self.links.get_mut(link.0.wrapping_sub(1)) {
             before.unfenced = true;
@@ -75,7 +80,10 @@ impl World {
             return;
         }
         match work {
-            Work::Over => worker.close(),
+            Work::Over => {
+                worker.close();
+                self.hears_of_silence(link);
+            }
             Work::Call(it, of) => self.arrives(id, it, of),
             Work::Ask(it) => self.asked(id, it),
             Work::Cancel(it) => {
