@@ -70,6 +70,15 @@ impl Keys {
         }
     }
 
+    /// A task comes back from a node, which has nothing under its key any more.
+    pub(super) fn come_back(&mut self, id: TaskId, rank: Rank) {
+        if let Some(key) = self.of.get(&id)
+            && self.held.get(key).is_some_and(|it| it.rank == rank && !it.stays)
+        {
+            self.held.remove(key);
+        }
+    }
+
     /// The outcome of a task stays at this node, for who asks for its key again. The key.
     pub(super) fn stay(&mut self, id: TaskId, rank: Rank) -> Option<Key> {
         let key = self.of.get(&id)?.clone();

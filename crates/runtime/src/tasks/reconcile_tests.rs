@@ -250,6 +250,43 @@ fn who_stops_waiting_for_what_another_owner_left_leaves_it_to_the_next_who_asks(
 }
 
 #[test]
+fn a_task_that_comes_back_goes_where_something_was_found_under_its_key_meanwhile() {
+    let (until, key) = (Instant::now(), Key::new("k").expect("fits"));
+    let found = |rank| Heard::Held {
+        rank: Rank(rank),
+        worker: worker(rank, 0),
+        keys: vec![(key.clone(), Left::Kept)],
+        until,
+    };
+    let back = |attempt| Heard::GivenBack { id: TaskId(1), attempt: Attempt(attempt) };
+    let granted =
+        |attempt, rank| Effect::Grant { id: TaskId(1), attempt: Attempt(attempt), rank: Rank(rank) };
+    let mut state = pool(3, 1);
+    check(
+        &mut state,
+        vec![
+            (Heard::Keyed { id: TaskId(1), key: key.clone() }, vec![]),
+            (submitted(1, Target::Any), vec![grant(1, 0)]),
+            (found(2), vec![]),
+            // Its turn would be at rank 1.
+            (back(0), vec![granted(1, 2)]),
+        ],
+    );
+    // What is said of its own try is of no use once that has come back.
+    let mut state = pool(3, 1);
+    check(
+        &mut state,
+        vec![
+            (Heard::Keyed { id: TaskId(1), key: key.clone() }, vec![]),
+            (submitted(1, Target::Any), vec![grant(1, 0)]),
+            (found(0), vec![]),
+            (back(0), vec![granted(1, 1)]),
+            (back(1), vec![granted(2, 2)]),
+        ],
+    );
+}
+
+#[test]
 fn of_the_outcomes_that_stay_the_oldest_is_forgotten_with_its_key() {
     use crate::tasks::holding::MOST;
     let mut state = pool(1, 1);

@@ -371,20 +371,19 @@ impl State {
 
     /// Queues the next try of a task, whose slot is free again.
     fn again(&mut self, id: TaskId, task: Task) {
-        let (target, group) = (task.target, task.group);
-        let attempt = task.attempt.next();
-        self.tasks.insert(
-            id,
-            Task {
-                attempt,
-                on: None,
-                recalled: None,
-                suspended: false,
-                apart: false,
-                excused: false,
-                ..task
-            },
-        );
+        let (attempt, from) = (task.attempt.next(), task.place());
+        let next = Task {
+            attempt,
+            on: None,
+            recalled: None,
+            suspended: false,
+            apart: false,
+            excused: false,
+            ..task
+        };
+        let next = self.homed_again(id, next, from);
+        let (target, group) = (next.target, next.group);
+        self.tasks.insert(id, next);
         self.enqueue(id, target, group);
     }
 

@@ -171,6 +171,15 @@ impl State {
         }
     }
 
+    /// The task once more, which comes back from a rank, where nothing is under its key any more. Another may have said
+    /// meanwhile that it has something.
+    pub(super) fn homed_again(&mut self, id: TaskId, task: Task, from: Option<Rank>) -> Task {
+        if let Some(rank) = from {
+            self.keys.come_back(id, rank);
+        }
+        self.homed(id, task)
+    }
+
     /// What waits for a rank only because of its key may go anywhere.
     fn unpin(&mut self, rank: Rank) {
         let is_it = |it: &Task| it.homing && it.target == Target::Rank(rank);
