@@ -132,6 +132,7 @@ impl World {
             },
             // These happen inside of a program.
             Owner::Stops
+            | Owner::GivesUp
             | Owner::Dies
             | Owner::Leaves
             | Owner::Resizes(_)
