@@ -38,7 +38,7 @@ pub struct Batch<P> {
 }
 
 /// After so many replies in a row others on the thread have their turn.
-const ROW: usize = 1024;
+const ROW: usize = 64;
 
 /// A call that a node has.
 struct Sent<P> {
