@@ -68,9 +68,9 @@ async fn main() -> skyward::Result<()> {
     }
 
     // There is no last prime: dropping the stream ends the function.
-    let mut primes = primes() >> &compute;
-    for _ in 0..5 {
-        println!("prime {:?}", primes.next().await.transpose()?);
+    let mut primes = (primes() >> &compute).take(5);
+    while let Some(prime) = primes.next().await {
+        println!("prime {}", prime?);
     }
     drop(primes);
 
