@@ -125,6 +125,46 @@ async fn a_resize_while_nodes_start_leaves_nothing_behind() -> skyward::Result<(
 }
 
 #[skyward::test]
+async fn who_attaches_to_a_pool_goes_on_with_the_size_that_was_asked_for() -> skyward::Result<()> {
+    let (ground, state) = (Ground::new("resize-attach"), Ground::new("resize-attach-state"));
+    let begun = || builder(&ground).nodes(3).name("resized").state(state.path());
+    let is_of = async |compute: &Compute, nodes: u32| {
+        let settled = async {
+            loop {
+                let seen = (works(1) * compute).await?;
+                if seen.iter().map(|it| it.0).eq(0..nodes) && seen.iter().all(|it| it.1 == nodes) {
+                    return Ok::<(), skyward::Error>(());
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, settled).await.expect("in time")?;
+        assert_eq!(compute.nodes(), nodes);
+        Ok::<(), skyward::Error>(())
+    };
+    let compute = begun().start().await?;
+    compute.resize(1).await?;
+    is_of(&compute, 1).await?;
+    compute.detach().await?;
+
+    let compute = begun().start().await?;
+    assert_eq!(compute.nodes(), 1, "it grows to what it began with");
+    is_of(&compute, 1).await?;
+    compute.resize(4).await?;
+    is_of(&compute, 4).await?;
+    compute.detach().await?;
+
+    let compute = skyward_tests::apart().name("resized").state(state.path()).timing(skyward_tests::patient());
+    let compute = compute.attach().await?;
+    is_of(&compute, 4).await?;
+    compute.stop().await?;
+
+    // Another pool of its name is what its program says.
+    let compute = begun().start().await?;
+    is_of(&compute, 3).await?;
+    end(compute, &ground).await
+}
+
+#[skyward::test]
 async fn a_pool_survives_the_loss_of_its_head() -> skyward::Result<()> {
     let ground = Ground::new("head-lost");
     let compute = builder(&ground).nodes(3).start().await?;

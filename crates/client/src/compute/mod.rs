@@ -241,6 +241,10 @@ impl Compute {
     /// tried elsewhere after that, which costs no try; a call that says [`once`](Call::once) is lost. The idle ones go first, then the highest ranks, and the
     /// head only with the last. A pool that scales by itself goes on to do so from there.
     ///
+    /// In a pool that keeps its number this one stands until it is resized again, or ends: it is written down before
+    /// anything is done, and a program that [attaches](Builder::attach), or is run again with the same name and the
+    /// same specs, goes on with it and not with what those say. A pool that scales goes on with the nodes that it has then.
+    ///
     /// # Errors
     /// When the number is not between `min` and `max` of its [`Nodes`](crate::Nodes), where it scales, or not from 1 to
     /// [`Nodes::MOST`](crate::Nodes::MOST), where it does not; when more than now are asked for than `max_hourly_cost` or

@@ -1,5 +1,5 @@
-//! What the owner of a pool writes down while it lives: that it does, and which nodes its machines have become. What
-//! cannot be written is written with the next sign of life.
+//! What the owner of a pool writes down while it lives: that it does, how many nodes it wants, and which its machines
+//! have become. What cannot be written is written with the next sign of life.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -12,6 +12,15 @@ use super::JournalError;
 use super::record::{Record, now};
 use super::state::KnownNode;
 use crate::model::InstanceId;
+
+/// What could not be written down yet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Unwritten {
+    /// What is to be said of machines: which nodes they are, or that they are none any more.
+    pub(super) nodes: BTreeMap<InstanceId, Option<String>>,
+    /// How many nodes the owner asked for last.
+    size: Option<u32>,
+}
 
 impl Record {
     /// Writes down so often that the pool's owner lives, and what could not be written before, until it is aborted.
@@ -47,14 +56,36 @@ impl Record {
                 let seen = "UPDATE pools SET seen_ms = ?2 WHERE id = ?1 AND seen_ms > 0";
                 it.execute(seen, params![id, now()])?;
                 // Read here: nobody else is writing.
-                let nodes = record.unwritten().clone();
-                for (instance, node) in &nodes {
+                let unwritten = record.unwritten().clone();
+                for (instance, node) in &unwritten.nodes {
                     write_node(it, id, instance, node.as_deref())?;
                 }
-                Ok(nodes)
+                unwritten.size.map_or(Ok(()), |nodes| write_size(it, id, nodes))?;
+                Ok(unwritten)
             })?;
-            record.unwritten().retain(|instance, node| written.get(instance) != Some(node));
+            let mut unwritten = record.unwritten();
+            unwritten.nodes.retain(|instance, node| written.nodes.get(instance) != Some(node));
+            unwritten.size.take_if(|it| written.size == Some(*it));
             Ok(())
+        })
+        .await
+    }
+
+    /// Writes down how many nodes the pool's owner asks for: whoever attaches to a pool that keeps its number goes on
+    /// with so many. What cannot be written is written with the next sign of life.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn sized(self: &Arc<Self>, nodes: u32) -> Result<(), JournalError> {
+        self.on_thread(move |record| {
+            let written = record.now(|it, id| {
+                record.unwritten().size = None;
+                write_size(it, id, nodes)
+            });
+            if written.is_err() {
+                record.unwritten().size = Some(nodes);
+            }
+            written
         })
         .await
     }
@@ -79,20 +110,25 @@ impl Record {
         let instance = instance.clone();
         self.on_thread(move |record| {
             let written = record.now(|it, id| {
-                record.unwritten().remove(&instance);
+                record.unwritten().nodes.remove(&instance);
                 write_node(it, id, &instance, node.as_deref())
             });
             if written.is_err() {
-                record.unwritten().insert(instance, node);
+                record.unwritten().nodes.insert(instance, node);
             }
             written
         })
         .await
     }
 
-    pub(super) fn unwritten(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Option<String>>> {
+    pub(super) fn unwritten(&self) -> MutexGuard<'_, Unwritten> {
         self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Says how many nodes the pool's owner asked for.
+fn write_size(change: &Transaction<'_>, pool: &str, nodes: u32) -> rusqlite::Result<()> {
+    change.execute("UPDATE pools SET size = ?2 WHERE id = ?1", params![pool, nodes]).map(drop)
 }
 
 /// Says which node a machine is, or that it is none any more.

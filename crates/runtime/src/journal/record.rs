@@ -1,6 +1,5 @@
 //! One pool's entry, as its owner writes it.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,11 +11,12 @@ use super::asking::Note;
 use super::error::of_folder;
 use super::inputs::Inputs;
 use super::keys;
+use super::living::Unwritten;
 use super::lock::Lock;
 use super::state::{DeedKind, KnownPool};
 use super::store::Journal;
 use super::successor::Successor;
-use crate::model::{Epoch, InstanceId, KeyPrint, PoolId, Secret};
+use crate::model::{Epoch, KeyPrint, PoolId, Secret};
 use crate::provider::Request;
 
 /// A pool's entry in the journal, for as long as this process owns the pool: it has the pool's lock.
@@ -29,8 +29,7 @@ pub struct Record {
     name: Option<String>,
     /// Saved with the keys of a new pool.
     salt: Option<Secret<String>>,
-    /// Nodes that could not be written: what is to be said of their machines.
-    pub(super) unwritten: Mutex<BTreeMap<InstanceId, Option<String>>>,
+    pub(super) unwritten: Mutex<Unwritten>,
     lock: Mutex<Option<Lock>>,
     /// That another program has the pool, once it is known.
     lost: watch::Sender<Option<JournalError>>,
@@ -274,7 +273,7 @@ impl Record {
     pub(super) async fn note(self: &Arc<Self>, provider: &str, note: Note) -> Result<(), JournalError> {
         let provider = provider.to_owned();
         if let Note::Gone { instances, .. } = &note {
-            self.unwritten().retain(|it, _| !instances.contains(it));
+            self.unwritten().nodes.retain(|it, _| !instances.contains(it));
         }
         self.change(move |it, id| match note {
             Note::Ended { deed, result } => {

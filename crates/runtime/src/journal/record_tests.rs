@@ -10,8 +10,8 @@ use super::*;
 use crate::journal::KnownNode;
 use crate::journal::{Recorded, Standing};
 use crate::model::{
-    Attempt, Capabilities, End, HostKey, Incarnation, Instance, InstanceState, InstanceType, Leftover,
-    Market, Offer, Price, Rank, SshEndpoint,
+    Attempt, Capabilities, End, HostKey, Incarnation, Instance, InstanceId, InstanceState, InstanceType,
+    Leftover, Market, Offer, Price, Rank, SshEndpoint,
 };
 use crate::provider::{Provider, ProviderError, Provisioned};
 use crate::usd;
@@ -408,26 +408,28 @@ async fn a_pool_that_was_claimed_to_be_given_back_is_never_attached_to_again() {
     assert_eq!(pool().standing(None, Journal::now()), Standing::Lapsed);
 }
 
-/// Has what this statement says fail, until the answer is dropped.
+/// Has nodes and sizes fail to be written, until it is dropped.
 struct Broken(rusqlite::Connection);
 
 impl Broken {
-    fn at(home: &std::path::Path, what: &str) -> Self {
+    fn at(home: &std::path::Path) -> Self {
         let other = rusqlite::Connection::open(home.join(crate::journal::schema::FILE)).expect("opened");
-        let text = format!("CREATE TRIGGER broken BEFORE {what} BEGIN SELECT RAISE(FAIL, 'no room'); END");
-        other.execute_batch(&text).expect("broken");
+        for (name, what) in [("nodes", "UPDATE ON machines"), ("sizes", "UPDATE OF size ON pools")] {
+            let fails = "BEGIN SELECT RAISE(FAIL, 'no room'); END";
+            other.execute_batch(&format!("CREATE TRIGGER {name} BEFORE {what} {fails}")).expect("broken");
+        }
         Self(other)
     }
 }
 
 impl Drop for Broken {
     fn drop(&mut self) {
-        self.0.execute_batch("DROP TRIGGER broken").expect("repaired");
+        self.0.execute_batch("DROP TRIGGER nodes; DROP TRIGGER sizes").expect("repaired");
     }
 }
 
 #[tokio::test]
-async fn a_node_that_could_not_be_written_is_written_with_the_next_sign_of_life() {
+async fn a_node_or_a_size_that_could_not_be_written_is_written_with_the_next_sign_of_life() {
     let home = tempfile::tempdir().expect("made");
     let journal = Journal::open(home.path()).expect("opened");
     let record = begin(&journal);
@@ -436,20 +438,22 @@ async fn a_node_that_could_not_be_written_is_written_with_the_next_sign_of_life(
     cloud.provision(&request(), 2).await.expect("rented");
     let known = || {
         let pool = journal.named("train").expect("read").expect("there");
-        pool.machines.into_iter().map(|it| it.node.is_some()).collect::<Vec<_>>()
+        (pool.machines.into_iter().map(|it| it.node.is_some()).collect::<Vec<_>>(), pool.size)
     };
     let (a, b) = (InstanceId::new("a"), InstanceId::new("b"));
     record.node(&b, &node()).await.expect("written");
-    let broken = Broken::at(home.path(), "UPDATE ON machines");
+    record.sized(5).await.expect("written");
+    let broken = Broken::at(home.path());
     assert!(record.node(&a, &node()).await.is_err() && record.leaves(&b).await.is_err());
-    assert_eq!(known(), [false, true]);
+    assert!(record.sized(2).await.is_err() && record.sized(3).await.is_err());
+    assert_eq!(known(), (vec![false, true], Some(5)));
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let heartbeat = Arc::clone(&record).kept_fresh(Duration::from_millis(5), move |it| drop(tell.send(it)));
     let why = tokio::time::timeout(Duration::from_secs(60), told.recv()).await.expect("told").expect("why");
     assert!(why.contains("no room"), "{why}");
     drop(broken);
     let written = async {
-        while known() != [true, false] {
+        while known() != (vec![true, false], Some(3)) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

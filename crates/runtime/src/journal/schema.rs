@@ -1,13 +1,13 @@
 //! The tables of the journal.
 
 /// The version of the tables. A newer file is left alone: it may hold what this program cannot undo.
-pub(super) const VERSION: i32 = 5;
+pub(super) const VERSION: i32 = 6;
 
 /// The file's name.
 pub(super) const FILE: &str = "journal.sqlite";
 
 /// What makes each version of the one before it, from an empty file on.
-pub(super) const STEPS: [&str; VERSION as usize] = [FIRST, ACCOUNTS, PAST, INPUTS, RECIPE];
+pub(super) const STEPS: [&str; VERSION as usize] = [FIRST, ACCOUNTS, PAST, INPUTS, RECIPE, SIZE];
 
 /// Whose key rented something is known.
 const ACCOUNTS: &str = "ALTER TABLE deeds ADD COLUMN account TEXT;";
@@ -24,6 +24,9 @@ ALTER TABLE pools ADD COLUMN secrets TEXT NOT NULL DEFAULT '';
 
 /// What a pool was asked to be, for who attaches to it by its name.
 const RECIPE: &str = "ALTER TABLE pools ADD COLUMN recipe TEXT NOT NULL DEFAULT '';";
+
+/// How many nodes a pool's owner asked for last; nothing as long as nobody has.
+const SIZE: &str = "ALTER TABLE pools ADD COLUMN size INTEGER;";
 
 /// A pool is there from before its first intent until everything is given back. `deeds` are what clouds were
 /// asked for: without an end, nobody knows what came of it. `machines` are there until their cloud has

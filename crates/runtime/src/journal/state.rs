@@ -35,6 +35,8 @@ pub struct KnownPool {
     pub inputs: Inputs,
     /// What it was asked to be, as a program that attaches by its name reads it.
     pub recipe: String,
+    /// How many nodes an owner asked for last, if one did.
+    pub size: Option<u32>,
     /// How often it has had an owner.
     pub epoch: Epoch,
     /// How long its machines live on without their owner.
@@ -345,6 +347,7 @@ mod tests {
             specs: String::new(),
             inputs: Inputs::default(),
             recipe: String::new(),
+            size: None,
             epoch: Epoch(1),
             ttl: Duration::from_secs(600),
             begun: Duration::from_secs(1000),

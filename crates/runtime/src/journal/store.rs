@@ -158,7 +158,7 @@ impl Journal {
 }
 
 fn read_pool(connection: &Connection, id: &str, damage: &mut Vec<String>) -> rusqlite::Result<KnownPool> {
-    let text = "SELECT name, program, specs, epoch, ttl_ms, begun_ms, seen_ms, files, secrets, recipe FROM pools WHERE id = ?1";
+    let text = "SELECT name, program, specs, epoch, ttl_ms, begun_ms, seen_ms, files, secrets, recipe, size FROM pools WHERE id = ?1";
     let mut pool = connection.query_row(text, [id], |row| {
         Ok(KnownPool {
             id: PoolId::new(id),
@@ -171,6 +171,7 @@ fn read_pool(connection: &Connection, id: &str, damage: &mut Vec<String>) -> rus
             seen: millis(row, 6)?,
             inputs: Inputs { files: row.get(7)?, secrets: row.get(8)? },
             recipe: row.get(9)?,
+            size: row.get(10)?,
             deeds: Vec::new(),
             machines: Vec::new(),
             past: Vec::new(),

@@ -48,6 +48,7 @@ fn pool(whole: bool) -> KnownPool {
         specs: String::new(),
         inputs: crate::journal::Inputs::default(),
         recipe: String::new(),
+        size: None,
         epoch: Epoch(1),
         ttl: Duration::from_secs(600),
         begun: Duration::ZERO,

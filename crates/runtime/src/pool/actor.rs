@@ -138,7 +138,7 @@ impl Actor for PoolActor {
         message: Self::Msg,
         doing: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        let Some(heard) = doing.take_in(message, &myself) else { return Ok(()) };
+        let Some(heard) = doing.take_in(message, &myself).await else { return Ok(()) };
         let timing = doing.request.timing.clone();
         // What this is the first to hear of, such as a node that its worker refused, comes after why that is.
         let lost = owner::lost(doing.request.record.as_ref()).filter(|_| !doing.detached);
@@ -194,7 +194,7 @@ impl Actor for PoolActor {
 
 impl Doing {
     /// Keeps what only the shell may hold (the kit, links, who is there) and passes on the rest.
-    fn take_in(&mut self, message: PoolMessage, myself: &ActorRef<PoolMessage>) -> Option<Heard> {
+    async fn take_in(&mut self, message: PoolMessage, myself: &ActorRef<PoolMessage>) -> Option<Heard> {
         Some(match message {
             PoolMessage::Strays(step) => {
                 return self.watch.hear(step, &self.homes, myself);
@@ -285,8 +285,9 @@ impl Doing {
                 return None;
             }
             PoolMessage::Resize(nodes, told) => {
-                let (now, timing) = (self.request.events.now(), &self.request.timing);
-                if let Err(refused) = self.state.resizable(nodes, now, timing) {
+                let (record, timing) = (self.request.record.as_ref(), &self.request.timing);
+                let now = self.request.events.now();
+                if let Err(refused) = owner::resize(record, &self.state, nodes, now, timing).await {
                     // Whoever asked may have gone.
                     let _ = told.send(Err(refused));
                     return None;

@@ -28,6 +28,8 @@ use crate::timing::Timing;
 pub(crate) struct Adoption {
     /// What its machines were rented with last; what is missing is asked for there first.
     pub(super) candidate: Candidate,
+    /// With how many nodes it is to go on, if an owner has asked for a number and it keeps that.
+    pub(super) size: Option<u32>,
     /// The machines that had become nodes.
     pub(super) machines: Vec<Adopted>,
     /// The machines that had not, and their providers: they are given back.
@@ -68,6 +70,7 @@ impl Adoption {
                     let adopted = Adopted { rank: node.rank, attempt: node.attempt, instance, provider };
                     let begun = || Self {
                         candidate,
+                        size: pool.size,
                         machines: Vec::new(),
                         spare: Vec::new(),
                         age: age(pool, now),
@@ -163,18 +166,23 @@ impl State {
         }
     }
 
-    /// The candidates of a plan, with the adopted one before all others.
+    /// The candidates of a plan, with the adopted one before all others. Those that keep their number have the one that
+    /// an owner before has asked for.
     pub(super) fn with_adopted(&self, candidates: Vec<Candidate>) -> Vec<Candidate> {
-        let Some(candidate) = self.adoption.as_ref().map(|it| &it.candidate) else { return candidates };
+        let Some(Adoption { candidate, size, .. }) = self.adoption.as_deref() else { return candidates };
         let others = candidates.into_iter();
         let others = others.filter(|it| (&it.offer.id, it.tariff) != (&candidate.offer.id, candidate.tariff));
-        std::iter::once(candidate.clone()).chain(others).collect()
+        let sized = |it: Candidate| match *size {
+            Some(nodes) if it.scales.is_none() => Candidate { nodes, ..it },
+            _ => it,
+        };
+        std::iter::once(candidate.clone()).chain(others).map(sized).collect()
     }
 
     /// Takes over what the owner before has left, once its provider is ready for it.
     pub(super) fn take_over(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let Some(adoption) = self.adoption.take() else { return };
-        let Adoption { machines, spare, age, rented, unheard, .. } = *adoption;
+        let Adoption { machines, size, spare, age, rented, unheard, .. } = *adoption;
         (self.adopted, self.looking) = (true, unheard);
         let nodes = u32::try_from(machines.len()).unwrap_or(u32::MAX);
         let wanted = self.lives.count();
@@ -196,18 +204,24 @@ impl State {
             }
             effects.push(Effect::Spawn { rank, attempt, instance });
         }
-        self.go_on_from(nodes, wanted, effects);
+        self.go_on_from(nodes, wanted, size, effects);
     }
 
     /// A pool that scales goes on with as many nodes as it had, or its least number: not with those that it began with.
-    fn go_on_from(&mut self, nodes: u32, before: u32, effects: &mut Vec<Effect>) {
-        if let Some(bounds) = self.scale.bounds() {
-            let spare = self.lives.count().saturating_sub(nodes.max(bounds.least));
+    /// One that keeps its number goes on with what it was asked for. What it has beyond that leaves once all of it is
+    /// linked.
+    fn go_on_from(&mut self, nodes: u32, before: u32, size: Option<u32>, effects: &mut Vec<Effect>) {
+        let bounds = self.scale.bounds();
+        if let Some(least) = bounds.map(|it| it.least).or(size) {
+            let spare = self.lives.count().saturating_sub(nodes.max(least));
             for it in self.lives.spare(spare, &Demand::default(), false) {
                 self.give_up(it.rank, effects);
             }
         }
         let count = self.lives.count();
+        if bounds.is_none() {
+            self.scale.sized(size.unwrap_or(count));
+        }
         if count != before {
             let why = ScaledBecause::Attached;
             effects.push(Effect::Announce(EventKind::Scaled { from: before, to: count, why }));

@@ -88,6 +88,7 @@ fn pool(machines: Vec<Machine>) -> KnownPool {
         specs: String::new(),
         inputs: Inputs::default(),
         recipe: String::new(),
+        size: None,
         epoch: Epoch(1),
         ttl: Duration::from_secs(60),
         begun: Duration::ZERO,
@@ -161,6 +162,90 @@ fn a_pool_that_scales_goes_on_with_what_it_had_and_not_with_what_it_began_with()
         assert!(expected.all(|it| effects.contains(&it)), "{effects:?}");
         assert!(!effects.iter().any(|it| matches!(it, Effect::Provision { .. })), "{effects:?}");
     }
+}
+
+/// A pool of two whose owner asked for another number, and has nodes of these ranks, until it was taken over.
+fn resized(size: Option<u32>, ranks: &[u32]) -> (State, Vec<Effect>) {
+    let machines = ranks.iter().map(|rank| machine(&format!("{rank}"), 2, Some((*rank, 1)))).collect();
+    let adoption = Adoption::of(&KnownPool { size, ..pool(machines) }, NOW).expect("a node");
+    let mut state = State::new();
+    let mut effects = Vec::new();
+    for heard in [
+        Heard::Adopted(Box::new(adoption)),
+        Heard::Born { limits: Limits::default() },
+        Heard::Offered(Plan { candidates: vec![candidate("other")], ..Plan::default() }),
+        Heard::Prepared(Ok(())),
+    ] {
+        effects.extend(hear(&mut state, heard));
+    }
+    (state, effects)
+}
+
+#[test]
+fn a_pool_that_keeps_its_number_goes_on_with_the_one_that_was_asked_for() {
+    for (size, ranks, nodes, rented) in [
+        (None, &[0][..], 2, Some(1)),
+        (None, &[0, 1, 2], 3, None),
+        (Some(1), &[0], 1, None),
+        (Some(2), &[0, 4], 2, None),
+        (Some(3), &[0, 4], 3, Some(1)),
+        (Some(5), &[0], 5, Some(4)),
+    ] {
+        let (mut state, mut effects) = resized(size, ranks);
+        let chosen = effects.iter().find_map(|it| match it {
+            Effect::Announce(EventKind::Chosen { nodes, .. }) => Some(*nodes),
+            _ => None,
+        });
+        assert_eq!(chosen, Some(size.unwrap_or(2)), "{size:?} {ranks:?}");
+        for rank in ranks {
+            effects.extend(hear(&mut state, Heard::NodeReady { rank: Rank(*rank), attempt: Attempt(1) }));
+        }
+        let asked = effects.iter().find_map(|it| match it {
+            Effect::Provision { count, .. } => Some(*count),
+            _ => None,
+        });
+        assert_eq!((state.lives.count(), asked), (nodes, rented), "{size:?} {ranks:?}: {effects:?}");
+        let leaves = |it: &Effect| matches!(it, Effect::QueueLeaves { .. } | Effect::DropNode { .. });
+        assert!(!effects.iter().any(leaves), "{size:?} {ranks:?}: {effects:?}");
+    }
+}
+
+#[test]
+fn nodes_beyond_what_was_asked_for_leave_once_all_of_them_are_linked() {
+    let (mut state, effects) = resized(Some(1), &[0, 1, 2]);
+    assert_eq!(
+        (state.lives.count(), effects.iter().any(|it| matches!(it, Effect::Provision { .. }))),
+        (3, false)
+    );
+    let mut effects = Vec::new();
+    for rank in [2, 0, 1] {
+        assert_eq!(effects.iter().filter(|it| matches!(it, Effect::DrainNode { .. })).count(), 0);
+        effects = hear(&mut state, Heard::NodeReady { rank: Rank(rank), attempt: Attempt(1) });
+    }
+    for rank in [1, 2] {
+        let leaves = Effect::QueueLeaves { rank: Rank(rank), attempt: Attempt(1), by_choice: true };
+        assert!(effects.contains(&leaves), "{effects:?}");
+    }
+    let why = ScaledBecause::Asked;
+    assert!(effects.contains(&Effect::Announce(EventKind::Scaled { from: 3, to: 1, why })), "{effects:?}");
+    assert_eq!(state.lives.count(), 1);
+}
+
+#[test]
+fn what_is_tried_instead_of_what_was_adopted_has_as_many_nodes() {
+    let (mut state, _) = resized(Some(4), &[0]);
+    let candidates = |scales| {
+        let mut state = State::new();
+        let adoption =
+            Adoption::of(&KnownPool { size: Some(4), ..pool(vec![machine("a", 2, Some((0, 1)))]) }, NOW);
+        hear(&mut state, Heard::Adopted(Box::new(adoption.expect("a node"))));
+        state.with_adopted(vec![Candidate { scales, ..candidate("other") }])
+    };
+    assert_eq!(candidates(None).iter().map(|it| it.nodes).collect::<Vec<_>>(), [4, 4]);
+    assert_eq!(candidates(Some((1, 8))).iter().map(|it| it.nodes).collect::<Vec<_>>(), [4, 2]);
+    // A lost one is wanted again.
+    hear(&mut state, Heard::NodeReady { rank: Rank(0), attempt: Attempt(1) });
+    assert_eq!(state.lives.count(), 4);
 }
 
 #[test]

@@ -1,16 +1,19 @@
 //! What the PoolActor has to do with its pool's entry in the journal: it hears that another program has the pool, writes
-//! down that the pool is being given back, and frees it in the end.
+//! down which size it is asked for and that it is being given back, and frees it in the end.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use ractor::ActorRef;
 use tokio::task::AbortHandle;
 
 use super::messages::{Heard, PoolMessage};
+use super::state::State;
 use super::strays;
 use crate::journal::{JournalError, Record};
-use crate::model::Leftover;
+use crate::model::{InvalidRequest, Leftover};
 use crate::node::NodeKit;
+use crate::timing::Timing;
 
 /// Has the pool hear when another program has it, whatever that is learned by.
 pub(super) fn watch(record: Arc<Record>, pool: ActorRef<PoolMessage>) -> AbortHandle {
@@ -26,6 +29,30 @@ pub(super) fn watch(record: Arc<Record>, pool: ActorRef<PoolMessage>) -> AbortHa
 /// That another program has the pool, if that is known.
 pub(super) fn lost(record: Option<&Arc<Record>>) -> Option<Heard> {
     record?.lost().map(Heard::Superseded)
+}
+
+/// Whether the pool may have so many nodes. If so, it is written down before anything is done, so that whoever attaches
+/// after a kill wants as many. A disk that is full keeps no pool from giving nodes back: it is written later then.
+///
+/// # Errors
+/// Why not.
+pub(super) async fn resize(
+    record: Option<&Arc<Record>>,
+    state: &State,
+    nodes: u32,
+    now: Instant,
+    timing: &Timing,
+) -> Result<(), InvalidRequest> {
+    state.resizable(nodes, now, timing)?;
+    let Some(record) = record else { return Ok(()) };
+    match record.sized(nodes).await {
+        Err(by @ JournalError::Superseded { .. }) => Err(InvalidRequest::new("nodes", nodes, by.to_string())),
+        Err(error) => {
+            tracing::warn!(nodes, %error, "how many nodes the pool is asked for is not in the journal yet");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
 }
 
 /// Writes down that the pool is being given back; who has it, if that is another program.

@@ -5,6 +5,7 @@
 //! calls wait → grow at once │ idle long enough → least │ hardly used → what is used, and one │ else → as it is
 //! ```
 
+use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::model::{ScaledBecause, Scaling};
@@ -263,9 +264,13 @@ impl Scale {
     /// How many nodes there should be; `None` when it is as it should be, or not to be changed now.
     pub(super) fn decide(&self, ready: u32, nodes: u32, now: Instant) -> Option<(u32, ScaledBecause)> {
         let Some(bounds) = self.bounds else {
-            // What could not be had before may be there now.
-            let is_due = nodes < self.size && !self.is_held(now);
-            return is_due.then_some((self.size, ScaledBecause::Missing));
+            return match nodes.cmp(&self.size) {
+                // What could not be had before may be there now.
+                Ordering::Less => (!self.is_held(now)).then_some((self.size, ScaledBecause::Missing)),
+                Ordering::Equal => None,
+                // An owner before was killed while it gave nodes back.
+                Ordering::Greater => Some((self.size, ScaledBecause::Asked)),
+            };
         };
         let since = |it: Option<Instant>| it.map_or(Duration::ZERO, |it| now.saturating_duration_since(it));
         let seen = Seen {

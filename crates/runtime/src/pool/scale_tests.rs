@@ -323,6 +323,10 @@ fn idleness_before_a_pool_was_ready_counts_for_nothing() {
 #[test]
 fn a_pool_without_bounds_keeps_its_number() {
     let (mut scale, now) = (Scale::new(SCALING, 1), Instant::now());
+    scale.sized(2);
     scale.hears(demand(9, 0), 2, now);
     assert_eq!((scale.decide(2, 2, now), scale.alarm(now)), (None, None));
+    // What an owner before did not come to give back goes, and what is missing comes.
+    assert_eq!(scale.decide(3, 3, now), Some((2, ScaledBecause::Asked)));
+    assert_eq!(scale.decide(1, 1, now), Some((2, ScaledBecause::Missing)));
 }

@@ -49,6 +49,11 @@ impl State {
         self.scale.sees(self.lives.ready() == nodes, headless, now);
         let phase = match self.scale.decide(self.lives.ready(), nodes, now) {
             Some((to, why)) if to > nodes => self.grow(to, why, ready, now, timing, effects),
+            Some((to, ScaledBecause::Asked)) => {
+                let demand = self.scale.demand().clone();
+                self.let_go(to, &demand, now, timing, effects);
+                living
+            }
             Some((to, why)) => {
                 self.shrink(to, why, now, timing, effects);
                 living

@@ -53,7 +53,7 @@ pub enum Law {
     /// All nodes together never cost more an hour than they may.
     Hourly,
     /// A pool that scales wants no fewer nodes than its least, and no more than its most; one that is asked for a number
-    /// comes nearer to it.
+    /// comes nearer to it, and whoever takes it over goes on with that, where it keeps its number.
     Size,
     /// Who takes a pool over takes no node that was let go.
     LetGo,

@@ -158,6 +158,8 @@ pub enum Mutation {
     KeepUnwell,
     /// A pool is asked for any number of nodes.
     ResizeBeyond,
+    /// Who attaches does not heed how many nodes were asked for last.
+    ForgetSize,
     /// A pool does not know what its nodes may cost an hour.
     IgnoreHourly,
     /// A machine that has ended itself is not given back.
@@ -178,7 +180,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 73] = [
+    pub const ALL: [Self; 74] = [
         Self::DropNodeGone,
         Self::AcceptStale,
         Self::ForgetMachine,
@@ -244,6 +246,7 @@ impl Mutation {
         Self::CountLostProbes,
         Self::KeepUnwell,
         Self::ResizeBeyond,
+        Self::ForgetSize,
         Self::IgnoreHourly,
         Self::ForgetBilled,
         Self::SpendAsleep,

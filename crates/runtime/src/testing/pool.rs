@@ -74,7 +74,7 @@ impl Pool {
     fn new(adopted: Option<KnownPool>) -> Self {
         let nodes = adopted.iter().flat_map(|it| &it.machines);
         let known = nodes.filter_map(|it| Some((it.instance.clone(), it.node.clone()?))).collect();
-        let fresh = adopted.is_none();
+        let (fresh, asked) = (adopted.is_none(), adopted.as_ref().and_then(|it| it.size));
         Self {
             state: State::new(),
             inbox: Duration::ZERO,
@@ -92,7 +92,7 @@ impl Pool {
             stopped: false,
             scales: false,
             started: false,
-            asked: None,
+            asked,
             detached: false,
             lost: false,
         }
@@ -173,6 +173,8 @@ impl World {
 
     pub(super) fn begin_pool(&mut self, adopted: Option<KnownPool>) {
         let now = self.wall();
+        let forgets = self.mutation == Some(Mutation::ForgetSize);
+        let adopted = adopted.map(|it| KnownPool { size: it.size.filter(|_| !forgets), ..it });
         let adoption = adopted.as_ref().and_then(|it| Adoption::of(it, now));
         // The program wants the same whenever it is run.
         if self.pools == 1 && adopted.is_none() {
@@ -365,6 +367,9 @@ impl World {
             Effect::Wake(timer, after) => self.plan(after, Event::PoolTimer(timer)),
             Effect::Announce(EventKind::Pool(PoolPhase::Stopping)) => pool.stopping = Some(self.now),
             Effect::Announce(EventKind::Scaled { from, to, why }) => self.judge_size(from, to, &why),
+            Effect::Announce(EventKind::Chosen { nodes, .. }) if pool.is_adopted() && !pool.started => {
+                self.judge_inherited(nodes);
+            }
             Effect::Announce(_) => {}
             Effect::Detach => {
                 pool.detached = true;

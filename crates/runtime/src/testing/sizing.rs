@@ -3,6 +3,7 @@
 use super::failure::Law;
 use super::knobs::Mutation;
 use super::world::World;
+use crate::journal::JournalError;
 use crate::model::{Nodes, ScaledBecause};
 use crate::pool::messages::Heard;
 
@@ -26,12 +27,29 @@ impl World {
         {
             return;
         }
+        // What cannot be written is written later, or never: then whoever attaches goes on with what was.
+        match self.write(|store, owner| store.sized(owner, nodes)) {
+            Err(JournalError::Superseded { .. }) => return,
+            Err(_) => {}
+            Ok(()) => self.sized = self.me.owner.clone().map(|(pool, _)| (pool, nodes)),
+        }
+        let Some(pool) = self.me.pool.as_mut() else { return };
         pool.asked = Some(nodes);
         let now = self.moment();
         let Some(demand) = self.me.queue.as_ref().map(|it| it.demand(now)) else { return };
         self.summary.resized += 1;
         self.most_nodes = self.most_nodes.max(nodes);
         self.hear_pool(Heard::Resized { nodes, demand });
+    }
+
+    /// Who takes a pool over that keeps its number goes on with the one that was last asked for.
+    pub(super) fn judge_inherited(&mut self, nodes: u32) {
+        let asked =
+            self.sized.as_ref().filter(|(pool, _)| self.me.owner.as_ref().is_some_and(|it| it.0 == *pool));
+        let asked = asked.map_or(self.nodes, |it| it.1);
+        if self.wishes.nodes.scales().is_none() && nodes != asked {
+            self.breach(Law::Size, format!("it goes on with {nodes} nodes, and was asked for {asked}"));
+        }
     }
 
     /// What a pool decides by itself keeps it in its bounds, and what it is asked for brings it nearer to that.

@@ -74,6 +74,7 @@ impl Store {
             specs: String::new(),
             inputs,
             recipe: String::new(),
+            size: None,
             epoch,
             ttl: Duration::ZERO,
             begun: now,
@@ -184,6 +185,12 @@ impl Store {
             entry.machines.push(Machine { instance, provider, deed, node: Some(node) });
             entry.machines.sort_by(|one, other| one.instance.as_str().cmp(other.instance.as_str()));
         }
+        Ok(())
+    }
+
+    /// Writes down how many nodes the owner asks for.
+    pub(super) fn sized(&mut self, owner: &(PoolId, Epoch), nodes: u32) -> Result<(), JournalError> {
+        self.own(owner)?.size = Some(nodes);
         Ok(())
     }
 

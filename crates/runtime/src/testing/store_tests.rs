@@ -169,6 +169,12 @@ async fn the_journal_of_the_simulated_world_is_the_journal() {
                     assert_eq!(record.close().await.is_ok(), store.close(&owner).is_ok(), "{seed}/{step}");
                     continue;
                 }
+                6 if dice.chance(400) => {
+                    let nodes = dice.count(1, 9);
+                    let told = record.sized(nodes).await;
+                    assert_eq!(told.is_ok(), store.sized(&owner, nodes).is_ok(), "{seed}/{step}");
+                    continue;
+                }
                 6 if dice.chance(500) => {
                     let open =
                         store.entry().into_iter().flat_map(|it| &it.deeds).filter(|it| it.is_unheard());

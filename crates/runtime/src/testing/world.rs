@@ -64,6 +64,8 @@ pub(super) struct World {
     pub(super) programs: u32,
     pub(super) pools: u32,
     pub(super) newest_owner: u32,
+    /// The pool whose owner last asked for a number of nodes that was written down, and which.
+    pub(super) sized: Option<(PoolId, u32)>,
     /// How many owners each pool had.
     pub(super) owners: BTreeMap<PoolId, u32>,
     /// A client was killed just now, and was once.
@@ -131,6 +133,7 @@ impl World {
             programs: 0,
             pools: 0,
             newest_owner: 0,
+            sized: None,
             owners: BTreeMap::new(),
             killed: false,
             died: false,
