@@ -250,6 +250,31 @@ fn who_stops_waiting_for_what_another_owner_left_leaves_it_to_the_next_who_asks(
 }
 
 #[test]
+fn a_task_whose_home_has_nothing_of_it_any_more_goes_anywhere() {
+    let (until, key) = (Instant::now(), |name: &str| Key::new(name).expect("fits"));
+    let running = |name| (key(name), Left::Running);
+    let said = |keys| Heard::Held { rank: Rank(1), worker: worker(1, 0), keys, until };
+    let submitted = Heard::Submitted {
+        id: TaskId(1),
+        target: Target::Any,
+        group: GroupId(1001),
+        retries: Retries { own: 1, ..Retries::default() },
+        load: LOAD,
+    };
+    let again = Retry { id: TaskId(1), attempt: Attempt(1), reason: "its own".into() };
+    check(
+        &mut pool(2, 1),
+        vec![
+            (said(vec![running("k"), running("other")]), vec![]),
+            (Heard::Keyed { id: TaskId(1), key: key("k") }, vec![]),
+            (submitted, vec![grant(1, 1)]),
+            // What it waited for has failed, and something else has the only slot there, for as long as it takes.
+            (failed(1, 0), vec![again, Grant { id: TaskId(1), attempt: Attempt(1), rank: Rank(0) }]),
+        ],
+    );
+}
+
+#[test]
 fn a_task_that_comes_back_goes_where_something_was_found_under_its_key_meanwhile() {
     let (until, key) = (Instant::now(), Key::new("k").expect("fits"));
     let found = |rank| Heard::Held {

@@ -177,6 +177,11 @@ impl State {
         if let Some(rank) = from {
             self.keys.come_back(id, rank);
         }
+        let is_homeless = task.homing && self.keys.home_of(id).map(Target::Rank) != Some(task.target);
+        let task = match is_homeless {
+            true => Task { target: Target::Any, homing: false, ..task },
+            false => task,
+        };
         self.homed(id, task)
     }
 
