@@ -29,7 +29,7 @@ use serde_json::Value;
 use skyward_providers::cloud;
 use skyward_providers::local::Local;
 use skyward_runtime::journal::{Record, Recorded, Undo, Undoing};
-use skyward_runtime::model::{KeyPrint, Leftover};
+use skyward_runtime::model::{InstanceId, KeyPrint, Leftover};
 use skyward_runtime::pool::Candidate;
 use skyward_runtime::provider::{Provider, ProviderError, ProviderErrorKind};
 use skyward_runtime::timing::Timing;
@@ -77,7 +77,8 @@ pub async fn give_back_with(
     providers: Vec<Arc<dyn Provider>>,
 ) -> Result<Vec<Leftover>, Error> {
     let (journal, pool) = (journal.clone(), pool.clone());
-    let undone = Engine::get()?.handle().spawn(async move { undo(&journal, pool, &providers).await });
+    let undoing = async move { undo(&journal, pool, &providers, &Timing::default()).await };
+    let undone = Engine::get()?.handle().spawn(undoing);
     undone.await.map_err(Error::from)?
 }
 
@@ -148,10 +149,14 @@ async fn claim(journal: &Journal, pool: KnownPool) -> Result<Option<(KnownPool, 
     Ok(owned.await??)
 }
 
-async fn undo(journal: &Journal, pool: KnownPool, own: &[Arc<dyn Provider>]) -> Result<Vec<Leftover>, Error> {
+async fn undo(
+    journal: &Journal,
+    pool: KnownPool,
+    own: &[Arc<dyn Provider>],
+    timing: &Timing,
+) -> Result<Vec<Leftover>, Error> {
     let Some((pool, record)) = claim(journal, pool).await? else { return Ok(Vec::new()) };
     let mut undoing = Undoing::of(&pool);
-    let within = Timing::default().provision;
     let left = loop {
         let (deed, machines) = match undoing.next() {
             Undo::Terminate(deed, machines) => (deed, Some(machines)),
@@ -169,18 +174,18 @@ async fn undo(journal: &Journal, pool: KnownPool, own: &[Arc<dyn Provider>]) -> 
                 continue;
             }
         };
-        let is_here = provider.capabilities().same_computer;
+        let can = provider.capabilities();
         let recorded = Recorded::new(provider, Arc::clone(&record), deed.terms.clone());
         match machines {
             Some(machines) => {
-                let ended = tokio::time::timeout(within, recorded.terminate(&deed.request, &machines)).await;
-                let ended = ended.unwrap_or_else(|_| Err(late(&deed.provider, within)));
+                let ended = terminate(&recorded, &deed, &machines, timing).await;
                 undoing.terminated(ended.map_err(|error| error.to_string()));
             }
             None => {
+                let within = timing.giving_back(pool.machines.len(), can.pace);
                 let torn = tokio::time::timeout(within, recorded.teardown(&deed.request)).await;
                 let torn = torn.unwrap_or_else(|_| Err(late(&deed.provider, within)));
-                let now = (!is_here).then(Journal::now);
+                let now = (!can.same_computer).then(Journal::now);
                 undoing.torn_down(torn.map_err(|error| error.to_string()), now);
             }
         }
@@ -188,6 +193,32 @@ async fn undo(journal: &Journal, pool: KnownPool, own: &[Arc<dyn Provider>]) -> 
     record.free();
     Ok(left)
 }
+
+/// Ends machines by their names, some at a time: those that are gone are written down, whatever becomes of the others.
+///
+/// # Errors
+/// The first reason why some of them may be there still.
+async fn terminate(
+    recorded: &Recorded,
+    deed: &Deed,
+    machines: &[InstanceId],
+    timing: &Timing,
+) -> Result<(), ProviderError> {
+    let mut result = Ok(());
+    for some in machines.chunks(AT_ONCE) {
+        let within = timing.giving_back(some.len(), recorded.capabilities().pace);
+        match tokio::time::timeout(within, recorded.terminate(&deed.request, some)).await {
+            Ok(ended) => result = result.and(ended),
+            // Who does not answer is not waited for again and again.
+            Err(_) => return result.and(Err(late(&deed.provider, within))),
+        }
+    }
+    result
+}
+
+/// How many machines are ended together. Fewer, and a cloud that takes a minute until they are gone takes one for each
+/// few; more, and more of it is done again when it is broken off.
+const AT_ONCE: usize = 50;
 
 fn late(provider: &str, within: Duration) -> ProviderError {
     let message = format!("{provider} did not answer within {within:?}; is it reachable?");
@@ -256,3 +287,7 @@ pub(crate) fn provider(name: &str, settings: &str) -> Result<Arc<dyn Provider>, 
     let account: Arc<dyn cloud::Account> = Arc::from((cloud.open)(settings)?);
     Ok(account)
 }
+
+#[cfg(test)]
+#[path = "journal/giving_back_tests.rs"]
+mod tests;

@@ -83,31 +83,31 @@ impl ForeignPool {
                 self.id
             )));
         }
-        let (provider, within) = (Arc::clone(&self.provider), Timing::default().provision);
+        let pool = self.clone();
+        let undone = Engine::get()?.handle().spawn(async move { pool.undo(&Timing::default()).await });
+        undone.await.map_err(Error::from)?
+    }
+
+    /// Looks once more whether it is in use, and removes all of it.
+    pub(super) async fn undo(&self, timing: &Timing) -> Result<Vec<Leftover>, Error> {
+        let (provider, within) = (&*self.provider, timing.provision);
+        let there = tokio::time::timeout(within, provider.sightings()).await;
+        let there = there.map_err(|_| late(provider, within))??;
+        let is_known = |it: &Sighting| self.machines.iter().any(|known| known.instance == it.instance);
+        let grown = there.into_iter().flatten().find(|it| it.pool == self.id && !is_known(it));
+        if let Some(grown) = grown {
+            let (id, instance) = (&self.id, grown.instance);
+            return Err(Error::from(format!("pool {id} is in use: machine {instance} was rented just now")));
+        }
         // What a cloud has to know to look everywhere where there are machines.
         let regions: BTreeSet<_> = self.machines.iter().map(|it| it.region.clone()).collect();
-        let requests: Vec<Request> = regions.into_iter().map(|it| self.request(it)).collect();
-        let (id, known) = (self.id.clone(), self.machines.clone());
-        let undone = Engine::get()?.handle().spawn(async move {
-            let there = tokio::time::timeout(within, provider.sightings())
-                .await
-                .map_err(|_| late(&*provider, within))??;
-            let is_known = |it: &Sighting| known.iter().any(|known| known.instance == it.instance);
-            let grown = there.into_iter().flatten().find(|it| it.pool == id && !is_known(it));
-            if let Some(grown) = grown {
-                let instance = grown.instance;
-                return Err(Error::from(format!(
-                    "pool {id} is in use: machine {instance} was rented just now"
-                )));
-            }
-            let mut left = Vec::new();
-            for request in requests {
-                let torn = tokio::time::timeout(within, provider.teardown(&request)).await;
-                left.extend(torn.map_err(|_| late(&*provider, within))??);
-            }
-            Ok::<_, Error>(left)
-        });
-        undone.await.map_err(Error::from)?
+        let within = timing.giving_back(self.machines.len(), provider.capabilities().pace);
+        let mut left = Vec::new();
+        for request in regions.into_iter().map(|it| self.request(it)) {
+            let torn = tokio::time::timeout(within, provider.teardown(&request)).await;
+            left.extend(torn.map_err(|_| late(provider, within))??);
+        }
+        Ok(left)
     }
 
     /// What a teardown needs, which is the pool's name and a place.
