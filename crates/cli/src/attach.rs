@@ -104,6 +104,13 @@ async fn run(visit: &Visit, arguments: &AttachArguments) -> Result<Answer, Faile
     };
     ranks.sort_unstable();
     ranks.dedup();
+    if ranks.is_empty() {
+        let title = visit.pool().title();
+        return Err(format!(
+            "pool {title} has no node to run it on: `sky attach {title}` shows its machines"
+        )
+        .into());
+    }
     let command = shell(&arguments.command);
     let ended = join_all(ranks.into_iter().map(|rank| run_on(visit, rank, &command))).await;
     let notes = ended.into_iter().filter_map(Result::err).collect::<Vec<_>>();

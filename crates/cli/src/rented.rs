@@ -7,13 +7,13 @@ use skyward::Leftover;
 use skyward::journal::{ForeignPool, Holder, Journal, KnownPool, Standing, forget, give_back, obstacles};
 
 use crate::arguments::ReapArguments;
-use crate::{Failed, failed};
+use crate::{Failed, chain, failed};
 
 /// A pool, and what may be done with it.
 pub(crate) struct Rented {
     pool: Pool,
     standing: Stands,
-    /// Whether it is given back, or would be.
+    /// Whether it would be given back; once that was tried, whether it was, all of it.
     pub(crate) is_reaped: bool,
     /// Whether it was asked for by name, and is left alone.
     pub(crate) is_refused: bool,
@@ -117,23 +117,24 @@ impl Rented {
 
     /// Gives it back, or forgets it. Whether nothing is left.
     pub(crate) async fn end(&mut self, journal: Option<&Journal>, is_forgotten: bool) -> bool {
-        match self.pool.end(journal, is_forgotten).await {
+        (self.told, self.left) = match self.pool.end(journal, is_forgotten).await {
             Ok(left) => {
-                self.told = match left.is_empty() {
+                let told = match left.is_empty() {
                     true if is_forgotten => {
                         format!("forgotten, and not given back: {}", self.pool.machines())
                     }
                     true => "given back".to_owned(),
                     false => format!("left: {}", joined(&left)),
                 };
-                self.left = left;
+                (told, left)
             }
             Err(error) => {
-                self.told = error.to_string();
-                return false;
+                let what = format!("pool {}", self.pool.name().unwrap_or(self.pool.id()));
+                (error.to_string(), vec![Leftover { what, reason: chain(error.as_ref()) }])
             }
-        }
-        self.left.is_empty()
+        };
+        self.is_reaped = self.left.is_empty();
+        self.is_reaped
     }
 
     /// The cells of its line: id, name, machines, state, and what came of it.
@@ -279,4 +280,37 @@ impl std::fmt::Display for Stands {
 
 fn joined(left: &[Leftover]) -> String {
     left.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn what_could_not_be_given_back_is_not_told_as_reaped() {
+    use clap::Parser;
+
+    use crate::arguments::{Command, Sky};
+
+    let home = tempfile::tempdir().expect("made");
+    let journal = Journal::open(home.path()).expect("opened");
+    let row = "INSERT INTO pools (id, name, program, specs, epoch, ttl_ms, begun_ms, seen_ms) \
+               VALUES ('p', 'train', '', '', 1, 0, 0, 0)";
+    let file = rusqlite::Connection::open(home.path().join("journal.sqlite")).expect("opened");
+    file.execute(row, []).expect("written");
+    let Command::Reap(arguments) = Sky::parse_from(["sky", "reap", "--yes"]).command else {
+        panic!("another command")
+    };
+    let pool = || journal.read().expect("read").pools.pop().expect("one");
+    let mut listed = Rented::own(&journal, pool(), &arguments);
+    assert_eq!((&listed.json()["reaped"], &listed.json()["left"]), (&json!(true), &json!([])), "it would be");
+    // Somebody takes it between the list and its end.
+    let lock = journal.lock(&pool().id, Some("train")).expect("free");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("made");
+    assert!(!runtime.block_on(listed.end(Some(&journal), false)));
+    let told = listed.json();
+    assert_eq!((&told["reaped"], &told["left"][0]["what"]), (&json!(false), &json!("pool train")));
+    let reason = told["left"][0]["reason"].as_str().expect("text");
+    assert!(reason.contains("pool train is in use by process"), "{reason}");
+
+    drop(lock);
+    assert!(runtime.block_on(listed.end(Some(&journal), false)));
+    assert_eq!((&listed.json()["reaped"], &listed.json()["left"]), (&json!(true), &json!([])));
+    assert!(journal.read().expect("read").pools.is_empty());
 }

@@ -53,6 +53,15 @@ async fn a_pool_that_was_left_is_looked_at_runs_commands_and_is_given_back() -> 
         &["node is 7: must be the rank of a node that was left: 0, 1"],
         1,
     );
+    // Its program was killed before any machine had become a node, say.
+    let journal = rusqlite::Connection::open(home.path().join(".local/state/skyward/journal.sqlite"));
+    let journal = journal.map_err(|error| error.to_string())?;
+    let all = "UPDATE machines SET node = NULL";
+    assert_eq!(journal.execute(all, []).map_err(|error| error.to_string())?, 2);
+    drop(journal);
+    let none = "error: pool train has no node to run it on: `sky attach train` shows its machines";
+    says(&["train", "--", "true"], &[none], 1);
+    says(&["train"], &["-", "running"], 0);
     says(&["train", "--stop"], &["train: given back"], 0);
     says(&["train"], &["must be the name or the id"], 2);
     assert!(!machines.exists());
