@@ -202,9 +202,34 @@ pub(crate) async fn a_machine_that_was_not_rented_when_the_answer_was_lost(fake:
         None => assert_eq!(provider.name(), "aws"),
         Some(doubt) => {
             assert_eq!(doubt.kind, Kind::Transient, "the pool looks for what may yet come");
-            assert!(doubt.to_string().contains("was asked twice for a machine"), "{doubt}");
+            assert!(doubt.unsure && doubt.to_string().contains("nobody heard one of its answers"), "{doubt}");
         }
     }
+}
+
+/// What the first request may have brought is nobody's, whatever the second one comes to.
+pub(crate) async fn a_machine_that_is_refused_when_the_first_answer_was_lost(fake: &Fake) {
+    fake.fail(Hits::Rent, [Fault::Lost, Fault::Quota]);
+    let (provider, request) = (fake.provider(), request(fake, "pool1"));
+    provider.prepare(&request).await.unwrap();
+    let error = provider.provision(&request, 1).await.unwrap_err();
+    assert_eq!(error.kind, Kind::Quota);
+    // The token of a request would have named what the first one brought.
+    assert_eq!(error.unsure, provider.name() != "aws");
+    fake.fail(Hits::Rent, [Fault::Quota]);
+    let error = provider.provision(&request, 1).await.unwrap_err();
+    assert!(!error.unsure, "a refusal that was heard leaves no doubt");
+}
+
+/// The account of a key that is taken back meanwhile.
+pub(crate) async fn a_machine_that_cannot_be_looked_for_when_the_answer_was_lost(fake: &Fake) {
+    let (provider, request) = (fake.provider(), request(fake, "pool1"));
+    provider.prepare(&request).await.unwrap();
+    fake.fail(Hits::Rent, [Fault::DoneButLost]);
+    fake.fail(Hits::Any, [Fault::BadKey; 200]);
+    let error = provider.provision(&request, 1).await.unwrap_err();
+    assert_eq!((error.kind, error.unsure), (Kind::Auth, true), "{error}");
+    assert_eq!(fake.machines().len(), 1, "it is there, and the pool looks for it");
 }
 
 pub(crate) async fn a_machine_in_each_of_its_states(fake: &Fake) {

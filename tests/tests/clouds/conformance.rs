@@ -67,6 +67,8 @@ async fn every_check_holds_for_every_cloud() {
         a_server_that_goes_on_failing,
         a_machine_that_was_rented_although_the_answer_was_lost,
         a_machine_that_was_not_rented_when_the_answer_was_lost,
+        a_machine_that_is_refused_when_the_first_answer_was_lost,
+        a_machine_that_cannot_be_looked_for_when_the_answer_was_lost,
         a_machine_in_each_of_its_states,
         a_machine_that_the_cloud_takes_back,
         a_machine_that_vanished,

@@ -400,3 +400,16 @@ async fn what_is_not_found_in_time_is_missing_and_goes_with_the_pool() {
     assert_eq!(fake.provider().teardown(&request(&fake, "pool1")).await.unwrap(), []);
     assert_eq!(fake.left(), [""; 0]);
 }
+
+#[tokio::test]
+async fn what_is_not_found_stays_in_doubt_when_the_next_request_is_refused() {
+    let fake = Fake::start(Box::new(DigitalOcean { hides: 1_000_000, ..DigitalOcean::default() })).await;
+    let (provider, request) = (fake.provider(), request(&fake, "pool1"));
+    provider.prepare(&request).await.unwrap();
+    fake.fail(Hits::Rent, [Fault::DoneButLost, Fault::Quota]);
+    // Ten go into one request.
+    let rented = provider.provision(&request, 12).await.unwrap();
+    let shortfall = rented.shortfall.map(|it| (it.kind, it.unsure));
+    assert_eq!((rented.instances.len(), shortfall), (1, Some((ProviderErrorKind::Quota, true))));
+    assert_eq!(fake.machines().len(), 10, "the pool looks for the other nine");
+}

@@ -56,8 +56,8 @@ impl Way {
 
 /// Rents with one request after the other until there are `wanted` machines, one fails, or there is no time
 /// for more: what is missing then is asked for again, and what was rented is told in any case. `doubts` counts the
-/// requests that were sent twice: when one was, that is told as if something were missing, so that the pool looks
-/// later for what the first may have brought.
+/// requests of which nobody knows all that they brought: when there was one, whatever is missing is told as
+/// [unsure](ProviderError::unsure), and if nothing is, as if something were, so that the pool looks for it later.
 ///
 /// # Errors
 /// Why there is none at all.
@@ -73,12 +73,16 @@ where
     F: Future<Output = Result<Vec<Instance>, ProviderError>> + Send,
 {
     let before = doubts();
-    let mut rented = rent_within(ROOM, MOST, title, wanted, requests, rent).await?;
-    if doubts() != before && rented.shortfall.is_none() {
-        let message = format!("{title} was asked twice for a machine, as nobody heard the first answer");
-        rented.shortfall = Some(ProviderError::new(ProviderErrorKind::Transient, message));
+    let rented = rent_within(ROOM, MOST, title, wanted, requests, rent).await;
+    if doubts() == before {
+        return rented;
     }
-    Ok(rented)
+    let Provisioned { instances, shortfall } = rented.map_err(ProviderError::unsure)?;
+    let doubt = || {
+        let message = format!("{title} may have rented out more than these, as nobody heard one of its answers");
+        ProviderError::new(ProviderErrorKind::Transient, message)
+    };
+    Ok(Provisioned { instances, shortfall: Some(shortfall.map_or_else(doubt, ProviderError::unsure)) })
 }
 
 async fn rent_within<T, F>(

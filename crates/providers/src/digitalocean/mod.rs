@@ -164,7 +164,11 @@ impl DigitalOcean {
             }
             .boxed()
         };
-        let made: Droplets = self.client()?.create_some(&api::create_droplets(&wanted), find).await?;
+        let client = self.client()?;
+        let made: Droplets = client.create_some(&api::create_droplets(&wanted), find).await?;
+        if made.droplets.len() < names.len() {
+            client.doubt();
+        }
         Ok(made.droplets.iter().map(|it| map::instance(it, &self.config)).collect())
     }
 
@@ -268,12 +272,7 @@ impl Provider for DigitalOcean {
         let names: Vec<_> = (0..count).map(|_| machine_name(request)).collect::<Result<_, _>>()?;
         let chunks = names.chunks(api::MOST_NAMES);
         let (client, rent) = (self.client()?, |names| self.rent(request, names));
-        let mut rented = setup::rent(SERVICE.name, || client.doubts(), count, chunks, rent).await?;
-        if rented.instances.len() < names.len() && rented.shortfall.is_none() {
-            let message = "failed to find all droplets that may have been rented; those that are missing are looked \
-                           for when the pool ends";
-            rented.shortfall = Some(ProviderError::new(ProviderErrorKind::Transient, message));
-        }
+        let rented = setup::rent(SERVICE.name, || client.doubts(), count, chunks, rent).await?;
         self.lately.rented(&request.pool, &rented.instances, self.config.access.settles);
         Ok(rented)
     }

@@ -58,13 +58,13 @@ impl Client {
         Ok(Self { service, access, base, http, signer, buckets, began, doubts })
     }
 
-    /// How often something was made again that may have been made before, as nothing showed it in time.
+    /// Of how many requests to make something nobody knows all that they made.
     pub fn doubts(&self) -> u64 {
         self.doubts.load(Ordering::Relaxed)
     }
 
-    /// Something is about to be made again.
-    pub(super) fn doubt(&self) {
+    /// Something is about to be made again that nothing has shown in time, or not all of it was shown.
+    pub(crate) fn doubt(&self) {
         self.doubts.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -12,7 +12,7 @@ impl Client {
     /// the name that is its alone, and only what is not found is made again.
     ///
     /// # Errors
-    /// As [`send`](Self::send), and those of `find`.
+    /// As [`send`](Self::send), and those of `find`; [unsure](ProviderError::unsure) when it may have been made.
     ///
     /// # Cancellation
     /// When it is dropped, it may have been made; its tag finds it.
@@ -42,11 +42,13 @@ impl Client {
             };
             if trouble.unsure {
                 tracing::debug!(?call, error = %trouble.error, "looking whether it was made");
-                if let Some(found) = self.settled(&find).await? {
+                if let Some(found) = self.settled(&find).await.map_err(ProviderError::unsure)? {
                     return Ok(found);
                 }
             }
-            let Some(pause) = self.pause(&trouble, tried) else { return Err(trouble.error) };
+            let Some(pause) = self.pause(&trouble, tried) else {
+                return Err(if trouble.unsure { trouble.error.unsure() } else { trouble.error });
+            };
             sleep(pause).await;
             if trouble.unsure {
                 self.doubt();

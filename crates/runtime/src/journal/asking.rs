@@ -60,20 +60,15 @@ impl Asking {
         self.deed.map(|deed| Note::Ended { deed, result })
     }
 
-    /// Machines were rented, and why not all that were asked for.
-    pub(crate) fn rented(
-        self,
-        instances: Vec<InstanceId>,
-        shortfall: Option<ProviderErrorKind>,
-    ) -> Option<Note> {
-        let is_over = !shortfall.is_some_and(is_unsure);
+    /// Machines were rented; `is_over` when no more can come of it.
+    pub(crate) fn rented(self, instances: Vec<InstanceId>, is_over: bool) -> Option<Note> {
         self.deed.map(|deed| Note::Rented { deed, instances, is_over })
     }
 
     /// No machines were rented. A request that was broken off, or never answered, may have brought some: it stays
     /// without an end.
-    pub(crate) fn refused(self, kind: ProviderErrorKind, reason: String) -> Option<Note> {
-        self.ended(Some(reason)).filter(|_| !is_unsure(kind))
+    pub(crate) fn refused(self, is_over: bool, reason: String) -> Option<Note> {
+        self.ended(Some(reason)).filter(|_| is_over)
     }
 
     /// Machines were given back.
@@ -82,24 +77,14 @@ impl Asking {
     }
 }
 
-/// Whether a request that failed like this may have done something all the same.
-pub(crate) const fn is_unsure(kind: ProviderErrorKind) -> bool {
-    matches!(kind, ProviderErrorKind::Transient)
-}
-
 #[test]
 fn a_request_that_may_have_brought_machines_stays_without_an_end() {
     let asking = Asking::begin(DeedKind::Provision, "c", Ok(7)).expect("asked");
-    assert_eq!(asking.refused(ProviderErrorKind::Transient, "late".into()), None);
-    assert!(asking.refused(ProviderErrorKind::NoCapacity, "sold out".into()).is_some());
-    for (shortfall, over) in [
-        (None, true),
-        (Some(ProviderErrorKind::NoCapacity), true),
-        (Some(ProviderErrorKind::RateLimited), true),
-        (Some(ProviderErrorKind::Transient), false),
-    ] {
-        let note = Note::Rented { deed: 7, instances: Vec::new(), is_over: over };
-        assert_eq!(asking.rented(Vec::new(), shortfall), Some(note));
+    assert_eq!(asking.refused(false, "late".into()), None);
+    assert!(asking.refused(true, "sold out".into()).is_some());
+    for is_over in [true, false] {
+        let note = Note::Rented { deed: 7, instances: Vec::new(), is_over };
+        assert_eq!(asking.rented(Vec::new(), is_over), Some(note));
     }
 }
 

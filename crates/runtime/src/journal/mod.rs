@@ -25,7 +25,7 @@ mod store;
 mod successor;
 mod undoing;
 
-pub(crate) use asking::{Asking, Note, is_unsure};
+pub(crate) use asking::{Asking, Note};
 pub use error::JournalError;
 pub use inputs::Inputs;
 pub use lock::{Holder, Lock};

@@ -98,10 +98,10 @@ impl Provider for Recorded {
         let given = self.provider.provision(request, count).await;
         let note = match &given {
             Ok(given) => {
-                let shortfall = given.shortfall.as_ref().map(|it| it.kind);
-                asking.rented(given.instances.iter().map(|it| it.id.clone()).collect(), shortfall)
+                let is_over = !given.shortfall.as_ref().is_some_and(|it| it.unsure);
+                asking.rented(given.instances.iter().map(|it| it.id.clone()).collect(), is_over)
             }
-            Err(error) => asking.refused(error.kind, error.to_string()),
+            Err(error) => asking.refused(!error.unsure, error.to_string()),
         };
         self.note(note).await;
         given

@@ -191,6 +191,8 @@ pub(crate) struct Shortfall {
     pub(crate) kind: ProviderErrorKind,
     /// How long the cloud wants to be left alone, if it said so.
     pub(crate) after: Option<Duration>,
+    /// There may be machines that nobody was told of.
+    pub(crate) unsure: bool,
 }
 
 /// Why a pool wakes up.

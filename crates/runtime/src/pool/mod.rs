@@ -34,6 +34,7 @@ mod keeping;
 mod key_file;
 mod keys;
 mod lives;
+pub(crate) mod looks;
 mod losing;
 pub(crate) mod messages;
 mod offers;

@@ -10,7 +10,7 @@ fn two(nodes: u32) -> Vec<Candidate> {
 }
 
 fn fails(request: u32, numbers: &[u32], kind: ProviderErrorKind) -> Heard {
-    let shortfall = Shortfall { reason: "no".into(), kind, after: None };
+    let shortfall = Shortfall { reason: "no".into(), kind, after: None, unsure: false };
     let instances = numbers.iter().copied().map(instance).collect();
     Heard::Provisioned { request: Attempt(request), instances, shortfall: Some(shortfall) }
 }

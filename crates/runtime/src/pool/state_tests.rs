@@ -103,6 +103,7 @@ fn answer(request: u32, numbers: &[u32], shortfall: Option<(&str, bool)>) -> Hea
             reason: reason.into(),
             kind: if retry { ProviderErrorKind::NoCapacity } else { ProviderErrorKind::InvalidRequest },
             after: None,
+            unsure: false,
         }),
     }
 }

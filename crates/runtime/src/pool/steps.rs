@@ -198,6 +198,7 @@ pub(super) async fn provision(kit: Arc<NodeKit>, request: Attempt, count: u32) -
         reason: error.to_string(),
         kind: error.kind,
         after: error.after,
+        unsure: error.unsure,
     };
     let (instances, shortfall) = match told {
         Ok(given) => {
@@ -259,7 +260,7 @@ pub(super) async fn terminate(homes: Vec<(Arc<NodeKit>, Vec<InstanceId>)>) -> Re
 }
 
 /// How long a provider may take to give so many machines back.
-fn within(kit: &NodeKit, machines: usize) -> Duration {
+pub(super) fn within(kit: &NodeKit, machines: usize) -> Duration {
     kit.timing.giving_back(machines, kit.provider.provider().capabilities().pace)
 }
 

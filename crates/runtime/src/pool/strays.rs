@@ -11,8 +11,10 @@ use ractor::ActorRef;
 use tokio::task::AbortHandle;
 
 use super::actor::begin;
+use super::looks::{Failed, Looks};
 use super::messages::{Heard, PoolMessage, Shortfall};
-use crate::journal::{BRINGS, Journal, KnownPool, Record, is_unsure, pending};
+use super::steps::within;
+use crate::journal::{Journal, KnownPool, Record, pending};
 use crate::model::{EventKind, InstanceId, Leftover};
 use crate::node::NodeKit;
 use crate::provider::Sighting;
@@ -39,8 +41,8 @@ pub(super) struct Look {
     kit: Arc<NodeKit>,
     /// A pool that was attached to rents nothing before.
     is_first: bool,
-    /// How long after each look the next one is.
-    rest: &'static [Duration],
+    /// Those that come after it.
+    rest: Looks,
     /// What was known when it began.
     begun: Renting,
 }
@@ -52,8 +54,8 @@ pub(super) enum Step {
     Look(Look),
     /// What the list shows.
     Sighted(Look, Seen),
-    /// What is a stray there was given back, or could not be.
-    Looked(Look),
+    /// What is a stray there was given back; or could not be, or the list could not be had.
+    Looked(Look, Result<(), Failed>),
 }
 
 /// What a list shows, of a cloud that has one; or why nobody knows.
@@ -85,8 +87,9 @@ impl Watch {
         pool: &ActorRef<PoolMessage>,
     ) {
         self.renting.ends();
-        if shortfall.is_some_and(|it| is_unsure(it.kind)) {
-            self.follow(&Look::new(Arc::clone(kit), false), pool);
+        if shortfall.is_some_and(|it| it.unsure) {
+            let look = Look::new(Arc::clone(kit), false);
+            self.follow(&look, Looks::begin(kit.timing.release_retry), pool);
         }
     }
 
@@ -101,8 +104,8 @@ impl Watch {
             Step::Look(it) => begin(pool, look(Look { begun: self.renting, ..it })),
             Step::Sighted(it, _) if !self.renting.has_rested_since(it.begun) => self.later(PAUSE, it, pool),
             Step::Sighted(it, seen) => begin(pool, give_back(it, seen, ours.keys().cloned().collect())),
-            Step::Looked(it) => {
-                self.follow(&it, pool);
+            Step::Looked(it, looked) => {
+                self.follow(&it, it.rest.after(looked, it.kit.timing.release_retry), pool);
                 if it.is_first {
                     self.first = self.first.saturating_sub(1);
                     return (self.first == 0).then_some(Heard::Looked);
@@ -117,10 +120,10 @@ impl Watch {
         self.timers.drain(..).for_each(|it| it.abort());
     }
 
-    /// The look after this one.
-    fn follow(&mut self, look: &Look, pool: &ActorRef<PoolMessage>) {
-        if let Some((after, rest)) = look.rest.split_first() {
-            self.later(*after, Look { is_first: false, rest, ..look.clone() }, pool);
+    /// The look after this one, if there is one.
+    fn follow(&mut self, look: &Look, next: Option<(Duration, Looks)>, pool: &ActorRef<PoolMessage>) {
+        if let Some((after, rest)) = next {
+            self.later(after, Look { is_first: false, rest, ..look.clone() }, pool);
         }
     }
 
@@ -148,7 +151,7 @@ impl Renting {
 
 impl Look {
     const fn new(kit: Arc<NodeKit>, is_first: bool) -> Self {
-        Self { kit, is_first, rest: &LOOKS, begun: Renting { asked: 0, under_way: false } }
+        Self { kit, is_first, rest: Looks::all(), begun: Renting { asked: 0, under_way: false } }
     }
 }
 
@@ -170,12 +173,18 @@ async fn look(look: Look) -> PoolMessage {
 /// Gives back what is listed and not known.
 async fn give_back(look: Look, seen: Seen, known: BTreeSet<InstanceId>) -> PoolMessage {
     let kit = &look.kit;
-    match release(kit, seen, &known).await {
-        Ok(true) => settle(kit).await,
-        Ok(false) => {}
-        Err(reason) => kit.events.emit(EventKind::TerminateFailed { reason }),
-    }
-    PoolMessage::Strays(Step::Looked(look))
+    let looked = match release(kit, seen, &known).await {
+        Ok(true) => {
+            settle(kit).await;
+            Ok(())
+        }
+        Ok(false) => Ok(()),
+        Err(reason) => {
+            kit.events.emit(EventKind::TerminateFailed { reason });
+            Err(Failed)
+        }
+    };
+    PoolMessage::Strays(Step::Looked(look, looked))
 }
 
 /// Whether all that is listed is known then; nobody knows where there is no list.
@@ -184,7 +193,7 @@ async fn release(kit: &NodeKit, seen: Seen, known: &BTreeSet<InstanceId>) -> Res
     let strays: Vec<InstanceId> = strays(seen, kit, known).collect();
     if !strays.is_empty() {
         let request = Arc::clone(&kit.request);
-        let ended = kit.provider.terminate(request, strays.clone(), kit.timing.provision).await;
+        let ended = kit.provider.terminate(request, strays.clone(), within(kit, strays.len())).await;
         ended
             .map_err(|error| format!("{error}; it was rented without an answer, and is looked for again"))?;
         strays.into_iter().for_each(|instance| kit.events.emit(EventKind::Terminated { instance }));
@@ -247,12 +256,6 @@ async fn written(record: &Arc<Record>) -> Option<KnownPool> {
     });
     read.await.ok()?
 }
-
-/// When it is looked after a request that nobody knows the end of: most of what it brings is listed by then, and all of
-/// it at last.
-const LOOKS: [Duration; 2] = [SOON, BRINGS];
-
-const SOON: Duration = Duration::from_secs(30);
 
 /// Between two looks of which the first could not tell, because machines were rented meanwhile.
 const PAUSE: Duration = Duration::from_secs(5);

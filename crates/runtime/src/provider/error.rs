@@ -12,6 +12,8 @@ pub struct ProviderError {
     pub message: String,
     /// How long the cloud wants to be left alone, if it said so.
     pub after: Option<Duration>,
+    /// Some of what was asked for may have been done all the same, as nobody heard an answer.
+    pub unsure: bool,
     /// The cause beneath, if any.
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -96,9 +98,17 @@ pub enum Retry {
 }
 
 impl ProviderError {
-    /// An error of a kind with its message.
+    /// An error of a kind with its message. What is [`Transient`](ProviderErrorKind::Transient) is unsure.
     pub fn new(kind: ProviderErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), after: None, source: None }
+        let unsure = matches!(kind, ProviderErrorKind::Transient);
+        Self { kind, message: message.into(), after: None, unsure, source: None }
+    }
+
+    /// Some of what was asked for may have been done all the same: the pool looks for machines that came of it.
+    #[must_use]
+    pub const fn unsure(mut self) -> Self {
+        self.unsure = true;
+        self
     }
 
     /// Keeps the cause.

@@ -12,8 +12,9 @@ use super::failure::Law;
 use super::knobs::Mutation;
 use super::pool::PoolMessage;
 use super::world::World;
-use crate::journal::{Asking, BRINGS, DeedKind, JournalError, is_unsure};
+use crate::journal::{Asking, DeedKind, JournalError};
 use crate::model::{Attempt, InstanceId, Leftover, PoolId};
+use crate::pool::looks::{Failed, Looks};
 use crate::pool::messages::{Heard, Shortfall};
 use crate::pool::{Candidate, StartError};
 use crate::provider::{ProviderErrorKind, Request};
@@ -60,8 +61,8 @@ pub(super) struct Look {
     kits: Vec<Arc<Kit>>,
     /// A pool that was attached to rents nothing before.
     is_first: bool,
-    /// How many more there are.
-    rest: usize,
+    /// Those that come after it.
+    rest: Looks,
 }
 
 /// One request.
@@ -180,7 +181,12 @@ impl World {
             Ok(asking) => self.set_out(Some(asking), number, part),
             Err(error) => {
                 let (reason, kind) = (error.to_string(), part.kind);
-                let shortfall = Shortfall { reason: reason.clone(), kind: error.kind, after: None };
+                let shortfall = Shortfall {
+                    reason: reason.clone(),
+                    kind: error.kind,
+                    after: None,
+                    unsure: error.unsure,
+                };
                 self.part_ends(match kind {
                     DeedKind::Prepare | DeedKind::Terminate => Answer::Done(Err(reason)),
                     DeedKind::Provision => Answer::Given(Vec::new(), Some(shortfall)),
@@ -262,9 +268,11 @@ impl World {
             Answer::Done(result) => asking.ended(result.clone().err()),
             Answer::Given(instances, shortfall) => match shortfall {
                 Some(shortfall) if instances.is_empty() => {
-                    asking.refused(shortfall.kind, shortfall.reason.clone())
+                    asking.refused(!shortfall.unsure, shortfall.reason.clone())
                 }
-                shortfall => asking.rented(instances.clone(), shortfall.as_ref().map(|it| it.kind)),
+                shortfall => {
+                    asking.rented(instances.clone(), !shortfall.as_ref().is_some_and(|it| it.unsure))
+                }
             },
             Answer::TornDown(result) => asking.ended(result.as_ref().err().cloned()),
         };
@@ -308,7 +316,7 @@ impl World {
             Why::Readopt(kits, unheard) => match result {
                 Ok(()) => {
                     self.cast_pool(PoolMessage::Readopted(kits));
-                    return self.look_for_strays(Look { kits: unheard, is_first: true, rest: LOOKS.len() });
+                    return self.look_for_strays(Look { kits: unheard, is_first: true, rest: Looks::all() });
                 }
                 Err(reason) => {
                     Heard::Prepared(Err(StartError::Prepare { provider: "cloud".to_owned(), reason }))
@@ -319,7 +327,8 @@ impl World {
                     self.settle(&look.kits);
                 }
                 let is_first = look.is_first;
-                self.look_later(look);
+                let next = look.rest.after(result.map_err(|_| Failed), self.timing.release_retry);
+                self.look_later(look.kits, next);
                 if !is_first {
                     return;
                 }
@@ -327,12 +336,8 @@ impl World {
             }
             Why::Provision(request, kit) => {
                 let (instances, shortfall) = errand.given.unwrap_or_default();
-                if shortfall.as_ref().is_some_and(|it| is_unsure(it.kind)) {
-                    self.look_later(Look {
-                        kits: vec![Arc::clone(&kit)],
-                        is_first: false,
-                        rest: LOOKS.len(),
-                    });
+                if shortfall.as_ref().is_some_and(|it| it.unsure) {
+                    self.look_later(vec![Arc::clone(&kit)], Looks::begin(self.timing.release_retry));
                 }
                 if let Some(pool) = &mut self.me.pool {
                     pool.rented_with(&kit, &instances);
@@ -392,9 +397,10 @@ impl World {
         known && deeds.any(|it| it.may_yet_bring(wall).is_some())
     }
 
-    fn look_later(&mut self, look: Look) {
-        let Some(after) = LOOKS.iter().rev().nth(look.rest.wrapping_sub(1)) else { return };
-        self.plan(*after, Event::Looks(Look { is_first: false, rest: look.rest - 1, ..look }));
+    fn look_later(&mut self, kits: Vec<Arc<Kit>>, next: Option<(Duration, Looks)>) {
+        if let Some((after, rest)) = next {
+            self.plan(after, Event::Looks(Look { kits, is_first: false, rest }));
+        }
     }
 
     /// Requests that can bring nothing any more count as answered.
@@ -435,11 +441,9 @@ impl World {
 
 /// What is missing when nothing was given.
 pub(super) fn short(reason: &str, kind: ProviderErrorKind) -> Option<Shortfall> {
-    Some(Shortfall { reason: reason.to_owned(), kind, after: None })
+    let unsure = matches!(kind, ProviderErrorKind::Transient);
+    Some(Shortfall { reason: reason.to_owned(), kind, after: None, unsure })
 }
-
-/// When it is looked after a request that nobody knows the end of, as the PoolActor does.
-const LOOKS: [Duration; 2] = [Duration::from_secs(30), BRINGS];
 
 /// Between two looks of which the first could not tell.
 const PAUSE: Duration = Duration::from_secs(5);

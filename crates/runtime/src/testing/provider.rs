@@ -57,11 +57,15 @@ impl World {
         kit: &Kit,
     ) -> (Vec<InstanceId>, Option<Shortfall>) {
         if self.dice.chance(self.weather.unreported) {
-            // The cloud did some of it, and its answer was lost.
-            for _ in 0..self.dice.count(0, count) {
+            // The cloud did some of it, and its answer was lost. Asked again, it may refuse.
+            let made = self.dice.count(0, count);
+            for _ in 0..made {
                 self.make_machine(None, kit);
             }
-            return (Vec::new(), short("no answer", ProviderErrorKind::Transient));
+            let kind =
+                if made % 3 == 1 { ProviderErrorKind::Quota } else { ProviderErrorKind::Transient };
+            let shortfall = short("no answer", kind).map(|it| Shortfall { unsure: true, ..it });
+            return (Vec::new(), shortfall);
         }
         if self.dice.chance(self.weather.refused) {
             let kind = self.draw_refusal();
