@@ -70,6 +70,20 @@ async fn both(model: Shared<Array<f32>>, image: Bytes) -> (Shared<Array<f32>>, B
     (model, image)
 }
 
+#[skyward::function]
+fn rows(model: Shared<Array<f32>>) -> impl Iterator<Item = Shared<Array<f32>>> {
+    std::iter::repeat_n(model, 3)
+}
+
+#[skyward::function]
+async fn scaled(model: Shared<Array<f32>>, mut by: Streaming<f32>) -> (Vec<f32>, Shared<Array<f32>>) {
+    let (first, mut scaled) = (model.first().copied().unwrap_or_default(), Vec::new());
+    while let Some(by) = by.next().await {
+        scaled.push(first * by);
+    }
+    (scaled, model)
+}
+
 async fn pool(ground: &Ground, nodes: u32) -> skyward::Result<Compute> {
     let mut local = Local::default();
     local.directory = Some(ground.path().to_owned());
@@ -133,6 +147,29 @@ async fn raw_data_may_stand_before_and_behind_a_shared_value() -> skyward::Resul
         let third = both(model(base + 1.5)?, image.clone());
         let (shared, raw) = if on_pool { (third >> &compute).await? } else { third.local().await? };
         assert_eq!((shared.len(), shared[0], raw), (1000, base + 1.5, image.clone()));
+    }
+    compute.stop().await
+}
+
+/// The last handle is the call's own.
+#[skyward::test]
+async fn what_a_call_was_given_to_share_is_there_until_its_value_is_read() -> skyward::Result<()> {
+    let ground = Ground::new("given-back");
+    let compute = pool(&ground, 1).await?;
+    let (model, image) = (|of: f32| Shared::new(Array::from(vec![of; 1000])), Bytes::from(vec![9; 3000]));
+    let calls = [both(model(1.0)?, image.clone()), both(model(2.0)?, image.clone())];
+    let gathered = (gather(calls) >> &compute).await?;
+    assert_eq!(gathered.iter().map(|(model, _)| model[0]).collect::<Vec<_>>(), [1.0, 2.0]);
+    let mut results = compute.stream(gather([both(model(3.0)?, image)]));
+    assert_eq!(results.next().await.transpose()?.map(|(model, _)| model[999]), Some(3.0));
+    for (of, on_pool) in [(4.0, true), (5.0, false)] {
+        let rows = rows(model(of)?);
+        let rows: Vec<_> =
+            if on_pool { (rows >> &compute).collect().await? } else { rows.local().collect().await? };
+        assert_eq!(rows.iter().map(|it| it[0]).collect::<Vec<_>>(), [of; 3]);
+        let scaled = scaled(model(of)?, Streaming::iter([2.0, 3.0]));
+        let (scaled, model) = if on_pool { (scaled >> &compute).await? } else { scaled.local().await? };
+        assert_eq!((scaled, model[0]), (vec![of * 2.0, of * 3.0], of));
     }
     compute.stop().await
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use skyward::EventKind;
 use skyward::prelude::*;
 use skyward_tests::{Ground, builder, end, until};
 
@@ -109,6 +110,7 @@ async fn what_runs_of_a_gather_that_is_dropped_is_cancelled_and_what_waits_never
     let (ground, folder) = (Ground::new("dropped"), tempfile::tempdir()?);
     let compute = builder(&ground).nodes(1).start().await?;
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    let mut events = compute.events();
     let gathered = compute.spawn(gather([one.clone(), two.clone()].map(waits)));
     let is_there = |it: &PathBuf| it.exists().then_some(());
     assert!(until(Duration::from_secs(60), || is_there(&one)).is_some(), "it never began");
@@ -118,5 +120,12 @@ async fn what_runs_of_a_gather_that_is_dropped_is_cancelled_and_what_waits_never
     // The slot is free again.
     assert_eq!((length(vec![1, 2]) >> &compute).await?, 2);
     assert!(!two.exists());
+    let mut began = Vec::new();
+    while began.last().is_none_or(|it: &String| !it.contains("length")) {
+        if let EventKind::TaskStarted { function, .. } = events.next().await.ok_or("the pool lives")?.kind {
+            began.push(function);
+        }
+    }
+    assert_eq!(began.len(), 2, "no more is said to begin than did: {began:?}");
     end(compute, &ground).await
 }

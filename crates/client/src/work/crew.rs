@@ -1,9 +1,11 @@
 //! The calls of a gather that are under way: on a pool as one batch, in this process each as a future.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::stream::FuturesUnordered;
+use skyward_runtime::payload::Common;
 use skyward_runtime::tasks::Batch;
 
 use super::call::{Decoded, decode};
@@ -29,6 +31,8 @@ enum Way<T, E> {
 struct Seat<T, E> {
     place: usize,
     decoding: Decoding<T, E>,
+    /// The value may name them.
+    shared: Vec<Arc<Common>>,
 }
 
 impl<T, E> Crew<T, E> {
@@ -59,7 +63,10 @@ impl<T: Send + 'static, E: Send + 'static> Runs for Crew<T, E> {
             Way::Pool(batch) => batch.begin(calls.filter_map(|(place, call)| {
                 let decoding = call.decoding();
                 match call.order() {
-                    Ok(order) => Some((Seat { place, decoding }, route.along(order))),
+                    Ok(order) => {
+                        let shared = order.shared.clone();
+                        Some((Seat { place, decoding, shared }, route.along(order)))
+                    }
                     Err(error) => {
                         refused.push_back((place, error));
                         None
@@ -78,10 +85,10 @@ impl<T: Send + 'static, E: Send + 'static> Runs for Crew<T, E> {
             return Poll::Ready(Some((place, Err(error))));
         }
         match &mut self.way {
-            Way::Pool(batch) => Poll::Ready(
-                ready!(batch.poll_next(context))
-                    .map(|(Seat { place, decoding }, outcome)| (place, decode(outcome, decoding))),
-            ),
+            Way::Pool(batch) => Poll::Ready(ready!(batch.poll_next(context)).map(|(seat, outcome)| {
+                let Seat { place, decoding, shared: _shared } = seat;
+                (place, decode(outcome, decoding))
+            })),
             Way::Here(running) => running.poll_next(context),
         }
     }

@@ -1,6 +1,7 @@
 //! One stream on its way: over a pool, or in this process as a worker would run it.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use skyward_runtime::inside::TaskContext;
 use skyward_runtime::items::{Finish, Here, Producer};
 use skyward_runtime::model::{Panic, Rank, Timeout};
+use skyward_runtime::payload::Common;
 use skyward_runtime::registry::{BoxSource, Fault, Input, Inputs, Trouble};
 use skyward_runtime::tasks::{Flow, Order, Undone};
 
@@ -68,6 +70,8 @@ struct Local {
     trouble: Trouble,
     idle: Option<Duration>,
     whole: Option<(Duration, Instant)>,
+    /// Its arguments are decoded when it is first polled, and its items may name them.
+    _shared: Vec<Arc<Common>>,
     /// Says when it is dropped that nobody waits any more.
     _context: TaskContext,
 }
@@ -107,6 +111,7 @@ impl Local {
             trouble,
             idle,
             whole: order.timeout.and_then(until),
+            _shared: order.shared,
             _context: context,
         })
     }

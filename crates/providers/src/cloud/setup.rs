@@ -79,7 +79,8 @@ where
     }
     let Provisioned { instances, shortfall } = rented.map_err(ProviderError::unsure)?;
     let doubt = || {
-        let message = format!("{title} may have rented out more than these, as nobody heard one of its answers");
+        let message =
+            format!("{title} may have rented out more than these, as nobody heard one of its answers");
         ProviderError::new(ProviderErrorKind::Transient, message)
     };
     Ok(Provisioned { instances, shortfall: Some(shortfall.map_or_else(doubt, ProviderError::unsure)) })

@@ -298,7 +298,12 @@ fn a_pool_that_is_left_gives_nothing_back() {
 
 /// A request for machines that came to nothing.
 fn sold_out(request: u32) -> Heard {
-    let shortfall = Shortfall { reason: "sold out".into(), kind: ProviderErrorKind::NoCapacity, after: None, unsure: false };
+    let shortfall = Shortfall {
+        reason: "sold out".into(),
+        kind: ProviderErrorKind::NoCapacity,
+        after: None,
+        unsure: false,
+    };
     Heard::Provisioned { request: Attempt(request), instances: Vec::new(), shortfall: Some(shortfall) }
 }
 

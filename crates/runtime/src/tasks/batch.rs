@@ -335,6 +335,8 @@ impl<P> Future for Parted<P> {
 
 impl<P> Drop for Batch<P> {
     fn drop(&mut self) {
+        // Those that wait go first: a slot that another one frees is not for them.
+        self.parted.clear();
         for (at, replied) in self.inbox.close() {
             // It is here, though not taken; what is elsewhere is kept until it is wanted or not.
             if let (Replied::Elsewhere { .. }, Some(Some(sent))) = (replied, self.sent.get(at))

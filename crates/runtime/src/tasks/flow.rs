@@ -8,6 +8,7 @@
 //! ```
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ use super::supply::{Sending, Supply};
 use super::ticket::Ticket;
 use crate::link::{CallRequest, Inflow, LinkError, Outcome, Piece};
 use crate::model::{EventKind, TaskId, Timeout, Usd};
+use crate::payload::Common;
 use crate::registry::BoxSource;
 
 /// The items of one call, each encoded; an error is the last of them. Lazy: nothing happens until it is
@@ -50,6 +52,8 @@ struct Open {
     ticket: Ticket,
     given: Duration,
     patience: Patience,
+    /// Items may name them, and are decoded while this is there.
+    _shared: Vec<Arc<Common>>,
     _sending: Sending,
 }
 
@@ -308,6 +312,7 @@ impl Opening {
             ticket: self.ticket,
             given,
             patience: Patience { idle, since: None, sleep: None, whole },
+            _shared: self.order.shared,
             _sending: sending,
         }
     }

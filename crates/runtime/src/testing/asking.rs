@@ -181,12 +181,8 @@ impl World {
             Ok(asking) => self.set_out(Some(asking), number, part),
             Err(error) => {
                 let (reason, kind) = (error.to_string(), part.kind);
-                let shortfall = Shortfall {
-                    reason: reason.clone(),
-                    kind: error.kind,
-                    after: None,
-                    unsure: error.unsure,
-                };
+                let shortfall =
+                    Shortfall { reason: reason.clone(), kind: error.kind, after: None, unsure: error.unsure };
                 self.part_ends(match kind {
                     DeedKind::Prepare | DeedKind::Terminate => Answer::Done(Err(reason)),
                     DeedKind::Provision => Answer::Given(Vec::new(), Some(shortfall)),

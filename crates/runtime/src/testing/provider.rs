@@ -62,8 +62,7 @@ impl World {
             for _ in 0..made {
                 self.make_machine(None, kit);
             }
-            let kind =
-                if made % 3 == 1 { ProviderErrorKind::Quota } else { ProviderErrorKind::Transient };
+            let kind = if made % 3 == 1 { ProviderErrorKind::Quota } else { ProviderErrorKind::Transient };
             let shortfall = short("no answer", kind).map(|it| Shortfall { unsure: true, ..it });
             return (Vec::new(), shortfall);
         }

@@ -205,7 +205,9 @@ async fn the_journal_of_the_simulated_world_is_the_journal() {
             assert_eq!(asked, asking.is_ok() && answer.is_some(), "{seed}/{step}");
             let Ok(asking) = asking else { continue };
             let note = match (kind, answer) {
-                (DeedKind::Provision, Some(machines)) => asking.rented(machines, why != Some(ProviderErrorKind::Transient)),
+                (DeedKind::Provision, Some(machines)) => {
+                    asking.rented(machines, why != Some(ProviderErrorKind::Transient))
+                }
                 (DeedKind::Provision, None) => {
                     let is_over = why.is_some_and(|it| it != ProviderErrorKind::Transient);
                     asking.refused(is_over, "busy".to_owned())
