@@ -213,9 +213,7 @@ pub(crate) async fn a_machine_that_is_refused_when_the_first_answer_was_lost(fak
     let (provider, request) = (fake.provider(), request(fake, "pool1"));
     provider.prepare(&request).await.unwrap();
     let error = provider.provision(&request, 1).await.unwrap_err();
-    assert_eq!(error.kind, Kind::Quota);
-    // The token of a request would have named what the first one brought.
-    assert_eq!(error.unsure, provider.name() != "aws");
+    assert_eq!((error.kind, error.unsure), (Kind::Quota, true), "{error}");
     fake.fail(Hits::Rent, [Fault::Quota]);
     let error = provider.provision(&request, 1).await.unwrap_err();
     assert!(!error.unsure, "a refusal that was heard leaves no doubt");

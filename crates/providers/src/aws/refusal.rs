@@ -136,6 +136,7 @@ impl Refusal {
             }
         }
         let told = ProviderError::new(self.kind, text);
+        let told = if self.is_unsure { told.unsure() } else { told };
         match self.after {
             Some(after) => told.after(after),
             None => told,

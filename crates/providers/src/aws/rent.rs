@@ -119,6 +119,8 @@ async fn exactly_once(way: &Way, order: &Order, region: &str, book: &Book<'_>) -
             Err(refusal) => refusal,
         };
         unsure += u32::from(refusal.is_unsure);
+        // A later answer says nothing of an earlier request that none was heard of.
+        let refusal = Refusal { is_unsure: unsure > 0, ..refusal };
         let pause = way.pause(&refusal, tried);
         if unsure > 1 || (unsure > 0 && pause.is_none()) {
             tracing::debug!(refusal = refusal.message, "looking whether machines were rented");
