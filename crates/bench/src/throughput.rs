@@ -1,5 +1,5 @@
 //! `throughput`: how many calls of nothing a second go through a pool, as one gather and as calls that are
-//! awaited each by itself; what they cost this process; and what a million of them take of its memory. The
+//! awaited each by itself; what they cost this process and its workers; and what a million of them take of its memory. The
 //! floor moves frames of the same sizes over one multiplexed QUIC stream for each node.
 
 use std::time::{Duration, Instant};
@@ -34,22 +34,29 @@ struct Rounds {
     floors: Vec<Duration>,
     /// The least that could be called remote calls.
     least: Vec<Duration>,
-    gather_time: Duration,
-    single_time: Duration,
-    floor_time: Duration,
-    least_time: Duration,
+    gather_used: Used,
+    single_used: Used,
+    floor_used: Used,
+    least_used: Used,
 }
+
+/// Processor time.
+#[derive(Default)]
+struct Used {
+    own: Duration,
+    /// Of the processes below this one.
+    workers: Duration,
+}
+
+/// How the lines of one case are called: a rate, then what a call costs this process, and its workers.
+type Names = [&'static str; 3];
 
 /// On two nodes, and the million.
 pub(crate) async fn measure(rounds: usize) -> skyward::Result<Vec<Report>> {
     let compute = Compute::builder().nodes(2).start().await?;
-    let mut reports = on(
-        &compute,
-        2,
-        rounds,
-        ["throughput-gather", "throughput-gather-cpu", "throughput-single", "throughput-single-cpu"],
-    )
-    .await?;
+    let gather = ["throughput-gather", "throughput-gather-cpu", "throughput-gather-worker-cpu"];
+    let single = ["throughput-single", "throughput-single-cpu", "throughput-single-worker-cpu"];
+    let mut reports = on(&compute, 2, rounds, gather, single).await?;
     reports.push(million(&compute).await?);
     compute.stop().await?;
     Ok(reports)
@@ -58,13 +65,9 @@ pub(crate) async fn measure(rounds: usize) -> skyward::Result<Vec<Report>> {
 /// On sixteen nodes.
 pub(crate) async fn measure_16(rounds: usize) -> skyward::Result<Vec<Report>> {
     let compute = Compute::builder().nodes(16).start().await?;
-    let names = [
-        "throughput-16-gather",
-        "throughput-16-gather-cpu",
-        "throughput-16-single",
-        "throughput-16-single-cpu",
-    ];
-    let reports = on(&compute, 16, rounds, names).await?;
+    let gather = ["throughput-16-gather", "throughput-16-gather-cpu", "throughput-16-gather-worker-cpu"];
+    let single = ["throughput-16-single", "throughput-16-single-cpu", "throughput-16-single-worker-cpu"];
+    let reports = on(&compute, 16, rounds, gather, single).await?;
     compute.stop().await?;
     Ok(reports)
 }
@@ -73,41 +76,48 @@ async fn on(
     compute: &Compute,
     nodes: u32,
     rounds: usize,
-    [gather_name, gather_cpu, single_name, single_cpu]: [&'static str; 4],
+    [gather_name, gather_cpu, gather_worker_cpu]: Names,
+    [single_name, single_cpu, single_worker_cpu]: Names,
 ) -> skyward::Result<Vec<Report>> {
     let floors = Floor::start_many(nodes).await?;
     let mut frames = try_join_all(floors.iter().map(Floor::frames)).await?;
     all(compute, CALLS / 10).await?;
     let mut seen = Rounds::default();
     for _ in 0..rounds {
-        timed(&mut seen.floors, &mut seen.floor_time, pump(&mut frames)).await?;
-        timed(&mut seen.least, &mut seen.least_time, call_all(&mut frames)).await?;
-        timed(&mut seen.gathers, &mut seen.gather_time, all(compute, CALLS)).await?;
-        timed(&mut seen.singles, &mut seen.single_time, each(compute)).await?;
+        timed(&mut seen.floors, &mut seen.floor_used, pump(&mut frames)).await?;
+        timed(&mut seen.least, &mut seen.least_used, call_all(&mut frames)).await?;
+        timed(&mut seen.gathers, &mut seen.gather_used, all(compute, CALLS)).await?;
+        timed(&mut seen.singles, &mut seen.single_used, each(compute)).await?;
     }
     let rate = |times| CALLS as f64 / median(times).as_secs_f64();
     let cost = |time: Duration| time.as_secs_f64() * 1e6 / (CALLS * rounds) as f64;
-    let (least, least_cost) = (rate(seen.least), cost(seen.least_time));
-    let (floor, floor_cost) = (rate(seen.floors), cost(seen.floor_time));
+    let (least, least_cost) = (rate(seen.least), cost(seen.least_used.own));
+    let (floor, floor_cost) = (rate(seen.floors), cost(seen.floor_used.own));
+    let (gather, single) = (seen.gather_used, seen.single_used);
     Ok(vec![
         Report::beside("minimal-rpc", least, floor, "calls/s", rounds),
         Report::beside("minimal-rpc-cpu", least_cost, floor_cost, "us/call", rounds),
         Report::beside(gather_name, rate(seen.gathers), floor, "calls/s", rounds),
-        Report::beside(gather_cpu, cost(seen.gather_time), floor_cost, "us/call", rounds),
+        Report::beside(gather_cpu, cost(gather.own), floor_cost, "us/call", rounds),
+        Report::alone(gather_worker_cpu, cost(gather.workers), "us/call", rounds),
         Report::beside(single_name, rate(seen.singles), floor, "calls/s", rounds),
-        Report::beside(single_cpu, cost(seen.single_time), floor_cost, "us/call", rounds),
+        Report::beside(single_cpu, cost(single.own), floor_cost, "us/call", rounds),
+        Report::alone(single_worker_cpu, cost(single.workers), "us/call", rounds),
     ])
 }
 
 async fn timed(
     times: &mut Vec<Duration>,
-    used: &mut Duration,
+    used: &mut Used,
     work: impl Future<Output = skyward::Result<()>>,
 ) -> skyward::Result<()> {
-    let (began, before) = (Instant::now(), usage::own_time()?);
+    let before = usage::times()?;
+    let began = Instant::now();
     work.await?;
     times.push(began.elapsed());
-    *used += usage::own_time()?.saturating_sub(before);
+    let after = usage::times()?;
+    used.own += after.own.saturating_sub(before.own);
+    used.workers += after.below.saturating_sub(before.below);
     Ok(())
 }
 

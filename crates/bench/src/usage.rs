@@ -13,6 +13,22 @@ pub(crate) fn own_time() -> skyward::Result<Duration> {
     Ok(time(stat.ticks))
 }
 
+/// Processor time.
+pub(crate) struct Times {
+    /// Of this process.
+    pub(crate) own: Duration,
+    /// Of those that descend from it.
+    pub(crate) below: Duration,
+}
+
+/// The processor time that this process and its descendants have used.
+pub(crate) fn times() -> skyward::Result<Times> {
+    // What this process uses in between counts as nobody's.
+    let (own, all) = (own_time()?, Tree::below(std::process::id())?);
+    let below = time(all.ticks).saturating_sub(own_time()?);
+    Ok(Times { own, below })
+}
+
 /// Ticks as time.
 pub(crate) fn time(ticks: u64) -> Duration {
     Duration::from_secs_f64(ticks as f64 / TICKS_PER_SECOND)

@@ -10,13 +10,14 @@ mod stream;
 use rmp_serde::decode::ReadRefReader;
 use serde::Serialize;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::Never;
 use crate::bounds::{Argument, Fallible, TaskFailure, TaskValue};
 use crate::raw::{self, Segments};
 use bytes::Bytes;
-use skyward_runtime::payload::{Common, Payload};
+use skyward_runtime::payload::{Block, Common, Payload};
 use skyward_runtime::registry::Answer;
 
 pub(crate) use stream::taken;
@@ -168,12 +169,25 @@ pub const fn fallible<R: Fallible<Ok: TaskValue, Err: TaskFailure>>() -> Outcome
     Outcome { split: R::into_result, value: value::<R::Ok>(), error: failure::<R::Err>() }
 }
 
+thread_local! {
+    /// What a value is encoded into first.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Where small ones stay.
+    static SMALL: RefCell<Block> = RefCell::default();
+}
+
 impl<R, T, E> Outcome<R, T, E> {
     /// Encodes what the function returned.
     pub fn answer(&self, returned: R) -> Answer {
-        let (mut bytes, mut segments) = (Vec::new(), Segments::new());
+        let (mut bytes, mut segments) = (SCRATCH.take(), Segments::new());
+        bytes.clear();
         match (self.split)(returned) {
             Ok(value) => match raw::collecting(&mut segments, || (self.value.encode)(&value, &mut bytes)) {
+                Ok(()) if bytes.len() <= Block::LARGEST && segments.is_empty() => {
+                    let small = SMALL.with_borrow_mut(|it| it.copy(&bytes));
+                    SCRATCH.set(bytes);
+                    Answer::Returned(small.into())
+                }
                 Ok(()) => Answer::Returned(raw::pack(bytes, segments)),
                 Err(reason) => Answer::Unencodable(format!("the value: {reason}; {ADVICE}")),
             },

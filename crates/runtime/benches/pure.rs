@@ -92,7 +92,7 @@ fn put_replies(buffer: &mut Vec<u8>) {
     for number in 0..FRAMES {
         let outcome = Outcome::Returned(Bytes::from_static(&[0xc0]).into());
         // Only a panic may not be encodable.
-        let _ = Reply::put(buffer, number, Duration::from_micros(1), outcome);
+        let _ = Reply::put(buffer, number, Duration::from_micros(1), &outcome);
     }
 }
 

@@ -55,6 +55,33 @@ impl Payload {
     }
 }
 
+/// Memory that small pieces of bytes share: one for each costs more than to copy them. The smallest keeps all of it, which
+/// is [`Block::SIZE`].
+#[derive(Debug, Default)]
+pub struct Block {
+    free: BytesMut,
+}
+
+impl Block {
+    /// How much memory it takes at once.
+    pub const SIZE: usize = 4 * 1024;
+
+    /// Larger pieces get memory of their own.
+    pub const LARGEST: usize = 256;
+
+    /// A copy of these bytes.
+    pub fn copy(&mut self, bytes: &[u8]) -> Bytes {
+        if bytes.is_empty() || bytes.len() > Self::LARGEST {
+            return Bytes::copy_from_slice(bytes);
+        }
+        if self.free.capacity() < bytes.len() {
+            self.free = BytesMut::with_capacity(Self::SIZE);
+        }
+        self.free.extend_from_slice(bytes);
+        self.free.split().freeze()
+    }
+}
+
 /// The name of a shared value: the hash of its encoding, and a number of this process, so that one that is
 /// shared anew is not taken for one that is being forgotten.
 pub type CommonKey = [u8; 40];
@@ -159,6 +186,18 @@ mod tests {
         assert_eq!(payload.into_bytes(), Bytes::from_static(b"onetwo"));
         assert_eq!(Payload::of(one.clone(), vec![]).into_bytes().as_ptr(), one.as_ptr());
         assert!(Payload::default().is_empty());
+    }
+
+    #[test]
+    fn small_pieces_lie_beside_each_other_and_large_ones_alone() {
+        let mut block = Block::default();
+        let pieces: Vec<Bytes> = (0..=255).map(|it| block.copy(&[it; 33])).collect();
+        assert!((0..=255).zip(&pieces).all(|(it, piece)| piece[..] == [it; 33]));
+        let behind = |pair: &[Bytes]| pair[0].as_ptr() as usize + 33 == pair[1].as_ptr() as usize;
+        let blocks = 256_usize.div_ceil(Block::SIZE / 33);
+        assert!(pieces.windows(2).filter(|it| behind(it)).count() >= 256 - blocks);
+        let large = block.copy(&[7; Block::LARGEST + 1]);
+        assert_eq!((large.len(), large.is_unique(), block.copy(&[]).len()), (Block::LARGEST + 1, true, 0));
     }
 
     #[test]

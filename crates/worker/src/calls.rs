@@ -7,17 +7,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use skyward_runtime::link::{CREDIT_BYTES, CREDIT_CALLS, Outbox, Outcome, Reply, WireError};
+use skyward_runtime::link::{CREDIT_BYTES, CREDIT_CALLS, Outcome, Reply, WireError};
+use skyward_runtime::model::FunctionId;
 use skyward_runtime::payload::CommonKey;
 use skyward_runtime::retention::{Run, Sent, Try};
 use tokio::sync::oneshot;
 
+use crate::desk::Lane;
 use crate::execute::Deadline;
 use crate::keep::{Done, Handle};
+use crate::numbered::Numbered;
 
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
-    pub(crate) open: BTreeMap<u64, Open>,
+    pub(crate) open: Numbered<Open>,
     /// How many of them wait for a slot.
     pub(crate) waiting: usize,
     /// The bytes of their arguments.
@@ -36,33 +39,47 @@ pub(crate) struct Calls {
     pub(crate) over: bool,
 }
 
-/// A call that is not answered yet.
+/// A call that is not answered yet. When its link is over, one that its end has left something to.
 #[derive(Debug)]
 pub(crate) struct Open {
     /// The lane that it came by.
     pub(crate) lane: usize,
     pub(crate) begun: bool,
+    pub(crate) function: FunctionId,
     pub(crate) deadline: Deadline,
-    pub(crate) arguments: Arguments,
+    /// Until it begins.
+    pub(crate) arguments: Bytes,
     pub(crate) bytes: usize,
     pub(crate) run: Run,
-    /// Dropped when nobody wants the call any more; `None`: it is answered for by what is kept.
-    pub(crate) wanted: Option<Handle>,
+    pub(crate) wanted: Wanted,
 }
 
-/// The arguments of a call until it begins. Whoever waits for a slot with it may wait for long after nobody wants the
-/// call any more, and then has nothing of them.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Arguments(Arc<Mutex<Bytes>>);
+/// Who knows whether a call is still wanted.
+#[derive(Debug)]
+pub(crate) enum Wanted {
+    /// These books: it is for as long as it is open. Nobody waits for the end of that, as most calls are over before
+    /// anybody would.
+    Here,
+    /// Likewise; dropped to tell who waits.
+    Awaited(Handle),
+    /// What is kept, which answers for it. Resolves when it is not any more, for whoever runs it.
+    Kept(Option<oneshot::Receiver<()>>),
+}
 
-impl Arguments {
-    pub(crate) fn new(arguments: Bytes) -> Self {
-        Self(Arc::new(Mutex::new(arguments)))
-    }
+/// What a call begins with.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) run: Run,
+    pub(crate) function: FunctionId,
+    pub(crate) deadline: Deadline,
+    pub(crate) arguments: Bytes,
+    /// It is answered for by what is kept.
+    pub(crate) apart: bool,
+}
 
-    /// They are had once.
-    pub(crate) fn take(&self) -> Bytes {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+impl Wanted {
+    pub(crate) const fn is_kept(&self) -> bool {
+        matches!(self, Self::Kept(_))
     }
 }
 
@@ -77,55 +94,86 @@ pub(crate) enum Delivery {
     Word,
 }
 
-/// One lane, as what runs needs it to answer.
-#[derive(Debug)]
-pub(crate) struct Lane {
-    pub(crate) outbox: Outbox,
-    /// Its place among the lanes of its link.
-    pub(crate) index: usize,
-}
-
 impl Calls {
     /// Takes a call in, within the credit that the client has.
     pub(crate) fn enter(&mut self, number: u64, open: Open) -> Result<(), WireError> {
         if self.over {
             return Err(WireError::Interrupted("the link is over".to_owned()));
         }
-        self.bytes = self.bytes.saturating_add(open.bytes);
-        self.waiting += 1;
-        let before = self.open.insert(number, open);
-        if before.is_some() || self.open.len() > CREDIT_CALLS || self.bytes > CREDIT_BYTES {
+        let bytes = self.bytes.saturating_add(open.bytes);
+        let fits = self.open.len() < CREDIT_CALLS && bytes <= CREDIT_BYTES;
+        if !fits || !self.open.insert(number, open) {
             return Err(WireError::Credit { calls: CREDIT_CALLS, bytes: CREDIT_BYTES });
         }
+        self.bytes = bytes;
+        self.waiting += 1;
         Ok(())
     }
 
-    /// Whether the call is still there; from now on it runs.
-    pub(crate) fn begin(&mut self, number: u64) -> bool {
-        let Some(open) = self.open.get_mut(&number) else { return false };
+    /// What the call begins with, if it is still there; from now on it runs.
+    pub(crate) fn begin(&mut self, number: u64) -> Option<Begun> {
+        let open = self.open.get_mut(number)?;
         open.begun = true;
         self.waiting = self.waiting.saturating_sub(1);
-        true
+        let Open { run, function, deadline, .. } = *open;
+        let arguments = std::mem::take(&mut open.arguments);
+        Some(Begun { run, function, deadline, arguments, apart: open.wanted.is_kept() })
+    }
+
+    /// Resolves when a call that goes on is not wanted any more.
+    pub(crate) fn unwanted(&mut self, number: u64) -> oneshot::Receiver<()> {
+        let (wanted, unwanted) = oneshot::channel();
+        match self.open.get_mut(number).map(|it| &mut it.wanted) {
+            Some(Wanted::Kept(told)) => told.take().unwrap_or(unwanted),
+            Some(it) => {
+                *it = Wanted::Awaited(wanted);
+                unwanted
+            }
+            // Nobody wants it: its sender is dropped here.
+            None => unwanted,
+        }
+    }
+
+    /// The link is over. Its calls, with what tells them that they are not wanted any more, of those that are not kept.
+    /// What they go on with stays here.
+    pub(crate) fn end(&mut self) -> Vec<(Run, Handle)> {
+        let mut left = Vec::new();
+        self.open.retain_mut(|open| {
+            match std::mem::replace(&mut open.wanted, Wanted::Kept(None)) {
+                Wanted::Here => {
+                    let (wanted, told) = oneshot::channel();
+                    left.push((open.run, wanted));
+                    open.wanted = Wanted::Kept(Some(told));
+                }
+                Wanted::Awaited(wanted) => left.push((open.run, wanted)),
+                kept @ Wanted::Kept(_) => open.wanted = kept,
+            }
+            matches!(open.wanted, Wanted::Kept(Some(_)))
+        });
+        (self.waiting, self.bytes) = (0, 0);
+        self.alone.clear();
+        self.kept.clear();
+        left
     }
 
     pub(crate) fn leave(&mut self, number: u64) -> Option<Open> {
-        let open = self.open.remove(&number)?;
+        let open = self.open.remove(number)?;
         self.bytes = self.bytes.saturating_sub(open.bytes);
         if !open.begun {
             self.waiting = self.waiting.saturating_sub(1);
-            drop(open.arguments.take());
         }
         Some(open)
     }
 
     pub(crate) fn leave_if_waiting(&mut self, number: u64) -> Option<Open> {
-        self.open.get(&number).is_some_and(|it| !it.begun).then(|| self.leave(number)).flatten()
+        self.open.get(number).is_some_and(|it| !it.begun).then(|| self.leave(number)).flatten()
     }
 
     /// Answers with an outcome that is nowhere else.
     pub(crate) fn say(&mut self, lane: &Lane, number: u64, run: Run, done: Done) -> Result<(), WireError> {
-        let kept = done.clone();
-        self.put(lane, number, run, done, Delivery::Here(kept))
+        self.put(lane, number, &done)?;
+        self.sent(lane, run, Delivery::Here(done));
+        Ok(())
     }
 
     /// Answers what can be said again whenever it is asked for.
@@ -136,7 +184,22 @@ impl Calls {
         run: Run,
         word: Outcome,
     ) -> Result<(), WireError> {
-        self.put(lane, number, run, Done::of(word), Delivery::Word)
+        self.put(lane, number, &Done::of(word))?;
+        self.sent(lane, run, Delivery::Word);
+        Ok(())
+    }
+
+    /// Answers with an outcome that is kept.
+    pub(crate) fn repeat(
+        &mut self,
+        lane: &Lane,
+        number: u64,
+        run: Run,
+        done: &Done,
+    ) -> Result<(), WireError> {
+        self.put(lane, number, done)?;
+        self.sent(lane, run, Delivery::Kept);
+        Ok(())
     }
 
     /// Says that an outcome is kept that is too large for a lane; it is asked for by the same number.
@@ -146,25 +209,21 @@ impl Calls {
         lane.outbox.put(false, |buffer| Reply::put_elsewhere(buffer, number, took, length));
     }
 
-    pub(crate) fn put(
-        &mut self,
-        lane: &Lane,
-        number: u64,
-        run: Run,
-        done: Done,
-        delivery: Delivery,
-    ) -> Result<(), WireError> {
+    fn put(&self, lane: &Lane, number: u64, done: &Done) -> Result<(), WireError> {
         let (alone, took) = (self.open.is_empty(), done.took);
-        let put = lane.outbox.put(alone, |buffer| Reply::put(buffer, number, took, done.outcome));
+        let put = lane.outbox.put(alone, |buffer| Reply::put(buffer, number, took, &done.outcome));
         if let Err(error) = put {
             // Only a panic's words are encoded here.
             let unencodable = Outcome::Unencodable(error.to_string());
-            lane.outbox.put(alone, |buffer| Reply::put(buffer, number, took, unencodable))?;
+            lane.outbox.put(alone, |buffer| Reply::put(buffer, number, took, &unencodable))?;
         }
+        Ok(())
+    }
+
+    fn sent(&mut self, lane: &Lane, run: Run, delivery: Delivery) {
         if let Some(sent) = self.lanes.get_mut(lane.index) {
             sent.put(run, delivery);
         }
-        Ok(())
     }
 }
 
@@ -207,9 +266,25 @@ mod tests {
     use super::*;
 
     fn open(number: u64, bytes: usize) -> Open {
-        let run = Run { epoch: Epoch(1), it: (TaskId(number), Attempt(0)) };
-        let (deadline, arguments) = (Deadline::after(None), Arguments::default());
-        Open { lane: 0, begun: false, deadline, arguments, bytes, run, wanted: None }
+        Open {
+            lane: 0,
+            begun: false,
+            function: FunctionId(0),
+            deadline: Deadline::after(None),
+            arguments: Bytes::from(vec![1; 9]),
+            bytes,
+            run: Run { epoch: Epoch(1), it: (TaskId(number), Attempt(0)) },
+            wanted: Wanted::Here,
+        }
+    }
+
+    fn enter(calls: &mut Calls, numbers: std::ops::RangeInclusive<u64>) {
+        numbers.for_each(|it| calls.enter(it, open(it, 9)).expect("within the credit"));
+    }
+
+    /// Whether nobody wants the call any more.
+    fn is_told(told: &mut oneshot::Receiver<()>) -> bool {
+        told.try_recv() == Err(oneshot::error::TryRecvError::Closed)
     }
 
     #[test]
@@ -230,19 +305,36 @@ mod tests {
     #[test]
     fn what_is_given_up_before_it_begins_keeps_no_arguments() {
         let mut calls = Calls::default();
-        let (waits, runs) = (Bytes::from(vec![1; 9]), Bytes::from(vec![2; 9]));
-        let kept: Vec<Arguments> = (1..)
-            .zip([waits, runs])
-            .map(|(number, it)| {
-                let arguments = Arguments::new(it);
-                let open = Open { arguments: arguments.clone(), ..open(number, 9) };
-                calls.enter(number, open).expect("within the credit");
-                arguments
-            })
-            .collect();
-        assert!(calls.begin(2));
-        assert!(calls.leave(1).is_some() && calls.leave(2).is_some());
-        assert_eq!(kept.iter().map(|it| it.take().len()).collect::<Vec<_>>(), [0, 9]);
+        enter(&mut calls, 1..=2);
+        assert_eq!(calls.begin(2).map(|it| it.arguments.len()), Some(9));
+        assert!(calls.leave(1).is_some_and(|it| it.arguments.len() == 9) && calls.leave(2).is_some());
+        assert!(calls.begin(1).is_none() && calls.open.is_empty());
         assert_eq!((calls.bytes, calls.waiting), (0, 0));
+    }
+
+    #[test]
+    fn a_call_that_is_cancelled_hears_so_also_when_it_asks_later() {
+        let mut calls = Calls::default();
+        enter(&mut calls, 1..=2);
+        let mut asked = calls.unwanted(1);
+        assert!(!is_told(&mut asked));
+        drop((calls.leave(1), calls.leave(2)));
+        assert!(is_told(&mut asked) && is_told(&mut calls.unwanted(2)));
+    }
+
+    #[test]
+    fn a_call_hears_that_it_is_not_wanted_whether_its_link_ends_before_it_asks_or_after() {
+        let mut calls = Calls::default();
+        enter(&mut calls, 1..=2);
+        let mut asked = calls.unwanted(1);
+        let left = calls.end();
+        assert_eq!(left.iter().map(|(run, _)| run.it.0).collect::<Vec<_>>(), [TaskId(1), TaskId(2)]);
+        assert!(calls.begin(1).is_none(), "it asked before, and needs no more of these");
+        let begun = calls.begin(2).expect("it is not over");
+        assert_eq!((begun.arguments.len(), begun.apart), (9, true));
+        let mut told = calls.unwanted(2);
+        assert!(!is_told(&mut asked) && !is_told(&mut told));
+        drop(left);
+        assert!(is_told(&mut asked) && is_told(&mut told));
     }
 }

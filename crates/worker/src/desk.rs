@@ -9,12 +9,11 @@
 //! ```
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Context;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use skyward_runtime::link::{Frames, Incoming, LANE_LIMIT, Outbox, Outcome, Request, Stream, WireError};
+use skyward_runtime::link::{Frames, Incoming, Outcome, Request, Stream, WireError};
 use skyward_runtime::model::{Attempt, Epoch, FunctionId, Key, TaskId};
 use skyward_runtime::payload::CommonKey;
 use skyward_runtime::retention::{Arrived, Run, Sent, Try};
@@ -22,17 +21,17 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
-use crate::calls::{Arguments, Calls, Delivery, Lane, Open, recalled};
-use crate::execute::{self, Deadline, First, Left, Place, execute};
-use crate::executor::Job;
+use crate::calls::{Calls, Delivery, Open, Wanted, recalled};
+use crate::execute::Deadline;
 use crate::keep::{Done, Handle, print};
-use crate::relay;
 use crate::shares::Source;
-use crate::slots::Slot;
 use crate::worker::Worker;
 
 mod kept;
+mod lane;
 mod left;
+
+pub(crate) use lane::Lane;
 
 /// The calls of one link. Clones share them.
 #[derive(Clone, Debug)]
@@ -45,17 +44,15 @@ pub(crate) struct Desk {
 /// How often calls that wait for a slot are looked through for those whose time is over.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// A call that came by a lane.
-struct Call {
+/// So many calls that were read at once are taken in together. More keep those that run from the books for longer;
+/// fewer have more to be looked up for each.
+const TOGETHER: usize = 64;
+
+/// A call that was read, and what it takes turns as.
+struct Read {
     number: u64,
     turn: u64,
-    run: Run,
-    function: FunctionId,
-    arguments: Arguments,
-    deadline: Deadline,
-    unwanted: oneshot::Receiver<()>,
-    /// It is answered for by what is kept.
-    apart: bool,
+    open: Open,
 }
 
 impl Desk {
@@ -74,7 +71,7 @@ impl Desk {
             calls.lanes.push(Sent::default());
             calls.lanes.len() - 1
         };
-        let lane = Arc::new(Lane { outbox: Outbox::default(), index });
+        let lane = Arc::new(Lane::new(self.clone(), index));
         lane.outbox.open(outgoing);
         tokio::select! {
             read = self.read(&mut *incoming, &lane) => read,
@@ -83,7 +80,7 @@ impl Desk {
     }
 
     async fn read(&self, incoming: &mut dyn Incoming, lane: &Arc<Lane>) -> Result<(), WireError> {
-        let mut frames = Frames::default();
+        let (mut frames, mut together) = (Frames::default(), Vec::with_capacity(TOGETHER));
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -102,65 +99,121 @@ impl Desk {
                 Ok(_) => {}
                 Err(error) => return Err(WireError::Interrupted(error.to_string())),
             }
-            while let Some(request) = frames.request()? {
-                self.hear(request, lane)?;
+            let heard = self.hear_all(&mut frames, &mut together, lane);
+            // Also what came before a frame that is none.
+            self.take_in(&mut together, lane)?;
+            heard?;
+        }
+    }
+
+    /// Hears what was read. Calls are put together until there are enough of them, or something else follows.
+    fn hear_all(
+        &self,
+        frames: &mut Frames,
+        together: &mut Vec<Read>,
+        lane: &Arc<Lane>,
+    ) -> Result<(), WireError> {
+        let now = Instant::now();
+        while let Some(request) = frames.request()? {
+            match request {
+                Request::Call { number, task, attempt, function, turn, remaining, key: None, arguments } => {
+                    let open = Open {
+                        lane: lane.index,
+                        begun: false,
+                        function,
+                        deadline: Deadline::since(now, remaining),
+                        bytes: arguments.len(),
+                        arguments,
+                        run: self.run_of((task, attempt)),
+                        wanted: Wanted::Here,
+                    };
+                    together.push(Read { number, turn, open });
+                    if together.len() >= TOGETHER {
+                        self.take_in(together, lane)?;
+                    }
+                }
+                other => {
+                    self.take_in(together, lane)?;
+                    self.hear(other, now, lane)?;
+                }
             }
         }
+        Ok(())
+    }
+
+    /// Takes in calls without a key. Each begins as soon as there is a slot.
+    fn take_in(&self, together: &mut Vec<Read>, lane: &Arc<Lane>) -> Result<(), WireError> {
+        if together.is_empty() {
+            return Ok(());
+        }
+        let (mut turns, mut taken) = (Vec::with_capacity(together.len()), Ok(()));
+        {
+            let mut calls = self.calls();
+            if calls.over {
+                together.clear();
+            }
+            for Read { number, turn, open } in together.drain(..) {
+                taken = calls.enter(number, open);
+                if taken.is_err() {
+                    break;
+                }
+                turns.push((turn, number));
+            }
+        }
+        self.worker.slots.start(lane, turns);
+        taken
     }
 
     /// Answers calls that wait for a slot and whose time is over.
     fn look(&self, lane: &Lane) {
         let mut calls = self.calls();
-        let is_late = |it: &Open| it.lane == lane.index && !it.begun && it.deadline.is_over();
-        let late = calls.open.iter().filter(|(_, it)| is_late(it)).map(|(number, _)| *number);
+        if calls.over {
+            return;
+        }
+        let now = Instant::now();
+        let is_late = |it: &Open| it.lane == lane.index && !it.begun && it.deadline.is_over(now);
+        let late = calls.open.iter().filter(|(_, it)| is_late(it)).map(|(number, _)| number);
         let late: Vec<u64> = late.collect();
         for number in late {
             let Some(open) = calls.leave(number) else { continue };
-            if open.wanted.is_none() {
+            if open.wanted.is_kept() {
                 self.worker.keep.give_back(open.run);
             }
             let _ = calls.say(lane, number, open.run, Done::of(Outcome::TimedOut(Vec::new())));
         }
     }
 
-    fn hear(&self, request: Request, lane: &Arc<Lane>) -> Result<(), WireError> {
+    /// Hears what was read at this moment.
+    fn hear(&self, request: Request, now: Instant, lane: &Arc<Lane>) -> Result<(), WireError> {
         match request {
             Request::Call { number, task, attempt, function, turn, remaining, key, arguments } => {
-                let (deadline, run) = (Deadline::after(remaining), self.run_of((task, attempt)));
-                let (wanted, unwanted) = oneshot::channel();
-                let (bytes, apart) = (arguments.len(), key.is_some());
+                let (deadline, run) = (Deadline::since(now, remaining), self.run_of((task, attempt)));
+                let (cancel, unwanted) = oneshot::channel();
                 let key = key.map(|key| (key, print(function, &arguments)));
-                let arguments = Arguments::new(arguments);
                 {
                     // In one go: what a link that is over leaves half done would be waited for, for ever.
                     let mut calls = self.calls();
                     if calls.over {
                         return Ok(());
                     }
-                    let wanted = match key {
-                        None => Some(wanted),
-                        key => match self.worker.keep.arrive(run.it, key, wanted) {
-                            Arrived::New => None,
-                            Arrived::Known(_) => {
-                                drop(calls);
-                                return self.resume(number, run.it, lane);
-                            }
-                            Arrived::Differs(_) => return calls.word(lane, number, run, Outcome::Differs),
-                            Arrived::Full(_) => return calls.word(lane, number, run, Outcome::Full),
-                            Arrived::Unwanted(_) => return Ok(()),
-                        },
-                    };
-                    let (lane, arguments) = (lane.index, arguments.clone());
-                    let open = Open { lane, begun: false, deadline, arguments, bytes, run, wanted };
-                    if let Err(error) = calls.enter(number, open) {
-                        if apart {
-                            self.worker.keep.give_back(run);
+                    match self.worker.keep.arrive(run.it, key, cancel) {
+                        Arrived::New => {}
+                        Arrived::Known(_) => {
+                            drop(calls);
+                            return self.resume(number, run.it, lane);
                         }
+                        Arrived::Differs(_) => return calls.word(lane, number, run, Outcome::Differs),
+                        Arrived::Full(_) => return calls.word(lane, number, run, Outcome::Full),
+                        Arrived::Unwanted(_) => return Ok(()),
+                    }
+                    let (lane, bytes, wanted) = (lane.index, arguments.len(), Wanted::Kept(Some(unwanted)));
+                    let open = Open { lane, begun: false, function, deadline, arguments, bytes, run, wanted };
+                    if let Err(error) = calls.enter(number, open) {
+                        self.worker.keep.give_back(run);
                         return Err(error);
                     }
                 }
-                let call = Call { number, turn, run, function, arguments, deadline, unwanted, apart };
-                self.begin(call, Arc::clone(lane));
+                self.worker.slots.start(lane, [(turn, number)]);
             }
             Request::Resume { number, it } => self.resume(number, it, lane)?,
             Request::Release { it } => {
@@ -174,10 +227,12 @@ impl Desk {
             Request::Needs { keys, more } => self.need(keys, more)?,
             Request::Taken { count } => self.taken(count, lane)?,
             Request::Cancel { number } => {
-                // A link that is over has none of these left.
                 let mut calls = self.calls();
+                if calls.over {
+                    return Ok(());
+                }
                 let (open, kept) = (calls.leave(number), calls.kept.remove(&number));
-                let apart = open.as_ref().filter(|it| it.wanted.is_none()).map(|it| it.run.it);
+                let apart = open.as_ref().filter(|it| it.wanted.is_kept()).map(|it| it.run.it);
                 if let Some(it) = apart.or(kept) {
                     self.worker.keep.release(it);
                 }
@@ -196,8 +251,11 @@ impl Desk {
             }
             Request::Recall { number } => {
                 let mut calls = self.calls();
+                if calls.over {
+                    return Ok(());
+                }
                 if let Some(open) = calls.leave_if_waiting(number) {
-                    if open.wanted.is_none() {
+                    if open.wanted.is_kept() {
                         self.worker.keep.give_back(open.run);
                     }
                     calls.say(lane, number, open.run, Done::of(Outcome::Recalled))?;
@@ -228,115 +286,6 @@ impl Desk {
             }
         }
         Ok(())
-    }
-
-    /// Has a call begin as soon as there is a slot.
-    fn begin(&self, call: Call, lane: Arc<Lane>) {
-        let (desk, slots) = (self.clone(), &self.worker.slots);
-        slots.start(call.turn, move |slot| {
-            // Cancelled and recalled ones are passed over here, where their slot goes to the next.
-            if !desk.begins(&call) {
-                return slot;
-            }
-            if call.deadline.is_over() {
-                desk.answer(&call, Done::of(Outcome::TimedOut(Vec::new())), &lane);
-                return slot;
-            }
-            if slot.is_some() && desk.worker.keep.is_full() {
-                desk.refuse(&call, &lane);
-                return slot;
-            }
-            relay::run(move |context| desk.first(call, slot, lane, context));
-            None
-        });
-    }
-
-    /// Whether the call is still wanted; from now on it runs.
-    fn begins(&self, call: &Call) -> bool {
-        let mut calls = self.calls();
-        match (calls.over, call.apart) {
-            (false, false) => calls.begin(call.number),
-            (false, true) => calls.begin(call.number) && self.worker.keep.is_wanted(call.run),
-            (true, _) => self.worker.keep.is_wanted(call.run),
-        }
-    }
-
-    /// Polls a call for the first time. What is left of it, if it goes on.
-    fn first(
-        self,
-        call: Call,
-        slot: Option<Slot>,
-        lane: Arc<Lane>,
-        context: &mut Context<'_>,
-    ) -> Option<BoxFuture<'static, ()>> {
-        let began = Instant::now();
-        let outcome = match (self.worker.registry.get(call.function), slot) {
-            (_, None) => Outcome::Draining,
-            (None, _) => Outcome::UnknownFunction,
-            (Some(function), Some(slot)) => {
-                let ((task, attempt), id) = (call.run.it, call.function);
-                let arguments = call.arguments.take();
-                let job = Job { task, attempt, id, function, arguments };
-                match execute::first(&self.worker, job, slot, context) {
-                    First::Ended(outcome) => outcome,
-                    First::Left(left) => return Some(Box::pin(self.go_on(call, left, began, lane))),
-                }
-            }
-        };
-        self.answer(&call, Done { took: began.elapsed(), outcome }, &lane);
-        None
-    }
-
-    /// Runs a call that did not end at its first poll.
-    async fn go_on(self, mut call: Call, left: Left, began: Instant, lane: Arc<Lane>) {
-        let deadline = call.deadline;
-        let unwanted = async {
-            let _ = (&mut call.unwanted).await;
-        };
-        let outcome = match left {
-            Left::Goes(going) => going.on(&self.worker, deadline, unwanted).await,
-            Left::NotHere(job, slot) => {
-                let run = execute(&self.worker, job, deadline, Place::Slot(slot), unwanted);
-                self.worker.slots.track(run).await
-            }
-        };
-        if let Some(outcome) = outcome {
-            self.answer(&call, Done { took: began.elapsed(), outcome }, &lane);
-        }
-    }
-
-    /// Answers a call, unless nobody wants it any more.
-    fn answer(&self, call: &Call, done: Done, lane: &Lane) {
-        if call.apart {
-            self.worker.keep.finish(call.run, done);
-            drop(self.follow(call.number, call.run, lane));
-            return;
-        }
-        let mut calls = self.calls();
-        if calls.over {
-            drop(calls);
-            return self.worker.keep.finish(call.run, done);
-        }
-        if calls.leave(call.number).is_none() {
-            return;
-        }
-        if done.outcome.length() > LANE_LIMIT as u64 {
-            let (took, length) = (done.took, done.outcome.length());
-            self.worker.keep.keep(call.run, done);
-            return calls.point(lane, (call.number, call.run.it), took, length);
-        }
-        let _ = calls.say(lane, call.number, call.run, done);
-    }
-
-    /// Nothing new is taken: the call goes elsewhere, or is sent again later.
-    fn refuse(&self, call: &Call, lane: &Lane) {
-        let mut calls = self.calls();
-        if calls.over || call.apart {
-            self.worker.keep.give_back(call.run);
-        }
-        if !calls.over && calls.leave(call.number).is_some() {
-            let _ = calls.word(lane, call.number, call.run, Outcome::Full);
-        }
     }
 
     /// A call that came by a stream of its own arrives; `None` when the link is over.
@@ -380,14 +329,9 @@ impl Desk {
                 }
             }
         }
-        for open in std::mem::take(&mut calls.open).into_values() {
-            if let Some(wanted) = open.wanted {
-                keep.detach(open.run, wanted);
-            }
+        for (run, wanted) in calls.end() {
+            keep.detach(run, wanted);
         }
-        (calls.waiting, calls.bytes) = (0, 0);
-        calls.alone.clear();
-        calls.kept.clear();
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls> {

@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -12,7 +12,6 @@ use skyward_runtime::inside::TaskContext;
 use skyward_runtime::link::Outcome;
 use skyward_runtime::model::Panic;
 use skyward_runtime::registry::{Answer, Body, Function};
-use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::executor::{Executor, Job, Words};
@@ -27,17 +26,22 @@ pub(crate) struct Deadline(Option<Instant>);
 impl Deadline {
     /// `remaining` from now; a time too far to be told is none.
     pub(crate) fn after(remaining: Option<Duration>) -> Self {
-        Self(remaining.and_then(|it| Instant::now().checked_add(it)))
+        Self::since(Instant::now(), remaining)
     }
 
-    /// Whether it has passed.
-    pub(crate) fn is_over(self) -> bool {
-        self.0.is_some_and(|it| it <= Instant::now())
+    /// `remaining` from this moment.
+    pub(crate) fn since(now: Instant, remaining: Option<Duration>) -> Self {
+        Self(remaining.and_then(|it| now.checked_add(it)))
+    }
+
+    /// Whether it has passed by now.
+    pub(crate) fn is_over(self, now: Instant) -> bool {
+        self.0.is_some_and(|it| it <= now)
     }
 
     pub(crate) async fn over(self) {
         match self.0 {
-            Some(at) => tokio::time::sleep_until(at).await,
+            Some(at) => tokio::time::sleep_until(at.into()).await,
             None => std::future::pending().await,
         }
     }
@@ -78,13 +82,13 @@ pub(crate) async fn execute(
             None => Outcome::Draining,
         }
     };
-    until(run, &words, worker, deadline, unwanted).await
+    until(run.map(|it| (it, None)), &words, worker, deadline, unwanted).await.map(|(outcome, _)| outcome)
 }
 
 /// What came of the first poll of a call.
 pub(crate) enum First {
-    /// Most async functions that do not wait for anything have ended.
-    Ended(Outcome),
+    /// Most async functions that do not wait for anything have ended. Their slot is there for the next.
+    Ended(Outcome, Slot),
     /// It has not ended.
     Left(Left),
 }
@@ -106,13 +110,25 @@ pub(crate) struct Going {
 }
 
 /// Begins an async function of this process here and now: one that does not wait needs none of what surrounds
-/// a call that may be given up in the middle. The slot of one that has ended is free again.
-pub(crate) fn first(worker: &Worker, job: Job, slot: Slot, context: &mut Context<'_>) -> First {
+/// a call that may be given up in the middle. `surrounds` is what the one before was run in.
+pub(crate) fn first(
+    worker: &Worker,
+    job: Job,
+    slot: Slot,
+    surrounds: &mut Option<TaskContext>,
+    context: &mut Context<'_>,
+) -> First {
     let (Executor::Threads, Body::Async(body)) = (&worker.executor, &job.function.body) else {
         return First::Left(Left::NotHere(job, slot));
     };
     let counted = worker.slots.count();
-    let surrounds = TaskContext::of(job.task);
+    let surrounds = match surrounds {
+        Some(it) => {
+            it.renew(job.task);
+            it
+        }
+        None => surrounds.insert(TaskContext::of(job.task)),
+    };
     let arguments = job.arguments;
     let polled = catch_unwind(AssertUnwindSafe(|| {
         surrounds.cancellation().surround(|| {
@@ -126,30 +142,31 @@ pub(crate) fn first(worker: &Worker, job: Job, slot: Slot, context: &mut Context
             }
         })
     }));
-    match polled {
+    let ended = match polled {
         Ok(Ok(Err(body))) => {
-            First::Left(Left::Goes(Going { body, context: surrounds, slot, _counted: counted }))
+            let context = std::mem::take(surrounds);
+            return First::Left(Left::Goes(Going { body, context, slot, _counted: counted }));
         }
-        Ok(Ok(Ok(answer))) => First::Ended(outcome(Ok(Ok(answer)))),
-        Ok(Err(reason)) => First::Ended(outcome(Ok(Err(reason)))),
-        Err(payload) => First::Ended(outcome(Err(panics::caught(&*payload)))),
-    }
+        Ok(Ok(Ok(answer))) => Ok(Ok(answer)),
+        Ok(Err(reason)) => Ok(Err(reason)),
+        Err(payload) => Err(panics::caught(&*payload)),
+    };
+    First::Ended(outcome(ended), slot)
 }
 
 impl Going {
-    /// Runs it to its end, as [`execute`] does.
+    /// Runs it to its end, as [`execute`] does. Its slot is there for the next if it came to its own end.
     pub(crate) async fn on(
         self,
         worker: &Worker,
         deadline: Deadline,
         unwanted: impl Future<Output = ()>,
-    ) -> Option<Outcome> {
+    ) -> Option<(Outcome, Option<Slot>)> {
         let Self { body, context, slot, _counted } = self;
         let run = async {
-            let _held = slot;
             let running = context.surround(async move { Ok(body.await) });
             let ended = AssertUnwindSafe(running).catch_unwind().await;
-            outcome(ended.map_err(|it| panics::caught(&*it)))
+            (outcome(ended.map_err(|it| panics::caught(&*it))), Some(slot))
         };
         // It runs in this process, which has no words of one call alone.
         until(run, &Words::default(), worker, deadline, unwanted).await
@@ -158,18 +175,18 @@ impl Going {
 
 /// Runs until something else ends it. The run comes first: most calls end before the others are worth a look.
 async fn until(
-    run: impl Future<Output = Outcome>,
+    run: impl Future<Output = (Outcome, Option<Slot>)>,
     words: &Words,
     worker: &Worker,
     deadline: Deadline,
     unwanted: impl Future<Output = ()>,
-) -> Option<Outcome> {
+) -> Option<(Outcome, Option<Slot>)> {
     tokio::select! {
         biased;
-        outcome = run => Some(outcome),
+        ended = run => Some(ended),
         () = unwanted => None,
-        () = deadline.over() => Some(Outcome::TimedOut(words.last())),
-        () = worker.slots.cancelling() => Some(Outcome::Cancelled),
+        () = deadline.over() => Some((Outcome::TimedOut(words.last()), None)),
+        () = worker.slots.cancelling() => Some((Outcome::Cancelled, None)),
     }
 }
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use skyward_runtime::link::Outcome;
 use skyward_runtime::model::{Epoch, FunctionId, Key, Retention};
+use skyward_runtime::payload::Block;
 use skyward_runtime::retention::{Arrived, Body, Extent, Left, Outcomes, Print, Resumed, Run, Try};
 use tokio::sync::oneshot;
 
@@ -59,6 +60,16 @@ impl Done {
     pub(crate) const fn of(outcome: Outcome) -> Self {
         Self { took: Duration::ZERO, outcome }
     }
+
+    /// With memory of its own: what is kept for long must not keep what lies beside it.
+    fn alone(mut self) -> Self {
+        if let Outcome::Returned(value) = &mut self.outcome
+            && value.len() <= Block::LARGEST
+        {
+            *value = Bytes::copy_from_slice(&std::mem::take(value).into_bytes()).into();
+        }
+        self
+    }
 }
 
 impl Keep {
@@ -95,7 +106,7 @@ impl Keep {
 
     /// A call that is answered for here has ended. Who waits for it is told.
     pub(crate) fn finish(&self, run: Run, done: Done) {
-        let size = done.outcome.length();
+        let (size, done) = (done.outcome.length(), done.alone());
         if let Ok(Some(waits)) = self.change(|it| it.finish(run, done, size)) {
             let _ = waits.send(());
         }
@@ -103,7 +114,7 @@ impl Keep {
 
     /// An outcome was not acknowledged before its link was over, or is too large for its lane.
     pub(crate) fn keep(&self, run: Run, done: Done) {
-        let size = done.outcome.length();
+        let (size, done) = (done.outcome.length(), done.alone());
         self.change(|it| it.keep(run, done, size));
     }
 

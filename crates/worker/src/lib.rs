@@ -20,6 +20,7 @@ mod keep;
 mod lease;
 mod mesh;
 mod notice;
+mod numbered;
 mod output;
 mod panics;
 mod processes;

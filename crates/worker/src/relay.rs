@@ -1,107 +1,107 @@
 //! Runs one small call after the other in one task: a call that ends hands its slot to the next, which goes on
 //! in the task of the first. A task for each, with threads woken for each, costs more than a small call.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
+use skyward_runtime::inside::TaskContext;
 use skyward_runtime::link::corked;
 
-/// A call that has yet to be polled for the first time. One that ends then leaves nothing.
-type Call = Box<dyn FnOnce(&mut Context<'_>) -> Option<BoxFuture<'static, ()>> + Send>;
+use crate::slots::{Slot, Turn};
 
-/// After so many calls in a row the others on this thread have their turn.
-const ROW: u32 = 32;
-
-thread_local! {
-    /// What the relay that is being polled on this thread runs next; `None` when there is no relay.
-    static BATON: RefCell<Option<Vec<Call>>> = const { RefCell::new(None) };
+/// What the calls of one poll of a relay share.
+#[derive(Debug)]
+pub(crate) struct Row {
+    /// When the call before this one ended.
+    pub(crate) now: Instant,
+    /// What it was run in.
+    pub(crate) surrounds: Option<TaskContext>,
+    began: Instant,
+    count: u32,
 }
 
-/// Runs a call: next in the relay that is being polled here, or as a new one. Must be called inside a tokio
-/// runtime.
-pub(crate) fn run(call: impl FnOnce(&mut Context<'_>) -> Option<BoxFuture<'static, ()>> + Send + 'static) {
-    let call: Call = Box::new(call);
-    let left = BATON.with(|it| match &mut *it.borrow_mut() {
-        Some(next) => {
-            next.push(call);
-            None
-        }
-        None => Some(call),
-    });
-    if let Some(call) = left {
-        begin(call);
-    }
+/// What became of a call at its first poll.
+pub(crate) enum Step {
+    /// It is over, or never begins. Its slot is there for the next.
+    Over(Slot),
+    /// It goes on; in the end it may have a slot for the next.
+    Goes(BoxFuture<'static, Option<Slot>>),
 }
 
-fn begin(call: Call) {
+/// After so long the others on this thread have their turn, and what the calls came to is told. Less has more to be
+/// woken for each call; more lets a single call, which may be among them, wait for longer.
+const LONG: Duration = Duration::from_micros(50);
+
+/// After so many likewise.
+const MOST: u32 = 128;
+
+/// Runs a call, and then those whose turn it is. Must be called inside a tokio runtime.
+pub(crate) fn run(turn: Turn) {
     // What its calls come to is told together.
-    tokio::spawn(corked(relay(call)));
+    tokio::spawn(corked(relay(turn)));
 }
 
-/// A relay that is being polled on this thread, until dropped; also when what it runs panics.
-struct Polling;
-
-impl Polling {
-    fn new() -> Self {
-        BATON.with(|it| it.replace(Some(Vec::new())));
-        Self
-    }
-
-    /// What is to be run next.
-    fn next(&self) -> Vec<Call> {
-        BATON.with(|it| it.borrow_mut().as_mut().map(std::mem::take)).unwrap_or_default()
-    }
-}
-
-impl Drop for Polling {
-    fn drop(&mut self) {
-        BATON.with(RefCell::take);
+async fn relay(first: Turn) {
+    let mut leg = Leg::New(first);
+    while poll_fn(|context| leg.poll(context)).await {
+        tokio::task::yield_now().await;
     }
 }
 
 /// The call that runs.
 enum Leg {
-    New(Call),
-    Going(BoxFuture<'static, ()>),
+    New(Turn),
+    Going(BoxFuture<'static, Option<Slot>>),
     Over,
 }
 
 impl Leg {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if matches!(self, Self::New(_))
-            && let Self::New(call) = std::mem::replace(self, Self::Over)
-            && let Some(going) = call(context)
-        {
-            *self = Self::Going(going);
-        }
-        match self {
-            Self::Going(going) => going.as_mut().poll(context),
-            Self::New(_) | Self::Over => Poll::Ready(()),
+    /// Runs calls until one waits, or none is left, or others should have their turn. Whether there are more.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        let mut row = Row::begin();
+        loop {
+            let slot = match std::mem::replace(self, Self::Over) {
+                Self::New(Turn { caller, number, slot }) => {
+                    match caller.first(number, slot, &mut row, context) {
+                        Step::Over(slot) => Some(slot),
+                        Step::Goes(going) => {
+                            *self = Self::Going(going);
+                            continue;
+                        }
+                    }
+                }
+                Self::Going(mut going) => match going.as_mut().poll(context) {
+                    Poll::Ready(slot) => {
+                        row.now = Instant::now();
+                        slot
+                    }
+                    Poll::Pending => {
+                        *self = Self::Going(going);
+                        return Poll::Pending;
+                    }
+                },
+                Self::Over => None,
+            };
+            let Some(next) = slot.and_then(Slot::pass) else { return Poll::Ready(false) };
+            *self = Self::New(next);
+            if row.is_long() {
+                return Poll::Ready(true);
+            }
         }
     }
 }
 
-async fn relay(first: Call) {
-    let (mut call, mut row) = (Leg::New(first), 0_u32);
-    loop {
-        let next = poll_fn(|context| {
-            let polling = Polling::new();
-            let polled = call.poll(context);
-            let mut next = polling.next();
-            drop(polling);
-            // What began while this call goes on, or beside the next, runs by itself.
-            let goes_on = polled.is_ready().then(|| next.pop()).flatten();
-            next.into_iter().for_each(begin);
-            polled.map(|()| goes_on)
-        });
-        let Some(next) = next.await else { return };
-        call = Leg::New(next);
-        row = row.wrapping_add(1);
-        if row.is_multiple_of(ROW) {
-            tokio::task::yield_now().await;
-        }
+impl Row {
+    pub(crate) fn begin() -> Self {
+        let now = Instant::now();
+        Self { now, surrounds: None, began: now, count: 0 }
+    }
+
+    fn is_long(&mut self) -> bool {
+        self.count += 1;
+        self.count >= MOST || self.now.saturating_duration_since(self.began) >= LONG
     }
 }
 
@@ -109,32 +109,65 @@ async fn relay(first: Call) {
 mod tests {
     use std::sync::Arc;
 
-    use tokio::sync::{Notify, mpsc};
+    use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+    use tokio::sync::oneshot;
 
     use super::*;
+    use crate::slots::{Caller, Slots};
+
+    /// Its call 1 goes on until it is told to end; the others end at once.
+    struct Says {
+        said: UnboundedSender<u64>,
+        goes: std::sync::Mutex<Option<oneshot::Receiver<()>>>,
+    }
+
+    impl Caller for Says {
+        fn start(self: Arc<Self>, number: u64, slot: Slot) {
+            run(Turn { caller: self, number, slot });
+        }
+
+        fn refuse(&self, _: u64) {}
+
+        fn first(self: Arc<Self>, number: u64, slot: Slot, _: &mut Row, _: &mut Context<'_>) -> Step {
+            let goes = self.goes.lock().expect("whole").take_if(|_| number == 1);
+            let Some(goes) = goes else {
+                self.said.send(number).expect("heard");
+                return Step::Over(slot);
+            };
+            Step::Goes(Box::pin(async move {
+                let given_up = goes.await.is_err();
+                self.said.send(number).expect("heard");
+                (!given_up).then_some(slot)
+            }))
+        }
+    }
+
+    fn says() -> (Arc<Says>, oneshot::Sender<()>, UnboundedReceiver<u64>) {
+        let (said, heard) = unbounded_channel();
+        let (end, goes) = oneshot::channel();
+        (Arc::new(Says { said, goes: Some(goes).into() }), end, heard)
+    }
 
     #[tokio::test]
-    async fn a_call_that_begins_when_another_ends_runs_and_so_does_one_that_begins_in_the_middle() {
-        let (sender, mut said) = mpsc::unbounded_channel();
-        let (go, told) = (Arc::new(Notify::new()), sender.clone());
-        let waits = Arc::clone(&go);
-        run(move |_| {
-            Some(Box::pin(async move {
-                let inner = told.clone();
-                run(move |_| {
-                    inner.send("beside").expect("heard");
-                    None
-                });
-                waits.notified().await;
-                let last = told.clone();
-                run(move |_| Some(Box::pin(async move { last.send("after").expect("heard") })));
-                told.send("first").expect("heard");
-            }))
-        });
-        assert_eq!(said.recv().await, Some("beside"));
-        go.notify_one();
-        assert_eq!(said.recv().await, Some("first"));
-        assert_eq!(said.recv().await, Some("after"));
-        drop(sender);
+    async fn a_call_begins_when_another_ends_and_beside_one_that_goes_on() {
+        let ((says, end, mut said), slots) = (says(), Slots::new(2));
+        slots.start(&says, [(0, 1), (0, 2), (0, 3)]);
+        assert_eq!((said.recv().await, said.recv().await), (Some(2), Some(3)));
+        let held = slots.take(0).await;
+        slots.start(&says, [(0, 4)]);
+        end.send(()).expect("it goes on");
+        assert_eq!((said.recv().await, said.recv().await), (Some(1), Some(4)));
+        drop(held);
+    }
+
+    #[tokio::test]
+    async fn the_next_begins_also_when_the_one_before_was_given_up_or_others_had_their_turn() {
+        let ((says, end, mut said), slots) = (says(), Slots::new(1));
+        slots.start(&says, (1..=u64::from(MOST) * 3).map(|number| (0, number)));
+        drop(end);
+        for number in 1..=u64::from(MOST) * 3 {
+            assert_eq!(said.recv().await, Some(number));
+        }
+        assert!(slots.take(0).await.is_some());
     }
 }

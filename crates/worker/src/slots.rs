@@ -6,12 +6,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Context;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::relay::{Row, Step};
 
 /// The worker's slots.
 #[derive(Debug)]
@@ -44,12 +47,28 @@ struct Free {
 enum Waiter {
     /// A future that waits.
     Asks(oneshot::Sender<Slot>),
-    /// Something that starts when it is its turn, and is told so if that never comes.
-    Starts(Start),
+    /// A call that starts when it is its turn.
+    Starts(Arc<dyn Caller>, u64),
 }
 
-/// What begins with a slot; without one it never will. It gives back a slot that it has no use for.
-type Start = Box<dyn FnOnce(Option<Slot>) -> Option<Slot> + Send>;
+/// Whose calls wait for slots, each under a number.
+pub(crate) trait Caller: Send + Sync {
+    /// It is this call's turn, in this slot. Should only hand the work on, inside a tokio runtime.
+    fn start(self: Arc<Self>, number: u64, slot: Slot);
+
+    /// The turn of this call never comes: the worker drains.
+    fn refuse(&self, number: u64);
+
+    /// Polls a call for the first time.
+    fn first(self: Arc<Self>, number: u64, slot: Slot, row: &mut Row, context: &mut Context<'_>) -> Step;
+}
+
+/// A call whose turn it is.
+pub(crate) struct Turn {
+    pub(crate) caller: Arc<dyn Caller>,
+    pub(crate) number: u64,
+    pub(crate) slot: Slot,
+}
 
 impl Slots {
     pub(crate) fn new(slots: u32) -> Self {
@@ -82,22 +101,27 @@ impl Slots {
         waiting.await.ok()
     }
 
-    /// Starts something as soon as there is a slot, here or where a slot becomes free; without one once
-    /// the worker drains. It should only hand the work on, inside a tokio runtime, and gives back a slot that
-    /// it does not need.
-    pub(crate) fn start(&self, turn: u64, start: impl FnOnce(Option<Slot>) -> Option<Slot> + Send + 'static) {
-        let mut free = self.places.lock();
-        if free.closed {
-            drop(free);
-            drop(start(None));
-            return;
+    /// Has calls start as soon as there are slots, each with what it takes turns as.
+    pub(crate) fn start<C: Caller + 'static>(
+        &self,
+        caller: &Arc<C>,
+        calls: impl IntoIterator<Item = (u64, u64)>,
+    ) {
+        let (mut now, mut refused) = (Vec::new(), Vec::new());
+        {
+            let mut free = self.places.lock();
+            for (turn, number) in calls {
+                if free.closed {
+                    refused.push(number);
+                } else if free.take() {
+                    now.push(number);
+                } else {
+                    free.wait(turn, Waiter::Starts(Arc::<C>::clone(caller), number));
+                }
+            }
         }
-        if free.take() {
-            drop(free);
-            drop(start(Some(self.slot())));
-            return;
-        }
-        free.wait(turn, Waiter::Starts(Box::new(start)));
+        now.into_iter().for_each(|it| Arc::clone(caller).start(it, self.slot()));
+        refused.into_iter().for_each(|it| caller.refuse(it));
     }
 
     fn slot(&self) -> Slot {
@@ -131,7 +155,7 @@ impl Slots {
         for waiter in refused.into_values().flatten() {
             match waiter {
                 Waiter::Asks(sender) => drop(sender),
-                Waiter::Starts(start) => drop(start(None)),
+                Waiter::Starts(caller, number) => caller.refuse(number),
             }
         }
         self.calls.close();
@@ -188,20 +212,41 @@ impl Free {
     }
 }
 
+impl Slot {
+    /// Gives the slot to who is next: what there is to run in it, if that is a call.
+    pub(crate) fn pass(mut self) -> Option<Turn> {
+        self.give()
+    }
+
+    fn give(&mut self) -> Option<Turn> {
+        let places = self.places.take()?;
+        // In a loop: a thousand futures that were dropped and each gave their slot on would be a thousand deep.
+        loop {
+            let slot = Self { places: Some(Arc::clone(&places)) };
+            match places.next() {
+                Some(Waiter::Starts(caller, number)) => return Some(Turn { caller, number, slot }),
+                Some(Waiter::Asks(sender)) => match sender.send(slot) {
+                    Ok(()) => return None,
+                    Err(unused) => unused.forget(),
+                },
+                None => {
+                    slot.forget();
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// It was given back already.
+    fn forget(mut self) {
+        self.places = None;
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
-        let Some(places) = self.places.take() else { return };
-        // In a loop: a thousand cancelled calls that each gave their slot on would be a thousand deep.
-        while let Some(next) = places.next() {
-            let slot = Self { places: Some(Arc::clone(&places)) };
-            let unused = match next {
-                Waiter::Asks(sender) => sender.send(slot).err(),
-                Waiter::Starts(start) => start(Some(slot)),
-            };
-            match unused {
-                Some(mut unused) => drop(unused.places.take()),
-                None => return,
-            }
+        if let Some(Turn { caller, number, slot }) = self.give() {
+            caller.start(number, slot);
         }
     }
 }
@@ -233,40 +278,80 @@ mod tests {
         assert!(slots.take(0).now_or_never().flatten().is_some());
     }
 
+    /// Notes whose turn came, and who was refused. A slot is free again when the test says so.
+    #[derive(Default)]
+    struct Notes {
+        came: Mutex<Vec<u64>>,
+        refused: Mutex<Vec<u64>>,
+        slots: Mutex<Vec<Slot>>,
+    }
+
+    impl Caller for Notes {
+        fn start(self: Arc<Self>, number: u64, slot: Slot) {
+            self.came.lock().expect("whole").push(number);
+            self.slots.lock().expect("whole").push(slot);
+        }
+
+        fn refuse(&self, number: u64) {
+            self.refused.lock().expect("whole").push(number);
+        }
+
+        fn first(self: Arc<Self>, _: u64, slot: Slot, _: &mut Row, _: &mut Context<'_>) -> Step {
+            Step::Over(slot)
+        }
+    }
+
+    impl Notes {
+        /// Frees the slots of those whose turn came, and of those who have them then.
+        fn free_all(&self) {
+            while let Some(slot) = { self.slots.lock().expect("whole").pop() } {
+                drop(slot);
+            }
+        }
+
+        fn came(&self) -> Vec<u64> {
+            self.came.lock().expect("whole").clone()
+        }
+    }
+
     #[test]
     fn one_who_waits_alone_takes_turns_with_many_who_wait_as_one() {
-        let (slots, order) = (Slots::new(1), Arc::new(Mutex::new(Vec::new())));
+        let (slots, notes) = (Slots::new(1), Arc::<Notes>::default());
         let held = slots.take(0).now_or_never().flatten();
-        for (turn, name) in [(1, "a"), (1, "b"), (1, "c"), (2, "alone")] {
-            let order = Arc::clone(&order);
-            slots.start(turn, move |slot| {
-                order.lock().expect("whole").push(name);
-                slot
-            });
-        }
+        let alone = 9;
+        slots.start(&notes, [(1, 1), (1, 2), (1, 3), (2, alone)]);
         drop(held);
-        assert_eq!(*order.lock().expect("whole"), ["a", "alone", "b", "c"]);
+        notes.free_all();
+        assert_eq!(notes.came(), [1, alone, 2, 3]);
     }
 
     #[test]
     fn slots_go_to_those_who_wait_in_the_order_in_which_they_came() {
-        let (slots, order) = (Slots::new(1), Arc::new(Mutex::new(Vec::new())));
+        let (slots, notes) = (Slots::new(1), Arc::<Notes>::default());
         let held = slots.take(0).now_or_never().flatten();
-        let start = |number: u32| {
-            let order = Arc::clone(&order);
-            slots.start(0, move |slot| {
-                order.lock().expect("whole").push((number, slot.is_some()));
-                slot
-            });
-        };
-        start(1);
+        slots.start(&notes, [(0, 1)]);
         let mut asks = Box::pin(slots.take(0));
         assert!(asks.as_mut().now_or_never().is_none());
-        start(2);
+        slots.start(&notes, [(0, 2)]);
         drop(held);
-        assert_eq!(*order.lock().expect("whole"), [(1, true)]);
+        notes.free_all();
+        assert_eq!(notes.came(), [1]);
         drop(asks.now_or_never().flatten().expect("its turn"));
-        assert_eq!(*order.lock().expect("whole"), [(1, true), (2, true)]);
+        notes.free_all();
+        assert_eq!(notes.came(), [1, 2]);
+        assert!(slots.take(0).now_or_never().flatten().is_some());
+    }
+
+    #[test]
+    fn a_slot_that_is_passed_on_is_one_calls_after_the_other() {
+        let (slots, notes) = (Slots::new(1), Arc::<Notes>::default());
+        let held = slots.take(0).now_or_never().flatten().expect("free");
+        slots.start(&notes, [(0, 1), (0, 2)]);
+        let first = held.pass().expect("its turn");
+        let second = first.slot.pass().expect("its turn");
+        assert_eq!((first.number, second.number, notes.came()), (1, 2, vec![]));
+        assert!(slots.take(0).now_or_never().is_none());
+        assert!(second.slot.pass().is_none());
         assert!(slots.take(0).now_or_never().flatten().is_some());
     }
 
@@ -275,7 +360,8 @@ mod tests {
         let slots = Slots::new(1);
         let held = slots.take(0).now_or_never().flatten();
         for _ in 0..200_000 {
-            slots.start(0, |slot| slot);
+            // Given up before its turn comes.
+            assert!(slots.take(0).now_or_never().is_none());
         }
         drop(held);
         assert!(slots.take(0).now_or_never().flatten().is_some());
@@ -287,13 +373,11 @@ mod tests {
         slots.track(ready(())).await;
         let running = slots.track(pending::<()>());
         let held = (slots.take(0).await, slots.take(0).await);
-        let (sender, mut refused) = oneshot::channel();
-        slots.start(0, move |slot| {
-            sender.send(slot.is_none()).expect("heard");
-            slot
-        });
+        let notes = Arc::<Notes>::default();
+        slots.start(&notes, [(0, 1)]);
         assert_eq!(slots.drain(Duration::ZERO).await, 1);
-        assert_eq!(refused.try_recv(), Ok(true));
+        slots.start(&notes, [(0, 2)]);
+        assert_eq!((notes.came(), notes.refused.lock().expect("whole").clone()), (vec![], vec![1, 2]));
         drop(held);
         assert!(slots.take(0).await.is_none());
         slots.cancelling().await;

@@ -105,6 +105,11 @@ impl Segments {
         Self::default()
     }
 
+    /// Whether there is no raw piece.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
     /// The shared values that were named.
     pub(crate) fn take_shared(&mut self) -> Vec<Arc<Common>> {
         std::mem::take(&mut self.shared)

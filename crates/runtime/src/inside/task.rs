@@ -45,6 +45,16 @@ impl TaskContext {
         Self::numbered(Some(task))
     }
 
+    /// Becomes the context of the next task, as if this one were dropped.
+    pub fn renew(&mut self, task: TaskId) {
+        // Nobody could be told anything: then it is as good as new, which most are.
+        if Arc::get_mut(&mut self.cancellation.call).is_some() {
+            self.cancellation.task = Some(task);
+        } else {
+            *self = Self::of(task);
+        }
+    }
+
     fn numbered(task: Option<TaskId>) -> Self {
         Self { cancellation: Cancellation { call: Arc::default(), task } }
     }
@@ -165,6 +175,20 @@ mod tests {
         assert!(mine.clone().surround(cancelled));
         assert!(mine.cancelled().now_or_never().is_some());
         assert!(!theirs.surround(cancelled));
+    }
+
+    #[test]
+    fn a_context_that_is_used_again_cancels_the_task_before_and_not_the_next() {
+        let mut context = TaskContext::of(TaskId(1));
+        let kept = context.cancellation();
+        context.renew(TaskId(2));
+        assert!(kept.is_cancelled());
+        assert_eq!(context.cancellation().surround(|| (task(), cancelled())), (Some(TaskId(2)), false));
+        context.renew(TaskId(3));
+        let last = context.cancellation();
+        assert_eq!((last.clone().surround(task), last.is_cancelled()), (Some(TaskId(3)), false));
+        drop(context);
+        assert!(last.is_cancelled());
     }
 
     #[test]

@@ -313,8 +313,8 @@ impl Request {
 }
 
 impl Reply {
-    /// Appends the frame of an outcome to `buffer`; of one that is too large for a lane, where it is, and
-    /// gives the outcome back.
+    /// Appends the frame of an outcome to `buffer`; of one that is too large for a lane, where it is. Returns whether
+    /// it was small enough.
     ///
     /// # Errors
     /// When a panic cannot be encoded.
@@ -322,20 +322,26 @@ impl Reply {
         buffer: &mut Vec<u8>,
         number: u64,
         took: Duration,
-        outcome: Outcome,
-    ) -> Result<Option<Outcome>, WireError> {
+        outcome: &Outcome,
+    ) -> Result<bool, WireError> {
         if outcome.length() > LANE_LIMIT as u64 {
             Self::put_elsewhere(buffer, number, took, outcome.length());
-            return Ok(Some(outcome));
+            return Ok(false);
         }
-        let (kind, body) = outcome.split()?;
-        head(buffer, Kind::Outcome, number, HEAD + body.len());
-        buffer.put_u8(kind as u8);
-        buffer.put_u64(nanoseconds(took));
-        for part in body.parts() {
-            buffer.put_slice(part);
+        let mut put = |kind: OutcomeKind, body: &Payload| {
+            head(buffer, Kind::Outcome, number, HEAD + body.len());
+            buffer.put_u8(kind as u8);
+            buffer.put_u64(nanoseconds(took));
+            body.parts().for_each(|part| buffer.put_slice(part));
+        };
+        // Nearly all are, and need not be had.
+        if let Outcome::Returned(value) = outcome {
+            put(OutcomeKind::Returned, value);
+        } else {
+            let (kind, body) = outcome.clone().split()?;
+            put(kind, &body);
         }
-        Ok(None)
+        Ok(true)
     }
 
     /// Appends the frame of an outcome that is kept apart, for who asks for it on a stream of its own.

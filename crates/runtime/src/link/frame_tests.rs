@@ -70,7 +70,7 @@ fn requests_and_replies_survive_the_wire_however_they_arrive() {
     requests().iter().for_each(|it| it.put(&mut asked));
     let took = Duration::from_micros(5);
     for (number, outcome) in (0..).zip(outcomes()) {
-        assert_eq!(Reply::put(&mut replied, number, took, outcome), Ok(None));
+        assert_eq!(Reply::put(&mut replied, number, took, &outcome), Ok(true));
     }
     let expected: Vec<Reply> =
         (0..).zip(outcomes()).map(|(number, outcome)| Reply::Outcome { number, took, outcome }).collect();
@@ -99,7 +99,7 @@ fn what_is_needed_is_said_in_as_many_frames_as_that_takes() {
 }
 
 #[test]
-fn an_outcome_over_the_lanes_limit_is_said_to_be_elsewhere_and_given_back() {
+fn an_outcome_over_the_lanes_limit_is_said_to_be_elsewhere() {
     let mut buffer = Vec::new();
     for large in [
         Outcome::Returned(vec![1; LANE_LIMIT + 1].into()),
@@ -107,7 +107,7 @@ fn an_outcome_over_the_lanes_limit_is_said_to_be_elsewhere_and_given_back() {
     ] {
         buffer.clear();
         let took = Duration::from_secs(1);
-        assert_eq!(Reply::put(&mut buffer, 9, took, large.clone()), Ok(Some(large.clone())));
+        assert_eq!(Reply::put(&mut buffer, 9, took, &large), Ok(false));
         let elsewhere = Reply::Elsewhere { number: 9, took, length: large.length() };
         assert_eq!(in_pieces(&buffer, 7, Frames::reply), Ok(vec![elsewhere]));
     }
@@ -125,7 +125,7 @@ fn a_frame_over_the_limit_is_refused_before_it_is_there() {
 fn a_request_is_no_reply_and_a_reply_no_request() {
     let (mut asked, mut replied) = (Vec::new(), Vec::new());
     requests().iter().take(1).for_each(|it| it.put(&mut asked));
-    Reply::put(&mut replied, 1, Duration::ZERO, Outcome::TimedOut(vec![])).expect("put");
+    Reply::put(&mut replied, 1, Duration::ZERO, &Outcome::TimedOut(vec![])).expect("put");
     assert!(in_pieces(&asked, 100, Frames::reply).is_err());
     assert!(in_pieces(&replied, 100, Frames::request).is_err());
 }

@@ -4,6 +4,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::frame::{FRAME_MOST, Reply, Request};
 use super::wire::WireError;
+use crate::payload::Block;
 
 /// How much is read at once at most.
 const READ: usize = 64 * 1024;
@@ -16,6 +17,7 @@ const COPIED: usize = 4 * 1024;
 #[derive(Debug, Default)]
 pub struct Frames {
     read: BytesMut,
+    block: Block,
 }
 
 impl Frames {
@@ -49,7 +51,7 @@ impl Frames {
     /// Reads the next frame, which `read` is given with a way to keep a part of it.
     fn next<T>(
         &mut self,
-        read: impl FnOnce(&[u8], &dyn Fn(&[u8]) -> Bytes) -> Result<T, WireError>,
+        read: impl FnOnce(&[u8], &mut dyn FnMut(&[u8]) -> Bytes) -> Result<T, WireError>,
     ) -> Result<Option<T>, WireError> {
         let Some(length) = self.read.first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_be_bytes(*length);
@@ -58,12 +60,13 @@ impl Frames {
         };
         let Some(frame) = self.read.get(4..4 + length) else { return Ok(None) };
         if length <= COPIED {
-            let taken = read(frame, &Bytes::copy_from_slice)?;
+            let block = &mut self.block;
+            let taken = read(frame, &mut |part| block.copy(part))?;
             self.read.advance(4 + length);
             return Ok(Some(taken));
         }
         self.read.advance(4);
         let frame = self.read.split_to(length).freeze();
-        read(&frame, &|part| frame.slice_ref(part)).map(Some)
+        read(&frame, &mut |part| frame.slice_ref(part)).map(Some)
     }
 }

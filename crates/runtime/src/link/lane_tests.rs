@@ -177,9 +177,9 @@ impl Worker {
 
     async fn answer(&mut self, number: u64, outcome: Outcome) -> Option<Outcome> {
         let mut buffer = Vec::new();
-        let large = Reply::put(&mut buffer, number, Duration::ZERO, outcome).expect("put");
+        let fits = Reply::put(&mut buffer, number, Duration::ZERO, &outcome).expect("put");
         self.say(&buffer).await;
-        large
+        (!fits).then_some(outcome)
     }
 }
 

@@ -4,13 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use skyward_runtime::link::{BODY_LIMIT, LANE_LIMIT, Outcome, Stream, WireError, read_number, write_outcome};
+use skyward_runtime::model::FunctionId;
 use skyward_runtime::payload::CommonKey;
 use skyward_runtime::retention::{Run, Try};
 use tokio::sync::oneshot;
 
-use super::Desk;
-use crate::calls::{Arguments, Delivery, Lane, Open};
+use super::{Desk, Lane};
+use crate::calls::{Open, Wanted};
 use crate::execute::Deadline;
 use crate::keep::Known;
 
@@ -20,11 +22,23 @@ const MOST: usize = 1 << 20;
 impl Desk {
     /// Says what became of a call of a link that broke, now or when it has ended.
     pub(super) fn resume(&self, number: u64, it: Try, lane: &Arc<Lane>) -> Result<(), WireError> {
-        let (run, deadline) = (self.run_of(it), Deadline::after(None));
-        let (index, arguments) = (lane.index, Arguments::default());
-        let open = Open { lane: index, begun: false, deadline, arguments, bytes: 0, run, wanted: None };
-        self.calls().enter(number, open)?;
-        self.calls().begin(number);
+        let run = self.run_of(it);
+        let open = Open {
+            lane: lane.index,
+            begun: false,
+            // It runs already, or has run.
+            function: FunctionId(0),
+            deadline: Deadline::after(None),
+            arguments: Bytes::new(),
+            bytes: 0,
+            run,
+            wanted: Wanted::Kept(None),
+        };
+        {
+            let mut calls = self.calls();
+            calls.enter(number, open)?;
+            calls.begin(number);
+        }
         if let Some(told) = self.follow(number, run, lane) {
             let (desk, lane) = (self.clone(), Arc::clone(lane));
             tokio::spawn(async move {
@@ -45,9 +59,11 @@ impl Desk {
     pub(super) fn follow(&self, number: u64, run: Run, lane: &Lane) -> Option<oneshot::Receiver<()>> {
         // Asking takes it over from whoever asked before, which only the link that counts may do.
         let mut calls = self.calls();
-        if calls.over || !calls.open.contains_key(&number) {
+        if calls.over {
+            calls.leave(number);
             return None;
         }
+        calls.open.get(number)?;
         match self.worker.keep.ask(run.it) {
             Known::Running(told) => return Some(told),
             Known::Nothing => {
@@ -56,7 +72,7 @@ impl Desk {
             }
             Known::Ended(done) if done.outcome.length() <= LANE_LIMIT as u64 => {
                 calls.leave(number);
-                let _ = calls.put(lane, number, run, done, Delivery::Kept);
+                let _ = calls.repeat(lane, number, run, &done);
             }
             Known::Ended(done) => {
                 calls.point(lane, (number, run.it), done.took, done.outcome.length());
