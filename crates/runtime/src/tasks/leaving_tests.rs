@@ -112,3 +112,28 @@ fn what_is_lost_because_its_pool_gives_a_node_up_costs_no_try() {
         assert_eq!(tries.count(), expected, "by choice: {by_choice}");
     }
 }
+
+/// As after an attach to a pool of which the lowest and the highest ranks were left.
+#[test]
+fn a_call_for_a_rank_between_those_that_are_wanted_is_refused_and_not_kept_waiting() {
+    let mut state = pool(1, 1);
+    let call = |id, rank| submitted(id, Target::Rank(Rank(rank)));
+    let refused = |id, rank, nodes| Effect::Refuse {
+        id: TaskId(id),
+        why: Undone::NoSuchNode { rank: Rank(rank), nodes },
+    };
+    check(
+        &mut state,
+        vec![
+            (Heard::Grows { grows: true }, vec![]),
+            (call(1, 2), vec![refused(1, 2, 1)]),
+            (Heard::NodeWanted { rank: Rank(3) }, vec![]),
+            (call(2, 2), vec![refused(2, 2, 4)]),
+            (call(3, 3), vec![]),
+            // It grows: the lowest that there are not come first.
+            (Heard::NodeWanted { rank: Rank(1) }, vec![]),
+            (call(4, 1), vec![]),
+            (call(5, 2), vec![refused(5, 2, 4)]),
+        ],
+    );
+}

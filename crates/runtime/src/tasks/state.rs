@@ -194,6 +194,8 @@ impl State {
             Heard::Sized { nodes } => self.nodes = nodes,
             Heard::Grows { grows } => self.may_grow(grows, effects),
             Heard::NodeWanted { rank } => {
+                // Of those between nobody knows that they will ever be there: what asks for them is not kept waiting.
+                self.lost.extend((self.nodes..rank.0).map(Rank));
                 self.lost.remove(&rank);
                 self.nodes = self.nodes.max(rank.next().0);
             }

@@ -96,7 +96,6 @@ impl Event {
             | Self::Audit(..) => false,
             Self::Owner(owner) => match owner {
                 Owner::Stops
-                | Owner::GivesUp
                 | Owner::Dies
                 | Owner::Leaves
                 | Owner::Resizes(_)
@@ -173,8 +172,6 @@ pub(super) enum Owner {
     Stops,
     /// Is killed: everything in its process vanishes.
     Dies,
-    /// Gives the pool back if all that it waits for are nodes that a pool that scales does not bring.
-    GivesUp,
     /// Leaves the pool to whoever attaches to it.
     Leaves,
     /// Wants so many nodes.

@@ -132,7 +132,6 @@ impl World {
             },
             // These happen inside of a program.
             Owner::Stops
-            | Owner::GivesUp
             | Owner::Dies
             | Owner::Leaves
             | Owner::Resizes(_)

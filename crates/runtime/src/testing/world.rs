@@ -205,10 +205,7 @@ impl World {
         }
         let at = if self.dice.chance(500) { self.dice.up_to(boot / 8) } else { self.dice.up_to(boot * 2) };
         match self.dice.below(10) {
-            0..=4 => {
-                self.me.stops_when_done = true;
-                self.plan(LATE, Event::Owner(Owner::GivesUp));
-            }
+            0..=4 => self.me.stops_when_done = true,
             5..=7 => {
                 self.plan(at, Event::Owner(Owner::Stops));
                 // Once more changes nothing.
@@ -377,7 +374,6 @@ impl World {
                 if self.me.pool.as_ref().is_some_and(|it| it.failed) && self.dice.chance(700) => {}
             Event::Owner(Owner::Stops) => self.cast_pool(PoolMessage::Stop),
             Event::Owner(Owner::Dies) => self.client_dies(),
-            Event::Owner(Owner::GivesUp) => self.gives_up(),
             Event::Owner(Owner::Leaves) => self.cast_pool(PoolMessage::Heard(Heard::Detach)),
             Event::Owner(Owner::Resizes(nodes)) => self.resizes(nodes),
             Event::Owner(Owner::Sleeps(length)) => self.sleeps(length),
@@ -420,7 +416,7 @@ pub(super) const HICCUP: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(12 * 3600);
 
 /// When an owner stops a pool that should have come to its end by itself.
-pub(super) const LATE: Duration = Duration::from_secs(1800);
+const LATE: Duration = Duration::from_secs(1800);
 
 /// How many events a life may have: many times what the longest has.
 const MOST: u64 = 300_000;

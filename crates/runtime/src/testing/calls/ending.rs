@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use super::{Call, End, Phase, What};
-use crate::model::{Rank, TaskId};
-use crate::tasks::{GroupId, Target};
+use super::{Call, End, Phase};
+use crate::model::TaskId;
+use crate::tasks::GroupId;
 use crate::testing::event::{Event, Owner};
 use crate::testing::failure::Law;
 use crate::testing::knobs::Mutation;
 use crate::testing::link::LinkId;
 use crate::testing::worker::CALM;
-use crate::testing::world::{HICCUP, LATE, World};
+use crate::testing::world::{HICCUP, World};
 
 impl World {
     pub(super) fn leave(&mut self, link: LinkId, id: TaskId, number: u64) {
@@ -80,26 +80,6 @@ impl World {
     pub(in crate::testing) fn is_long_over(&self, id: TaskId) -> bool {
         let call = self.me.calls.get(&id);
         call.is_none_or(|it| it.phase == Phase::Over && it.over + HICCUP * 2 < self.now)
-    }
-
-    /// A pool that scales grows for what waits for any node, or for its head: what waits for another rank that is not
-    /// there has no other end than its own time, or that of the pool.
-    pub(in crate::testing) fn gives_up(&mut self) {
-        let number = self.me.number;
-        let is_there =
-            |rank: Rank| self.lives.iter().any(|it| it.alive && it.program == number && it.rank == rank);
-        let is_vain = |it: &Call| match (it.what, it.phase) {
-            (What::One(Target::Rank(rank)), Phase::Waiting) => !is_there(rank),
-            _ => false,
-        };
-        let scales = self.wishes.nodes.scales().is_some();
-        let is_over = self.me.pool.as_ref().is_none_or(|it| it.ended);
-        let mut open = self.me.calls.values().filter(|it| !it.is_over()).peekable();
-        if scales && open.peek().is_some() && open.all(is_vain) {
-            self.plan(Duration::ZERO, Event::Owner(Owner::Stops));
-        } else if !is_over {
-            self.plan(LATE, Event::Owner(Owner::GivesUp));
-        }
     }
 
     /// A call that has no end, if there is one.

@@ -182,6 +182,7 @@ impl Model {
                 }
             }
             Heard::NodeWanted { rank } => {
+                self.lost.extend((self.nodes..rank.0).map(Rank));
                 self.lost.remove(rank);
                 self.nodes = self.nodes.max(rank.0 + 1);
             }
