@@ -1,6 +1,8 @@
 //! Two clouds, real machines: which is rented, what is tried when it refuses, what it costs, and that nothing
 //! which was launched and not used is left.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use skyward::prelude::*;
@@ -253,5 +255,55 @@ async fn begun_hours_are_paid_as_a_whole() -> skyward::Result<()> {
     assert_eq!((add(1, 2) >> &compute).await?, 3);
     let bill = compute.stop_with_bill().await?;
     assert_eq!((bill.total, bill.machines[0].billed), (usd!(2), Duration::from_secs(3600)));
+    Ok(())
+}
+
+/// As long as a cloud takes to end them, or refuses to, their leases lapse.
+#[skyward::test]
+async fn machines_that_end_themselves_while_their_cloud_is_asked_to_are_told_once_and_paid_until_it_says_so()
+-> skyward::Result<()> {
+    for refusals in [0, 1] {
+        let ground = Arc::new(Ground::new("money-lapse"));
+        let there = Arc::clone(&ground);
+        let one = cloud("one", &ground, usd!(3600)).refuses_to_end(refusals);
+        let one = one.gives_back_once(move || there.processes("machine").is_empty());
+        let (patience, lease) = (Duration::from_secs(120), Duration::from_secs(5));
+        let timing = Timing { provision: patience, shutdown: patience, lease, ..quick() };
+        let compute = skyward_tests::apart().spec(spec(&one)).nodes(2).timing(timing).start().await?;
+        let mut events = compute.events();
+        assert_eq!((add(1, 2) * &compute).await?, [3, 3]);
+        assert_eq!(ground.processes("machine").len(), 2);
+        let bill = compute.stop_with_bill().await?;
+        let (mut gone, mut failed) = (BTreeMap::new(), 0);
+        while let Some(event) = events.next().await {
+            match event.kind {
+                EventKind::Terminated { instance } => {
+                    assert_eq!(gone.insert(instance, event.after), None, "told twice");
+                }
+                EventKind::TerminateFailed { .. } => failed += 1,
+                EventKind::NodeLost { .. } => panic!("a node that is given back is not lost"),
+                EventKind::Stopped { left, bill: told, .. } => {
+                    assert_eq!((left, *told), (vec![], bill.clone()))
+                }
+                _ => {}
+            }
+        }
+        assert_eq!((gone.len(), failed), (2, refusals), "{:?}", one.asked());
+        assert_eq!(bill.machines.len(), 2);
+        for machine in &bill.machines {
+            // From when it was asked for, which is soon after the pool's begin.
+            let until = gone.get(&machine.instance).copied().unwrap_or_default();
+            assert!(!machine.open && machine.used <= until, "{machine:?} {until:?}");
+            assert!(machine.used >= lease, "{machine:?}");
+            assert_eq!(
+                machine.billed.as_secs(),
+                machine.used.as_millis().div_ceil(1000) as u64,
+                "{machine:?}"
+            );
+        }
+        assert_eq!(bill.total, bill.machines.iter().map(|it| it.cost).sum::<Usd>());
+        assert_eq!(one.machines(), []);
+        ground.expect_empty_within(Duration::from_secs(20));
+    }
     Ok(())
 }

@@ -77,22 +77,23 @@ async fn a_pool_is_given_back_when_nobody_has_it_and_that_is_asked_for() -> skyw
     Ok(())
 }
 
-/// A cloud that is called like one of ours, and fails as soon as it is asked for anything.
-struct Unreachable;
+/// A cloud that is called like one of ours, is asked with a key of this print, and fails as soon as it is asked for
+/// anything.
+struct Unreachable(&'static str, &'static str);
 
 #[async_trait]
 impl Provider for Unreachable {
     fn name(&self) -> &str {
-        "lambda"
+        self.0
     }
     fn capabilities(&self) -> Capabilities {
         Capabilities { root: true, ..Capabilities::NONE }
     }
     fn account(&self) -> Option<KeyPrint> {
-        Some(KeyPrint::new("0123456789abcdef"))
+        Some(KeyPrint::new(self.1))
     }
     fn offers(&self) -> BoxStream<'_, Result<Offer, ProviderError>> {
-        let offer = Offer::of("lambda", InstanceType::named("small"), Price::on_demand(usd!(1)));
+        let offer = Offer::of(self.0, InstanceType::named("small"), Price::on_demand(usd!(1)));
         Box::pin(stream::iter([Ok(offer)]))
     }
     async fn prepare(&self, _: &Request) -> Result<(), ProviderError> {
@@ -112,12 +113,51 @@ impl Provider for Unreachable {
     }
 }
 
+/// Leaves a pool in the journal.
+async fn begin_in_vain(home: &Path, cloud: Unreachable) {
+    let builder = Compute::builder().spec(Spec::on(cloud)).name("sweep").timing(Timing::short());
+    let failed = builder.state(home.join(".local/state/skyward")).start().await;
+    assert!(failed.is_err());
+}
+
+#[skyward::test]
+async fn a_file_that_has_another_key_by_now_gives_nothing_back_until_it_has_the_first_again()
+-> skyward::Result<()> {
+    // The beginnings of the SHA-256 of `first-key` and `second-key`.
+    let (first, second) = ("9e24b55356ef2a12", "f397f260a275cc4d");
+    let home = tempfile::tempdir()?;
+    begin_in_vain(home.path(), Unreachable("vastai", first)).await;
+    let file = home.path().join(".config/vastai/vast_api_key");
+    std::fs::create_dir_all(file.parent().expect("a folder"))?;
+    let gives_back = || {
+        let (text, ended) = sky(home.path(), &["--known", "--yes", "--json"]);
+        assert!(!text.contains("first-key") && !text.contains("second-key"), "{text}");
+        // It is in the journal still.
+        let (listed, _) = sky(home.path(), &["--known"]);
+        assert!(ended == Some(1) && listed.contains("sweep"), "{text} {listed}");
+        text
+    };
+    let needed = format!("it was rented with the key {first}");
+    let missing = gives_back();
+    assert!(missing.contains(&needed) && missing.contains("there is none now"), "{missing}");
+    std::fs::write(&file, "second-key\n")?;
+    let other = gives_back();
+    let now = format!("the one that is there now is {second}: put that key in ");
+    assert!(other.contains(&needed) && other.contains(&now), "{other}");
+    assert!(other.contains(".config/vastai/vast_api_key"), "{other}");
+    let (listed, _) = sky(home.path(), &["--known"]);
+    assert!(listed.contains("would not be given back: ") && listed.contains(&needed), "{listed}");
+    std::fs::write(&file, "first-key\n")?;
+    let (listed, ended) = sky(home.path(), &["--known"]);
+    assert!(listed.contains("would be given back") && !listed.contains("with the key"), "{listed}");
+    assert_eq!(ended, Some(0));
+    Ok(())
+}
+
 #[skyward::test]
 async fn what_needs_another_key_says_so_and_is_forgotten_only_by_its_name() -> skyward::Result<()> {
     let home = tempfile::tempdir()?;
-    let builder = Compute::builder().spec(Spec::on(Unreachable)).name("sweep").timing(Timing::short());
-    let failed = builder.state(home.path().join(".local/state/skyward")).start().await;
-    assert!(failed.is_err());
+    begin_in_vain(home.path(), Unreachable("lambda", "0123456789abcdef")).await;
     let key = [("LAMBDA_API_KEY", "of another account")];
     let says = |arguments: &[&str], words: &[&str], code: i32| {
         let (text, ended) = sky_with(home.path(), &key, arguments);

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt};
@@ -32,12 +33,16 @@ pub struct Scripted {
     inner: Arc<dyn Provider>,
     offers: Result<Vec<Offer>, ProviderErrorKind>,
     prepares: bool,
+    /// Whether it gives machines back yet.
+    gives_back: Arc<dyn Fn() -> bool + Send + Sync>,
     script: Arc<Mutex<Script>>,
 }
 
 #[derive(Default)]
 struct Script {
     answers: VecDeque<Answer>,
+    /// How many requests to give machines back are refused yet.
+    refusals: u32,
     asked: Vec<Asked>,
     machines: Vec<InstanceId>,
 }
@@ -69,8 +74,8 @@ pub enum Asked {
 impl Scripted {
     /// A cloud of this name with the other provider's machines and offers of none.
     pub fn new(name: impl Into<String>, inner: impl Provider) -> Self {
-        let script = Arc::default();
-        Self { name: name.into(), inner: Arc::new(inner), offers: Ok(Vec::new()), prepares: true, script }
+        let (inner, offers, script) = (Arc::new(inner), Ok(Vec::new()), Arc::default());
+        Self { name: name.into(), inner, offers, prepares: true, gives_back: Arc::new(|| true), script }
     }
 
     /// What it has for rent.
@@ -98,6 +103,19 @@ impl Scripted {
         self
     }
 
+    /// Has it give machines back only once this is so, however long whoever asked has to wait.
+    #[must_use]
+    pub fn gives_back_once(self, it_is_time: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { gives_back: Arc::new(it_is_time), ..self }
+    }
+
+    /// Has it refuse to end machines by their names so often first.
+    #[must_use]
+    pub fn refuses_to_end(self, times: u32) -> Self {
+        self.script().refusals = times;
+        self
+    }
+
     /// What it was asked for so far, in order.
     pub fn asked(&self) -> Vec<Asked> {
         self.script().asked.clone()
@@ -110,6 +128,12 @@ impl Scripted {
 
     fn script(&self) -> MutexGuard<'_, Script> {
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn its_time(&self) {
+        while !(self.gives_back)() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     fn refusal(&self, kind: ProviderErrorKind) -> ProviderError {
@@ -167,7 +191,17 @@ impl Provider for Scripted {
     }
 
     async fn terminate(&self, request: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {
-        self.script().asked.push(Asked::Terminate(ids.len()));
+        let is_refused = {
+            let mut script = self.script();
+            script.asked.push(Asked::Terminate(ids.len()));
+            let left = script.refusals.checked_sub(1);
+            script.refusals = left.unwrap_or(0);
+            left.is_some()
+        };
+        if is_refused {
+            return Err(self.refusal(ProviderErrorKind::Transient));
+        }
+        self.its_time().await;
         self.inner.terminate(request, ids).await?;
         self.script().machines.retain(|it| !ids.contains(it));
         Ok(())
@@ -175,6 +209,7 @@ impl Provider for Scripted {
 
     async fn teardown(&self, request: &Request) -> Result<Vec<Leftover>, ProviderError> {
         self.script().asked.push(Asked::Teardown);
+        self.its_time().await;
         let left = self.inner.teardown(request).await?;
         self.script().machines.clear();
         Ok(left)
