@@ -164,6 +164,13 @@ async fn uploads() {
         assert_eq!(done.sent, sent);
     }
     assert_eq!(run(&session, &format!("\"$HOME/.skyward/it's/{}\"", blob.hash)).await, "it runs\n");
+    // A machine that lost its power may have forgotten what is in it, though not its name.
+    for (spoilt, sent) in [(": >", true), ("touch -d '40 days ago'", false)] {
+        run(&session, &format!("{spoilt} \"$HOME/.skyward/it's/{}\"", blob.hash)).await;
+        assert_eq!(session.upload(&blob, &to, Duration::from_secs(10)).await.unwrap().sent, sent, "{spoilt}");
+    }
+    assert_eq!(run(&session, &format!("\"$HOME/.skyward/it's/{}\"", blob.hash)).await, "it runs\n");
+    assert_eq!(run(&session, "find .skyward -type f -mtime +30").await, "", "what is used stays");
     assert_eq!(run(&session, "ls \".skyward/it's\"").await, format!("{}\n", blob.hash));
     stage.finish().await;
 }
@@ -270,7 +277,8 @@ async fn ends() {
 fn blob(bytes: Vec<u8>) -> Blob {
     use sha2::Digest;
     let hash = sha2::Sha256::digest(&bytes).iter().map(|it| format!("{it:02x}")).collect();
-    Blob { hash, bytes: bytes.into(), gzip: false, executable: true }
+    let size = Some(bytes.len() as u64);
+    Blob { hash, bytes: bytes.into(), gzip: false, size, executable: true }
 }
 
 /// Bytes without a pattern that would hide a mix-up.

@@ -55,7 +55,7 @@ impl Includes {
         let packed = Bytes::from(gzip.finish().map_err(memory)?);
         let tops = entries.iter().filter(|it| it.to.components().count() == 1);
         Ok(Self {
-            archive: Some(Blob { hash, bytes: packed, gzip: true, executable: false }),
+            archive: Some(Blob { hash, bytes: packed, gzip: true, size: None, executable: false }),
             names: tops.map(|it| it.to.to_string_lossy().into_owned()).collect(),
             files,
             bytes,

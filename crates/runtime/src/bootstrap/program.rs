@@ -52,7 +52,8 @@ impl Program {
         } else {
             content
         };
-        Ok(Self { blob: Blob { hash, bytes: bytes.into(), gzip: compress, executable: true }, size })
+        let bytes = bytes.into();
+        Ok(Self { blob: Blob { hash, bytes, gzip: compress, size: Some(size), executable: true }, size })
     }
 
     /// SHA-256 of the program as it is on the machine, in hex: the program hash of a link's hello.

@@ -14,6 +14,8 @@ pub struct Blob {
     pub bytes: Bytes,
     /// What travels is compressed and is unpacked there.
     pub gzip: bool,
+    /// How many bytes the file will have on the machine, if that is known.
+    pub size: Option<u64>,
     /// The file is a program.
     pub executable: bool,
 }
@@ -84,16 +86,18 @@ impl Said {
 
 /// What travels packed has a checksum over what it was, which unpacking compares, and a session lets nothing through that
 /// was changed on the way: to hash it there as well would take half as long again as to unpack it. Of what travels as it
-/// is the hash is taken while the bytes arrive. What a full disk cut off is found by who writes, and by the size.
+/// is the hash is taken while the bytes arrive. What a full disk cut off is found by who writes, and by the size. So is a
+/// file that a machine without power forgot. One that is there is as new as its last use, as it is kept no longer than that.
 ///
 /// One line without exclamation marks, so that any login shell hands it on to `sh` as it is.
 fn command(blob: &Blob, to: &str) -> String {
     let take = if blob.gzip { UNPACK } else { HASH };
     let mode = if blob.executable { "700" } else { "600" };
-    let size = if blob.gzip { String::from("-") } else { blob.bytes.len().to_string() };
+    let size = blob.size.map_or_else(|| String::from("-"), |it| it.to_string());
     let script = format!(
         "umask 077; cd || exit {WRITE}; to=$1; hash=$2; mode=$3; size=$4; \
-         if test -f \"$to\"; then echo {HAVE}; exit 0; fi; \
+         if test -f \"$to\" && {{ test \"$size\" = - || test \"$(wc -c < \"$to\")\" -eq \"$size\"; }}; then \
+         touch -c -- \"$to\" 2> /dev/null; echo {HAVE}; exit 0; fi; \
          mkdir -p -- \"$(dirname -- \"$to\")\" || exit {WRITE}; \
          tmp=\"$to.$$.part\"; trap 'rm -f -- \"$tmp\"' EXIT; trap 'exit {WRITE}' HUP INT TERM; \
          echo {SEND}; \
