@@ -71,6 +71,30 @@ async fn a_host_is_one_pools_unless_both_share_it_and_has_as_many_machines_as_it
 }
 
 #[skyward::test]
+async fn who_attaches_finds_its_machines_on_hosts_whose_names_look_alike() -> skyward::Result<()> {
+    let Some(bed) = Bed::of(2) else { return Ok(()) };
+    let (before, state) = (State::all(&bed), tempfile::tempdir()?);
+    let named = std::fs::read_to_string(bed.ssh_config())?;
+    let named = named.replace("Host h1\n", "Host h.1\n").replace("Host h2\n", "Host h_1\n");
+    std::fs::write(bed.folder().join("alike"), named)?;
+    let config = || ssh::Config {
+        hosts: vec!["h.1".into(), "h_1".into()],
+        ssh_config: Some(bed.folder().join("alike")),
+        ..ssh::Config::default()
+    };
+    let builder = || pool(config()).nodes(2).name("alike").state(state.path());
+    let compute = builder().start().await?;
+    let homes: Vec<_> = (place() * &compute).await?.into_iter().map(|it| it.home).collect();
+    compute.detach().await?;
+    let compute = builder().start().await?;
+    let again: Vec<_> = (place() * &compute).await?.into_iter().map(|it| it.home).collect();
+    assert_eq!(again, homes, "both are where they were");
+    compute.stop().await?;
+    expect_all_as_before(&bed, &before);
+    Ok(())
+}
+
+#[skyward::test]
 async fn a_program_is_kept_on_a_host_where_that_is_wanted() -> skyward::Result<()> {
     let Some(bed) = Bed::of(1) else { return Ok(()) };
     let before = bed.host(1).files();

@@ -55,18 +55,20 @@ impl Host {
 
     /// What it has, for each of its machines.
     pub(super) async fn probe(&self, config: &Config) -> Result<InstanceType, ProviderError> {
-        let said = self.said(config, include_str!("sh/probe.sh"), &[]).await?;
+        let said = self.said(config, include_str!("sh/probe.sh"), &[], PROBE).await?;
         probed(&said, self.slots(config)).map_err(|why| self.trouble(ProviderErrorKind::Local, &why))
     }
 
-    /// Runs a script there; the word that it answers, and what follows.
+    /// Runs a script there, for so long at most; again when its session was over, so that once more must change nothing.
+    /// The word that it answers, and what follows.
     pub(super) async fn ask(
         &self,
         config: &Config,
         script: &str,
         arguments: &[&str],
+        within: Duration,
     ) -> Result<(String, String), ProviderError> {
-        let said = self.said(config, script, arguments).await?;
+        let said = self.said(config, script, arguments, within).await?;
         let answer = map::answer(&said).map(|(word, rest)| (word.to_owned(), rest.trim().to_owned()));
         answer.ok_or_else(|| {
             let why = "its shell did not run our script: see whether `ssh` runs `sh -s` there";
@@ -79,7 +81,13 @@ impl Host {
         lock(&self.session).take();
     }
 
-    async fn said(&self, config: &Config, script: &str, arguments: &[&str]) -> Result<String, ProviderError> {
+    async fn said(
+        &self,
+        config: &Config,
+        script: &str,
+        arguments: &[&str],
+        within: Duration,
+    ) -> Result<String, ProviderError> {
         let words: String = arguments.iter().map(|it| format!(" {}", quote(it))).collect();
         let command = format!("exec sh -s --{words}");
         let script = Bytes::copy_from_slice(script.as_bytes());
@@ -91,7 +99,7 @@ impl Host {
                 None if fresh => self.dial(config).await?,
                 None => continue,
             };
-            match session.run(&command, script.clone(), SCRIPT).await {
+            match session.run(&command, script.clone(), within).await {
                 Ok(output) => return Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
                 Err(error) if fresh || !error.retry() => return Err(self.refused(error)),
                 Err(_) => self.leave(),
@@ -143,5 +151,5 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How long a script on a host may take. Ending machines takes a few seconds where they do not listen.
-const SCRIPT: Duration = Duration::from_secs(20);
+/// How long a host may take to say what it has.
+const PROBE: Duration = Duration::from_secs(20);

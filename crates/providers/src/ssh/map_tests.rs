@@ -91,7 +91,7 @@ fn an_answer_is_the_last_line_that_is_ours() {
 
 #[test]
 fn a_shell_can_read_what_is_written_for_it() {
-    let clear = include_str!("sh/clear.sh");
+    let shared = concat!(include_str!("sh/lock.sh"), include_str!("sh/clear.sh"));
     for script in [
         include_str!("sh/enter.sh"),
         include_str!("sh/guard.sh"),
@@ -99,7 +99,7 @@ fn a_shell_can_read_what_is_written_for_it() {
         include_str!("sh/look.sh"),
         include_str!("sh/probe.sh"),
     ] {
-        let script = format!("{clear}{script}");
+        let script = format!("{shared}{script}");
         let read = std::process::Command::new("sh").args(["-n", "-c", &script]).status().expect("a shell");
         assert!(read.success(), "{script}");
     }

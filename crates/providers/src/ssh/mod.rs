@@ -19,6 +19,7 @@ mod openssh;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -110,8 +111,6 @@ impl Ssh {
             0 => String::from("0.3"),
             whole => whole.min(10).to_string(),
         };
-        let guard = concat!(include_str!("sh/clear.sh"), include_str!("sh/guard.sh"));
-        let script = concat!(include_str!("sh/clear.sh"), include_str!("sh/enter.sh"));
         let yes = |it: bool| if it { "yes" } else { "no" };
         let arguments = [
             config.directory.as_str(),
@@ -121,10 +120,10 @@ impl Ssh {
             yes(config.share),
             &lease.to_string(),
             &pause,
-            guard,
+            GUARD,
             yes(config.cache),
         ];
-        let (word, rest) = host.ask(config, script, &arguments).await?;
+        let (word, rest) = host.ask(config, ENTER, &arguments, WAITS).await?;
         let (kind, why) = match word.as_str() {
             "machine" => {
                 let state = self.running(at, &rest).await?;
@@ -168,14 +167,14 @@ impl Ssh {
         Ok(InstanceState::Running { ssh, address, private: None, end, notice: Notice::None })
     }
 
-    /// Where a machine is: remembered, or read from its name.
-    fn home_of(&self, id: &InstanceId) -> Option<usize> {
-        let known = lock(&self.machines).get(id).copied();
-        let named = || {
-            let (name, _) = id.as_str().rsplit_once('-')?;
-            self.hosts.iter().position(|it| plain(&it.named.name) == name)
-        };
-        known.or_else(named)
+    /// Where a machine may be: remembered, or read from its name, which hosts may share that differ by their ports.
+    fn homes_of(&self, id: &InstanceId) -> Vec<usize> {
+        if let Some(known) = lock(&self.machines).get(id) {
+            return vec![*known];
+        }
+        let Some((name, _)) = id.as_str().rsplit_once('-') else { return Vec::new() };
+        let named = self.hosts.iter().enumerate().filter(|(_, it)| plain(&it.named.name) == name);
+        named.map(|(at, _)| at).collect()
     }
 
     fn host(&self, at: usize) -> Result<(&Host, &Config), ProviderError> {
@@ -186,10 +185,9 @@ impl Ssh {
     /// Ends machines of a pool on a host, all of them when none is named.
     async fn end(&self, pool: &PoolId, at: usize, ids: &[&InstanceId]) -> Result<(), ProviderError> {
         let (host, config) = self.host(at)?;
-        let script = concat!(include_str!("sh/clear.sh"), include_str!("sh/leave.sh"));
         let mut arguments = vec![config.directory.as_str(), pool.as_str()];
         arguments.extend(ids.iter().map(|it| it.as_str()));
-        let (_, left) = host.ask(config, script, &arguments).await?;
+        let (_, left) = host.ask(config, LEAVE, &arguments, WAITS).await?;
         if left.is_empty() {
             return Ok(());
         }
@@ -275,22 +273,37 @@ impl Provider for Ssh {
             let state = InstanceState::Gone { reason: reason.to_owned(), loss: Loss::Stopped };
             Instance { id: id.clone(), state }
         };
-        let Some(at) = self.home_of(id) else { return Ok(gone("no host of these settings has it")) };
-        let (host, config) = self.host(at)?;
-        let arguments = [config.directory.as_str(), request.pool.as_str(), id.as_str()];
-        let (word, rest) = host.ask(config, include_str!("sh/look.sh"), &arguments).await?;
-        if word != "lives" {
-            return Ok(gone(
-                "its guard has ended: its lease lapsed, somebody ended it, or the host was restarted",
-            ));
+        let homes = self.homes_of(id);
+        if homes.is_empty() {
+            return Ok(gone("no host of these settings has it"));
         }
-        Ok(Instance { id: id.clone(), state: self.running(at, &rest).await? })
+        let mut failed = None;
+        for at in homes {
+            let (host, config) = self.host(at)?;
+            let arguments = [config.directory.as_str(), request.pool.as_str(), id.as_str()];
+            match host.ask(config, include_str!("sh/look.sh"), &arguments, SCRIPT).await {
+                Ok((word, rest)) if word == "lives" => {
+                    let state = self.running(at, &rest).await?;
+                    lock(&self.machines).insert(id.clone(), at);
+                    return Ok(Instance { id: id.clone(), state });
+                }
+                Ok(_) => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        match failed {
+            // It may be there.
+            Some(error) => Err(error),
+            None => Ok(gone(
+                "its guard has ended: its lease lapsed, somebody ended it, or the host was restarted",
+            )),
+        }
     }
 
     async fn terminate(&self, request: &Request, ids: &[InstanceId]) -> Result<(), ProviderError> {
         let mut places: BTreeMap<usize, Vec<&InstanceId>> = BTreeMap::new();
         for id in ids {
-            if let Some(at) = self.home_of(id) {
+            for at in self.homes_of(id) {
                 places.entry(at).or_default().push(id);
             }
         }
@@ -341,6 +354,21 @@ fn together(failed: Vec<ProviderError>) -> ProviderError {
     ProviderError::new(kind, format!("failed to use hosts: {}", words.join("; ")))
 }
 
+/// The scripts of a machine: how it begins, what guards it, and how it ends.
+const ENTER: &str =
+    concat!(include_str!("sh/lock.sh"), include_str!("sh/clear.sh"), include_str!("sh/enter.sh"));
+const GUARD: &str =
+    concat!(include_str!("sh/lock.sh"), include_str!("sh/clear.sh"), include_str!("sh/guard.sh"));
+const LEAVE: &str =
+    concat!(include_str!("sh/lock.sh"), include_str!("sh/clear.sh"), include_str!("sh/leave.sh"));
+
+/// How long a script that only looks may take.
+const SCRIPT: Duration = Duration::from_secs(20);
+
+/// How long one may take that waits for a lock, some 20 s, and ends what does not listen. Shorter, and it is taken for
+/// one that did nothing while it goes on.
+const WAITS: Duration = Duration::from_secs(60);
+
 /// A name as one step of a path.
 fn plain(name: &str) -> String {
     name.chars().map(|it| if it.is_ascii_alphanumeric() || "-_".contains(it) { it } else { '_' }).collect()
@@ -349,3 +377,7 @@ fn plain(name: &str) -> String {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[path = "scripts_tests.rs"]
+mod tests;

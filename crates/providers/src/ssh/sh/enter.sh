@@ -21,7 +21,7 @@ while :; do
     [ "$tries" -le 50 ] || say busy
     why=$(mkdir -p "$base" 2>&1) || say folder "$why"
     exec 8<"$base"
-    flock -w 20 8 || say busy
+    take_lock || say busy
     [ ! "$base" -ef /proc/self/fd/8 ] || break
 done
 taken=0
@@ -33,6 +33,11 @@ for found in "$base"/*/*; do
         clear_machine "$found"
         rmdir "$other" 2>/dev/null
         continue
+    fi
+    if [ "$found" = "$machine" ]; then
+        # It was made for this request, whose answer nobody heard.
+        pid=$(cat "$found/.skyward/guard" 2>/dev/null)
+        [ -z "$pid" ] || say machine "$pid" "$machine"
     fi
     taken=$((taken + 1))
     [ "$other" != "$base/$pool" ] || continue

@@ -9,7 +9,7 @@ end() {
     trap '' TERM HUP INT
     [ -z "$nap" ] || kill "$nap" 2>/dev/null
     clear_machine "$machine"
-    (exec 8<"$base" && flock -w 20 8 && rmdir "$pool" && rmdir "$base") 2>/dev/null
+    (exec 8<"$base" && take_lock && rmdir "$pool" && rmdir "$base") 2>/dev/null
     exit 0
 }
 

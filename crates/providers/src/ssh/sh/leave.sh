@@ -25,5 +25,5 @@ for machine in "$@"; do
     fi
     [ ! -d "$machine" ] || clear_machine "$machine" || left="$left $machine"
 done
-(exec 8<"$base" && flock -w 20 8 && rmdir "$base/$pool" && rmdir "$base") 2>/dev/null
+(exec 8<"$base" && take_lock && rmdir "$base/$pool" && rmdir "$base") 2>/dev/null
 printf 'skyward left%s\n' "$left"
