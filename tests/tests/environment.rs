@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::time::Duration;
 
 use skyward::prelude::*;
 use skyward_tests::{Ground, builder, end};
@@ -31,6 +32,12 @@ fn of_its_ancestors() -> Vec<String> {
         .map(|it| String::from_utf8_lossy(&it).into_owned())
         .take_while(|it| it.contains(&machine))
         .collect()
+}
+
+/// The home that programs are told, and which process of the machine says so.
+#[skyward::function]
+fn home() -> (Option<String>, u32) {
+    (std::env::var("HOME").ok(), std::process::id())
 }
 
 fn lossy(text: &std::ffi::OsStr) -> String {
@@ -83,4 +90,23 @@ async fn with_a_key_in_the_environment() -> skyward::Result<()> {
         end(compute, &ground).await?;
     }
     Ok(())
+}
+
+/// Its lease is where its guard looks for it, whatever the image says to programs.
+#[skyward::test]
+async fn a_machine_whose_image_names_another_home_lives_on_beyond_its_lease() -> skyward::Result<()> {
+    let (ground, folder) = (Ground::new("home"), tempfile::tempdir()?);
+    let named = folder.path().to_string_lossy().into_owned();
+    let lease = Duration::from_secs(1);
+    let image = Image::new().env("HOME", named.as_str());
+    let timing = Timing { lease, ..Timing::short() };
+    let compute = builder(&ground).nodes(1).image(image).timing(timing).start().await?;
+    let told = (home() >> &compute).await?;
+    assert_eq!(told.0, Some(named));
+    let mut looks = tokio::time::interval(lease / 4);
+    for _ in 0..16 {
+        looks.tick().await;
+        assert_eq!((home() >> &compute).await?, told, "it is the same worker on the same machine");
+    }
+    end(compute, &ground).await
 }

@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use skyward_runtime::model::End;
 use tokio::process::Command;
 
+use crate::home::home;
 use crate::processes;
 
 /// How long a machine that is a process may take to end before it is killed.
@@ -39,7 +40,8 @@ pub(crate) async fn end(end: &End) {
         }
         End::Command { shell } => {
             for attempt in 1..=TRIES {
-                let ended = Command::new("sh").arg("-c").arg(shell).status();
+                let ended =
+                    Command::new("sh").arg("-c").arg(shell).envs(home().map(|it| ("HOME", it))).status();
                 match tokio::time::timeout(PAUSE, ended).await {
                     Ok(status) => tracing::warn!(attempt, ?status, "asked the machine to end"),
                     Err(_) => tracing::warn!(attempt, "the command that ends the machine hangs"),

@@ -16,6 +16,7 @@ mod end;
 mod execute;
 mod executor;
 mod fetch;
+mod home;
 mod keep;
 mod lease;
 mod mesh;

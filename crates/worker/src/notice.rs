@@ -14,6 +14,8 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::sync::watch;
 
+use crate::home::home;
+
 /// What is known of the machine's end.
 #[derive(Debug)]
 pub(crate) struct Fate {
@@ -78,7 +80,8 @@ async fn ask(shell: &str) -> Option<Duration> {
 async fn run(shell: &str) -> Option<Vec<u8>> {
     let mut command = Command::new("sh");
     command.arg("-c").arg(shell).process_group(0).kill_on_drop(true);
-    command.env_clear().envs(KEPT.iter().filter_map(|it| Some((it, std::env::var_os(it)?))));
+    command.env_clear().envs(std::env::var_os("PATH").map(|it| ("PATH", it)));
+    command.envs(home().map(|it| ("HOME", it)));
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
     let leader = child.id().and_then(|it| Pid::from_raw(it.try_into().ok()?))?;
     let mut group = Group(Some(leader));
@@ -139,9 +142,6 @@ fn numbers(text: &str, between: char) -> Option<[u64; 3]> {
 fn pause(every: Duration) -> Duration {
     every.max(SHORTEST)
 }
-
-/// What a command sees of the worker's environment.
-const KEPT: [&str; 2] = ["PATH", "HOME"];
 
 /// How many bytes of what it says are read.
 const MOST: u64 = 4096;

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,6 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::desk::Desk;
 use crate::executor::Executor;
+use crate::home::home;
 use crate::keep::Keep;
 use crate::lease::Lease;
 use crate::mesh::{self, Mesh};
@@ -49,8 +49,8 @@ async fn begin(
     output: Arc<Output>,
 ) -> Result<(Arc<Worker>, Arc<Listener>, Signal), StartError> {
     let registry = Registry::global()?;
-    let home = std::env::var_os("HOME").ok_or(StartError::NoHome)?;
-    let lease = Lease::open(Path::new(&home), start.lease).ok_or(StartError::Lapsed)?;
+    let home = home().ok_or(StartError::NoHome)?;
+    let lease = Lease::open(&home, start.lease).ok_or(StartError::Lapsed)?;
     let runtime = |it: &dyn std::fmt::Display| StartError::Runtime(it.to_string());
     let terminate = signal(SignalKind::terminate()).map_err(|it| runtime(&it))?;
     let timing = Timing { detect: start.detect, ..Timing::default() };
@@ -58,7 +58,7 @@ async fn begin(
     let (slots, seat) = (Slots::new(start.slots), Seat::new(start.epoch));
     let fate = Fate::new();
     let executor = Executor::new(&start, &output, fate.watch());
-    let keep = Keep::new(start.retention, PathBuf::from(home));
+    let keep = Keep::new(start.retention, home);
     let hello = Hello {
         protocol: PROTOCOL,
         registry: registry.hash(),

@@ -24,6 +24,7 @@ pub(crate) fn register(tests: &mut Tests) {
     tests.add("megabytes_go_through_a_command_both_ways", both_ways);
     tests.add("a_command_that_does_not_read_can_be_given_much", unread);
     tests.add("a_command_past_its_deadline_is_an_error_and_the_session_goes_on", deadline);
+    tests.add("a_command_that_says_things_without_end_is_an_error", endless);
     tests.add("many_commands_at_once_do_not_mix", many);
     tests.add("an_upload_arrives_and_is_skipped_the_second_time", uploads);
     tests.add("a_damaged_upload_leaves_nothing", damaged);
@@ -137,6 +138,16 @@ async fn deadline() {
     let session = stage.session(&machine).await;
     let error = session.run("sleep 1000", Bytes::new(), Duration::from_millis(100)).await.unwrap_err();
     assert!(matches!(error, SshError::CommandDeadline { .. }), "{error}");
+    assert_eq!(run(&session, "echo next").await, "next\n");
+    stage.finish().await;
+}
+
+async fn endless() {
+    let stage = Stage::new();
+    let machine = stage.machine().await;
+    let session = stage.session(&machine).await;
+    let error = session.run("yes", Bytes::new(), Duration::from_secs(60)).await.unwrap_err();
+    assert!(matches!(error, SshError::Endless { .. }) && !error.retry(), "{error}");
     assert_eq!(run(&session, "echo next").await, "next\n");
     stage.finish().await;
 }

@@ -118,6 +118,15 @@ pub enum SshError {
         /// Whose server.
         endpoint: String,
     },
+    /// A command went on talking.
+    #[error(
+        "{endpoint} says more than it was asked for, without an end; see what its user's shell prints at login, or \
+         use another machine"
+    )]
+    Endless {
+        /// Where it runs.
+        endpoint: String,
+    },
     /// A command took too long.
     #[error("a command on {endpoint} did not end within {after:?}: {command}")]
     CommandDeadline {
@@ -196,6 +205,7 @@ impl SshError {
             | Self::Channel { .. }
             | Self::ForwardRefused { .. }
             | Self::ExecRefused { .. }
+            | Self::Endless { .. }
             | Self::CommandDeadline { .. }
             | Self::UploadWrite { .. }
             | Self::UploadShell { .. } => false,

@@ -123,7 +123,7 @@ impl Running {
     /// Waits for the end and keeps all output.
     ///
     /// # Errors
-    /// When the session broke before the command ended.
+    /// When the session broke before the command ended, or the command said more than 64 MiB.
     pub async fn output(mut self) -> Result<Output, SshError> {
         let mut output = Output { code: None, stdout: Vec::new(), stderr: Vec::new() };
         while let Some(piece) = self.next().await {
@@ -132,8 +132,16 @@ impl Running {
                 Piece::Stderr(bytes) => output.stderr.extend_from_slice(&bytes),
                 Piece::Exit(code) => return Ok(Output { code, ..output }),
             }
+            if output.stdout.len() + output.stderr.len() > MOST {
+                return Err(self.endless());
+            }
         }
         Err(self.broken())
+    }
+
+    /// More was said than anything that is asked here has to say.
+    pub(super) fn endless(&self) -> SshError {
+        SshError::Endless { endpoint: self.session.endpoint().to_string() }
     }
 
     /// Why there was no `Exit`.
@@ -159,6 +167,9 @@ impl Running {
         }
     }
 }
+
+/// How much of a command's output is kept in memory at most.
+const MOST: usize = 64 << 20;
 
 impl Drop for Running {
     fn drop(&mut self) {

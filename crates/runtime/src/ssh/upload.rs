@@ -44,6 +44,9 @@ pub(super) async fn upload(session: &Session, blob: &Blob, to: &str) -> Result<U
             Piece::Stderr(bytes) => said.stderr.extend_from_slice(&bytes),
             Piece::Exit(code) => return said.outcome(session, to, code, sent),
         }
+        if said.stdout.len() + said.stderr.len() > MOST {
+            return Err(running.endless());
+        }
     }
     Err(running.broken())
 }
@@ -125,6 +128,9 @@ const HASH: &str = "sum=; if command -v sha256sum > /dev/null 2>&1; then sum=sha
                     elif command -v shasum > /dev/null 2>&1; then sum='shasum -a 256'; fi; \
                     if test -n \"$sum\"; then got=$({ tee -- \"$tmp\" || rm -f -- \"$tmp\"; } | $sum); got=${got%% *}; \
                     else cat > \"$tmp\" || rm -f -- \"$tmp\"; fi";
+
+/// A greeting and a few lines are all that there is to say.
+const MOST: usize = 256 * 1024;
 
 /// The script's exit codes, out of the way of the shell's own.
 const WRITE: i32 = 71;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::{Aborted, abortable};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use skyward_runtime::link::{Outcome, WireError};
 use skyward_runtime::model::{Crash, OutputStream, Roster, TaskId};
 use skyward_runtime::program::{ROLE_VARIABLE, Role, TaskOrder, TaskReport, TaskStart, executable};
@@ -136,9 +136,10 @@ impl Child {
         self.has_run
     }
 
-    /// Whether it has ended while nobody looked.
-    pub(super) fn has_ended(&mut self) -> bool {
-        !matches!(self.process.try_wait(), Ok(None))
+    /// Whether it has ended while nobody looked. It is not waited for, so that its group's number is nobody else's.
+    pub(super) fn has_ended(&self) -> bool {
+        let how = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        !matches!(waitid(WaitId::Pid(self.group), how), Ok(None))
     }
 
     /// Runs one task. A process whose future was dropped on the way is of no more use.

@@ -16,6 +16,7 @@ use super::commons::Commons;
 use super::devices::Share;
 use super::tail::Words;
 use super::talk::Talk;
+use crate::home::home;
 use crate::output::Output;
 use crate::slots::Slot;
 
@@ -55,7 +56,7 @@ impl Processes {
     ) -> Self {
         let free = (0..start.slots.max(1)).map(|it| (it, None)).collect();
         let places = Mutex::new(Places { free, closed: false });
-        let commons = Commons::new(&std::env::home_dir().unwrap_or_default());
+        let commons = Commons::new(&home().unwrap_or_default());
         Self { start: start.clone(), places, peers: watch::Sender::new(None), fate, output, commons }
     }
 
@@ -159,8 +160,11 @@ impl Processes {
 impl Held {
     /// The place's process, which takes tasks; started if there is none.
     async fn child(&mut self) -> Result<&mut Child, String> {
-        if self.child.as_mut().is_some_and(Child::has_ended) {
-            self.child = None;
+        if self.child.as_ref().is_some_and(Child::has_ended)
+            && let Some(mut child) = self.child.take()
+        {
+            // What it has started is not to run beside the next one.
+            drop(child.crash().await);
         }
         let child = match self.child.take() {
             Some(child) => self.child.insert(child),

@@ -39,6 +39,7 @@ register!(
     Blocking block_until_cancelled,
     Blocking end_as_told,
     Blocking tell_of_place,
+    Blocking leave_a_child,
     Async start_a_stubborn_child,
 );
 
@@ -231,6 +232,15 @@ fn tell_of_place(arguments: Bytes) -> Result<Answer, String> {
     let pid = std::process::id();
     let told = format!("{pid} {:?} {:?} {cuda} {}", info.slot, info.devices, info.nodes);
     Ok(Answer::Returned(told.into()))
+}
+
+/// Starts a process and leaves it to itself. Writes its own id and that one's to the file that it is given.
+fn leave_a_child(arguments: Bytes) -> Result<Answer, String> {
+    let mut sleeps = std::process::Command::new("sleep");
+    let child = sleeps.arg("1000").spawn().map_err(|it| it.to_string())?;
+    let ids = format!("{} {}", std::process::id(), child.id());
+    std::fs::write(path(&arguments), ids).map_err(|it| it.to_string())?;
+    Ok(Answer::Returned("left".into()))
 }
 
 /// Starts a process that heeds no SIGTERM, writes its own id and that one's to the file that it is given,

@@ -19,6 +19,7 @@ tests!(
     a_function_hears_that_it_is_cancelled_before_its_process_ends,
     a_process_is_reused_or_not_as_asked,
     an_idle_process_that_was_killed_is_replaced,
+    what_an_idle_process_has_started_ends_when_it_is_replaced,
     each_slot_has_its_own_process_and_devices,
     a_killed_workers_processes_end_with_it,
     a_told_workers_processes_end_with_it,
@@ -151,6 +152,18 @@ async fn an_idle_process_that_was_killed_is_replaced() {
         // Whether the worker has noticed or not, the next call is none the wiser.
         assert_eq!(text(call(&link, "echo", "on").await), "on");
     }
+}
+
+async fn what_an_idle_process_has_started_ends_when_it_is_replaced() {
+    let node = node().await;
+    let link = node.link().await;
+    let note = node.file("note");
+    assert_eq!(text(call(&link, "leave_a_child", as_arguments(&note)).await), "left");
+    let [process, child] = ids(&says(&note)).expect("told");
+    let process = i32::try_from(process).ok().and_then(Pid::from_raw).expect("a process id");
+    kill_process(process, Signal::KILL).expect("killed");
+    assert_eq!(text(call(&link, "echo", "on").await), "on");
+    until("what it had started is gone", || !is_running(child)).await;
 }
 
 async fn each_slot_has_its_own_process_and_devices() {

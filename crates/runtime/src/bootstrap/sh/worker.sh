@@ -4,7 +4,7 @@
 #
 # It travels as one line without comments and exclamation marks, so that any login shell hands it on as
 # it is: each line here ends in what may stand before the next one on the same line.
-SKYWARD_HOME=$HOME/.skyward; SKYWARD_START=$1; SKYWARD_PROGRAM=$HOME/$2; shift 2;
+export SKYWARD_HOME="$HOME/.skyward"; SKYWARD_START=$1; SKYWARD_PROGRAM=$HOME/$2; shift 2;
 SKYWARD_LOG=$SKYWARD_HOME/worker.log;
 mkdir -p "$SKYWARD_HOME/work" && cd "$SKYWARD_HOME/work" || exit 73;
 if [ -e "$SKYWARD_LOG" ]; then mv -f "$SKYWARD_LOG" "$SKYWARD_LOG.1"; fi;
