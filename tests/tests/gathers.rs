@@ -1,5 +1,5 @@
-//! Gathers whose calls do not all go the usual way: some are large, fail, or are tried again. What is common to all
-//! calls is in `calls.rs`.
+//! Gathers whose calls do not all go the usual way: some are large, fail, or are tried again; and calls that
+//! come to a node together. What is common to all calls is in `calls.rs`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use skyward::EventKind;
 use skyward::prelude::*;
 use skyward_tests::{Ground, builder, end, until};
+
+/// Far longer than an outcome may take, on busy cores.
+const LONG: Duration = Duration::from_secs(40);
 
 /// More than travels on a lane.
 const LARGE: usize = 100_000;
@@ -59,6 +62,50 @@ async fn waits(file: PathBuf) {
     let _gone = Gone(file.with_extension("gone"));
     let _ = std::fs::write(&file, "here");
     std::future::pending().await
+}
+
+/// Returns when the note is there.
+#[skyward::function]
+async fn awaits(note: PathBuf) {
+    while !note.exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Holds its thread until the note is there. Whether it came in time.
+#[skyward::function]
+async fn computes(note: PathBuf) -> bool {
+    let began = std::time::Instant::now();
+    while !note.exists() && began.elapsed() < LONG {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    note.exists()
+}
+
+#[skyward::test]
+async fn an_outcome_that_is_there_does_not_wait_for_a_function_that_computes() -> skyward::Result<()> {
+    let (ground, notes) = (Ground::new("computes"), tempfile::tempdir()?);
+    let (begin, end_of_it) = (notes.path().join("begin"), notes.path().join("end"));
+    let worker = Worker { concurrency: 1, buffer: 2, ..Worker::default() };
+    let compute = builder(&ground).worker(worker).start().await?;
+    let first = awaits(begin.clone()) >> &compute;
+    let (second, third) = (even(2) >> &compute, computes(end_of_it.clone()) >> &compute);
+    // All three are on their way before the first may end; the others wait for its slot.
+    let told = async {
+        tokio::task::yield_now().await;
+        std::fs::write(&begin, "go")
+    };
+    let answered = async {
+        let second = second.await;
+        // Only now may the third end.
+        std::fs::write(&end_of_it, "go").map(|()| second)
+    };
+    let (first, second, third, told) = tokio::join!(first, answered, third, told);
+    first?;
+    assert_eq!(second??, 2);
+    assert!(third?, "the outcome before it waited until it had computed");
+    told?;
+    end(compute, &ground).await
 }
 
 #[skyward::test]

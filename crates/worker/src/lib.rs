@@ -23,6 +23,7 @@ mod mesh;
 mod notice;
 mod numbered;
 mod output;
+mod paces;
 mod panics;
 mod processes;
 mod relay;

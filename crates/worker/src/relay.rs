@@ -28,6 +28,8 @@ pub(crate) enum Step {
     Over(Slot),
     /// It goes on; in the end it may have a slot for the next.
     Goes(BoxFuture<'static, Option<Slot>>),
+    /// It may compute for long, and should begin a row, so that nobody waits for outcomes that are there.
+    Later(Turn),
 }
 
 /// After so long the others on this thread have their turn, and what the calls came to is told. Less has more to be
@@ -36,6 +38,9 @@ const LONG: Duration = Duration::from_micros(50);
 
 /// After so many likewise.
 const MOST: u32 = 128;
+
+/// How often others have their turn in between: the lane's writer, and then who sends what it has written.
+const YIELDS: usize = 2;
 
 /// Runs a call, and then those whose turn it is. Must be called inside a tokio runtime.
 pub(crate) fn run(turn: Turn) {
@@ -46,7 +51,9 @@ pub(crate) fn run(turn: Turn) {
 async fn relay(first: Turn) {
     let mut leg = Leg::New(first);
     while poll_fn(|context| leg.poll(context)).await {
-        tokio::task::yield_now().await;
+        for _ in 0..YIELDS {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -68,7 +75,14 @@ impl Leg {
                         Step::Over(slot) => Some(slot),
                         Step::Goes(going) => {
                             *self = Self::Going(going);
-                            continue;
+                            if row.is_first() {
+                                continue;
+                            }
+                            return Poll::Ready(true);
+                        }
+                        Step::Later(turn) => {
+                            *self = Self::New(turn);
+                            return Poll::Ready(true);
                         }
                     }
                 }
@@ -99,6 +113,11 @@ impl Row {
         Self { now, surrounds: None, began: now, count: 0 }
     }
 
+    /// Whether nothing has come of it yet that would wait.
+    pub(crate) const fn is_first(&self) -> bool {
+        self.count == 0
+    }
+
     fn is_long(&mut self) -> bool {
         self.count += 1;
         self.count >= MOST || self.now.saturating_duration_since(self.began) >= LONG
@@ -115,7 +134,9 @@ mod tests {
     use super::*;
     use crate::slots::{Caller, Slots};
 
-    /// Its call 1 goes on until it is told to end; the others end at once.
+    const SLOW: u64 = 1_000_000;
+
+    /// Its call 1 goes on until it is told to end; the others end at once. Calls from [`SLOW`] on begin rows.
     struct Says {
         said: UnboundedSender<u64>,
         goes: std::sync::Mutex<Option<oneshot::Receiver<()>>>,
@@ -128,7 +149,10 @@ mod tests {
 
         fn refuse(&self, _: u64) {}
 
-        fn first(self: Arc<Self>, number: u64, slot: Slot, _: &mut Row, _: &mut Context<'_>) -> Step {
+        fn first(self: Arc<Self>, number: u64, slot: Slot, row: &mut Row, _: &mut Context<'_>) -> Step {
+            if number >= SLOW && !row.is_first() {
+                return Step::Later(Turn { caller: self, number, slot });
+            }
             let goes = self.goes.lock().expect("whole").take_if(|_| number == 1);
             let Some(goes) = goes else {
                 self.said.send(number).expect("heard");
@@ -166,6 +190,17 @@ mod tests {
         slots.start(&says, (1..=u64::from(MOST) * 3).map(|number| (0, number)));
         drop(end);
         for number in 1..=u64::from(MOST) * 3 {
+            assert_eq!(said.recv().await, Some(number));
+        }
+        assert!(slots.take(0).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn one_that_may_be_slow_begins_after_those_that_are_known_have_been_told() {
+        let ((says, _end, mut said), slots) = (says(), Slots::new(1));
+        let order = [2, SLOW, SLOW + 1, 3, SLOW + 2];
+        slots.start(&says, order.map(|number| (0, number)));
+        for number in order {
             assert_eq!(said.recv().await, Some(number));
         }
         assert!(slots.take(0).await.is_some());

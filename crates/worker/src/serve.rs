@@ -23,6 +23,7 @@ use crate::lease::Lease;
 use crate::mesh::{self, Mesh};
 use crate::notice::Fate;
 use crate::output::{self, Output};
+use crate::paces::Paces;
 use crate::seat::{Seat, Terms};
 use crate::slots::Slots;
 use crate::start::StartError;
@@ -56,6 +57,7 @@ async fn begin(
     let timing = Timing { detect: start.detect, ..Timing::default() };
     let listener = Listener::bind(&start.identity, SocketAddr::new(start.listen, 0), &timing).await?;
     let (slots, seat) = (Slots::new(start.slots), Seat::new(start.epoch));
+    let paces = Paces::new(registry.len());
     let fate = Fate::new();
     let executor = Executor::new(&start, &output, fate.watch());
     let keep = Keep::new(start.retention, home);
@@ -69,8 +71,21 @@ async fn begin(
     };
     let mesh = Arc::new(Mesh::new(&start.identity, hello, &timing)?);
     let (shares, probes) = (Mutex::default(), Arc::new(Semaphore::new(1)));
-    let worker =
-        Worker { start, registry, slots, executor, output, lease, seat, keep, fate, mesh, shares, probes };
+    let worker = Worker {
+        start,
+        registry,
+        slots,
+        paces,
+        executor,
+        output,
+        lease,
+        seat,
+        keep,
+        fate,
+        mesh,
+        shares,
+        probes,
+    };
     let worker = Arc::new(worker);
     control::start(Arc::clone(&worker)).await.map_err(|it| runtime(&it))?;
     declare(&worker.start)?;

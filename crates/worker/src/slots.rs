@@ -219,15 +219,15 @@ impl Slot {
     }
 
     fn give(&mut self) -> Option<Turn> {
-        let places = self.places.take()?;
         // In a loop: a thousand futures that were dropped and each gave their slot on would be a thousand deep.
         loop {
-            let slot = Self { places: Some(Arc::clone(&places)) };
-            match places.next() {
+            let next = self.places.as_ref()?.next();
+            let slot = Self { places: self.places.take() };
+            match next {
                 Some(Waiter::Starts(caller, number)) => return Some(Turn { caller, number, slot }),
                 Some(Waiter::Asks(sender)) => match sender.send(slot) {
                     Ok(()) => return None,
-                    Err(unused) => unused.forget(),
+                    Err(mut unused) => self.places = unused.places.take(),
                 },
                 None => {
                     slot.forget();

@@ -12,6 +12,7 @@ use crate::lease::Lease;
 use crate::mesh::Mesh;
 use crate::notice::Fate;
 use crate::output::Output;
+use crate::paces::Paces;
 use crate::seat::Seat;
 use crate::shares::Shares;
 use crate::slots::Slots;
@@ -22,6 +23,7 @@ pub(crate) struct Worker {
     pub(crate) start: WorkerStart,
     pub(crate) registry: &'static Registry,
     pub(crate) slots: Slots,
+    pub(crate) paces: Paces,
     pub(crate) executor: Executor,
     pub(crate) output: Arc<Output>,
     pub(crate) lease: Lease,

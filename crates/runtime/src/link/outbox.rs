@@ -28,8 +28,9 @@ pub struct Outbox {
 #[derive(Default)]
 struct Waiting {
     bytes: Vec<u8>,
-    /// There were enough of them for a write, and the writer was told.
-    is_enough: bool,
+    /// The writer was told of them, and has not come yet. One whose waking a cork holds back was not told: who puts in
+    /// more without a cork tells it.
+    is_told: bool,
     /// Away while the writer writes, and until the lane is open.
     stream: Option<Box<dyn Outgoing>>,
 }
@@ -45,9 +46,10 @@ impl Outbox {
         if at_once && was_empty && waiting.write_now() {
             return put;
         }
-        let is_enough = waiting.bytes.len() >= ENOUGH && !std::mem::replace(&mut waiting.is_enough, true);
+        let tells = !waiting.is_told && (waiting.bytes.len() >= ENOUGH || !cork::holds(&self.filled));
+        waiting.is_told |= tells;
         drop(waiting);
-        if is_enough || was_empty && !cork::holds(&self.filled) {
+        if tells {
             self.filled.notify_one();
         }
         put
@@ -95,10 +97,11 @@ impl Outbox {
 impl Waiting {
     fn take(&mut self) -> Option<(Vec<u8>, Box<dyn Outgoing>)> {
         if self.bytes.is_empty() {
+            self.is_told = false;
             return None;
         }
         let stream = self.stream.take()?;
-        self.is_enough = false;
+        self.is_told = false;
         Some((std::mem::take(&mut self.bytes), stream))
     }
 
@@ -171,6 +174,21 @@ mod tests {
         assert!(is_woken(&outbox));
         put(&outbox, ENOUGH);
         assert!(!is_woken(&outbox), "the writer knows of it");
+    }
+
+    #[test]
+    fn what_others_put_in_does_not_wait_for_a_cork_that_is_held_for_long() {
+        let outbox = Outbox::default();
+        let cork = Cork::hold();
+        put(&outbox, 1);
+        std::thread::scope(|it| it.spawn(|| put(&outbox, 1)).join().expect("put"));
+        assert!(is_woken(&outbox));
+        // The writer knows of it, and has not come yet.
+        std::thread::scope(|it| it.spawn(|| put(&outbox, 1)).join().expect("put"));
+        assert!(!is_woken(&outbox));
+        assert!(outbox.waiting().take().is_none(), "it has no stream yet");
+        drop(cork);
+        assert!(is_woken(&outbox));
     }
 
     #[tokio::test]

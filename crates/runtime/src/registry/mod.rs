@@ -135,6 +135,16 @@ impl Registry {
         self.functions.get(usize::try_from(id.0).ok()?).copied()
     }
 
+    /// How many functions there are.
+    pub const fn len(&self) -> usize {
+        self.functions.len()
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.functions.is_empty()
+    }
+
     /// The id of a function of this registry.
     pub fn id(&self, function: &Function) -> Option<FunctionId> {
         let place = address(function);

@@ -5,6 +5,7 @@ use std::task::Context;
 use std::time::Instant;
 
 use skyward_runtime::link::{LANE_LIMIT, Outbox, Outcome};
+use skyward_runtime::model::FunctionId;
 use skyward_runtime::retention::Run;
 
 use super::Desk;
@@ -33,29 +34,41 @@ struct Call {
     apart: bool,
 }
 
+/// Whether a call begins.
+enum Begins {
+    Now(Begun),
+    /// Not in this row.
+    Later,
+    /// It was cancelled or recalled, or has been answered.
+    Never,
+}
+
 impl Lane {
     pub(crate) fn new(desk: Desk, index: usize) -> Self {
         Self { outbox: Outbox::default(), index, desk }
     }
 
-    /// What a call begins with that is still wanted, in time, and not turned away; from now on it runs. Cancelled and
+    /// Has a call begin if it is still wanted, in time, and `may` begin now; from now on it runs. Cancelled and
     /// recalled ones are passed over here.
-    fn begins(&self, number: u64, now: Instant) -> Option<Begun> {
+    fn begins(&self, number: u64, now: Instant, may: impl FnOnce(FunctionId) -> bool) -> Begins {
         let (begun, is_apart) = {
             let mut calls = self.desk.calls();
-            let begun = calls.begin(number)?;
+            if calls.open.get(number).is_some_and(|it| !may(it.function)) {
+                return Begins::Later;
+            }
+            let Some(begun) = calls.begin(number) else { return Begins::Never };
             let is_apart = calls.over || begun.apart;
             (begun, is_apart)
         };
         if is_apart && !self.desk.worker.keep.is_wanted(begun.run) {
             self.desk.calls().leave(number);
-            return None;
+            return Begins::Never;
         }
         if begun.deadline.is_over(now) {
             self.answer(begun.call(number), Done::of(Outcome::TimedOut(Vec::new())));
-            return None;
+            return Begins::Never;
         }
-        Some(begun)
+        Begins::Now(begun)
     }
 
     /// Runs a call that did not end at its first poll.
@@ -126,14 +139,18 @@ impl Caller for Lane {
     }
 
     fn refuse(&self, number: u64) {
-        if let Some(begun) = self.begins(number, Instant::now()) {
+        if let Begins::Now(begun) = self.begins(number, Instant::now(), |_| true) {
             self.answer(begun.call(number), Done::of(Outcome::Draining));
         }
     }
 
     fn first(self: Arc<Self>, number: u64, slot: Slot, row: &mut Row, context: &mut Context<'_>) -> Step {
         let (began, worker) = (row.now, &self.desk.worker);
-        let Some(mut begun) = self.begins(number, began) else { return Step::Over(slot) };
+        let mut begun = match self.begins(number, began, |it| row.is_first() || worker.paces.is_soon(it)) {
+            Begins::Now(begun) => begun,
+            Begins::Later => return Step::Later(Turn { caller: self, number, slot }),
+            Begins::Never => return Step::Over(slot),
+        };
         let call = begun.call(number);
         if worker.keep.is_full() {
             self.turn_away(call);
@@ -145,10 +162,13 @@ impl Caller for Lane {
         };
         let ((task, attempt), id) = (call.run.it, begun.function);
         let job = Job { task, attempt, id, function, arguments: std::mem::take(&mut begun.arguments) };
-        match execute::first(worker, job, slot, &mut row.surrounds, context) {
+        let first = execute::first(worker, job, slot, &mut row.surrounds, context);
+        row.now = Instant::now();
+        let took = row.now.saturating_duration_since(began);
+        worker.paces.note(id, took);
+        match first {
             First::Ended(outcome, slot) => {
-                row.now = Instant::now();
-                self.answer(call, Done { took: row.now.saturating_duration_since(began), outcome });
+                self.answer(call, Done { took, outcome });
                 Step::Over(slot)
             }
             First::Left(left) => Step::Goes(Box::pin(self.go_on(call, begun, left, began))),
