@@ -9,6 +9,8 @@ say() {
 
 umask 077
 case $base in /*) ;; *) base=$HOME/$base ;; esac
+# Hosts may have one home together, and each knows only who holds locks on itself.
+top=$base base=$base/$(uname -n)
 machine=$base/$pool/$id
 [ "$(uname -s)" = Linux ] || say system "$(uname -s)"
 for tool in flock setsid grep sed awk; do
@@ -19,7 +21,8 @@ tries=0
 while :; do
     tries=$((tries + 1))
     [ "$tries" -le 50 ] || say busy
-    why=$(mkdir -p "$base" 2>&1) || say folder "$why"
+    # Another host may remove the folder above just now.
+    why=$(mkdir -p "$base" 2>&1) || { [ "$tries" -gt 3 ] || continue; say folder "$why"; }
     exec 8<"$base"
     take_lock || say busy
     [ ! "$base" -ef /proc/self/fd/8 ] || break
@@ -46,8 +49,8 @@ done
 [ "$taken" -lt "$slots" ] || say full "$taken"
 why=$(mkdir -p "$base/$pool" "$machine/.skyward" 2>&1) || say folder "$why"
 if [ "$cache" = yes ]; then
-    mkdir -p "$base/.programs" && ln -s ../../../.programs "$machine/.skyward/programs"
-    find "$base/.programs" -type f -mtime +30 -exec rm -f {} +
+    mkdir -p "$top/.programs" && ln -s ../../../../.programs "$machine/.skyward/programs"
+    find "$top/.programs" -type f -mtime +30 -exec rm -f {} +
 fi
 [ "$share" != yes ] || : >"$machine/.skyward/shared"
 exec 9<"$machine"

@@ -3,13 +3,14 @@
 machine=$1 lease=$2 pause=$3
 pool=${machine%/*}
 base=${pool%/*}
+top=${base%/*}
 nap=
 
 end() {
     trap '' TERM HUP INT
     [ -z "$nap" ] || kill "$nap" 2>/dev/null
     clear_machine "$machine"
-    (exec 8<"$base" && take_lock && rmdir "$pool" && rmdir "$base") 2>/dev/null
+    (exec 8<"$base" && take_lock && rmdir "$pool" && rmdir "$base" && rmdir "$top") 2>/dev/null
     exit 0
 }
 

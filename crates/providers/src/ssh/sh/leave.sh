@@ -2,6 +2,7 @@
 base=$1 pool=$2
 shift 2
 case $base in /*) ;; *) base=$HOME/$base ;; esac
+top=$base base=$base/$(uname -n)
 if [ "$#" = 0 ]; then
     set -- "$base/$pool"/*
 else
@@ -25,5 +26,5 @@ for machine in "$@"; do
     fi
     [ ! -d "$machine" ] || clear_machine "$machine" || left="$left $machine"
 done
-(exec 8<"$base" && take_lock && rmdir "$base/$pool" && rmdir "$base") 2>/dev/null
+(exec 8<"$base" && take_lock && rmdir "$base/$pool" && rmdir "$base" && rmdir "$top") 2>/dev/null
 printf 'skyward left%s\n' "$left"
