@@ -244,7 +244,7 @@ fn a_second_program_is_told_who_has_the_pool_and_other_specs_are_refused() {
         assert!(!other.status.success(), "{told}");
         assert!(told.contains(words) && told.contains("sky reap"), "{told}");
     };
-    refuses("wider", "specs, nodes, image or worker are others");
+    refuses("wider", "specs, nodes, image, worker, carrier or `cluster` are others");
     refuses("secret", "its secrets are others");
     std::fs::write(place.path("data"), "other").expect("written");
     refuses("sweep", "its included files are others");

@@ -7,6 +7,8 @@ use serde::Deserialize;
 use skyward_runtime::model::Usd;
 use skyward_runtime::usd;
 
+use crate::http::seconds;
+
 /// What can be set. Read from settings, unknown names are refused.
 ///
 /// ```
@@ -46,7 +48,8 @@ pub struct Config {
     /// Whether programs are kept on the hosts, so that the next start need not send them again. Those that were not
     /// used for 30 days go. Default no: nothing is left.
     pub cache: bool,
-    /// How long a host may take to let us in. Default 15 s.
+    /// How long a host may take to let us in. Default 15 s. In settings a number of seconds.
+    #[serde(deserialize_with = "seconds")]
     pub connect_timeout: Duration,
 }
 
@@ -189,5 +192,13 @@ mod tests {
         assert!(config.share && !config.accept_new);
         assert!(read(r#"{"host": ["a"]}"#).is_err());
         assert!(read(r#"{"hosts": [{"name": "b", "prot": 1}]}"#).is_err());
+    }
+
+    #[test]
+    fn settings_have_times_in_seconds() {
+        let read = |text| serde_json::from_str::<Config>(text).map(|it| it.connect_timeout);
+        assert_eq!(read(r#"{"connect_timeout": 15}"#).expect("seconds"), Duration::from_secs(15));
+        assert_eq!(read(r#"{"connect_timeout": 0.5}"#).expect("parts of one"), Duration::from_millis(500));
+        assert!(read(r#"{"connect_timeout": -1}"#).is_err());
     }
 }

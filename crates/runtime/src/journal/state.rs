@@ -182,7 +182,7 @@ impl KnownPool {
         } else if self.program != program {
             Found::Differs("it was begun by another build of the program")
         } else if self.specs != specs {
-            Found::Differs("its specs, nodes, image or worker are others")
+            Found::Differs("its specs, nodes, image, worker, carrier or `cluster` are others")
         } else {
             Found::Attach
         }
