@@ -37,8 +37,9 @@
 //!
 //! Without a [`Spec`] the machines are processes on your own computer, which take the same road as a
 //! cloud's: SSH, the upload of the program, the join, the lease. `.spec(Spec::on(RunPod::default()))` rents them of a
-//! cloud instead: [`DigitalOcean`], [`Lambda`], [`RunPod`], [`VastAi`] or [`Verda`], takes hosts that
-//! you already have ([`Ssh`]), containers ([`Container`]), or a [`Provider`] of your own.
+//! cloud instead: [`DigitalOcean`], [`Lambda`], [`RunPod`], [`VastAi`], [`Verda`] or, with the feature
+//! `aws`, `Aws`. They may also be hosts that you already have ([`Ssh`]), containers ([`Container`]), or machines of a
+//! [`Provider`] of your own.
 //!
 //! # Functions and calls
 //!

@@ -1,4 +1,4 @@
-//! Every time-out and interval of the program, in one place.
+//! The time-outs and intervals that a program may set, in one place.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub struct Timing {
     /// How long a machine may outlive the last renewal of its lease. Default 60 s. Shorter ends
     /// machines sooner after the client is killed, but a client that sleeps for longer loses them.
     pub lease: Duration,
-    /// How long a machine of a cloud may outlive the last renewal of its lease, where its
+    /// How long a machine of a cloud, or of a host over SSH, may outlive the last renewal of its lease, where its
     /// [spec](crate::pool::Spec::ttl) does not say; [`lease`](Self::lease) is for machines of this computer. Default
     /// 600 s: long enough to start a program again that was killed, and to attach to what it left.
     pub ttl: Duration,

@@ -144,8 +144,8 @@ impl Builder {
     /// four fifths there is an event; and the pool ends, as if it was stopped, when giving its machines
     /// back costs the rest. Leases are at most a twentieth of the time for which the rest lasts (but a minute, if
     /// that is at most a quarter), so that a program that is killed does not overspend, as far as a lease of 3 s
-    /// allows. What is counted is the cloud's price with its begun minutes or hours;
-    /// traffic and storage that a cloud asks for beside its machines are not.
+    /// allows. What is counted is the cloud's price with its begun minutes or hours, and the disks and addresses
+    /// that a provider puts into it (AWS, RunPod, Vast.ai and Verda do); traffic is not.
     ///
     /// ```no_run
     /// # use skyward::prelude::*;
@@ -353,8 +353,9 @@ impl Builder {
     }
 
     /// Prints one line on stderr for each event, and each line that functions write, behind the rank of
-    /// its node: what they write to standard output on stdout, the rest on stderr. Default off: then only the signals that end a
-    /// pool, and what could not be given back, are told.
+    /// its node: what they write to standard output on stdout, the rest on stderr. Default off: then
+    /// stderr only has the signals that end a pool, at the end of the program every half minute what is still given
+    /// back, that kept machines hold the program, and what could not be given back.
     pub fn console(mut self) -> Self {
         self.console = true;
         self

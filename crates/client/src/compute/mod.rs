@@ -36,9 +36,10 @@ pub use output::Output;
 /// A pool: machines that were rented, and run what is sent to them until they are given back.
 ///
 /// Give them back with [`stop`](Self::stop), which says whether that worked. Dropping gives them back
-/// too, best effort: it blocks the thread until they are gone or [`Timing::shutdown`](crate::Timing)
-/// has passed, and reports problems to `tracing` alone. Whatever happens to the program, each machine
-/// ends what it runs when its lease lapses, and its own bill where
+/// too, best effort: it blocks the thread until they are gone or the pool's time to end has passed. That is
+/// [`Timing::shutdown`](crate::Timing), and longer at clouds that take few requests a minute, or where only the cloud
+/// can end its machines. What is left then is said on stderr when `#[skyward::main]` ends. Whatever
+/// happens to the program, each machine ends what it runs when its lease lapses, and its own bill where
 /// [`Capabilities::ends_itself`](crate::provider::Capabilities) says so. Others are asked for again and again until they
 /// are gone, for [`Timing::insist`](crate::Timing), and [`EventKind::Unattended`](crate::EventKind::Unattended) says at
 /// the start that they are such.

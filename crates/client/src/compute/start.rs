@@ -24,7 +24,8 @@ const MOST_SECRETS: usize = 256 << 10;
 const ID_LETTERS: usize = 8;
 
 impl Builder {
-    /// Rents the machines, makes them ready, and returns when all of them take calls.
+    /// Rents the machines, makes them ready, and returns when enough of them take calls: `Nodes::min`, which is all
+    /// where it is not said. The others join as they come. A pool that begins with no nodes is there at once.
     ///
     /// Dropping the future gives back what it had rented, in the background.
     ///
@@ -32,8 +33,8 @@ impl Builder {
     /// When the program has not called `skyward::init()` (or has no `#[skyward::main]`), when it is
     /// being ended by a signal, or when the machines cannot be had or made ready; then they are given
     /// back first, apart from what [`keep_on_failure`](Self::keep_on_failure) keeps. When the journal
-    /// cannot be written and machines of a cloud are wanted, when another program has the pool of this name, or
-    /// when that lives and was begun by another build of the program or with other specs. The cause is found by
+    /// cannot be written and machines are wanted that are not on this computer, when another program has the pool of
+    /// this name, or when that lives and was begun by another build of the program or with other specs. The cause is found by
     /// `error.downcast_ref::<`[`StartError`](crate::StartError)`>()`.
     pub async fn start(self) -> Result<Compute, Error> {
         self.open(Entry::Start).await

@@ -41,8 +41,8 @@ pub struct Config {
     pub ami_parameters: String,
     /// The subnet to put machines in, in one region. Default: those of the default VPC, one for each zone.
     pub subnet_id: Option<String>,
-    /// The security group of every machine. Default: each pool gets one that lets in SSH and the workers'
-    /// ports and nothing else.
+    /// The security group of every machine. Default: each pool gets one that lets in SSH, UDP from 1024 on, and
+    /// everything between the pool's machines.
     pub security_group_id: Option<String>,
     /// Who may reach the machines, as networks, where the pool has a security group of its own. Default:
     /// everybody, who then has to show a key or a certificate.

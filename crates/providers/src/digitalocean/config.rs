@@ -29,7 +29,7 @@ pub struct Config {
     /// The VPC to put machines in, by its UUID. It must be in the region that is rented in, so name one
     /// region with it. Default: the account's own VPC of the region.
     pub vpc_uuid: Option<String>,
-    /// Whether each pool gets a firewall that lets in SSH and the workers' ports and nothing else.
+    /// Whether each pool gets a firewall that lets in SSH, UDP from 1024 on, and everything between the pool's machines.
     /// Default yes; without one, droplets are open but for what the account's other firewalls say.
     pub firewall: bool,
     /// Who may reach the machines, as networks. Default: everybody, who then has to show a key or a

@@ -1,5 +1,5 @@
-//! Whether the machine under a running function will be taken by its cloud, and when. The worker says so when it
-//! hears it; functions ask.
+//! Whether the machine under a running function will be taken by its cloud, or given up because it is not well, and
+//! when. The worker says so when it hears it; functions ask.
 
 use std::sync::LazyLock;
 use std::time::Instant;
@@ -13,8 +13,8 @@ pub fn declare_preemption(deadline: Instant) {
     DEADLINE.send_if_modified(|it| it.is_none() && it.replace(deadline).is_none());
 }
 
-/// When the machine that this function runs on will be taken by its cloud; `None` while nobody has said so, and
-/// outside of a worker.
+/// When the machine that this function runs on will be taken by its cloud, or is given up because it is not well;
+/// `None` while nobody has said so, and outside of a worker.
 ///
 /// ```
 /// use skyward_runtime::inside::preempted;
@@ -28,12 +28,13 @@ pub fn preempted() -> Option<Instant> {
     *DEADLINE.borrow()
 }
 
-/// Resolves when it is heard that the machine that this function runs on will be taken by its cloud, with the
-/// moment at which that is. The node gets no other calls then, and another machine is rented for its rank; the
+/// Resolves when it is heard that the machine that this function runs on will be taken by its cloud, or is given up
+/// because its probe failed too often (after [`Timing::drain`](crate::timing::Timing::drain)), with the moment at which
+/// that is. The node gets no other calls then, and another machine is rented for its rank; the
 /// function may go on until that moment, is cancelled shortly before it, and is tried again elsewhere. So what it
 /// wants to keep, it puts away now.
 ///
-/// It never resolves where the cloud gives no notice, and outside of a worker. It can be awaited again and again, on
+/// It never resolves where the cloud gives no notice and no probe fails, and outside of a worker. It can be awaited again and again, on
 /// any runtime; dropping the future costs nothing.
 ///
 /// ```

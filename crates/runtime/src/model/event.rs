@@ -134,7 +134,7 @@ pub enum PoolPhase {
     Provisioning,
     /// Waiting for the nodes to become ready.
     Starting,
-    /// All nodes are ready.
+    /// Enough nodes are ready (`Nodes::min`).
     Ready,
     /// The start has failed, and machines are kept for a person to look at.
     Keeping,

@@ -14,10 +14,10 @@ use super::InvalidRequest;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Health {
-    /// How long after one probe has ended the next begins. Default 30 s. Shorter notices bad nodes sooner; it is run
+    /// How long after one probe has ended the next begins. Default 30 s, at least 10 ms. Shorter notices bad nodes sooner; it is run
     /// beside the calls, and takes what it takes from them.
     pub interval: Duration,
-    /// How long one probe may take before it counts as failed. Default 15 s.
+    /// How long one probe may take before it counts as failed. Default 15 s; more than 0.
     pub timeout: Duration,
     /// How many probes in a row may fail before the node counts as bad. Default 3, at least 1.
     pub failures: u32,

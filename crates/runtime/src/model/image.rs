@@ -77,7 +77,8 @@ impl Image {
         self
     }
 
-    /// Sets an environment variable of the worker and its tasks.
+    /// Sets an environment variable of the worker and its tasks. A start refuses names that begin with `SKYWARD_`, and those
+    /// that no shell takes.
     #[must_use]
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.env.insert(name.into(), value.into());
@@ -86,8 +87,8 @@ impl Image {
 
     /// Adds a file or folder of this computer. Of a folder, `.git` and what `.gitignore` and
     /// `.skywardignore` files in it name are left out; `.exclude("!data/")` takes something in again.
-    /// An event
-    /// of the pool says what was left out, and warns of more than 10,000 files or 1 GB.
+    /// An event of the pool says what was left out, and warns of more than 10,000 files or 1 GB. A start refuses two
+    /// whose last components are the same, as both would be copied to that name.
     #[must_use]
     pub fn include(mut self, path: impl Into<PathBuf>) -> Self {
         self.include.push(path.into());

@@ -36,7 +36,8 @@ pub struct Requirements {
     /// The most that one machine may cost an hour: the price that is really paid.
     pub max_hourly_cost: Option<Usd>,
     /// How long a machine lives on without its client. Default: the pool's
-    /// [`Timing::lease`](crate::timing::Timing::lease).
+    /// [`Timing::lease`](crate::timing::Timing::lease) on this computer, [`Timing::ttl`](crate::timing::Timing::ttl)
+    /// elsewhere; between 3 s and 7 days.
     pub ttl: Option<Duration>,
     /// What is mounted on every machine.
     pub volumes: Vec<Volume>,

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::InvalidRequest;
 
 /// A bucket, or a part of one, that every machine sees as a folder. Only providers whose
-/// [`Capabilities`](super::Capabilities) say so can mount one; a spec that asks another is refused.
+/// [`Capabilities`](super::Capabilities) say so can mount one; a spec that asks another is refused. None of those that
+/// come with Skyward can: volumes are for a provider of your own.
 ///
 /// ```
 /// use skyward_runtime::model::Volume;

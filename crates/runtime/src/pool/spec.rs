@@ -125,15 +125,16 @@ impl Spec {
 
     /// How long a machine lives on without its client before it ends itself. It is the machine's lease,
     /// which the client renews: it does not end a machine that is in use. Default: the pool's
-    /// [`Timing::ttl`](crate::timing::Timing::ttl) at clouds, [`Timing::lease`](crate::timing::Timing::lease) on this
-    /// computer; between 3 s and 7 days.
+    /// [`Timing::lease`](crate::timing::Timing::lease) on this computer, [`Timing::ttl`](crate::timing::Timing::ttl)
+    /// elsewhere; between 3 s and 7 days.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.requirements.ttl = Some(ttl);
         self
     }
 
-    /// Mounts a volume on every machine. Refused where the provider cannot.
+    /// Mounts a volume on every machine. Refused where the provider cannot; none of those that come with Skyward can, so
+    /// it is for a provider of your own.
     #[must_use]
     pub fn volume(mut self, volume: Volume) -> Self {
         self.requirements.volumes.push(volume);
