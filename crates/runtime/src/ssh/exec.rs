@@ -192,7 +192,7 @@ const STDERR: u32 = 1;
 
 /// How much of its standard input a command is given at once. The library keeps, for as long as the session lives, room
 /// for the largest part that it ever encrypted: a mebibyte for each node of a pool, when that is what a window lets go.
-const PART: usize = 128 * 1024;
+const PART: usize = 64 * 1024;
 
 /// How long output may follow the end of a command whose children hold its streams open. Less loses
 /// the tail of what it printed on a slow connection, more delays commands that leave a child behind.
